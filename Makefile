@@ -1,0 +1,48 @@
+# Each target makes .venv itself when it is missing or older than pyproject.toml or constraints.txt.
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow lint types bench format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: $(READY) ## compare decoding strategies on both pocket models, offline
+	$(BIN)/decodelab demo
+
+test: $(READY) ## run the tests and the examples in the docstrings
+	$(BIN)/pytest -n $(JOBS)
+
+test-slow: $(READY) ## run the tests that take minutes
+	$(BIN)/pytest -n $(JOBS) -m slow
+
+lint: $(READY) ## check style, format and the layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache
+
+# The version in constraints.txt is the one wanted, so pyright need not ask the network for a newer one.
+types: $(READY) ## check the types
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(READY) ## measure greedy decoding against transformers.generate
+	$(BIN)/python benchmarks/greedy.py
+
+format: $(READY) ## mend style and format in place
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# --no-compile: Python compiles a module when it is first imported, and most of torch never is.
+$(READY): pyproject.toml constraints.txt
+	@echo "installing into $(VENV): about a minute, once"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean: ## remove .venv and everything that can be made again
+	rm -rf $(VENV) build dist out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
