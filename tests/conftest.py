@@ -1,4 +1,4 @@
-"""What every test stands on: no network, one thread, fixed hypothesis settings, and the real data where it is."""
+"""What every test stands on: no network, one thread, fixed hypothesis settings, real data where it is."""
 
 import os
 from pathlib import Path

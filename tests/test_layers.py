@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
-LINT_IMPORTS = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(sys.argv[1], no_cache=True, no_logo=True))"
+LINT_IMPORTS = """
+import sys
+from importlinter.cli import lint_imports
+sys.exit(lint_imports(sys.argv[1], no_cache=True, no_logo=True))
+"""
 
 
 def lint_imports(cwd: Path) -> subprocess.CompletedProcess[str]:
