@@ -36,11 +36,10 @@ format: $(READY) ## mend style and format in place
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# --no-compile: Python compiles a module when it is first imported, and most of torch never is.
 $(READY): pyproject.toml constraints.txt
 	@echo "installing into $(VENV): about a minute, once"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 clean: ## remove .venv and everything that can be made again
