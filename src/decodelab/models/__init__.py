@@ -1,0 +1,34 @@
+"""Language models: explicit tables and transformers checkpoints; importing this package loads neither torch nor
+transformers, using a name does."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decodelab.models.checkpoint import ModelInfo
+    from decodelab.models.loading import list_models, load, model_info
+    from decodelab.models.table import TableModel
+    from decodelab.models.transformers_model import TransformersModel
+
+__all__ = ["ModelInfo", "TableModel", "TransformersModel", "list_models", "load", "model_info"]
+
+_HOME = {
+    "ModelInfo": "checkpoint",
+    "TableModel": "table",
+    "TransformersModel": "transformers_model",
+    "list_models": "loading",
+    "load": "loading",
+    "model_info": "loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

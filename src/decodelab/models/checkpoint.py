@@ -1,0 +1,371 @@
+"""Model directories: finding them, checking them before anything is loaded, and what they say of themselves.
+
+Nothing here imports torch or transformers, except `read`, which loads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import struct
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decodelab.core.errors import ModelError, ModelFormatError, ModelNotFound
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "tekken.json",
+)
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
+_NOT_SETTINGS = re.compile(r"_.*|transformers_version|.*token_id|.*token_ids")
+_UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model directory says of itself, read without loading weights.
+
+    Attributes:
+        name: the name to load it by.
+        kind: its architecture, in transformers' words, such as `llama`.
+        parameters: how many numbers its weight files hold.
+        vocab_size: how many ids its logits range over.
+        context: the longest sequence it can hold, or None.
+        dtype: the number format of its weight files.
+        nbytes: the size of its weight files.
+        path: where it is.
+        description: the first sentence of prose in its README.md, or nothing.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    vocab_size: int
+    context: int | None
+    dtype: str
+    nbytes: int
+    path: str
+    description: str
+
+
+def info(directory: Path, name: str | None = None) -> ModelInfo:
+    """Describe a model directory.
+
+    Raises:
+        ModelNotFound: when it is not there.
+        ModelFormatError: when it is incomplete or damaged.
+    """
+    config = read_config(directory)
+    files = weight_files(directory)
+    headers = [tensor for file in files for tensor in safetensors_header(file).values()]
+    sizes: dict[str, int] = {}
+    for tensor in headers:
+        sizes[tensor["dtype"]] = sizes.get(tensor["dtype"], 0) + _product(tensor["shape"])
+    text = config.get("text_config") or config
+    return ModelInfo(
+        name=name or str(directory),
+        kind=config["model_type"],
+        parameters=sum(sizes.values()),
+        vocab_size=text.get("vocab_size") or 0,
+        context=context(text),
+        dtype=max(sizes, key=lambda d: sizes[d]),
+        nbytes=sum(file.stat().st_size for file in files),
+        path=str(directory),
+        description=_description(directory),
+    )
+
+
+def _product(shape: list[int]) -> int:
+    count = 1
+    for side in shape:
+        count *= side
+    return count
+
+
+def _description(directory: Path) -> str:
+    card = directory / "README.md"
+    if not card.is_file():
+        return ""
+    text = card.read_text(encoding="utf-8", errors="replace")
+    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
+    prose = (block for block in re.split(r"\n\s*\n", text) if block.strip() and block.lstrip()[0] not in "#|<!`-*")
+    first = " ".join(next(prose, "").split())
+    return re.split(r"(?<=[.!?])\s", first, maxsplit=1)[0].replace("**", "").replace("`", "")
+
+
+def context(config: Mapping[str, Any]) -> int | None:
+    """The longest sequence of a model with this configuration, or None when it sets no bound."""
+    for field in _CONTEXT_FIELDS:
+        if isinstance(config.get(field), int) and config[field] > 0:
+            return config[field]
+    return None
+
+
+def generation_settings(directory: Path) -> dict[str, Any]:
+    """The settings that a directory's generation_config.json makes explicitly; empty without one."""
+    file = directory / "generation_config.json"
+    return own_settings(_json(file)) if file.is_file() else {}
+
+
+def own_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Generation settings without token ids, bookkeeping and what is not set."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if value is not None and not _NOT_SETTINGS.fullmatch(name)
+    }
+
+
+def digest(directory: Path) -> str:
+    """SHA-256 over the configuration, weight and tokenizer files of a directory, in hex."""
+    files = [directory / "config.json", *weight_files(directory)]
+    names = (*_TOKENIZER_FILES, "merges.txt", "added_tokens.json", "tokenizer_config.json")
+    files += [directory / name for name in names if (directory / name).is_file()]
+    sha = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            sha.update(f"{file.name}\0".encode())
+            sha.update(hashlib.file_digest(stream, "sha256").digest())
+    return sha.hexdigest()
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The config.json of a model directory.
+
+    Raises:
+        ModelNotFound: when there is no such directory.
+        ModelFormatError: when there is no readable config.json in it.
+    """
+    if not directory.exists():
+        raise ModelNotFound(f"model: there is no directory {str(directory)!r}; check the path")
+    if not directory.is_dir():
+        raise ModelFormatError(f"model: {str(directory)!r} is a file; give the directory that holds config.json")
+    file = directory / "config.json"
+    if not file.is_file():
+        raise ModelFormatError(
+            f"model: {str(directory)!r} has no config.json; give a directory that transformers' save_pretrained wrote"
+        )
+    config = _json(file)
+    if not isinstance(config.get("model_type"), str):
+        raise ModelFormatError(f"model: {str(file)!r} names no model_type; get a complete copy of the model")
+    return config
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFormatError(f"model: cannot read {str(file)!r} ({_line(error)}); get a complete copy") from error
+    if not isinstance(value, dict):
+        raise ModelFormatError(f"model: {str(file)!r} must hold a JSON object; get a complete copy")
+    return value
+
+
+def _line(error: BaseException) -> str:
+    """An exception's text on one line of readable length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The safetensors files of a model directory, all of them there and complete.
+
+    Raises:
+        ModelFormatError: when there are none, one is missing or damaged, or they are in an unsafe format.
+    """
+    if (directory / WEIGHTS).is_file():
+        files = [directory / WEIGHTS]
+    elif (directory / INDEX).is_file():
+        shards = _json(directory / INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise ModelFormatError(f"model: {str(directory / INDEX)!r} lists no weights; get a complete copy")
+        names = sorted({str(name) for name in shards.values()})
+        files = [directory / Path(name).name for name in names]
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise ModelFormatError(
+                f"model: {str(directory)!r} lacks {len(missing)} of {len(files)} weight files, "
+                f"the first is {missing[0]}; get a complete copy"
+            )
+    else:
+        unsafe = sorted(file.name for pattern in _UNSAFE for file in directory.glob(pattern))
+        if unsafe:
+            raise ModelFormatError(
+                f"model: {str(directory)!r} has its weights only as {unsafe[0]}, a pickle that can run code when it "
+                "is read; convert it to safetensors (save_pretrained of transformers writes that)"
+            )
+        raise ModelFormatError(f"model: {str(directory)!r} has no {WEIGHTS}; get a complete copy of the model")
+    for file in files:
+        safetensors_header(file)
+    return files
+
+
+def safetensors_header(file: Path) -> dict[str, dict[str, Any]]:
+    """Name to dtype, shape and place of the tensors of a safetensors file, whose size is checked against them.
+
+    Raises:
+        ModelFormatError: when the file is not a complete safetensors file.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        if head.startswith(b"version "):
+            raise ModelFormatError(
+                f"model: {str(file)!r} is a Git LFS pointer, not the weights; run `git lfs pull` where it came from"
+            )
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
+        if 8 + length > size:
+            raise ModelFormatError(f"model: {str(file)!r} is cut off after {size} bytes; get a complete copy")
+        try:
+            header = json.loads(stream.read(length))
+            header.pop("__metadata__", None)
+            end = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
+            raise ModelFormatError(f"model: {str(file)!r} is not a safetensors file; get a complete copy") from error
+    if size != end:
+        raise ModelFormatError(
+            f"model: {str(file)!r} must be {end} bytes by its header, got {size}: half-written; get a complete copy"
+        )
+    if not header:
+        raise ModelFormatError(f"model: {str(file)!r} holds no tensors; get a complete copy")
+    return header
+
+
+def locate(path_or_id: str | Path) -> Path:
+    """The directory of that path, or the local copy of a hub model, fetched when it is not there yet.
+
+    Raises:
+        ModelNotFound: when it is neither.
+    """
+    path = Path(path_or_id).expanduser()
+    if path.exists() or not is_hub_id(str(path_or_id)):
+        return path
+    return _fetch(str(path_or_id))
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form `owner/name` of the Hugging Face hub."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
+def _fetch(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    def download(patterns: list[str]) -> Path:
+        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+
+    try:
+        directory = download(["*.json", "*.txt", "*.jinja", "*.model", "README.md"])
+        if (directory / INDEX).is_file() and not (directory / WEIGHTS).is_file():
+            return download(sorted({str(name) for name in _json(directory / INDEX)["weight_map"].values()}))
+        return download([WEIGHTS])
+    except GatedRepoError as error:
+        raise ModelNotFound(
+            f"model: {hub_id!r} on the hub asks for an accepted licence; accept it there, then run `hf auth login`"
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ModelNotFound(
+            f"model: there is no directory and no public hub model {hub_id!r}; check the spelling, "
+            "or run `hf auth login` if it is private"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        why = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else "the hub cannot be reached"
+        raise ModelNotFound(
+            f"model: {hub_id!r} is no directory, and not in the local hub cache, and {why}; "
+            "give a directory, or load a shipped model such as pocket-small"
+        ) from error
+
+
+def read(directory: Path, dtype: Any) -> tuple[Any, Any]:
+    """Load the model and tokenizer of a directory on CPU; `dtype` is a torch dtype, or None for the checkpoint's own.
+
+    Raises:
+        ModelNotFound: when it is not there.
+        ModelFormatError: when it is incomplete, damaged or unsafe.
+        ModelError: when transformers has no causal language model for it.
+    """
+    config = read_config(directory)
+    weight_files(directory)
+    if not any((directory / name).is_file() for name in _TOKENIZER_FILES):
+        raise ModelFormatError(
+            f"model: {str(directory)!r} has no tokenizer (tokenizer.json); save the tokenizer beside the model"
+        )
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = config["model_type"]
+    if kind not in CONFIG_MAPPING:
+        why = "runs code of its own, which decodelab never does" if "auto_map" in config else "is not in transformers"
+        raise ModelError(f"model: {str(directory)!r} is of type {kind!r}, which {why}; use another model")
+    if config.get("is_encoder_decoder") or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise ModelError(
+            f"model: {str(directory)!r} is of type {kind!r}, which is no decoder-only language model; "
+            "not supported yet"
+        )
+    with quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise ModelFormatError(
+                f"model: the tokenizer of {str(directory)!r} cannot be read ({_line(error)}); get a complete copy"
+            ) from error
+        try:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                directory,
+                dtype="auto" if dtype is None else dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except Exception as error:
+            raise ModelFormatError(
+                f"model: {str(directory)!r} cannot be loaded ({_line(error)}); get a complete copy"
+            ) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelFormatError(
+            f"model: the weights of {str(directory)!r} lack {len(missing)} tensors, the first is {missing[0]}; "
+            "get a complete copy"
+        )
+    return model, tokenizer
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' log, warnings and progress bars silent inside, and leave its settings as they were."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,561 @@
+"""A language model given as an explicit table of conditional probabilities: every sequence can be enumerated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import EllipsisType
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from decodelab.core.errors import (
+    EmptyPrompt,
+    ModelFormatError,
+    ModelNotFound,
+    PromptTooLong,
+    RequestError,
+    UnknownToken,
+    did_you_mean,
+)
+from decodelab.core.protocols import Cache
+from decodelab.core.values import Chat, Tokens
+
+Row = Mapping[str, float]
+"""Probabilities of the next word; words left out have probability 0."""
+
+Table = Mapping[tuple[str, ...] | str | EllipsisType, Row] | Callable[[tuple[str, ...]], Row | Sequence[float]]
+
+_TOLERANCE = 1e-9
+_FIELDS = ("name", "vocab", "eos", "bos", "separator", "context", "missing", "tree", "rows", "after", "otherwise")
+
+
+class Outcome(NamedTuple):
+    """A finished sequence of a table: its new tokens, log-probability in nats, and why it ended."""
+
+    tokens: Tokens
+    logprob: float
+    reason: Literal["eos", "length"]
+
+
+class TableModel:
+    """A language model whose conditional probabilities are written down.
+
+    It is the oracle of sampling and search tests (`enumerate` lists every sequence with its exact probability) and
+    the form in which textbook examples are run.
+
+    A table maps a prefix to the probabilities of the next word. The prefix is the whole sequence so far, prompt
+    included, a leading BOS left out. The row for a prefix is the first there is of
+
+    1. `table[prefix]`, the prefix as a tuple of words;
+    2. `table[word]`, the last word of the prefix as a string (a Markov chain);
+    3. `table[...]`, the row for everything else;
+    4. EOS with certainty, when the prefix ends with EOS, or when `missing="eos"`;
+
+    and otherwise it is an error that names the prefix. A callable table is asked for every prefix instead.
+
+    Args:
+        vocab: the words, in the order of their ids; `eos` and `bos` are appended when they are not among them.
+        table: the probabilities; each row must sum to 1 within 1e-9.
+        eos: the word that ends a sequence, or None.
+        bos: the word that begins one, or None; without it an empty prompt cannot be continued.
+        context: the longest sequence, in tokens, or None when unbounded.
+        missing: what a prefix without a row means: an "error", or certain "eos".
+        separator: what stands between words in text: a space, or nothing (text is then cut into the longest words).
+        name: what to call it. A callable table is identified by it in `digest`.
+
+    Raises:
+        ModelFormatError: when the table names a word that is not in `vocab`, or a row is no distribution.
+
+    >>> model = TableModel(["A", "B"], {(): {"A": 0.5, "B": 0.5}, "A": {"A": 0.6, "</s>": 0.4}}, missing="eos")
+    >>> for words, logprob, reason in model.enumerate("B", 2):
+    ...     print(model.vocab.decode(words), round(logprob, 3), reason)
+     0.0 eos
+    >>> for words, logprob, reason in model.enumerate("A", 2):
+    ...     print(repr(model.vocab.decode(words)), round(logprob, 3), reason)
+    'A A' -1.022 length
+    'A' -1.427 eos
+    '' -0.916 eos
+    """
+
+    def __init__(
+        self,
+        vocab: Sequence[str],
+        table: Table,
+        *,
+        eos: str | None = "</s>",
+        bos: str | None = None,
+        context: int | None = None,
+        missing: Literal["error", "eos"] = "error",
+        separator: str = " ",
+        name: str = "table",
+    ):
+        words = [*vocab, *(word for word in (eos, bos) if word is not None and word not in vocab)]
+        self._vocab = TableVocab(words, eos=eos, bos=bos, separator=separator)
+        if missing not in ("error", "eos"):
+            raise ModelFormatError(f"table: missing must be error or eos, got {missing!r}")
+        if missing == "eos" and eos is None:
+            raise ModelFormatError("table: missing=eos needs an eos word, got eos=None; name one")
+        if context is not None and context < 1:
+            raise ModelFormatError(f"table: context must be at least 1, got {context}; None means unbounded")
+        self._table = table
+        self._context = context
+        self._missing = missing
+        self._name = name
+        self._rows: dict[Any, tuple[float, ...]] = {}
+        if not callable(table):
+            self._rows = {key: self._checked(row, _shown_key(key)) for key, row in table.items()}
+            for key in table:
+                for word in (key,) if isinstance(key, str) else key if isinstance(key, tuple) else ():
+                    self._known(word, f"the prefix {_shown_key(key)}")
+
+    def _known(self, word: str, where: str) -> int:
+        ids = self._vocab.ids
+        if word not in ids:
+            hint = did_you_mean(word, ids) or "; add it to vocab"
+            raise ModelFormatError(f"table: {where} names the word {word!r}, which is not in the vocabulary{hint}")
+        return ids[word]
+
+    def _checked(self, row: Row | Sequence[float], where: str) -> tuple[float, ...]:
+        if isinstance(row, Mapping):
+            probs = [0.0] * self._vocab.size
+            for word, p in row.items():
+                probs[self._known(word, f"the row after {where}")] = p
+        else:
+            probs = list(row)
+            if len(probs) != self._vocab.size:
+                raise ModelFormatError(
+                    f"table: the row after {where} has {len(probs)} probabilities for {self._vocab.size} words"
+                )
+        for p in probs:
+            if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1 + _TOLERANCE:
+                raise ModelFormatError(f"table: probabilities must be in [0, 1], got {p!r} in the row after {where}")
+        total = math.fsum(probs)
+        if abs(total - 1) > _TOLERANCE:
+            raise ModelFormatError(f"table: the row after {where} must sum to 1, got {total:.12g}; mend its probabilities")
+        return tuple(map(float, probs))
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._name
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over vocabulary and table, in hex; a callable table counts by the model's name."""
+        law = (
+            self._name
+            if callable(self._table)
+            else sorted([_shown_key(key), list(map(repr, row))] for key, row in self._rows.items())
+        )
+        vocab = self._vocab
+        parts = [vocab.words, vocab.eos_ids, vocab.bos_id, vocab.separator, self._missing, self._context, law]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @property
+    def vocab(self) -> TableVocab:
+        """Its words."""
+        return self._vocab
+
+    @property
+    def context(self) -> int | None:
+        """The longest sequence, in tokens, or None."""
+        return self._context
+
+    @property
+    def generation_config(self) -> dict[str, Any]:
+        """Empty: a table sets no generation settings."""
+        return {}
+
+    def probs(self, tokens: Tokens) -> tuple[float, ...]:
+        """Probability of each word after `tokens`, as float64.
+
+        Raises:
+            ModelFormatError: when the table has no row for them.
+
+        >>> TableModel(["A", "B"], {...: {"A": 0.25, "B": 0.75}}).probs((0, 1))
+        (0.25, 0.75, 0.0)
+        """
+        vocab = self._vocab
+        prefix = tuple(vocab.words[t] for t in tokens[1 if tokens and tokens[0] == vocab.bos_id else 0 :])
+        if callable(self._table):
+            if prefix not in self._rows:
+                self._rows[prefix] = self._checked(self._table(prefix), _shown_key(prefix))
+            return self._rows[prefix]
+        for key in (prefix, *prefix[-1:], ...):
+            if key in self._rows:
+                return self._rows[key]
+        if vocab.eos_ids and (self._missing == "eos" or (tokens and tokens[-1] in vocab.eos_ids)):
+            return tuple(1.0 if i == vocab.eos_ids[0] else 0.0 for i in range(vocab.size))
+        raise ModelFormatError(f"table: there is no row after {_shown_key(prefix)}; add one, or say missing=eos")
+
+    def enumerate(self, prompt: str | Tokens, max_new_tokens: int) -> Iterator[Outcome]:
+        """Yield every sequence of non-zero probability that ends by EOS, at `max_new_tokens` or at the context.
+
+        Depth first, by ascending ids; probabilities of all outcomes sum to 1.
+
+        Raises:
+            EmptyPrompt: when there is no token to start from.
+        """
+        prompt = self._vocab.encode(prompt) if isinstance(prompt, str) else tuple(prompt)
+        self._check([prompt])
+        room = max_new_tokens if self._context is None else min(max_new_tokens, self._context - len(prompt))
+        return self._outcomes(prompt, (), (), room)
+
+    def _outcomes(self, prompt: Tokens, tokens: Tokens, logs: tuple[float, ...], room: int) -> Iterator[Outcome]:
+        if tokens and tokens[-1] in self._vocab.eos_ids:
+            yield Outcome(tokens, math.fsum(logs), "eos")
+        elif len(tokens) >= room:
+            yield Outcome(tokens, math.fsum(logs), "length")
+        else:
+            for token, p in enumerate(self.probs(prompt + tokens)):
+                if p > 0:
+                    yield from self._outcomes(prompt, (*tokens, token), (*logs, math.log(p)), room)
+
+    def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, TableCache]:
+        """Log-probabilities after each prompt, float32 [rows, vocab], and a cache of the prompts.
+
+        Raises:
+            EmptyPrompt: when a prompt has no tokens.
+            PromptTooLong: when one exceeds the context.
+            UnknownToken: when a token id is outside the vocabulary.
+        """
+        prompts = [tuple(map(int, prompt)) for prompt in prompts]
+        self._check(prompts)
+        return self._logits(prompts), TableCache(prompts)
+
+    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, TableCache]:
+        """Append int64 tokens [rows, k] to every row: the log-probabilities after each, float32 [rows, k, vocab]."""
+        assert isinstance(cache, TableCache)
+        new = [tuple(row) for row in tokens.tolist()]
+        self._check([old + row for old, row in zip(cache.rows, new, strict=True)])
+        steps = [
+            self._logits([old + row[: i + 1] for old, row in zip(cache.rows, new, strict=True)])
+            for i in range(tokens.shape[1])
+        ]
+        cache.rows = [old + row for old, row in zip(cache.rows, new, strict=True)]
+        return torch.stack(steps, dim=1), cache
+
+    def _logits(self, prefixes: Sequence[Tokens]) -> Tensor:
+        probs = torch.tensor([self.probs(prefix) for prefix in prefixes], dtype=torch.float64)
+        return probs.reshape(len(prefixes), self._vocab.size).log().to(torch.float32)
+
+    def _check(self, prompts: Sequence[Tokens]) -> None:
+        for prompt in prompts:
+            if not prompt:
+                raise EmptyPrompt(f"{self._name}: a prompt must have at least one token, got none; give bos a word")
+            if self._context is not None and len(prompt) > self._context:
+                raise PromptTooLong(f"{self._name}: {len(prompt)} tokens exceed the context of {self._context}")
+            for token in prompt:
+                if not 0 <= token < self._vocab.size:
+                    raise UnknownToken(f"{self._name}: token ids must be in [0, {self._vocab.size}), got {token}")
+
+    @staticmethod
+    def from_yaml(source: str | Path) -> TableModel:
+        """Read a table from a YAML file (a path, or text that ends in .yaml or .yml) or from YAML text.
+
+        `tree` holds the probabilities after the empty prefix: a word with its probability, or, where the table goes on,
+        with a list of its probability and the tree after it. `rows` holds trees after other prefixes, `after` the
+        rows by last word, `otherwise` the row for everything else; the other fields are the arguments of
+        `TableModel`. All words are text (no quotes needed for `no` or `1`) and a probability may be a fraction, `1/3`.
+        The vocabulary is in order of appearance when it is not given.
+
+        Raises:
+            ModelNotFound: when there is no such file.
+            ModelFormatError: when it is not a table.
+
+        >>> model = TableModel.from_yaml('''
+        ... bos: <s>
+        ... eos: end
+        ... missing: eos
+        ... tree:
+        ...   A: [0.5, {A: 0.6, B: 0.2, C: 0.2}]
+        ...   B: [0.3, {C: 0.4, end: 0.3, A: 0.3}]
+        ...   C: 0.2
+        ... rows:
+        ...   - {prefix: [the, cat], next: {sat: 0.9, slept: 0.1}}
+        ... ''')
+        >>> two = sorted(model.enumerate("", 2), key=lambda outcome: -outcome.logprob)[:2]
+        >>> [(model.vocab.decode(o.tokens), round(o.logprob, 3)) for o in two]
+        [('A A', -1.204), ('C', -1.609)]
+        """
+        import yaml
+
+        name = "table"
+        text = str(source)
+        if isinstance(source, Path) or ("\n" not in text and text.endswith((".yaml", ".yml"))):
+            path = Path(source).expanduser()
+            if not path.is_file():
+                raise ModelNotFound(f"model: there is no file {str(path)!r}; check the path")
+            name = str(source)
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ModelFormatError(f"model: cannot read {str(path)!r}: {error}") from error
+        try:
+            # BaseLoader keeps every scalar as text, so that the word `no` is a word, and builds no other objects.
+            data = yaml.load(text, Loader=yaml.BaseLoader)
+            return _from_data(data, name)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise ModelFormatError(f"table: {name!r} is not YAML ({reason})") from error
+        except RecursionError as error:
+            raise ModelFormatError(f"table: {name!r} is nested without end") from error
+
+    def to_yaml(self) -> str:
+        """Write the table as YAML that `from_yaml` reads back as an equal table.
+
+        Raises:
+            ModelFormatError: when the table is a callable.
+        """
+        import yaml
+
+        if callable(self._table):
+            raise ModelFormatError("table: a callable table cannot be written; enumerate it into a mapping first")
+        words = self._vocab.words
+        rows = {
+            key: {words[i]: p for i, p in enumerate(row) if p > 0} for key, row in self._rows.items()
+        }
+        trees = {key: row for key, row in rows.items() if isinstance(key, tuple)}
+        taken: set[tuple[str, ...]] = set()
+
+        def tree(prefix: tuple[str, ...]) -> dict[str, Any]:
+            taken.add(prefix)
+            return {
+                word: [repr(p), tree((*prefix, word))] if (*prefix, word) in trees else repr(p)
+                for word, p in trees[prefix].items()
+            }
+
+        vocab = self._vocab
+        data: dict[str, Any] = {"name": self._name, "vocab": list(words)}
+        # A plain null would be read back as the word `null`: what is not there is left out.
+        data["eos"] = words[vocab.eos_ids[0]] if vocab.eos_ids else []
+        data["bos"] = words[vocab.bos_id] if vocab.bos_id is not None else []
+        data["separator"] = vocab.separator
+        data["missing"] = self._missing
+        if self._context is not None:
+            data["context"] = str(self._context)
+        if () in trees:
+            data["tree"] = tree(())
+        others = [
+            {"prefix": list(key), "next": tree(key)} for key in sorted(trees, key=len) if key not in taken
+        ]
+        if others:
+            data["rows"] = others
+        after = {key: {w: repr(p) for w, p in row.items()} for key, row in rows.items() if isinstance(key, str)}
+        if after:
+            data["after"] = after
+        if ... in rows:
+            data["otherwise"] = {w: repr(p) for w, p in rows[...].items()}
+        return yaml.dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def _shown_key(key: Any) -> str:
+    if key is ...:
+        return "any other prefix"
+    if isinstance(key, str):
+        return f"the last word {key!r}"
+    return repr(" ".join(key)) if key else "the empty prefix"
+
+
+def _from_data(data: Any, name: str) -> TableModel:
+    if not isinstance(data, dict):
+        raise ModelFormatError(f"table: {name!r} must be a YAML mapping with `tree`, `rows`, `after` or `otherwise`")
+    for field in data:
+        if field not in _FIELDS:
+            hint = did_you_mean(field, _FIELDS) or f"; allowed are {', '.join(_FIELDS)}"
+            raise ModelFormatError(f"table: unknown field {field!r}{hint}")
+    table: dict[Any, Row] = {}
+    seen: dict[str, None] = {}
+
+    def add(key: Any, row: Any) -> None:
+        """Take in a row, and the trees below it."""
+        if not isinstance(row, dict):
+            raise ModelFormatError(f"table: what follows {_shown_key(key)} must map words to probabilities, got {row!r}")
+        if key in table:
+            raise ModelFormatError(f"table: there are two rows after {_shown_key(key)}; keep one")
+        table[key] = probs = {}
+        below = {}
+        for word, entry in row.items():
+            seen[word] = None
+            probability, tree = (entry[0], entry[1]) if isinstance(entry, list) and len(entry) == 2 else (entry, None)
+            probs[word] = _probability(probability, word)
+            if tree is not None:
+                if not isinstance(key, tuple):
+                    raise ModelFormatError(f"table: the row after {_shown_key(key)} cannot go on with a tree; use rows")
+                below[word] = tree
+        for word, tree in below.items():
+            add((*key, word), tree)
+
+    if "tree" in data:
+        add((), data["tree"])
+    for entry in _expect(data.get("rows", []), list, "rows"):
+        if not isinstance(entry, dict) or set(entry) != {"prefix", "next"}:
+            raise ModelFormatError(f"table: each of rows must have the fields prefix and next, got {entry!r}")
+        prefix = tuple(_expect(entry["prefix"], list, "prefix"))
+        seen.update(dict.fromkeys(prefix))
+        add(prefix, entry["next"])
+    for word, row in _expect(data.get("after", {}), dict, "after").items():
+        seen[word] = None
+        add(word, row)
+    if "otherwise" in data:
+        add(..., data["otherwise"])
+    context = data.get("context")
+    if context is not None and not (isinstance(context, str) and context.isdecimal()):
+        raise ModelFormatError(f"table: context must be a whole number, got {context!r}")
+    return TableModel(
+        _expect(data.get("vocab", list(seen)), list, "vocab"),
+        table,
+        eos=data.get("eos", "</s>") or None,
+        bos=data.get("bos") or None,
+        context=int(context) if context is not None else None,
+        missing=data.get("missing", "error"),
+        separator=data.get("separator", " "),
+        name=data.get("name", name),
+    )
+
+
+def _expect(value: Any, kind: type, field: str) -> Any:
+    if not isinstance(value, kind):
+        wanted = "a list" if kind is list else "a mapping"
+        raise ModelFormatError(f"table: {field} must be {wanted}, got {value!r}")
+    return value
+
+
+def _probability(text: Any, word: str) -> float:
+    try:
+        top, _, bottom = text.partition("/")
+        return float(top) / float(bottom) if bottom else float(top)
+    except (AttributeError, ValueError, ZeroDivisionError) as error:
+        raise ModelFormatError(
+            f"table: {word!r} must have a probability such as 0.5 or 1/3, or [probability, tree], got {text!r}"
+        ) from error
+
+
+class TableVocab:
+    """The words of a table, in the order of their ids.
+
+    >>> vocab = TableVocab(["a", "ab", "<s>"], eos=None, bos="<s>", separator="")
+    >>> vocab.encode("aab"), vocab.decode([2, 0, 1])
+    ((2, 0, 1), 'aab')
+    """
+
+    def __init__(self, words: Sequence[str], *, eos: str | None, bos: str | None, separator: str):
+        self.words = tuple(words)
+        self.ids = {word: i for i, word in enumerate(self.words)}
+        self.separator = separator
+        if len(self.ids) != len(self.words):
+            twice = next(word for i, word in enumerate(self.words) if self.ids[word] != i)
+            raise ModelFormatError(f"table: the vocabulary has {twice!r} twice; words must differ")
+        for word in self.words:
+            if not isinstance(word, str) or not word or (separator and separator in word):
+                raise ModelFormatError(f"table: words must be text without {separator!r} in it, got {word!r}")
+        self._eos = self.ids[eos] if eos is not None else None
+        self._bos = self.ids[bos] if bos is not None else None
+
+    @property
+    def size(self) -> int:
+        """The number of words."""
+        return len(self.words)
+
+    @property
+    def bos_id(self) -> int | None:
+        """The word that begins a sequence, if any."""
+        return self._bos
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The word that ends a sequence, if any."""
+        return () if self._eos is None else (self._eos,)
+
+    def encode(self, text: str) -> Tokens:
+        """Ids of a text's words, with BOS before them if there is one.
+
+        Raises:
+            UnknownToken: when a word is not in the vocabulary.
+        """
+        return (*(() if self._bos is None else (self._bos,)), *self._split(text))
+
+    def _split(self, text: str) -> Tokens:
+        if self.separator:
+            words = [word for word in text.split(self.separator) if word]
+        else:
+            words = []
+            while text:
+                lengths = range(min(len(text), max(map(len, self.words))), 0, -1)
+                word = next((text[:n] for n in lengths if text[:n] in self.ids), text[0])
+                words.append(word)
+                text = text[len(word) :]
+        for word in words:
+            if word not in self.ids:
+                hint = did_you_mean(word, self.ids) or f"; its {self.size} words include {', '.join(self.words[:5])}"
+                raise UnknownToken(f"prompt: {word!r} is not in the table's vocabulary{hint}")
+        return tuple(self.ids[word] for word in words)
+
+    def encode_completion(self, prompt: Tokens, text: str) -> Tokens:
+        """Ids of the words of text that follows a prompt: no BOS."""
+        return self._split(text)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The words, joined; BOS and EOS left out."""
+        hidden = (self._bos, self._eos)
+        return self.separator.join(self.words[t] for t in tokens if t not in hidden)
+
+    def decode_completion(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """The words that follow a prompt, with the separator between them and the prompt."""
+        before, after = self.decode(prompt), self.decode(tokens)
+        return self.separator + after if before and after else after
+
+    def token_text(self, token: int) -> str:
+        """The word."""
+        return self.words[token]
+
+    def render_chat(self, chat: Chat) -> tuple[str, Tokens]:
+        """Refuse: a table has no chat template.
+
+        Raises:
+            RequestError: always.
+        """
+        raise RequestError("chat: a table has no chat template; give the prompt as text")
+
+
+class TableCache:
+    """The sequences of several rows.
+
+    Attributes:
+        rows: the tokens of each row.
+    """
+
+    def __init__(self, rows: Sequence[Tokens]):
+        self.rows = list(rows)
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens held for each row."""
+        return [len(row) for row in self.rows]
+
+    @property
+    def nbytes(self) -> int:
+        """Eight bytes a token."""
+        return 8 * sum(self.lengths)
+
+    def select(self, rows: Tensor) -> TableCache:
+        """The given rows, in that order."""
+        return TableCache([self.rows[i] for i in rows.tolist()])
+
+    def rewind(self, lengths: Sequence[int]) -> TableCache:
+        """Forget the last tokens of each row so that `lengths` remain."""
+        if len(lengths) != len(self.rows) or any(not 0 < n <= m for n, m in zip(lengths, self.lengths, strict=True)):
+            raise ValueError(
+                f"rewind: lengths must be in [1, tokens held] for each row, got {list(lengths)} for {self.lengths}"
+            )
+        return TableCache([row[:n] for row, n in zip(self.rows, lengths, strict=True)])
+
+    def join(self, other: Cache) -> TableCache:
+        """The rows of this cache followed by those of another."""
+        assert isinstance(other, TableCache)
+        return TableCache(self.rows + other.rows)

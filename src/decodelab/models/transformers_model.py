@@ -1,0 +1,257 @@
+"""Any decoder-only causal language model of transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
+
+from decodelab.core.errors import EmptyPrompt, ModelError, PromptTooLong, UnknownToken, did_you_mean
+from decodelab.core.protocols import Cache
+from decodelab.core.values import Tokens
+from decodelab.models import checkpoint
+from decodelab.models.cache import GrowingLayer, KeyValueCache
+from decodelab.models.transformers_vocab import TransformersVocab
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TransformersModel:
+    """A causal language model of transformers behind the `LanguageModel` protocol.
+
+    Prompts of different lengths share a batch by padding on the left, with masks and positions computed from the
+    lengths; rows of equal length carry no mask, so that fused attention kernels apply. Keys and values are kept in
+    place (`decodelab.models.cache`).
+
+    Args:
+        model: a `PreTrainedModel` with a causal language-model head, already on its device.
+        tokenizer: its tokenizer.
+        name: what to call it.
+        directory: where it was loaded from; its files give the digest.
+
+    Raises:
+        ModelError: when the architecture is not decoder-only with a plain key/value cache.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, name: str | None = None, directory: Path | None = None):
+        self.model = model.eval()
+        self._name = name or model.config.model_type
+        self._directory = directory
+        parameters = inspect.signature(model.forward).parameters
+        self._takes_positions = "position_ids" in parameters
+        self._takes_last = "logits_to_keep" in parameters
+        self._layer_types = _layer_types(model, parameters)
+        self._tokenizer = tokenizer
+
+    @staticmethod
+    def load(
+        path_or_id: str | Path, *, name: str | None = None, dtype: str = "auto", device: str = "auto"
+    ) -> TransformersModel:
+        """Load a directory, or a model of the Hugging Face hub by its id, from safetensors and without remote code.
+
+        Args:
+            path_or_id: a directory as `save_pretrained` writes it, or `owner/name`.
+            name: what to call it; its path or id when not given.
+            dtype: float32, bfloat16, float16, or auto: float32 on CPU, the checkpoint's own elsewhere.
+            device: cpu, cuda, cuda:N, mps, or auto: the first there is of CUDA, MPS and CPU.
+
+        Raises:
+            ModelNotFound: when there is no such directory or hub model.
+            ModelFormatError: when it is incomplete, damaged, or not in safetensors.
+            ModelError: when the architecture is not supported, or the device or dtype is not there.
+        """
+        place = _device(device)
+        kind = _dtype(dtype, place)
+        directory = checkpoint.locate(path_or_id)
+        model, tokenizer = checkpoint.read(directory, kind)
+        return TransformersModel(model.to(place), tokenizer, name=name or str(path_or_id), directory=directory)
+
+    @property
+    def name(self) -> str:
+        """The name it was loaded under."""
+        return self._name
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over configuration, weights and tokenizer, in hex."""
+        if self._directory is not None:
+            return checkpoint.digest(self._directory)
+        sha = hashlib.sha256(self.model.config.to_json_string().encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            sha.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        for piece, token in sorted(self._tokenizer.get_vocab().items()):
+            sha.update(f"{piece}\0{token}\0".encode())
+        return sha.hexdigest()
+
+    @cached_property
+    def vocab(self) -> TransformersVocab:
+        """Its tokenizer, over as many ids as the logits have."""
+        head = self.model.get_output_embeddings()
+        config = self.model.config.get_text_config(decoder=True)
+        size = config.vocab_size if head is None else head.weight.shape[0]
+        own = self.model.generation_config
+        eos = own.eos_token_id if own is not None else None
+        eos = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
+        if self._tokenizer.eos_token_id is not None:
+            eos.append(self._tokenizer.eos_token_id)
+        bos = self._tokenizer.bos_token_id
+        if bos is None and own is not None:
+            bos = own.bos_token_id
+        return TransformersVocab(self._tokenizer, size, list(dict.fromkeys(eos)), bos)
+
+    @cached_property
+    def context(self) -> int | None:
+        """The longest sequence it can hold, or None when its architecture sets no bound."""
+        return checkpoint.context(self.model.config.get_text_config(decoder=True).to_dict())
+
+    @cached_property
+    def generation_config(self) -> dict[str, Any]:
+        """The generation settings that the model sets itself, token ids left out."""
+        if self._directory is not None:
+            return checkpoint.generation_settings(self._directory)
+        own = self.model.generation_config
+        return {} if own is None else checkpoint.own_settings(own.to_diff_dict())
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of its weights."""
+        return self.model.dtype
+
+    @torch.inference_mode()
+    def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, KeyValueCache]:
+        """Prefill prompts of any lengths: the logits after each, [rows, vocab], and their cache.
+
+        Raises:
+            EmptyPrompt: when a prompt has no tokens.
+            PromptTooLong: when a prompt exceeds the context.
+            UnknownToken: when a token id is outside the vocabulary.
+        """
+        self._check(prompts)
+        width = max(map(len, prompts))
+        pads = [width - len(prompt) for prompt in prompts]
+        # What fills the padding does not matter: it is masked.
+        ids = [[0] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
+        layers = [GrowingLayer() if kind is GrowingLayer else kind() for kind in self._layer_types]
+        cache = KeyValueCache(layers, pads, self.device)
+        logits = self._forward(torch.tensor(ids, device=self.device), cache, last=True)[:, -1]
+        if any(layer.length != width for layer in cache.growing):
+            raise ModelError(
+                f"{self.name}: {type(self.model).__name__} does not keep its past as keys and values alone; "
+                "not supported yet; use a decoder-only transformer"
+            )
+        return logits, cache
+
+    @torch.inference_mode()
+    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, KeyValueCache]:
+        """Append int64 tokens [rows, k] to every row: the logits after each, [rows, k, vocab].
+
+        Raises:
+            PromptTooLong: when a row would exceed the context.
+        """
+        assert isinstance(cache, KeyValueCache)
+        longest = cache.length - min(cache.pads) + tokens.shape[1]
+        if self.context is not None and longest > self.context:
+            raise PromptTooLong(f"{self.name}: {longest} tokens exceed the context of {self.context}; ask for fewer")
+        return self._forward(tokens.to(self.device), cache), cache
+
+    def _forward(self, ids: Tensor, cache: KeyValueCache, last: bool = False) -> Tensor:
+        start, count = cache.length, ids.shape[1]
+        inputs: dict[str, Any] = {"logits_to_keep": 1} if last and self._takes_last else {}
+        if cache.pad_tensor is not None:
+            pads = cache.pad_tensor[:, None]
+            index = torch.arange(start + count, device=self.device)[None, :]
+            inputs["attention_mask"] = (index >= pads).long()
+            if self._takes_positions:
+                inputs["position_ids"] = (index[:, start:] - pads).clamp(min=0)
+        return self.model(input_ids=ids, past_key_values=cache, use_cache=True, **inputs).logits
+
+    def _check(self, prompts: Sequence[Tokens]) -> None:
+        if not prompts:
+            raise ValueError("start: no prompts")
+        for prompt in prompts:
+            if not prompt:
+                raise EmptyPrompt(f"{self.name}: a prompt must have at least one token, got none; begin with BOS")
+            if self.context is not None and len(prompt) > self.context:
+                raise PromptTooLong(
+                    f"{self.name}: the prompt has {len(prompt)} tokens, the context {self.context}; shorten it"
+                )
+            low, high = min(prompt), max(prompt)
+            if low < 0 or high >= self.vocab.size:
+                raise UnknownToken(
+                    f"{self.name}: token ids must be in [0, {self.vocab.size}), got {low if low < 0 else high}"
+                )
+
+
+def _layer_types(model: Any, parameters: Any) -> list[type]:
+    """What each layer of a cache has to be.
+
+    Raises:
+        ModelError: when a layer keeps anything but keys and values.
+    """
+    name, config = type(model).__name__, model.config
+    fix = "not supported yet; use a decoder-only transformer with a key/value cache"
+    if config.is_encoder_decoder:
+        raise ModelError(f"{name}: an encoder-decoder model; {fix}")
+    if getattr(model, "_is_stateful", False) or "past_key_values" not in parameters:
+        raise ModelError(f"{name}: a recurrent or hybrid model; {fix}")
+    try:
+        layers = DynamicCache(config=config).layers
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise ModelError(f"{name}: transformers knows no key/value cache for it; {fix}") from error
+    types: list[type] = []
+    for layer in layers:
+        if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer):
+            types.append(GrowingLayer)
+        elif type(layer) is DummyLayer:
+            types.append(DummyLayer)
+        else:
+            raise ModelError(f"{name}: a layer keeps {type(layer).__name__}; {fix}")
+    if GrowingLayer not in types:
+        raise ModelError(f"{name}: no layer keeps keys and values; {fix}")
+    return types
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name, checked to be there.
+
+    Raises:
+        ModelError: when there is no such device.
+    """
+    if name == "auto":
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    there = ["cpu"]
+    there += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if name not in there:
+        raise ModelError(f"device: must be one of auto, {', '.join(there)} on this machine, got {name!r}; use auto")
+    return torch.device(name)
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype | None:
+    """The number format of that name; None means the checkpoint's own.
+
+    Raises:
+        ModelError: when the name is unknown.
+    """
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else None
+    if name not in DTYPES:
+        allowed = ", ".join(["auto", *DTYPES])
+        raise ModelError(f"dtype: must be one of {allowed}, got {name!r}{did_you_mean(name, DTYPES) or '; use auto'}")
+    return DTYPES[name]

@@ -1,0 +1,215 @@
+"""The vocabulary of a transformers model: its tokenizer, its special tokens and its chat template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from decodelab.core.errors import RequestError, UnknownToken
+from decodelab.core.values import Chat, Tokens
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class TransformersVocab:
+    """Ids and text of a tokenizer of transformers.
+
+    Args:
+        tokenizer: any `PreTrainedTokenizerBase`.
+        size: how many ids the logits range over; it may exceed the tokenizer's (padded embeddings), and ids without
+            a token decode to nothing.
+        eos_ids: the ids that end a sequence.
+        bos_id: the id that begins a sequence, or None.
+    """
+
+    def __init__(self, tokenizer: Any, size: int, eos_ids: Sequence[int], bos_id: int | None):
+        self.tokenizer = tokenizer
+        self._size = size
+        self._eos_ids = tuple(eos_ids)
+        self._bos_id = bos_id
+
+    @property
+    def size(self) -> int:
+        """How many ids the logits range over."""
+        return self._size
+
+    @property
+    def bos_id(self) -> int | None:
+        """The token that begins a sequence, if any."""
+        return self._bos_id
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """All tokens that end a sequence."""
+        return self._eos_ids
+
+    @cached_property
+    def _prefix(self) -> Tokens:
+        """What the tokenizer puts before a text; what it would put after one (an EOS) has no place in a prompt."""
+        framed = self.tokenizer("a", add_special_tokens=True, verbose=False)["input_ids"]
+        plain = self.tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"]
+        for start in range(len(framed) - len(plain) + 1):
+            if framed[start : start + len(plain)] == plain:
+                return tuple(framed[:start])
+        return ()
+
+    def _plain(self, text: str) -> Tokens:
+        tokens = tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        if tokens and max(tokens) >= self._size:
+            raise UnknownToken(
+                f"prompt: token id {max(tokens)} of the tokenizer is outside the model's vocabulary of {self._size}; "
+                "the tokenizer does not belong to this model"
+            )
+        return tokens
+
+    def encode(self, text: str) -> Tokens:
+        """Token ids of a prompt's text, with the BOS the model expects; an empty text is just BOS, if there is one."""
+        tokens = self._prefix + self._plain(text)
+        if not tokens and self._bos_id is not None:
+            return (self._bos_id,)
+        return tokens
+
+    def encode_completion(self, prompt: Tokens, text: str) -> Tokens:
+        """Token ids of text that follows a prompt: no BOS, and no space that the tokenizer puts before every text.
+
+        The ids are those that prompt and text get together where that leaves the prompt's own ids as they are.
+        """
+        prompt = tuple(prompt)
+        before = self.decode(prompt)
+        for candidate in (self._prefix + self._plain(before + text), self._plain(self._raw(prompt) + text)):
+            if candidate[: len(prompt)] == prompt:
+                return candidate[len(prompt) :]
+        alone = self._plain(text)
+        anchors = ((self._plain(anchor), anchor) for anchor in ("\n", "a", "."))
+        following = (self._plain(anchor + text)[len(ids) :] for ids, anchor in anchors)
+        for candidate in (alone, *following):
+            if self.decode_completion(prompt, candidate) == text:
+                return candidate
+        return alone
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of a whole sequence, special tokens left out."""
+        tokens = list(tokens)
+        split = self._open_bytes(tokens)
+        text = self._text(tokens[:split])
+        return text + _REPLACEMENT if split < len(tokens) else text
+
+    def _text(self, tokens: list[int]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def _raw(self, tokens: Sequence[int]) -> str:
+        return self.tokenizer.decode(
+            list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+
+    @cached_property
+    def _bytes(self) -> dict[int, int]:
+        """Ids of byte-fallback pieces such as <0xE2>, and their bytes."""
+        return {
+            token: int(match[1], 16)
+            for piece, token in self.tokenizer.get_vocab().items()
+            if (match := _BYTE_PIECE.fullmatch(piece))
+        }
+
+    def _open_bytes(self, tokens: Sequence[int]) -> int:
+        """Where the bytes of an unfinished character begin at the end of `tokens`; their number if none is open.
+
+        Byte-fallback decoders turn a whole run of byte pieces into U+FFFD when its last character is unfinished.
+        """
+        known = self._bytes
+        if not known or not tokens or tokens[-1] not in known:
+            return len(tokens)
+        for back in range(1, min(4, len(tokens) + 1)):
+            byte = known.get(tokens[-back])
+            if byte is None:
+                break
+            if byte >= 0xC0:
+                needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+                return len(tokens) - back if back < needed else len(tokens)
+            if byte < 0x80:
+                break
+        return len(tokens)
+
+    def decode_completion(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """Text that `tokens` add after `prompt`; an unfinished character at the end shows as U+FFFD.
+
+        Costs time in proportion to `tokens`, however long the prompt.
+        """
+        tail = self._tail(prompt)
+        before = self.decode(tail).rstrip(_REPLACEMENT)
+        whole = self.decode([*tail, *tokens])
+        if whole.startswith(before):
+            return whole[len(before) :]
+        return self.decode(tokens)
+
+    def _tail(self, prompt: Sequence[int]) -> list[int]:
+        """The last tokens of a prompt that decide how what follows is decoded: some text, whole characters."""
+        count = 8
+        while count < len(prompt):
+            tail = list(prompt[-count:])
+            if tail[0] not in self._bytes and self._text(tail).strip(_REPLACEMENT):
+                return tail
+            count += 8
+        return list(prompt)
+
+    @cached_property
+    def _specials(self) -> dict[int, str]:
+        return dict(zip(self.tokenizer.all_special_ids, self.tokenizer.all_special_tokens, strict=True))
+
+    @cached_property
+    def _anchor(self) -> tuple[list[int], str]:
+        """A token of plain letters, after which any token decodes to all of its text."""
+        for token in range(len(self.tokenizer)):
+            text = self._text([token])
+            if text.isascii() and text.isalnum():
+                return [token], text
+        return [], ""
+
+    def token_text(self, token: int) -> str:
+        """One token as readable text: its space is kept, special tokens go by name, part of a character by its bytes."""
+        if token in self._specials:
+            return self._specials[token]
+        ids, before = self._anchor
+        text = self._text([*ids, token])
+        text = text[len(before) :] if text.startswith(before) else self._text([token])
+        if _REPLACEMENT not in text:
+            return text
+        piece = self.tokenizer.convert_ids_to_tokens(token) or ""
+        if match := _BYTE_PIECE.fullmatch(piece):
+            return f"\\x{match[1].lower()}"
+        table = _byte_level_alphabet()
+        if all(character in table for character in piece):
+            return "".join(f"\\x{table[character]:02x}" for character in piece)
+        return text
+
+    def render_chat(self, chat: Chat) -> tuple[str, Tokens]:
+        """The chat template applied, ready for the assistant's turn: its text and its tokens.
+
+        Raises:
+            RequestError: when the model has no chat template, or the template refuses the messages.
+        """
+        if not self.tokenizer.chat_template:
+            raise RequestError("chat: this model has no chat template; give the prompt as text, or load a chat model")
+        from jinja2 import TemplateError
+
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [dict(message) for message in chat.messages],
+                tools=[dict(tool) for tool in chat.tools] or None,
+                add_generation_prompt=True,
+                tokenize=False,
+            )
+        except (TemplateError, ValueError, TypeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise RequestError(f"chat: the model's chat template refuses these messages ({reason})") from error
+        return text, self._plain(text)
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """The characters by which byte-level BPE (GPT-2) writes bytes."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    return {character: byte for byte, character in bytes_to_unicode().items()}
