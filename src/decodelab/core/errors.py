@@ -1,0 +1,108 @@
+"""The error tree. Every error a user can cause says what, got, allowed and the fix in one line.
+
+DecodelabError
+├── StrategyError                 the strategy itself is wrong
+│   ├── StrategySyntaxError       the text does not parse
+│   ├── UnknownStage              no such algorithm (with a suggestion)
+│   ├── UnknownParameter          no such parameter (with a suggestion)
+│   ├── InvalidParameter          a value out of range or of the wrong type
+│   └── UnsupportedStrategy       valid, but this model or back end cannot honour a term of it
+├── RequestError                  the request around the strategy is wrong
+│   ├── EmptyPrompt               nothing to condition on and no BOS token to begin with
+│   ├── PromptTooLong             the prompt leaves no room in the model's context
+│   └── UnknownToken              text that the model's vocabulary cannot represent
+├── ModelError                    the model cannot be used
+│   ├── ModelNotFound             no such name, directory or hub id
+│   ├── ModelFormatError          a directory that is there but broken, half-written or unsafe
+│   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
+│   └── VocabularyMismatch        two models (or a model and logits) of different vocabularies
+├── EmptySupport                  a chain of processors removed every token
+└── OutputError                   a path that cannot be written
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DecodelabError(Exception):
+    """Anything decodelab refuses to do; its text is one line meant for the user."""
+
+
+class StrategyError(DecodelabError):
+    """The strategy is wrong."""
+
+
+class StrategySyntaxError(StrategyError):
+    """The text of a strategy does not parse."""
+
+
+class UnknownStage(StrategyError):
+    """A strategy names an algorithm that does not exist."""
+
+
+class UnknownParameter(StrategyError):
+    """A stage was given a parameter it does not have."""
+
+
+class InvalidParameter(StrategyError):
+    """A parameter has a value of the wrong type or outside its range."""
+
+
+class UnsupportedStrategy(StrategyError):
+    """A term of the strategy cannot be honoured here; nothing is dropped in silence."""
+
+
+class RequestError(DecodelabError):
+    """The request around the strategy (prompt, limits, options) is wrong."""
+
+
+class EmptyPrompt(RequestError):
+    """The prompt has no tokens and the model has no BOS token to start from."""
+
+
+class PromptTooLong(RequestError):
+    """The prompt leaves no room for a new token in the model's context."""
+
+
+class UnknownToken(RequestError):
+    """Text or a token id that the vocabulary does not contain."""
+
+
+class ModelError(DecodelabError):
+    """The model cannot be used."""
+
+
+class ModelNotFound(ModelError):
+    """No model of that name, directory or hub id."""
+
+
+class ModelFormatError(ModelError):
+    """A model directory that is incomplete, damaged or in an unsafe format."""
+
+
+class NonFiniteLogits(ModelError):
+    """The model returned NaN, +inf or nothing but -inf as logits."""
+
+
+class VocabularyMismatch(ModelError):
+    """Two sides that must share a vocabulary do not."""
+
+
+class EmptySupport(DecodelabError):
+    """A stage left no token to choose from."""
+
+
+class OutputError(DecodelabError):
+    """A path cannot be written."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'top_p'?`, or nothing when no known name is close.
+
+    >>> did_you_mean("topp", ["top_p", "top_k"])
+    "; did you mean 'top_p'?"
+    """
+    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

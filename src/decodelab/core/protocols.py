@@ -1,0 +1,235 @@
+"""The five abstractions everything is composed of (design, section 2).
+
+Rows are the live hypotheses of a batch. Whatever belongs to a row (a cache, a processor's state, a
+search's scores) is a value indexed by row: forking, dropping and reordering rows is one gather.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from decodelab.core.key import Keys
+from decodelab.core.values import Candidate, Chat, Tokens
+
+
+class Vocab(Protocol):
+    """The token side of a model: ids, text and the special tokens."""
+
+    @property
+    def size(self) -> int:
+        """How many ids the logits range over."""
+        ...
+
+    @property
+    def bos_id(self) -> int | None:
+        """The token that begins a sequence, if any."""
+        ...
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """All tokens that end a sequence (possibly none)."""
+        ...
+
+    def encode(self, text: str) -> Tokens:
+        """Token ids of a prompt's text, with the BOS the model expects."""
+        ...
+
+    def encode_completion(self, prompt: Tokens, text: str) -> Tokens:
+        """Token ids of text that follows a prompt: no BOS."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of a whole sequence, special tokens left out."""
+        ...
+
+    def decode_completion(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """Text that `tokens` add after `prompt` (a leading space that decoding alone would drop is kept)."""
+        ...
+
+    def token_text(self, token: int) -> str:
+        """One token as readable text, special tokens by name."""
+        ...
+
+    def render_chat(self, chat: Chat) -> tuple[str, Tokens]:
+        """The chat template applied, ready for the assistant's turn: its text and its tokens."""
+        ...
+
+
+class Cache(Protocol):
+    """What a model remembers of its rows; opaque, owned by the model.
+
+    The methods return the cache to use from now on; the old one must not be used again.
+    """
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens held for each row."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held."""
+        ...
+
+    def select(self, rows: Tensor) -> Cache:
+        """The given rows (int64 [n]), in that order: forks, drops and reorders."""
+        ...
+
+    def rewind(self, lengths: Sequence[int]) -> Cache:
+        """Forget the last tokens of each row so that `lengths` remain."""
+        ...
+
+    def join(self, other: Cache) -> Cache:
+        """The rows of this cache followed by those of another of the same model."""
+        ...
+
+
+class LanguageModel(Protocol):
+    """Where next-token logits come from."""
+
+    @property
+    def name(self) -> str:
+        """The name it was loaded under."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of weights and vocabulary."""
+        ...
+
+    @property
+    def vocab(self) -> Vocab:
+        """Its vocabulary."""
+        ...
+
+    @property
+    def context(self) -> int | None:
+        """The longest sequence it can hold, or None when unbounded."""
+        ...
+
+    @property
+    def generation_config(self) -> dict[str, Any]:
+        """The model's own generation settings, in transformers' names; empty when it has none."""
+        ...
+
+    def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
+        """Prefill prompts of any lengths: the logits after each, [rows, vocab], and their cache."""
+        ...
+
+    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
+        """Append int64 tokens [rows, k] to every row: the logits after each, [rows, k, vocab]."""
+        ...
+
+
+@runtime_checkable
+class Processor(Protocol):
+    """Logits to logits; never draws a token.
+
+    State is None or a value indexed by row: `state[rows]` must give the state of these rows.
+    """
+
+    def init(self, prompts: Sequence[Tokens], vocab: Vocab) -> Any:
+        """State of rows that begin with these prompts."""
+        ...
+
+    def apply(self, logits: Tensor, state: Any) -> Tensor:
+        """New logits, float32 [rows, vocab]; removed tokens are -inf. Must not change its input."""
+        ...
+
+    def update(self, state: Any, logits: Tensor, tokens: Tensor) -> Any:
+        """State after int64 tokens [rows] were chosen; `logits` are those given to `apply`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a search may know of its rows, besides their logits.
+
+    Attributes:
+        jobs: int64 [rows], non-decreasing: the job of each row.
+        positions: int64 [rows]: tokens generated so far.
+        keys: randomness of each row.
+        max_new_tokens: int64 [jobs]: the limit of each job.
+        eos_count: how many ids end a sequence.
+        ends: for candidate continuations (parents, tokens), int64 [n] each, the reason each would end with
+            that token, int64 [n], as a code of `decodelab.core.reasons`; 0 means it goes on.
+    """
+
+    jobs: Tensor
+    positions: Tensor
+    keys: Keys
+    max_new_tokens: Tensor
+    eos_count: int
+    ends: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Advance:
+    """A search's decision: which rows go on with which tokens, and which hypotheses end.
+
+    `parents` must be ordered by job. Rows that are nobody's parent are dropped; a job without rows is
+    finished. The i-th hypothesis that a search ever ended (in the order reported) is its hypothesis i.
+    """
+
+    parents: Tensor
+    tokens: Tensor
+    ended_parents: Tensor
+    ended_tokens: Tensor
+    ended_reasons: Tensor
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A hypothesis a search returns: its number among the ended ones, its score, its sample index."""
+
+    hypothesis: int
+    score: float
+    sample: int
+
+
+@runtime_checkable
+class Search(Protocol):
+    """Which rows go on with which tokens; never sees the model or its cache."""
+
+    @property
+    def start_rows(self) -> int:
+        """Rows a job begins with."""
+        ...
+
+    @property
+    def peak_rows(self) -> int:
+        """The most rows a job ever has."""
+        ...
+
+    def init(self, jobs: int, samples: Tensor) -> Any:
+        """State of new jobs; `samples` (int64 [rows]) are the sample indices of their rows."""
+        ...
+
+    def step(self, logits: Tensor, state: Any, rows: Rows) -> tuple[Advance, Any]:
+        """Advance all rows by a token; `logits`, float32 [rows, vocab], are processed but not normalised."""
+        ...
+
+    def finished(self, state: Any, job: int) -> list[Ranked]:
+        """The hypotheses of a job, best first."""
+        ...
+
+
+@runtime_checkable
+class Selection(Protocol):
+    """Which finished candidate wins."""
+
+    def rank(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
+        """The candidates with their scores, best first."""
+        ...
+
+
+class Scorer(Protocol):
+    """An external judgement of texts: a task's score, a reward model, a checker."""
+
+    def __call__(self, prompt: str, texts: Sequence[str]) -> Sequence[float]:
+        """One finite number a text, higher is better."""
+        ...

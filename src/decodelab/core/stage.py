@@ -1,0 +1,210 @@
+"""A stage: one algorithm with its parameters, and how stages are chained and checked.
+
+Every algorithm of decodelab is a frozen dataclass that inherits `Stage`. The dataclass fields are
+its parameters, their `Annotated[...]` text is their documentation, and `|` chains stages from left to right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints
+
+from decodelab.core.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from decodelab.core.protocols import Vocab
+    from decodelab.core.values import Tokens
+
+Kind = Literal["processor", "search", "selection", "source"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """One parameter of a stage, as documentation: name, default and a line of text."""
+
+    name: str
+    default: Any
+    doc: str
+
+    @property
+    def required(self) -> bool:
+        """Whether the parameter has no default."""
+        return self.default is dataclasses.MISSING
+
+
+class Stage:
+    """What all algorithms share: a public name, a kind, a source, and `|` to chain them.
+
+    A subclass is a frozen dataclass and sets `name`, `kind` and `source` (paper and section).
+
+    >>> from decodelab import Temperature, TopP
+    >>> str(Temperature(0.8) | TopP(0.9))
+    'temperature=0.8 | top_p=0.9'
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind]
+    source: ClassVar[str]
+
+    def __or__(self, other: Stage | Pipeline) -> Pipeline:
+        """Chain this stage with what follows it."""
+        return Pipeline((self,)) | other
+
+    def __str__(self) -> str:
+        """The stage in the strategy language."""
+        return stage_text(self)
+
+    def no_effect(self) -> str | None:
+        """Why these parameter values change nothing, or None when they do something."""
+        return None
+
+    @classmethod
+    def parameters(cls) -> tuple[Parameter, ...]:
+        """The parameters with their defaults and documentation, in order."""
+        hints = get_type_hints(cls, include_extras=True)
+        return tuple(
+            Parameter(f.name, f.default, " ".join(getattr(hints[f.name], "__metadata__", ("",))[0].split()))
+            for f in dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]  (subclasses are dataclasses)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """Stages in the order data flows through them; `decodelab.Strategy.of` gives them their roles."""
+
+    stages: tuple[Stage, ...]
+
+    def __or__(self, other: Stage | Pipeline) -> Pipeline:
+        """Append a stage or another pipeline."""
+        return Pipeline(self.stages + (other.stages if isinstance(other, Pipeline) else (other,)))
+
+    def __iter__(self) -> Iterator[Stage]:
+        """Iterate over the stages."""
+        return iter(self.stages)
+
+    def __str__(self) -> str:
+        """The pipeline in the strategy language."""
+        return " | ".join(map(str, self.stages))
+
+
+def stage_text(stage: Stage) -> str:
+    """Print a stage so that parsing it gives the same stage back.
+
+    `name` when every parameter has its default, `name=value` for a processor of which only the first
+    parameter differs, else the call form.
+    """
+    given = [
+        (i, p.name, getattr(stage, p.name))
+        for i, p in enumerate(stage.parameters())
+        if p.required or getattr(stage, p.name) != p.default
+    ]
+    if not given:
+        return stage.name
+    if stage.kind == "processor" and [i for i, _, _ in given] == [0]:
+        return f"{stage.name}={value_text(given[0][2])}"
+    return f"{stage.name}({', '.join(f'{name}={value_text(value)}' for _, name, value in given)})"
+
+
+def value_text(value: Any) -> str:
+    """Print a parameter value in the strategy language."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return f"{value:.1f}"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        bare = value.isidentifier() and value not in ("none", "true", "false", "inf", "nan")
+        return value if bare else quoted(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{value_text(k)}: {value_text(v)}" for k, v in value.items()) + "}"
+    return "[" + ", ".join(value_text(v) for v in value) + "]"
+
+
+def quoted(text: str) -> str:
+    """Quote a string for the strategy language (JSON's rules)."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False)
+
+
+def check_number(
+    stage: Stage,
+    parameter: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    low_open: bool = False,
+    high_open: bool = False,
+    integer: bool = False,
+    fix: str,
+) -> None:
+    """Refuse a parameter that is not a number in the stated range, saying what, got, allowed and the fix.
+
+    Numbers of the right value but another type (an int where a float is meant) are stored as the right
+    type, so that `TopP(1)` and `TopP(1.0)` are equal and print alike.
+
+    Raises:
+        InvalidParameter: when the value is no number, NaN, infinite or out of range.
+    """
+    value = getattr(stage, parameter)
+    if high == math.inf:
+        upper = "" if low == -math.inf else f"{'greater than' if low_open else 'at least'} {low:g}"
+        allowed = f"{'an integer' if integer else 'a finite number'}{' ' + upper if upper else ''}"
+    else:
+        span = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+        allowed = f"{'an integer ' if integer else ''}in {span}"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    ok = (
+        is_number
+        and (not integer or float(value).is_integer())
+        and (value > low if low_open else value >= low)
+        and (value < high if high_open else value <= high)
+    )
+    if not ok:
+        raise InvalidParameter(f"{stage.name}: {parameter} must be {allowed}, got {shown(value)}; {fix}")
+    object.__setattr__(stage, parameter, int(value) if integer else float(value))
+
+
+def check_choice(stage: Stage, parameter: str, choices: tuple[Any, ...], *, fix: str) -> None:
+    """Refuse a parameter that is not one of `choices`.
+
+    Raises:
+        InvalidParameter: when it is not (True and 1 are told apart).
+    """
+    value = getattr(stage, parameter)
+    if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
+        allowed = ", ".join(value_text(c) for c in choices)
+        raise InvalidParameter(
+            f"{stage.name}: {parameter} must be one of {allowed}, got {shown(value)}; {fix}"
+        )
+
+
+def shown(value: Any) -> str:
+    """Show a value in an error on one line, cut to a readable length."""
+    text = value_text(value) if isinstance(value, int | float | str | list | dict | None) else repr(value)
+    text = text.replace("\n", "\\n")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+class StatelessProcessor(Stage):
+    """A processor that looks at nothing but the logits of the step.
+
+    `keeps_argmax` says that the most probable token is never removed nor overtaken, which makes the
+    processor pointless before greedy search.
+    """
+
+    kind: ClassVar[Kind] = "processor"
+    keeps_argmax: ClassVar[bool] = True
+
+    def init(self, prompts: Sequence[Tokens], vocab: Vocab) -> None:
+        """There is no state."""
+
+    def update(self, state: None, logits: Tensor, tokens: Tensor) -> None:
+        """There is no state."""

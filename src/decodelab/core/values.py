@@ -1,0 +1,208 @@
+"""The plain values that come in and go out: prompts, limits, candidates, generations, costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Tokens = tuple[int, ...]
+"""Token ids of one sequence."""
+
+FinishReason = Literal["eos", "stop", "length", "pruned", "interrupted"]
+"""Why a candidate ended: an end-of-sequence token, a stop string or stop token, the token limit or the
+context, cut off by its search while still unfinished, or Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A prompt given as chat messages; the model's own chat template turns it into tokens.
+
+    Attributes:
+        messages: mappings with `role` and `content`, as the OpenAI and transformers APIs take them.
+        tools: JSON-schema tool definitions the template may show to the model.
+
+    >>> Chat.of("What is 2 + 3?").messages
+    ({'role': 'user', 'content': 'What is 2 + 3?'},)
+    """
+
+    messages: tuple[Mapping[str, Any], ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+    @staticmethod
+    def of(user: str, system: str | None = None, tools: Sequence[Mapping[str, Any]] = ()) -> Chat:
+        """A chat of one user message, with a system message before it when given."""
+        head = [{"role": "system", "content": system}] if system is not None else []
+        return Chat((*head, {"role": "user", "content": user}), tuple(tools))
+
+
+Prompt = str | Sequence[int] | Chat
+"""Text, token ids (taken as they are, no BOS added), or a chat."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a generation cost the model.
+
+    Shared work (a prompt prefilled for several candidates, a pass over a batch) is counted where it is
+    done: `forward_tokens` counts every token position computed for this generation's rows, `forward_passes`
+    the passes these rows took part in, `seconds` the wall clock from start to finish.
+    """
+
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    forward_passes: int = 0
+    peak_cache_bytes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def forward_tokens(self) -> int:
+        """All token positions computed: prefill and decode."""
+        return self.prefill_tokens + self.decode_tokens
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One continuation of a prompt.
+
+    Attributes:
+        tokens: the generated ids, the terminating EOS included.
+        text: the decoded continuation, special tokens left out, cut before a stop string.
+        token_logprobs: log p of each token under the model itself, in nats.
+        law_logprobs: log p of each token under the law it was chosen from (after all processors), in nats.
+        finish_reason: why it ended.
+        sample: its sample index (or its rank among the hypotheses of a search).
+        score: what the search or selection ranked it by.
+
+    >>> c = Candidate((5, 6), "hi", (-0.5, -1.5), (-0.5, -1.5), "eos", 0, -2.0)
+    >>> c.logprob, round(c.perplexity, 4)
+    (-2.0, 2.7183)
+    """
+
+    tokens: Tokens
+    text: str
+    token_logprobs: tuple[float, ...]
+    law_logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+    sample: int
+    score: float
+
+    @property
+    def logprob(self) -> float:
+        """Sum of the token log-probabilities under the model, in nats."""
+        return math.fsum(self.token_logprobs)
+
+    @property
+    def law_logprob(self) -> float:
+        """Sum of the token log-probabilities under the processed law, in nats."""
+        return math.fsum(self.law_logprobs)
+
+    @property
+    def perplexity(self) -> float:
+        """Sequence perplexity exp(-logprob / tokens) under the model; NaN for an empty sequence."""
+        return math.exp(-self.logprob / len(self.tokens)) if self.tokens else math.nan
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Everything one prompt under one strategy gave, as plain data.
+
+    Attributes:
+        index: position of the prompt in the request.
+        prompt: the prompt as text (a chat shows its rendered template).
+        prompt_tokens: its token ids.
+        candidates: the continuations, best first.
+        cost: what it cost.
+        seed: the seed of the request.
+        strategy: the effective strategy, in the strategy language.
+        model: the model's name.
+        model_digest: digest of the model's weights and vocabulary.
+    """
+
+    index: int
+    prompt: str
+    prompt_tokens: Tokens
+    candidates: tuple[Candidate, ...]
+    cost: Cost
+    seed: int
+    strategy: str
+    model: str
+    model_digest: str
+
+    @property
+    def best(self) -> Candidate:
+        """The first candidate."""
+        return self.candidates[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The generation as JSON-ready data, with the derived numbers of each candidate included."""
+        data = dataclasses.asdict(self)
+        data["cost"]["forward_tokens"] = self.cost.forward_tokens
+        for row, candidate in zip(data["candidates"], self.candidates, strict=True):
+            row["logprob"] = candidate.logprob
+            row["law_logprob"] = candidate.law_logprob
+            row["perplexity"] = candidate.perplexity if candidate.tokens else None
+        return data
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a continuation has to end, and before when it must not.
+
+    Attributes:
+        max_new_tokens: at most so many new tokens (the context may allow fewer).
+        min_new_tokens: EOS, stop tokens and stop strings are ignored before so many.
+        stop: strings that end a continuation; the text is cut before the first match.
+        stop_token_ids: token ids that end a continuation.
+    """
+
+    max_new_tokens: int = 128
+    min_new_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Score:
+    """How probable a model finds a completion of a prompt.
+
+    Attributes:
+        tokens: the completion's token ids.
+        token_texts: each token as text.
+        token_logprobs: log p of each token given all before it, in nats.
+
+    >>> Score((7, 8), ("a", "b"), (-1.0, -3.0)).perplexity
+    7.38905609893065
+    """
+
+    tokens: Tokens
+    token_texts: tuple[str, ...]
+    token_logprobs: tuple[float, ...]
+    prompt: str = field(default="", kw_only=True)
+    completion: str = field(default="", kw_only=True)
+
+    @property
+    def logprob(self) -> float:
+        """Sum of the token log-probabilities, in nats."""
+        return math.fsum(self.token_logprobs)
+
+    @property
+    def mean_logprob(self) -> float:
+        """Mean log-probability a token, in nats."""
+        return self.logprob / len(self.tokens)
+
+    @property
+    def perplexity(self) -> float:
+        """Sequence perplexity, exp(-mean log-probability)."""
+        return math.exp(-self.mean_logprob)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The score as JSON-ready data."""
+        data = dataclasses.asdict(self)
+        return data | {
+            "logprob": self.logprob,
+            "mean_logprob": self.mean_logprob,
+            "perplexity": self.perplexity,
+        }

@@ -1,0 +1,1 @@
+"""The engine: runs strategies on models."""

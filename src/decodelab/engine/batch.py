@@ -1,0 +1,288 @@
+"""One batch: jobs of one strategy, prefilled together and advanced a token a step until all are done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decodelab.core.errors import EmptySupport, NonFiniteLogits
+from decodelab.core.events import Observer, StageView, Step
+from decodelab.core.key import Keys
+from decodelab.core.protocols import Advance, Cache, LanguageModel, Rows
+from decodelab.core.reasons import CONTINUES, REASONS, STOP
+from decodelab.core.stage import Stage
+from decodelab.core.values import Candidate, Cost, FinishReason, Generation, Limits
+from decodelab.engine.history import Ended, History
+from decodelab.engine.job import Job
+from decodelab.engine.stops import Stops
+
+
+class Batch:
+    """Jobs of one strategy on one model, from prefill to the last generation."""
+
+    def __init__(
+        self, model: LanguageModel, jobs: Sequence[Job], limits: Limits, observers: Sequence[Observer]
+    ) -> None:
+        self.model = model
+        self.jobs = jobs
+        self.observers = observers
+        self.processors = jobs[0].strategy.processors
+        self.search = jobs[0].strategy.search
+        self.selection = jobs[0].strategy.selection
+        width = self.search.start_rows
+        self.row_jobs = torch.arange(len(jobs)).repeat_interleave(width)
+        prompts = [job.tokens for job in jobs for _ in range(width)]
+        self.keys = Keys.join([Keys.of(job.seed, job.tokens, range(width)) for job in jobs])
+        self.states: list[Any] = [p.init(prompts, model.vocab) for p in self.processors]
+        self.search_state = self.search.init(len(jobs), self.keys.sample)
+        self.stops = Stops.of(model.vocab, limits, [job.max_new_tokens for job in jobs])
+        self.texts = self.stops.texts(prompts)
+        self.history = History.empty(len(prompts))
+        self.began = time.perf_counter()
+        self.prefill = [0] * len(jobs)
+        self.decoded = torch.zeros(len(jobs), dtype=torch.int64)
+        self.passes = torch.zeros(len(jobs), dtype=torch.int64)
+        self.peak_bytes = torch.zeros(len(jobs), dtype=torch.float64)
+        self.done: set[int] = set()
+
+    def run(self) -> Iterator[Generation]:
+        """Yield the generation of each job when it is done.
+
+        On KeyboardInterrupt the unfinished jobs are yielded as far as they came, then it is raised again.
+        """
+        try:
+            logits, cache = self._start()
+            while True:
+                advance = self._step(logits)
+                for job in self._newly_done():
+                    yield self._generation(job)
+                if not len(self.row_jobs):
+                    return
+                cache = self._follow(cache, advance.parents)
+                logits, cache = self.model.extend(cache, advance.tokens[:, None])
+                logits = logits[:, 0]
+                self._count(cache)
+        except KeyboardInterrupt:
+            for job in range(len(self.jobs)):
+                if job not in self.done:
+                    yield self._generation(job, interrupted=True)
+            raise
+
+    def _start(self) -> tuple[Tensor, Cache]:
+        """Prefill every different prompt once and give each row its copy."""
+        different: dict[tuple[int, ...], int] = {}
+        for i, job in enumerate(self.jobs):
+            if job.tokens not in different:
+                different[job.tokens] = len(different)
+                self.prefill[i] = len(job.tokens)
+        logits, cache = self.model.start(list(different))
+        rows = torch.tensor([different[job.tokens] for job in self.jobs])[self.row_jobs]
+        if len(rows) != len(different) or not torch.equal(rows, torch.arange(len(rows))):
+            logits, cache = logits[rows], cache.select(rows)
+        self.passes += 1
+        self._weigh(cache)
+        return logits, cache
+
+    def _step(self, raw: Tensor) -> Advance:
+        """Choose the next tokens from the model's logits [rows, vocab] and bring all values up to date."""
+        position = self.history.length
+        logits = raw.float().cpu()
+        normaliser = logits.logsumexp(-1)
+        self._check_finite(logits, normaliser)
+        views, processed = self._process(logits, position)
+        law_normaliser = normaliser if processed is logits else processed.logsumexp(-1)
+        if processed is not logits:
+            self._check_support(law_normaliser, views)
+
+        positions = torch.full_like(self.row_jobs, position)
+        rows = Rows(
+            self.row_jobs,
+            positions,
+            self.keys,
+            self.stops.max_new_tokens,
+            len(self.model.vocab.eos_ids),
+            lambda parents, tokens: self.stops.reasons(self.row_jobs, position, self.texts, parents, tokens),
+        )
+        advance, search_state = self.search.step(processed, self.search_state, rows)
+        if self.observers:
+            self._observe(positions, logits, processed, views, advance)
+
+        def chosen(source: Tensor, norm: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
+            return source[parents, tokens].double() - norm[parents].double()
+
+        ended = self._ended(
+            advance,
+            chosen(logits, normaliser, advance.ended_parents, advance.ended_tokens),
+            chosen(processed, law_normaliser, advance.ended_parents, advance.ended_tokens),
+        )
+        parents, tokens = advance.parents, advance.tokens
+        logprobs = chosen(logits, normaliser, parents, tokens)
+        law = logprobs if processed is logits else chosen(processed, law_normaliser, parents, tokens)
+        identity = _is_identity(parents, len(logits))
+        states = [
+            p.update(
+                None if s is None else s if identity else s[parents],
+                v.before if identity else v.before[parents],
+                tokens,
+            )
+            for p, s, v in zip(self.processors, self.states, views, strict=True)
+        ]
+        texts = (
+            [
+                self.texts[p].push(self.model.vocab, t)
+                for p, t in zip(parents.tolist(), tokens.tolist(), strict=True)
+            ]
+            if self.texts
+            else []
+        )
+        # Everything is computed; from here on only assignments, so that Ctrl-C finds whole rows.
+        self.history.advance(None if identity else parents, tokens, logprobs, law)
+        self.history.ended.extend(ended)
+        self.states, self.search_state, self.texts = states, search_state, texts
+        if not identity:
+            self.row_jobs, self.keys = self.row_jobs[parents], self.keys[parents]
+        return advance
+
+    def _process(self, logits: Tensor, position: int) -> tuple[tuple[StageView, ...], Tensor]:
+        """The logits after the minimum length and all processors, and what each processor did."""
+        forbidden = self.stops.forbidden(position)
+        if forbidden is not None:
+            logits = logits.index_fill(-1, forbidden, -torch.inf)
+        views: list[StageView] = []
+        for processor, state in zip(self.processors, self.states, strict=True):
+            after = processor.apply(logits, state)
+            name = str(processor) if isinstance(processor, Stage) else type(processor).__name__
+            views.append(StageView(name, logits, after, state))
+            logits = after
+        return tuple(views), logits
+
+    def _check_finite(self, logits: Tensor, normaliser: Tensor) -> None:
+        """Refuse NaN, +inf and rows of nothing but -inf; all of them make the normaliser non-finite."""
+        if bool(normaliser.isfinite().all()):
+            return
+        row = int((~normaliser.isfinite()).nonzero()[0])
+        values = logits[row]
+        what = "NaN" if values.isnan().any() else "+inf" if (values == torch.inf).any() else "only -inf"
+        raise NonFiniteLogits(
+            f"{self.model.name} returned {what} as logits {self._place(row)}; check the weights, or load it with dtype='float32'"
+        )
+
+    def _check_support(self, normaliser: Tensor, views: Sequence[StageView]) -> None:
+        """Refuse rows in which no token is left, naming the stage that removed the last."""
+        if bool(normaliser.isfinite().all()):
+            return
+        row = int((~normaliser.isfinite()).nonzero()[0])
+        guilty = [v.name for v in views if not bool(v.after[row].logsumexp(-1).isfinite())]
+        raise EmptySupport(
+            f"{guilty[0] if guilty else 'min_new_tokens'} left no token to choose from {self._place(row)}; "
+            "loosen it or reorder the stages"
+        )
+
+    def _place(self, row: int) -> str:
+        """Where a row stands, for errors."""
+        return f"for prompt {self.jobs[int(self.row_jobs[row])].index} at new token {self.history.length + 1}"
+
+    def _ended(self, advance: Advance, logprobs: Tensor, law_logprobs: Tensor) -> list[Ended]:
+        """The hypotheses that ended in this step."""
+        ended = []
+        for parent, token, reason, lp, law in zip(
+            advance.ended_parents.tolist(), advance.ended_tokens.tolist(), advance.ended_reasons.tolist(),
+            logprobs.tolist(), law_logprobs.tolist(), strict=True,
+        ):  # fmt: skip
+            tokens, lps, laws = self.history.row(parent)
+            cut = self.stops.cut(self.texts[parent], token) if reason == STOP and self.texts else None
+            ended.append(Ended([*tokens, token], [*lps, lp], [*laws, law], reason, cut))
+        return ended
+
+    def _observe(
+        self,
+        positions: Tensor,
+        logits: Tensor,
+        processed: Tensor,
+        views: tuple[StageView, ...],
+        advance: Advance,
+    ) -> None:
+        """Tell the observers about the step."""
+        index = torch.tensor([job.index for job in self.jobs])
+        flags = [torch.zeros_like(advance.parents), torch.ones_like(advance.ended_parents)]
+        event = Step(
+            index[self.row_jobs],
+            self.keys.sample,
+            positions,
+            logits,
+            processed,
+            views,
+            torch.cat([advance.parents, advance.ended_parents]),
+            torch.cat([advance.tokens, advance.ended_tokens]),
+            torch.cat(flags).bool(),
+        )
+        for observer in self.observers:
+            observer(event)
+
+    def _follow(self, cache: Cache, parents: Tensor) -> Cache:
+        """The cache of the rows that go on."""
+        return cache if _is_identity(parents, len(cache.lengths)) else cache.select(parents)
+
+    def _count(self, cache: Cache) -> None:
+        """Book one forward pass over the live rows."""
+        live = torch.bincount(self.row_jobs, minlength=len(self.jobs))
+        self.decoded += live
+        self.passes += live > 0
+        self._weigh(cache)
+
+    def _weigh(self, cache: Cache) -> None:
+        """Book each job's share of the cache."""
+        live = torch.bincount(self.row_jobs, minlength=len(self.jobs))
+        self.peak_bytes = torch.maximum(self.peak_bytes, live * (cache.nbytes / max(len(self.row_jobs), 1)))
+
+    def _newly_done(self) -> list[int]:
+        """Jobs that have no rows any more."""
+        live = set(self.row_jobs.tolist()) if len(self.history.ended) else range(len(self.jobs))
+        return [j for j in range(len(self.jobs)) if j not in live and j not in self.done]
+
+    def _generation(self, job: int, interrupted: bool = False) -> Generation:
+        """The generation of a job, its candidates best first."""
+        self.done.add(job)
+        candidates = [
+            self._candidate(self.jobs[job], self.history.ended[r.hypothesis], r.sample, r.score)
+            for r in self.search.finished(self.search_state, job)
+        ]
+        if interrupted:
+            for row in (self.row_jobs == job).nonzero()[:, 0].tolist():
+                tokens, lps, laws = self.history.row(row)
+                part = Ended(tokens, lps, laws, CONTINUES, None)
+                candidates.append(
+                    self._candidate(self.jobs[job], part, int(self.keys.sample[row]), sum(laws))
+                )
+        elif self.selection is not None:
+            candidates = [replace(c, score=score) for c, score in self.selection.rank(candidates)]
+        spec = self.jobs[job]
+        cost = Cost(
+            self.prefill[job],
+            int(self.decoded[job]),
+            int(self.passes[job]),
+            int(self.peak_bytes[job]),
+            time.perf_counter() - self.began,
+        )
+        return Generation(
+            spec.index, spec.prompt, spec.tokens, tuple(candidates), cost, spec.seed, str(spec.strategy),
+            self.model.name, self.model.digest,
+        )  # fmt: skip
+
+    def _candidate(self, job: Job, ended: Ended, sample: int, score: float) -> Candidate:
+        """A finished hypothesis as a candidate with its text."""
+        reason: FinishReason = REASONS.get(ended.reason, "interrupted")
+        text = self.model.vocab.decode_completion(job.tokens, ended.tokens)
+        return Candidate(
+            tuple(ended.tokens), text if ended.cut is None else text[: ended.cut], tuple(ended.logprobs),
+            tuple(ended.law_logprobs), reason, sample, score,
+        )  # fmt: skip
+
+
+def _is_identity(parents: Tensor, rows: int) -> bool:
+    return len(parents) == rows and bool((parents == torch.arange(rows)).all())

@@ -1,0 +1,46 @@
+"""Text of a row while it grows, token by token, without ever breaking a character."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from decodelab.core.protocols import Vocab
+from decodelab.core.values import Tokens
+
+_CONTEXT = 4
+"""Tokens of the prompt that are decoded along, so that a leading space is seen."""
+
+
+@dataclass(frozen=True)
+class Detokenizer:
+    """The text generated so far and the tokens whose text is not settled yet; a value, so rows can fork.
+
+    Tokens that end inside a UTF-8 character are held back until the character is complete.
+
+    Attributes:
+        context: tokens already in the text, decoded along with what follows.
+        pending: tokens not yet in the text.
+        text: the settled text.
+    """
+
+    context: Tokens
+    pending: Tokens
+    text: str
+
+    @staticmethod
+    def after(prompt: Sequence[int]) -> Detokenizer:
+        """Nothing generated yet after this prompt."""
+        return Detokenizer(tuple(prompt[-_CONTEXT:]), (), "")
+
+    def push(self, vocab: Vocab, token: int) -> Detokenizer:
+        """The state after one more token."""
+        pending = (*self.pending, token)
+        added = vocab.decode_completion(self.context, pending)
+        if added.endswith("\ufffd") or not added:
+            return Detokenizer(self.context, pending, self.text)
+        return Detokenizer(pending[-_CONTEXT:], (), self.text + added)
+
+    def flushed(self, vocab: Vocab) -> str:
+        """The text with what is held back decoded as far as it goes."""
+        return self.text + (vocab.decode_completion(self.context, self.pending) if self.pending else "")

@@ -1,0 +1,112 @@
+"""`generate`: many prompts, one strategy, plain results."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+from decodelab.core.errors import InvalidParameter
+from decodelab.core.events import Finished, Observer, RunStarted
+from decodelab.core.protocols import LanguageModel
+from decodelab.core.values import Chat, Generation, Limits, Prompt
+from decodelab.engine.batch import Batch
+from decodelab.engine.job import Job, check_limits, make_job
+from decodelab.models.loading import load
+from decodelab.strategy.strategy import Strategy, StrategyLike
+
+
+class NoEffectWarning(UserWarning):
+    """A term of the strategy changes nothing."""
+
+
+def generate(
+    model: LanguageModel | str,
+    prompts: Prompt | Sequence[Prompt],
+    strategy: StrategyLike = "default",
+    *,
+    max_new_tokens: int = 128,
+    min_new_tokens: int = 0,
+    stop: str | Sequence[str] = (),
+    stop_token_ids: Sequence[int] = (),
+    seed: int = 0,
+    observers: Sequence[Observer] = (),
+    max_rows: int = 64,
+) -> list[Generation]:
+    """Continue prompts under a strategy.
+
+    The result does not depend on the other prompts, their order, `max_rows`, or how many samples are
+    asked for (on a real model as far as its own floating-point results do not depend on the batch).
+
+    Args:
+        model: a model, or the name of one for `load`.
+        prompts: one prompt or several: texts, token id sequences, `Chat`s.
+        strategy: in any form of the strategy language.
+        max_new_tokens: at most so many tokens each.
+        min_new_tokens: EOS, stop tokens and stop strings cannot end a continuation before so many.
+        stop: strings that end a continuation; the text is cut before the first.
+        stop_token_ids: further token ids that end a continuation.
+        seed: any integer; all random numbers follow from it.
+        observers: told of every step (see `decodelab.core.events`).
+        max_rows: how many rows (beams, samples) the model computes at once; bounds the memory.
+
+    Returns:
+        One Generation a prompt, in order. After Ctrl-C, those that were started, with unfinished
+        candidates marked `interrupted`.
+
+    Raises:
+        StrategyError, RequestError, ModelError, EmptySupport: each with one line saying what to do.
+
+    >>> import decodelab as dl
+    >>> model = dl.load("pocket-nano")
+    >>> out = dl.generate(model, ["Once upon a time"], "top_p=0.9 | sample(n=2)", max_new_tokens=8, seed=1)
+    >>> len(out[0].candidates), len(out[0].best.tokens)
+    (2, 8)
+    """
+    lm = load(model) if isinstance(model, str) else model
+    plan = Strategy.of(strategy).resolve(lm)
+    for note in plan.no_effects():
+        warnings.warn(note, NoEffectWarning, stacklevel=2)
+    limits = Limits(
+        max_new_tokens,
+        min_new_tokens,
+        (stop,) if isinstance(stop, str) else tuple(stop),
+        tuple(stop_token_ids),
+    )
+    check_limits(lm, limits)
+    if max_rows < 1:
+        raise InvalidParameter(
+            f"max_rows must be at least 1, got {max_rows}; it bounds the rows computed at once"
+        )
+    jobs = [make_job(lm, i, p, plan, limits, seed) for i, p in enumerate(as_prompts(prompts))]
+    for observer in observers:
+        observer(RunStarted(tuple(job.tokens for job in jobs), max_new_tokens))
+    found: list[Generation] = []
+    try:
+        for generation in run(lm, jobs, limits, observers, max_rows):
+            found.append(generation)
+            for observer in observers:
+                observer(Finished(generation))
+    except KeyboardInterrupt:
+        pass
+    return sorted(found, key=lambda g: g.index)
+
+
+def run(
+    model: LanguageModel, jobs: Sequence[Job], limits: Limits, observers: Sequence[Observer], max_rows: int
+) -> Iterator[Generation]:
+    """Run jobs of one strategy in batches of similar prompt length, yielding generations as they finish."""
+    waiting = sorted(jobs, key=lambda job: len(job.tokens))
+    while waiting:
+        fits = max(1, max_rows // waiting[0].strategy.search.peak_rows)
+        batch, waiting = waiting[:fits], waiting[fits:]
+        yield from Batch(model, batch, limits, observers).run()
+
+
+def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """One prompt or several as a list; a sequence of integers is one prompt."""
+    if isinstance(prompts, str | Chat):
+        return [prompts]
+    listed = list(prompts)
+    if listed and all(isinstance(p, int) for p in listed):
+        return [listed]  # pyright: ignore[reportReturnType]  (all are integers, hence token ids)
+    return listed  # pyright: ignore[reportReturnType]

@@ -1,0 +1,65 @@
+"""What the rows of a batch have generated, and how hypotheses that ended are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A finished hypothesis as numbers; it becomes a Candidate when its job is done."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    law_logprobs: list[float]
+    reason: int
+    cut: int | None
+
+
+@dataclass
+class History:
+    """Tokens and log-probabilities of all live rows, [rows, capacity] each, and the hypotheses that ended."""
+
+    tokens: Tensor
+    logprobs: Tensor
+    law_logprobs: Tensor
+    length: int = 0
+    ended: list[Ended] = field(default_factory=list)
+
+    @staticmethod
+    def empty(rows: int) -> History:
+        """Nothing generated yet."""
+        return History(
+            torch.zeros(rows, 64, dtype=torch.int64),
+            torch.zeros(rows, 64, dtype=torch.float64),
+            torch.zeros(rows, 64, dtype=torch.float64),
+        )
+
+    def row(self, row: int) -> tuple[list[int], list[float], list[float]]:
+        """What a live row has generated."""
+        n = self.length
+        return (
+            self.tokens[row, :n].tolist(),
+            self.logprobs[row, :n].tolist(),
+            self.law_logprobs[row, :n].tolist(),
+        )
+
+    def advance(self, parents: Tensor | None, tokens: Tensor, logprobs: Tensor, law_logprobs: Tensor) -> None:
+        """Continue with these rows (None: all, in order) and append one token to each."""
+        t = self.length
+        columns = []
+        for kept, new in (
+            (self.tokens, tokens),
+            (self.logprobs, logprobs),
+            (self.law_logprobs, law_logprobs),
+        ):
+            column = kept if parents is None else kept[parents]
+            if t == column.shape[1]:
+                column = torch.cat([column, torch.zeros_like(column)], dim=1)
+            column[:, t] = new
+            columns.append(column)
+        self.tokens, self.logprobs, self.law_logprobs = columns
+        self.length = t + 1

@@ -1,0 +1,106 @@
+"""A job: one prompt under one strategy, ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, UnknownToken
+from decodelab.core.protocols import LanguageModel
+from decodelab.core.values import Chat, Limits, Prompt, Tokens
+from decodelab.strategy.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Job:
+    """One prompt under one strategy.
+
+    Attributes:
+        index: its place in the request.
+        prompt: the prompt as text.
+        tokens: its token ids, never empty.
+        strategy: the resolved strategy.
+        max_new_tokens: the limit, no more than the context allows.
+        seed: the seed of its draws.
+    """
+
+    index: int
+    prompt: str
+    tokens: Tokens
+    strategy: Strategy
+    max_new_tokens: int
+    seed: int
+
+
+def encode_prompt(model: LanguageModel, prompt: Prompt) -> tuple[str, Tokens]:
+    """A prompt's text and token ids.
+
+    Raises:
+        EmptyPrompt: if there are no tokens and the model has no BOS token.
+        UnknownToken: if a token id is outside the vocabulary.
+    """
+    vocab = model.vocab
+    if isinstance(prompt, str):
+        text, tokens = prompt, vocab.encode(prompt)
+    elif isinstance(prompt, Chat):
+        text, tokens = vocab.render_chat(prompt)
+    else:
+        tokens = tuple(int(t) for t in prompt)
+        wrong = [t for t in tokens if not 0 <= t < vocab.size]
+        if wrong:
+            raise UnknownToken(
+                f"prompt: token ids must be in [0, {vocab.size - 1}], got {wrong[0]}; "
+                "are they another tokenizer's?"
+            )
+        text = vocab.decode(tokens)
+    if not tokens:
+        if vocab.bos_id is None:
+            raise EmptyPrompt(
+                f"prompt is empty and {model.name} has no BOS token to start from; give at least one token"
+            )
+        tokens = (vocab.bos_id,)
+    return text, tokens
+
+
+def make_job(
+    model: LanguageModel, index: int, prompt: Prompt, strategy: Strategy, limits: Limits, seed: int
+) -> Job:
+    """Check a prompt against the model and make a job of it.
+
+    Raises:
+        PromptTooLong: if the context has no room for a new token.
+    """
+    text, tokens = encode_prompt(model, prompt)
+    room = limits.max_new_tokens
+    if model.context is not None:
+        if len(tokens) >= model.context:
+            raise PromptTooLong(
+                f"prompt {index} has {len(tokens)} tokens, {model.name} holds {model.context} in all; "
+                f"shorten it to at most {model.context - 1}"
+            )
+        room = min(room, model.context - len(tokens))
+    return Job(index, text, tokens, strategy, room, seed)
+
+
+def check_limits(model: LanguageModel, limits: Limits) -> None:
+    """Refuse limits that make no sense.
+
+    Raises:
+        InvalidParameter: saying which and what is allowed.
+        UnknownToken: for a stop token outside the vocabulary.
+    """
+    if limits.max_new_tokens < 1:
+        raise InvalidParameter(
+            f"max_new_tokens must be at least 1, got {limits.max_new_tokens}; ask for a token or more"
+        )
+    if not 0 <= limits.min_new_tokens <= limits.max_new_tokens:
+        raise InvalidParameter(
+            f"min_new_tokens must be in [0, {limits.max_new_tokens}], got {limits.min_new_tokens}; "
+            "keep it at most max_new_tokens"
+        )
+    if "" in limits.stop:
+        raise InvalidParameter("stop strings must not be empty, got ''; leave the option out for none")
+    for token in limits.stop_token_ids:
+        if not 0 <= token < model.vocab.size:
+            raise UnknownToken(
+                f"stop_token_ids must be in [0, {model.vocab.size - 1}], got {token}; see the tokenizer"
+            )

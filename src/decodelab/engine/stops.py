@@ -1,0 +1,72 @@
+"""When a hypothesis ends: EOS, stop tokens, stop strings, the limit. One object a batch of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from decodelab.core.protocols import Vocab
+from decodelab.core.reasons import CONTINUES, EOS, LENGTH, STOP
+from decodelab.core.values import Limits, Tokens
+from decodelab.engine.detokenizer import Detokenizer
+
+
+@dataclass(frozen=True)
+class Stops:
+    """Decides for candidate continuations whether and why they end.
+
+    Attributes:
+        vocab: to decode with.
+        limits: the run's limits.
+        codes: int64 [vocab], EOS, STOP or CONTINUES for each token id.
+        max_new_tokens: int64 [jobs], the limit of each job (the context may be shorter than the request).
+        longest: characters of the longest stop string.
+    """
+
+    vocab: Vocab
+    limits: Limits
+    codes: Tensor
+    max_new_tokens: Tensor
+    longest: int
+
+    @staticmethod
+    def of(vocab: Vocab, limits: Limits, max_new_tokens: Sequence[int]) -> Stops:
+        """The stops of a batch of jobs."""
+        codes = torch.full((vocab.size,), CONTINUES, dtype=torch.int64)
+        codes[list(limits.stop_token_ids)] = STOP
+        codes[list(vocab.eos_ids)] = EOS
+        longest = max((len(s) for s in limits.stop), default=0)
+        return Stops(vocab, limits, codes, torch.tensor(max_new_tokens), longest)
+
+    def forbidden(self, position: int) -> Tensor | None:
+        """Token ids that may not be chosen at this position because the minimum is not reached."""
+        if position >= self.limits.min_new_tokens:
+            return None
+        return self.codes.nonzero()[:, 0]
+
+    def texts(self, prompts: Sequence[Tokens]) -> list[Detokenizer]:
+        """The text state of rows that begin with these prompts; empty when no stop string needs it."""
+        return [Detokenizer.after(p) for p in prompts] if self.limits.stop else []
+
+    def reasons(
+        self, jobs: Tensor, position: int, texts: list[Detokenizer], parents: Tensor, tokens: Tensor
+    ) -> Tensor:
+        """Reason codes, int64 [n], of continuing row `parents[i]` with `tokens[i]` at this position."""
+        last = self.max_new_tokens[jobs[parents]] <= position + 1
+        codes = self.codes[tokens]
+        codes = torch.where((codes == CONTINUES) & last, LENGTH, codes)
+        if texts and position >= self.limits.min_new_tokens:
+            for i, (parent, token) in enumerate(zip(parents.tolist(), tokens.tolist(), strict=True)):
+                if codes[i] in (CONTINUES, LENGTH) and self.cut(texts[parent], token) is not None:
+                    codes[i] = STOP
+        return codes
+
+    def cut(self, text: Detokenizer, token: int) -> int | None:
+        """Where the text of a row has to be cut if this token completes a stop string, else None."""
+        after = text.push(self.vocab, token).text
+        begin = max(0, len(text.text) - self.longest + 1)
+        found = [at for s in self.limits.stop if (at := after.find(s, begin)) >= 0]
+        return min(found, default=None)

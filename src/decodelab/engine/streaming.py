@@ -1,0 +1,71 @@
+"""Streaming text: an observer that hands on each piece of text as soon as it is certain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from decodelab.core.events import Event, Finished, RunStarted, Step
+from decodelab.core.protocols import Vocab
+from decodelab.core.values import Tokens
+from decodelab.engine.detokenizer import Detokenizer
+
+
+class TextStream:
+    """Call `write(generation index, sample index, text)` for each new piece of text.
+
+    UTF-8 characters are never broken, and text that may be the beginning of a stop string is held back
+    until it is known not to be. With `revises=True` (beams) the text comes only when it is final.
+
+    >>> import decodelab as dl
+    >>> model = dl.load("pocket-nano")
+    >>> pieces = []
+    >>> stream = TextStream(model.vocab, lambda generation, sample, text: pieces.append(text))
+    >>> out = dl.generate(model, ["Once upon"], "greedy", max_new_tokens=8, observers=[stream])
+    >>> "".join(pieces) == out[0].best.text
+    True
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        write: Callable[[int, int, str], None],
+        *,
+        stop: Sequence[str] = (),
+        revises: bool = False,
+    ) -> None:
+        self.vocab = vocab
+        self.write = write
+        self.stop = tuple(stop)
+        self.revises = revises
+        self.prompts: tuple[Tokens, ...] = ()
+        self.texts: dict[tuple[int, int], Detokenizer] = {}
+        self.written: dict[tuple[int, int], int] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Take an event from the engine."""
+        if isinstance(event, RunStarted):
+            self.prompts = event.prompts
+        elif isinstance(event, Step) and not self.revises:
+            parents = event.parents.tolist()
+            for parent, token in zip(parents, event.tokens.tolist(), strict=True):
+                key = int(event.generations[parent]), int(event.samples[parent])
+                before = self.texts.get(key) or Detokenizer.after(self.prompts[key[0]])
+                text = self.texts[key] = before.push(self.vocab, token)
+                self._write(key, text.text[: len(text.text) - self._held(text.text)])
+        elif isinstance(event, Finished):
+            for candidate in event.generation.candidates:
+                self._write((event.generation.index, candidate.sample), candidate.text)
+
+    def _write(self, key: tuple[int, int], text: str) -> None:
+        """Write what is new of a text."""
+        done = self.written.get(key, 0)
+        if len(text) > done:
+            self.write(*key, text[done:])
+            self.written[key] = len(text)
+
+    def _held(self, text: str) -> int:
+        """How many characters at the end may be part of a stop string."""
+        found = [text.find(s) for s in self.stop if s in text]
+        if found:
+            return len(text) - min(found)
+        return max((n for s in self.stop for n in range(1, len(s)) if text.endswith(s[:n])), default=0)

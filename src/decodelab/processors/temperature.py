@@ -1,0 +1,49 @@
+"""Temperature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+
+from decodelab.core.stage import StatelessProcessor, check_number
+
+
+@dataclass(frozen=True)
+class Temperature(StatelessProcessor):
+    """Divide the logits by a temperature; 0 keeps only the most probable token.
+
+    The law is p_i^(1/T) / sum_j p_j^(1/T). Each row is shifted so that its largest logit is 0 before
+    dividing, so no temperature overflows. At 0 the limit is taken exactly: the most probable token (of
+    equal ones that of lowest id) gets probability 1. transformers refuses 0; llama.cpp does the same as we.
+
+    Raises:
+        InvalidParameter: if the temperature is negative or not a finite number.
+
+    >>> Temperature(0.5).apply(torch.tensor([[3.0, 1.0, 0.5]]), None).tolist()
+    [[0.0, -4.0, -5.0]]
+    """
+
+    temperature: Annotated[float, "at least 0; below 1 sharpens, above 1 flattens, 0 is greedy"]
+
+    name: ClassVar[str] = "temperature"
+    source: ClassVar[str] = "Ackley, Hinton & Sejnowski 1985, eq. 5"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self, "temperature", low=0.0, fix="use 0 for greedy, 1.0 to change nothing")
+
+    def no_effect(self) -> str | None:
+        """Temperature 1 is the identity."""
+        return "temperature 1 changes nothing" if self.temperature == 1.0 else None
+
+    def apply(self, logits: Tensor, state: None) -> Tensor:
+        """Scale float32 logits [rows, vocab]."""
+        if self.temperature == 1.0:
+            return logits
+        if self.temperature == 0.0:
+            kept = logits.argmax(dim=-1, keepdim=True)
+            return torch.full_like(logits, -torch.inf).scatter_(-1, kept, 0.0)
+        return (logits - logits.amax(dim=-1, keepdim=True)) / self.temperature

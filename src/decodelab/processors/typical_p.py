@@ -1,0 +1,53 @@
+"""Locally typical sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+
+from decodelab.core.stage import StatelessProcessor, check_number
+
+
+@dataclass(frozen=True)
+class TypicalP(StatelessProcessor):
+    """Keep the tokens whose surprise is nearest the entropy, until their mass reaches p.
+
+    The most probable token can be removed, when it says less than expected. Tokens exactly as far from
+    the entropy as the last one kept are kept too, as in transformers. (llama.cpp cuts among them.)
+
+    Raises:
+        InvalidParameter: if p is not in (0, 1].
+
+    >>> TypicalP(0.2).apply(torch.tensor([[0.5, 0.3, 0.2]]).log(), None).isinf().tolist()
+    [[True, False, True]]
+    """
+
+    p: Annotated[float, "mass to keep, in (0, 1]"]
+
+    name: ClassVar[str] = "typical_p"
+    source: ClassVar[str] = "Meister et al. 2023, Locally typical sampling, section 4, eq. 9"
+    keeps_argmax: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self, "p", low=0.0, high=1.0, low_open=True, fix="use 1.0 to keep everything")
+
+    def no_effect(self) -> str | None:
+        """The whole mass is every token."""
+        return "p = 1 keeps every token" if self.p == 1.0 else None
+
+    def apply(self, logits: Tensor, state: None) -> Tensor:
+        """Remove the untypical of float32 logits [rows, vocab]."""
+        if self.p == 1.0:
+            return logits
+        logprobs = torch.log_softmax(logits, dim=-1)
+        probs = logprobs.exp()
+        entropy = -(probs * logprobs).nansum(dim=-1, keepdim=True)
+        distance = (-logprobs - entropy).abs()
+        ascending, order = distance.sort(dim=-1, stable=True)
+        mass = probs.gather(-1, order).cumsum(-1, dtype=torch.float64)
+        last = (mass < self.p).sum(dim=-1, keepdim=True).clamp_(max=logits.shape[-1] - 1)
+        return logits.masked_fill(distance > ascending.gather(-1, last), -torch.inf)

@@ -1,0 +1,44 @@
+"""Greedy search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from decodelab.core.protocols import Advance, Ranked, Rows
+from decodelab.core.stage import Kind, Stage
+from decodelab.search.independent import IndependentRows
+
+
+@dataclass(frozen=True)
+class Greedy(Stage):
+    """Take the most probable token at every step; of equal ones that of lowest id.
+
+    Equal to transformers with `do_sample=False`. The choice is made on the logits, not on normalised
+    log-probabilities, whose rounding can turn a narrow lead into a tie.
+
+    >>> import decodelab as dl
+    >>> model = dl.TableModel(["a", "b", "</s>"], {(): {"a": 0.6, "b": 0.4}, ("a",): {"</s>": 1.0}})
+    >>> dl.generate(model, [()], "greedy")[0].best.text
+    'a'
+    """
+
+    name: ClassVar[str] = "greedy"
+    kind: ClassVar[Kind] = "search"
+    source: ClassVar[str] = "argmax of the next-token law"
+    start_rows: ClassVar[int] = 1
+    peak_rows: ClassVar[int] = 1
+
+    def init(self, jobs: int, samples: Tensor) -> IndependentRows:
+        """One row a job."""
+        return IndependentRows.start(samples)
+
+    def step(self, logits: Tensor, state: IndependentRows, rows: Rows) -> tuple[Advance, IndependentRows]:
+        """Append the argmax to every row."""
+        return state.advance(logits, logits.argmax(dim=-1), rows)
+
+    def finished(self, state: IndependentRows, job: int) -> list[Ranked]:
+        """The one hypothesis of a job."""
+        return state.finished(job)

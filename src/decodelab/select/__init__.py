@@ -1,0 +1,9 @@
+"""Selections: which finished candidate wins, one algorithm a file.
+
+`SELECTIONS` maps each public name to its class, as `module:Class`, so that listing names imports nothing.
+"""
+
+SELECTIONS: dict[str, str] = {
+    "best_of": "decodelab.select.best_of:BestOf",
+    "vote": "decodelab.select.vote:Vote",
+}

@@ -1,0 +1,73 @@
+"""Self-consistency: the majority answer."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from decodelab.core.stage import Kind, Stage, check_choice
+from decodelab.core.values import Candidate
+
+_INTEGER = re.compile(r"-?\d[\d,]*")
+
+
+@dataclass(frozen=True)
+class Vote(Stage):
+    """Rank the candidates by how many of them give the same answer.
+
+    The answer of a text is its last integer (thousands commas removed; compared as written but for
+    leading zeros), its last line that is not empty, or the whole text stripped. Candidates without an
+    answer have no vote and come last. Ties go to the answer seen first.
+
+    Raises:
+        InvalidParameter: if `answer` is none of these.
+
+    >>> str(Vote(answer="line"))
+    'vote(answer=line)'
+    """
+
+    answer: Annotated[
+        Literal["integer", "line", "text"], "what counts as the answer: integer, line or text"
+    ] = "integer"
+
+    name: ClassVar[str] = "vote"
+    kind: ClassVar[Kind] = "selection"
+    source: ClassVar[str] = "Wang et al. 2023, Self-consistency, section 2"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_choice(
+            self, "answer", ("integer", "line", "text"), fix="integer takes the last number of the text"
+        )
+
+    def answer_of(self, text: str) -> str | None:
+        """The answer a text gives, or None.
+
+        >>> Vote().answer_of("7 + 1,005 is 1,012.")
+        '1012'
+        """
+        if self.answer == "integer":
+            found = _INTEGER.findall(text)
+            if not found:
+                return None
+            digits = found[-1].replace(",", "")
+            sign = "-" if digits.startswith("-") else ""
+            return sign + (digits.lstrip("-").lstrip("0") or "0")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if not lines:
+            return None
+        return lines[-1] if self.answer == "line" else text.strip()
+
+    def rank(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
+        """The candidates with the share of votes for their answer, most first."""
+        answers = [self.answer_of(c.text) for c in candidates]
+        votes = Counter(a for a in answers if a is not None)
+        seen = {a: i for i, a in reversed(list(enumerate(answers)))}
+        scored = [
+            (c, votes[a] / len(candidates) if a is not None else 0.0, seen[a])
+            for c, a in zip(candidates, answers, strict=True)
+        ]
+        return [(c, share) for c, share, _ in sorted(scored, key=lambda t: (-t[1], t[2], t[0].sample))]

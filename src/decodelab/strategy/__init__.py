@@ -1,0 +1,1 @@
+"""The strategy language: what is executed, as pure data (design, section 3)."""

@@ -1,0 +1,168 @@
+"""The text form of a strategy: `name`, `name=value` and `name(key=value, ...)`, joined by `|`.
+
+strategy := stage ("|" stage)*
+stage    := word | word "=" value | word "(" [argument ("," argument)*] ")"
+argument := word "=" value
+value    := number | "true" | "false" | "none" | word | string | list | map
+string   := JSON string, or the same in single quotes
+    list     := "[" [value ("," value)*] "]"
+    map      := "{" [value ":" value ("," value ":" value)*] "}"
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from decodelab.core.errors import StrategySyntaxError
+
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<number>[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
+    |(?P<word>[-+]?[A-Za-z_][\w]*)
+    |(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+    |(?P<mark>[|=(),\[\]{}:]))""",
+    re.VERBOSE,
+)
+_WORDS: dict[str, Any] = {"true": True, "false": False, "none": None, "null": None}
+_DEPTH = 20
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A stage as written: its name, a value given with `=` (or `NOTHING`), and named arguments."""
+
+    name: str
+    first: Any
+    arguments: dict[str, Any]
+
+
+class Nothing:
+    """Marks that no value was given with `=`."""
+
+
+NOTHING = Nothing()
+
+
+def parse_stages(text: str) -> list[StageSpec]:
+    """Read the text form of a strategy.
+
+    Raises:
+        StrategySyntaxError: with the position and what was expected there.
+
+    >>> [s.name for s in parse_stages("temperature=0.8 | sample(n=4)")]
+    ['temperature', 'sample']
+    """
+    return _Parser(text).strategy()
+
+
+class _Parser:
+    """Recursive descent over the tokens of one text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens: list[tuple[str, str, int]] = []
+        end = 0
+        while end < len(text.rstrip()):
+            found = _TOKEN.match(text, end)
+            if found is None:
+                self._fail(
+                    end + len(text[end:]) - len(text[end:].lstrip()),
+                    "a name, a value or one of | = ( ) [ ] { } ,",
+                )
+            kind = str(found.lastgroup)
+            self.tokens.append((kind, found[kind], found.start(kind)))
+            end = found.end()
+        self.tokens.append(("end", "", len(text)))
+        self.at = 0
+
+    def _fail(self, position: int, expected: str) -> NoReturn:
+        found = self.text[position : position + 12].replace("\n", "\\n") or "the end"
+        raise StrategySyntaxError(
+            f"strategy {self.text!r}: expected {expected} at character {position + 1}, got {found!r}; "
+            "write it like 'temperature=0.8 | top_p=0.9 | sample(n=4)'"
+        )
+
+    def _next(self, *wanted: str, expected: str) -> str:
+        """Consume a token that is one of the marks, or of the kind `word`, `number` or `string`."""
+        kind, text, position = self.tokens[self.at]
+        if kind in wanted or (kind == "mark" and text in wanted):
+            self.at += 1
+            return text
+        self._fail(position, expected)
+
+    def _peek(self, mark: str) -> bool:
+        return self.tokens[self.at][:2] == ("mark", mark)
+
+    def strategy(self) -> list[StageSpec]:
+        specs = [self.stage()]
+        while self._peek("|"):
+            self.at += 1
+            specs.append(self.stage())
+        if self.tokens[self.at][0] != "end":
+            self._fail(self.tokens[self.at][2], "'|' or the end")
+        return specs
+
+    def stage(self) -> StageSpec:
+        name = self._next("word", expected="the name of a stage")
+        if self._peek("="):
+            self.at += 1
+            return StageSpec(name, self.value(0), {})
+        arguments: dict[str, Any] = {}
+        if self._peek("("):
+            self.at += 1
+            while not self._peek(")"):
+                if arguments:
+                    self._next(",", expected="',' or ')'")
+                position = self.tokens[self.at][2]
+                key = self._next("word", expected="a parameter name")
+                if key in arguments:
+                    self._fail(position, f"{key!r} only once")
+                self._next("=", expected="'=' after the parameter name")
+                arguments[key] = self.value(0)
+            self.at += 1
+        return StageSpec(name, NOTHING, arguments)
+
+    def value(self, depth: int) -> Any:
+        kind, text, position = self.tokens[self.at]
+        if depth > _DEPTH:
+            self._fail(position, f"at most {_DEPTH} nested lists")
+        self.at += 1
+        if kind == "number":
+            digits = text.replace("_", "")
+            return int(digits) if re.fullmatch(r"[-+]?\d{1,4000}", digits) else float(digits)
+        if kind == "word":
+            if text.lstrip("+-") in ("inf", "nan"):
+                return float(text)
+            return _WORDS.get(text, text)
+        if kind == "string":
+            try:
+                # A single-quoted string is the JSON string with the quotes exchanged.
+                inner = (
+                    text if text[0] == '"' else '"' + text[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
+                )
+                return json.loads(inner, strict=False)
+            except ValueError:
+                self._fail(position, "a string with JSON escapes")
+        if (kind, text) == ("mark", "["):
+            return self._items("]", lambda: self.value(depth + 1))
+        if (kind, text) == ("mark", "{"):
+            return dict(self._items("}", lambda: self._pair(depth + 1)))
+        self._fail(position, "a value")
+
+    def _pair(self, depth: int) -> tuple[Any, Any]:
+        key = self.value(depth)
+        if isinstance(key, list | dict):
+            self._fail(self.tokens[self.at][2], "a plain key")
+        self._next(":", expected="':'")
+        return key, self.value(depth)
+
+    def _items(self, close: str, read: Any) -> list[Any]:
+        items: list[Any] = []
+        while not self._peek(close):
+            if items:
+                self._next(",", expected=f"',' or {close!r}")
+            items.append(read())
+        self.at += 1
+        return items

@@ -1,0 +1,261 @@
+"""`Strategy`: processors, a search and perhaps a selection, as pure data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from decodelab.core.errors import (
+    InvalidParameter,
+    StrategyError,
+    StrategySyntaxError,
+    UnknownParameter,
+    did_you_mean,
+)
+from decodelab.core.protocols import LanguageModel, Processor, Search, Selection
+from decodelab.core.stage import Pipeline, Stage, shown
+from decodelab.search.sample import Sample
+from decodelab.strategy.catalogue import stage_class
+from decodelab.strategy.default import stages_from_generation_config
+from decodelab.strategy.grammar import NOTHING, StageSpec, parse_stages
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How to decode: `processor* | search | selection?`.
+
+    Stages run in the order written. Without a search the strategy samples once. `default` may stand first,
+    for the model's own settings, until `resolve` replaces it.
+
+    Raises:
+        StrategyError: if the stages are in an order that means nothing.
+
+    >>> s = Strategy.of("temperature=0.8 | top_p=0.9")
+    >>> str(s)
+    'temperature=0.8 | top_p=0.9 | sample'
+    >>> Strategy.of(str(s)) == s == Strategy.of(s.to_json())
+    True
+    """
+
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        """Add the default search and check the order."""
+        kinds = [s.kind for s in self.stages]
+        if not kinds:
+            raise StrategySyntaxError("a strategy needs at least one stage; write for example 'greedy'")
+        if "search" not in kinds and kinds[0] != "source":
+            at = len([k for k in kinds if k == "processor"])
+            object.__setattr__(self, "stages", (*self.stages[:at], Sample(), *self.stages[at:]))
+            kinds.insert(at, "search")
+        rank = {"source": 0, "processor": 1, "search": 2, "selection": 3}
+        for before, after in zip(self.stages, self.stages[1:], strict=False):
+            if rank[before.kind] > rank[after.kind] or (before.kind == after.kind != "processor"):
+                raise StrategyError(
+                    f"{after.name} ({after.kind}) cannot come after {before.name} ({before.kind}); "
+                    "the order is processors | one search | at most one selection, with default first"
+                )
+
+    @staticmethod
+    def of(what: str | Strategy | Stage | Pipeline | Sequence[Any]) -> Strategy:
+        """Read any form of a strategy: text, stages joined by `|`, the JSON or YAML list, a strategy itself.
+
+        Raises:
+            StrategyError: one of its children, naming what is wrong and what would be right.
+        """
+        if isinstance(what, Strategy):
+            return what
+        if isinstance(what, Stage):
+            return Strategy((what,))
+        if isinstance(what, Pipeline):
+            return Strategy(what.stages)
+        if isinstance(what, str):
+            return Strategy(tuple(build_stage(spec) for spec in parse_stages(what)))
+        if isinstance(what, Sequence):
+            return Strategy(tuple(stage for item in what for stage in _read_item(item)))
+        raise StrategySyntaxError(
+            f"a strategy is text, stages or a list of stages, got {type(what).__name__}; write 'top_p=0.9'"
+        )
+
+    @staticmethod
+    def from_generation_config(config: Mapping[str, Any]) -> Strategy:
+        """The strategy transformers would run for a generation config (a mapping of its settings).
+
+        Raises:
+            UnsupportedStrategy: for a setting that cannot be honoured, naming it.
+
+        >>> str(Strategy.from_generation_config({"num_beams": 3, "length_penalty": 0.6}))
+        'beam(width=3, length_penalty=0.6)'
+        """
+        return Strategy(tuple(stages_from_generation_config(config)))
+
+    @staticmethod
+    def from_json(text: str) -> Strategy:
+        """Read the JSON text that `json.dumps(strategy.to_json())` writes.
+
+        Raises:
+            StrategySyntaxError: if it is not JSON.
+        """
+        try:
+            return Strategy.of(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise StrategySyntaxError(f"strategy is not JSON: {error}; write a list of stages") from None
+
+    @staticmethod
+    def from_yaml(text: str) -> Strategy:
+        """Read the YAML list of stages.
+
+        Raises:
+            StrategySyntaxError: if it is not YAML.
+
+        >>> str(Strategy.from_yaml("[temperature: 0.8, top_p: 0.9, sample: {n: 4}]"))
+        'temperature=0.8 | top_p=0.9 | sample(n=4)'
+        """
+        import yaml
+
+        try:
+            return Strategy.of(yaml.safe_load(text))
+        except (yaml.YAMLError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise StrategySyntaxError(f"strategy is not YAML: {reason}; write a list of stages") from None
+
+    def to_json(self) -> list[dict[str, dict[str, Any]]]:
+        """The strategy as a JSON-ready list with every parameter written out."""
+        return [{s.name: {p.name: getattr(s, p.name) for p in s.parameters()}} for s in self.stages]
+
+    def to_yaml(self) -> str:
+        """The strategy as YAML text."""
+        import yaml
+
+        return yaml.safe_dump(self.to_json(), sort_keys=False)
+
+    def __str__(self) -> str:
+        """The strategy in the strategy language; parsing it gives the same strategy."""
+        return str(Pipeline(self.stages))
+
+    @property
+    def processors(self) -> tuple[Processor, ...]:
+        """The processors in order (without those `default` stands for)."""
+        return tuple(cast(Processor, s) for s in self.stages if s.kind == "processor")
+
+    @property
+    def search(self) -> Search:
+        """The search (sampling once, where `default` has not been resolved)."""
+        found = [cast(Search, s) for s in self.stages if s.kind == "search"]
+        return found[0] if found else Sample()
+
+    @property
+    def selection(self) -> Selection | None:
+        """The selection, if any."""
+        found = [cast(Selection, s) for s in self.stages if s.kind == "selection"]
+        return found[0] if found else None
+
+    def resolve(self, model: LanguageModel) -> Strategy:
+        """The strategy with `default` replaced by the model's own settings.
+
+        Raises:
+            UnsupportedStrategy: if the model's settings contain one that cannot be honoured.
+        """
+        if self.stages[0].kind != "source":
+            return self
+        rest = self.stages[1:]
+        own = stages_from_generation_config(model.generation_config)
+        if any(s.kind == "search" for s in rest):
+            own = [s for s in own if s.kind != "search"]
+            return replace(self, stages=(*own, *rest))
+        # Processors written after `default` go before the search it brings.
+        written = [s for s in rest if s.kind == "processor"]
+        return replace(
+            self, stages=(*own[:-1], *written, own[-1], *(s for s in rest if s.kind != "processor"))
+        )
+
+    def no_effects(self) -> list[str]:
+        """Every term that changes nothing, and why.
+
+        >>> Strategy.of("temperature=0.5 | greedy").no_effects()
+        ['temperature=0.5: has no effect before greedy, which takes the argmax']
+        """
+        notes = [f"{s}: {why}" for s in self.stages if (why := s.no_effect())]
+        if any(s.name == "greedy" for s in self.stages):
+            notes += [
+                f"{s}: has no effect before greedy, which takes the argmax"
+                for s in self.stages
+                if getattr(s, "keeps_argmax", False) and not s.no_effect()
+            ]
+        if self.selection is not None and getattr(self.search, "n", 1) == 1:
+            notes.append(f"{self.stages[-1]}: nothing to select from, the search returns one candidate")
+        return notes
+
+    def explain(self, model: LanguageModel | None = None) -> str:
+        """The effective configuration as text: every stage and parameter, its source, what has no effect."""
+        effective = self.resolve(model) if model is not None else self
+        lines = [str(effective)]
+        if effective != self:
+            lines.append(f"  (written as: {self})")
+        for i, stage in enumerate(effective.stages, 1):
+            lines.append(f"{i}. {stage.name} ({stage.kind}): {summary(type(stage))}")
+            for p in stage.parameters():
+                value = getattr(stage, p.name)
+                mark = "" if p.required else " (default)" if value == p.default else f" (default {p.default})"
+                lines.append(f"     {p.name} = {value}{mark}: {p.doc}")
+            lines.append(f"     source: {stage.source}")
+        lines += [f"note: {note}" for note in effective.no_effects()]
+        return "\n".join(lines)
+
+
+StrategyLike = str | Strategy | Stage | Pipeline | Sequence[Any]
+"""Every form in which a strategy can be given."""
+
+
+def summary(stage: type[Stage]) -> str:
+    """The first sentence of a stage's docstring."""
+    return (stage.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ").strip()
+
+
+def build_stage(spec: StageSpec) -> Stage:
+    """Make a stage from its written form, refusing unknown, missing and repeated parameters.
+
+    Raises:
+        UnknownStage, UnknownParameter, InvalidParameter: with the nearest known name or the one missing.
+    """
+    cls = stage_class(spec.name)
+    known = {p.name: p for p in cls.parameters()}
+    arguments = dict(spec.arguments)
+    if spec.first is not NOTHING:
+        if not known:
+            raise UnknownParameter(
+                f"{spec.name} takes no parameters, got {shown(spec.first)}; write just {spec.name!r}"
+            )
+        arguments[next(iter(known))] = spec.first
+    for name in arguments:
+        if name not in known:
+            allowed = f"allowed: {', '.join(known)}" if known else "it takes none"
+            raise UnknownParameter(
+                f"{spec.name} has no parameter {name!r}{did_you_mean(name, known)} ({allowed})"
+            )
+    missing = [p.name for p in known.values() if p.required and p.name not in arguments]
+    if missing:
+        first = missing[0]
+        raise InvalidParameter(
+            f"{spec.name} needs {' and '.join(missing)} ({known[first].doc}); write {spec.name}({first}=...)"
+        )
+    return cls(**arguments)
+
+
+def _read_item(item: Any) -> list[Stage]:
+    """Stages of one item of the JSON or YAML list: a string in the language, or {name: parameters}."""
+    if isinstance(item, Stage):
+        return [item]
+    if isinstance(item, str):
+        return [build_stage(spec) for spec in parse_stages(item)]
+    if isinstance(item, Mapping) and len(item) == 1:
+        name, parameters = next(iter(item.items()))
+        if isinstance(name, str):
+            if isinstance(parameters, Mapping):
+                return [build_stage(StageSpec(name, NOTHING, {str(k): v for k, v in parameters.items()}))]
+            return [build_stage(StageSpec(name, NOTHING if parameters is None else parameters, {}))]
+    raise StrategySyntaxError(
+        f"a stage in a list is text or a name with its parameters, got {shown(item)}; write {{top_p: 0.9}}"
+    )
