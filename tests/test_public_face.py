@@ -1,8 +1,10 @@
 """The public face: `decodelab` offers exactly what `__all__` says, is light and changes nothing."""
 
+import importlib
+import importlib.metadata
+import pkgutil
 import subprocess
 import sys
-import types
 
 import decodelab
 
@@ -41,19 +43,27 @@ print(settings() == before)
     assert python(code) == "True"
 
 
-def test_every_name_in_all_is_there():
+def test_every_name_in_all_is_there_under_its_own_name():
     for name in decodelab.__all__:
-        assert getattr(decodelab, name) is not None, name
+        value = getattr(decodelab, name)
+        assert getattr(value, "__name__", name) == name
 
 
 def test_all_is_exactly_what_is_there():
-    assert len(set(decodelab.__all__)) == len(decodelab.__all__)
-    offered = {
+    assert sorted(set(decodelab.__all__)) == sorted(decodelab.__all__)
+    assert sorted(dir(decodelab)) == sorted(decodelab.__all__)
+    assert {name for name in every_name_of_ours() if hasattr(decodelab, name)} <= set(decodelab.__all__)
+
+
+def every_name_of_ours() -> set[str]:
+    """The public classes and functions of every module below `decodelab`: what the face could give out."""
+    modules = [module.name for module in pkgutil.walk_packages(decodelab.__path__, "decodelab.")]
+    return {
         name
-        for name in dir(decodelab)
-        if not name.startswith("_") and not isinstance(getattr(decodelab, name), types.ModuleType)
+        for module in map(importlib.import_module, (m for m in modules if not m.endswith("__main__")))
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("decodelab.")
     }
-    assert offered == {name for name in decodelab.__all__ if not name.startswith("_")}
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():
@@ -63,5 +73,8 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 def test_every_public_name_is_documented():
     for name in decodelab.__all__:
         value = getattr(decodelab, name)
-        if callable(value):
-            assert value.__doc__, f"decodelab.{name} has no docstring"
+        assert not callable(value) or value.__doc__, f"decodelab.{name} has no docstring"
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert decodelab.__version__ == importlib.metadata.version("decodelab")
