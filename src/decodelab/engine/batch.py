@@ -169,7 +169,8 @@ class Batch:
         values = logits[row]
         what = "NaN" if values.isnan().any() else "+inf" if (values == torch.inf).any() else "only -inf"
         raise NonFiniteLogits(
-            f"{self.model.name} returned {what} as logits {self._place(row)}; check the weights, or load it with dtype='float32'"
+            f"{self.model.name} returned {what} as logits {self._place(row)}; "
+            "check the weights, or load it with dtype='float32'"
         )
 
     def _check_support(self, normaliser: Tensor, views: Sequence[StageView]) -> None:
