@@ -1,0 +1,188 @@
+"""Multiple-choice questions over a small closed world, answered `The answer is (B)`."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+
+from decodelab.pocket.item import LONGEST_ANSWER, Item, Split, draw
+
+TASK = "choice"
+LETTERS = "ABCD"
+
+NAMES = ("Tom", "Ann", "Sam", "Lily", "Ben", "Mia", "Max", "Zoe", "Leo", "Eva", "Jack", "Rosa")
+THINGS = ("ball", "kite", "boat", "drum", "book", "hat", "cup", "lamp", "doll", "bell", "coat", "bag")
+COLOURS = ("red", "blue", "green", "yellow", "white", "black", "pink", "brown")
+PLACES = ("garden", "kitchen", "forest", "school", "barn", "park", "cave", "shop")
+
+KINDS = {
+    "animal": ("fox", "cat", "dog", "bear", "cow", "horse", "duck", "mouse"),
+    "fruit": ("apple", "pear", "plum", "grape", "lemon", "cherry", "banana", "peach"),
+    "colour": COLOURS,
+    "toy": ("ball", "kite", "doll", "drum", "puzzle", "robot"),
+    "tool": ("hammer", "saw", "axe", "shovel", "broom", "rake"),
+    "number": ("one", "two", "three", "four", "five", "six", "seven", "eight"),
+}
+FACTS = {
+    "What does a {} say?": {"cat": "meow", "dog": "woof", "cow": "moo", "duck": "quack", "sheep": "baa",
+                            "pig": "oink", "frog": "croak", "lion": "roar"},
+    "What colour is a {}?": {"banana": "yellow", "cherry": "red", "frog": "green", "crow": "black",
+                             "swan": "white", "pig": "pink", "bear": "brown"},
+    "What is the opposite of {}?": {"big": "small", "hot": "cold", "up": "down", "fast": "slow",
+                                    "day": "night", "old": "young", "wet": "dry", "light": "dark",
+                                    "happy": "sad", "open": "closed"},
+    "What day comes after {}?": {"Monday": "Tuesday", "Tuesday": "Wednesday", "Wednesday": "Thursday",
+                                 "Thursday": "Friday", "Friday": "Saturday", "Saturday": "Sunday",
+                                 "Sunday": "Monday"},
+    "What is a young {} called?": {"cat": "kitten", "dog": "puppy", "cow": "calf", "duck": "duckling",
+                                   "sheep": "lamb", "horse": "foal", "pig": "piglet", "bear": "cub"},
+    "How many legs has a {}?": {"dog": "4", "duck": "2", "spider": "8", "ant": "6", "snake": "0", "cow": "4",
+                                "crow": "2", "bee": "6"},
+}  # fmt: skip
+LEGS = ("0", "2", "4", "6", "8")
+
+# A question: context (may be empty), question, reason, right option, three wrong ones.
+Question = tuple[str, str, str, str, Sequence[str]]
+
+
+def _owner(rng: random.Random) -> Question:
+    names, things = rng.sample(NAMES, 4), rng.sample(THINGS, 3)
+    told = [f"{name} has the {thing}" for name, thing in zip(names, things, strict=False)]
+    pick = rng.randrange(3)
+    reason = f"{told[pick]}."
+    others = [name for name in names if name != names[pick]]
+    return f"{told[0]}, {told[1]} and {told[2]}.", f"Who has the {things[pick]}?", reason, names[pick], others
+
+
+def _colour(rng: random.Random) -> Question:
+    things, colours = rng.sample(THINGS, 3), rng.sample(COLOURS, 4)
+    told = [f"the {thing} is {colour}" for thing, colour in zip(things, colours, strict=False)]
+    pick = rng.randrange(3)
+    context = f"{told[0]}, {told[1]} and {told[2]}.".capitalize()
+    others = [colour for colour in colours if colour != colours[pick]]
+    return (
+        context,
+        f"What colour is the {things[pick]}?",
+        f"{told[pick]}.".capitalize(),
+        colours[pick],
+        others,
+    )
+
+
+def _where(rng: random.Random) -> Question:
+    # Two hops: who has the thing, then where that person is.
+    names, things, places = rng.sample(NAMES, 2), rng.sample(THINGS, 2), rng.sample(PLACES, 4)
+    has = [f"{name} has the {thing}." for name, thing in zip(names, things, strict=True)]
+    at = [f"{name} is in the {place}." for name, place in zip(names, places, strict=False)]
+    pick = rng.randrange(2)
+    told = [*has, *at]
+    rng.shuffle(told)
+    reason = f"{has[pick]} {at[pick]}"
+    others = [place for place in places if place != places[pick]]
+    return " ".join(told), f"Where is the {things[pick]}?", reason, places[pick], others
+
+
+def _count(rng: random.Random) -> Question:
+    name, other = rng.sample(NAMES, 2)
+    thing = rng.choice(THINGS[:6])
+    first, second = rng.randint(2, 9), rng.randint(2, 9)
+    if rng.random() < 0.5:
+        value = first + second
+        context = f"{name} has {first} {thing}s. {other} gives {name} {second} more."
+        reason = f"{first}+{second}={value}."
+    else:
+        first, second = max(first, second) + 1, min(first, second)
+        value = first - second
+        context = f"{name} has {first} {thing}s. {name} gives {other} {second}."
+        reason = f"{first}-{second}={value}."
+    others = rng.sample([n for n in range(max(0, value - 4), value + 5) if n != value], 3)
+    return context, f"How many {thing}s has {name} now?", reason, str(value), [str(n) for n in others]
+
+
+def _compare(rng: random.Random) -> Question:
+    names = rng.sample(NAMES, 4)
+    word, best, worst = rng.choice(
+        (("taller", "tallest", "shortest"), ("older", "oldest", "youngest"), ("faster", "fastest", "slowest"))
+    )
+    order = names[:3]
+    told = [f"{order[0]} is {word} than {order[1]}.", f"{order[1]} is {word} than {order[2]}."]
+    rng.shuffle(told)
+    top = rng.random() < 0.5
+    right = order[0] if top else order[2]
+    others = [name for name in names if name != right]
+    reason = f"{order[0]}, then {order[1]}, then {order[2]}."
+    return " ".join(told), f"Who is the {best if top else worst}?", reason, right, others
+
+
+def _odd(rng: random.Random) -> Question:
+    kind, other = rng.sample(sorted(KINDS), 2)
+    same = rng.sample(KINDS[kind], 3)
+    right = rng.choice([word for word in KINDS[other] if word not in KINDS[kind]])
+    article = "an" if other[0] in "aeiou" else "a"
+    return "", "Which is the odd one out?", f"{right} is {article} {other}.".capitalize(), right, same
+
+
+def _kind(rng: random.Random) -> Question:
+    kind = rng.choice(sorted(KINDS))
+    right = rng.choice(KINDS[kind])
+    wrong = sorted({word for words in KINDS.values() for word in words} - set(KINDS[kind]))
+    article = "an" if kind[0] in "aeiou" else "a"
+    reason = f"{right} is {article} {kind}.".capitalize()
+    return "", f"Which of these is {article} {kind}?", reason, right, rng.sample(wrong, 3)
+
+
+def _fact(rng: random.Random) -> Question:
+    question = rng.choice(sorted(FACTS))
+    subject = rng.choice(sorted(FACTS[question]))
+    right = FACTS[question][subject]
+    pool = LEGS if right in LEGS else sorted(set(FACTS[question].values()))
+    others = rng.sample([value for value in pool if value != right], 3)
+    return "", question.format(subject), f"{subject}: {right}.".capitalize(), right, others
+
+
+def _largest(rng: random.Random) -> Question:
+    numbers = rng.sample(range(10, 100), 4)
+    top = rng.random() < 0.5
+    right = max(numbers) if top else min(numbers)
+    others = [str(n) for n in numbers if n != right]
+    return (
+        "",
+        f"Which number is the {'largest' if top else 'smallest'}?",
+        f"It is {right}.",
+        str(right),
+        others,
+    )
+
+
+QUESTIONS: tuple[Callable[[random.Random], Question], ...] = (
+    _owner, _colour, _where, _count, _compare, _odd, _kind, _fact, _largest,
+)  # fmt: skip
+
+
+def _make(rng: random.Random) -> tuple[str, Item]:
+    context, question, reason, right, others = rng.choice(QUESTIONS)(rng)
+    options = [right, *others]
+    rng.shuffle(options)
+    listing = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True))
+    asked = f"{context} {question}" if context else question
+    prompt = f"Question: {asked}\nOptions:\n{listing}\nAnswer:"
+    letter = LETTERS[options.index(right)]
+    return f"{asked}|{listing}", Item(
+        TASK, prompt, f" {reason} The answer is ({letter}).", {"letter": letter}
+    )
+
+
+def generate(seed: int, split: Split) -> Item:
+    """Return the question that `seed` names: told facts, counting, comparing, odd one out, world knowledge.
+
+    >>> generate(0, "test").prompt.splitlines()[1]
+    'Options:'
+    """
+    return draw(TASK, seed, split, _make)
+
+
+def grade(item: Item, text: str) -> float:
+    """Return 1.0 if the first `answer is (X)` in `text` names the right letter, else 0.0."""
+    found = re.search(r"[aA]nswer is\s{1,3}\(?([A-D])\b", text[:LONGEST_ANSWER])
+    return float(found is not None and found[1] == item.meta["letter"])

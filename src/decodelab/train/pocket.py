@@ -1,0 +1,264 @@
+"""Train a pocket model from nothing: tokenizer, data, weights, model card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
+from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from decodelab.train import checkpoint
+from decodelab.train.card import write_card, write_record
+from decodelab.train.data import NO_LOSS, Batch, batch
+from decodelab.train.recipe import RECIPES, Recipe
+from decodelab.train.tokenizer import load_tokenizer, train_tokenizer
+
+Observer = Callable[[int, float], None]
+WORK = "training"  # the folder inside `out` that holds checkpoints and the loss curve
+
+
+def train_pocket(
+    size: str | Recipe,
+    out: Path | str,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool = True,
+    threads: int | None = None,
+    observer: Observer | None = None,
+    every: int = 100,
+) -> Path:
+    """Train `pocket-<size>` (or a recipe of yours) into the directory `out`, for `AutoModelForCausalLM`.
+
+    A killed run goes on from its last checkpoint (every `every` steps) and ends with the same weights, bit
+    for bit on the same CPU with the same number of `threads`; `resume=False` starts afresh. `steps`
+    replaces the recipe's; resuming with fewer steps starts the final decay earlier. `observer(step, loss)`
+    is called after each step. Returns `out`. Raises `ValueError` for an unknown size, fewer than 1 step or a
+    checkpoint of another run, and `OSError` if `out` cannot be written, all before anything is trained, and
+    `FloatingPointError` if the loss is no longer finite.
+    """
+    if isinstance(size, str) and size not in RECIPES:
+        raise ValueError(f"size: got {size!r}; choose one of {', '.join(RECIPES)}")
+    recipe = RECIPES[size] if isinstance(size, str) else size
+    if steps is not None:
+        if steps < 1:
+            raise ValueError(f"steps: must be at least 1, got {steps}")
+        recipe = replace(recipe, steps=steps)
+    out = Path(out)
+    work = out / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    if not os.access(work, os.W_OK):
+        raise PermissionError(f"out: cannot write to {out}; choose another directory")
+    with _threads(threads):
+        tokenizer = _tokenizer(work)
+        model, optimisers = _build(recipe, tokenizer, seed)
+        start = 0
+        found = checkpoint.find(work / "checkpoint") if resume else None
+        if found:
+            state = checkpoint.load(found, model, optimisers)
+            _same_run(state, recipe, seed, found)
+            start = state["step"]
+        curve = _curve(work / "loss.jsonl", start)
+        spent = json.loads(curve.read_text().splitlines()[-1])["seconds"] if start else 0.0
+        started = time.monotonic() - spent
+        with curve.open("a", encoding="utf-8") as record:
+            for step in range(start, recipe.steps):
+                loss = _step(
+                    model, optimisers, recipe, batch(tokenizer, seed, step, recipe.rows, recipe.length), step
+                )
+                if not math.isfinite(loss):
+                    raise FloatingPointError(f"loss is {loss} at step {step + 1}; lower the learning rate")
+                line = {
+                    "step": step + 1,
+                    "loss": round(loss, 5),
+                    "seconds": round(time.monotonic() - started, 2),
+                }
+                record.write(json.dumps(line) + "\n")
+                record.flush()
+                if observer:
+                    observer(step + 1, loss)
+                if (step + 1) % every == 0 or step + 1 == recipe.steps:
+                    saved = {
+                        "step": step + 1,
+                        "seed": seed,
+                        "recipe": recipe.as_json(),
+                        "torch": torch.__version__,
+                    }
+                    checkpoint.save(work / "checkpoint", model, optimisers, saved)
+        export(model, tokenizer, recipe, out)
+        write_record(out, recipe, seed, curve)
+        write_card(out)
+    return out
+
+
+def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, out: Path) -> None:
+    """Write weights (bfloat16 safetensors), configurations and tokenizer to `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.named_parameters()
+    }
+    partial = out / "model.safetensors.part"
+    save_file(weights, partial, metadata={"format": "pt"})
+    partial.replace(out / "model.safetensors")
+    config = recipe.config(tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
+    config.architectures = ["LlamaForCausalLM"]
+    config.dtype = torch.bfloat16
+    config.save_pretrained(out)
+    GenerationConfig(
+        do_sample=True,
+        temperature=0.7,
+        top_p=0.9,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    ).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def _tokenizer(work: Path) -> PreTrainedTokenizerBase:
+    folder = work / "tokenizer"
+    if not (folder / "tokenizer.json").exists():
+        partial = work / "tokenizer.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        train_tokenizer().save_pretrained(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    return load_tokenizer(folder)
+
+
+def _build(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> tuple[LlamaForCausalLM, dict[str, Optimizer]]:
+    config = recipe.config(tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
+    config._attn_implementation = "sdpa"
+    with torch.random.fork_rng(devices=[]):
+        # transformers initialises from the global generator only; it is put back at once.
+        torch.manual_seed(seed)  # noqa: TID251
+        model = LlamaForCausalLM(config)
+    model.train()
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    return model, {
+        "muon": Muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay),
+        "adamw": AdamW(others, lr=recipe.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    }
+
+
+def _step(
+    model: LlamaForCausalLM, optimisers: dict[str, Optimizer], recipe: Recipe, data: Batch, step: int
+) -> float:
+    factor = recipe.rate(step)
+    for optimiser, rate in zip(optimisers.values(), (recipe.muon_rate, recipe.adam_rate), strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = rate * factor
+        optimiser.zero_grad(set_to_none=True)
+    loss = loss_of(model, data)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+    for optimiser in optimisers.values():
+        optimiser.step()
+    return float(loss.detach())
+
+
+def loss_of(model: LlamaForCausalLM, data: Batch) -> Tensor:
+    """Return the mean cross-entropy in nats over the labelled tokens, computed under bfloat16 autocast."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(input_ids=data.tokens, use_cache=False).logits
+    return nn.functional.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), data.labels[:, 1:].flatten(), ignore_index=NO_LOSS
+    )
+
+
+def _same_run(state: dict, recipe: Recipe, seed: int, found: Path) -> None:
+    mine = recipe.as_json() | {"seed": seed, "steps": None}
+    theirs = state["recipe"] | {"seed": state["seed"], "steps": None}
+    different = [key for key in mine if mine[key] != theirs.get(key)]
+    if different:
+        raise ValueError(
+            f"{found} is a checkpoint of another run ({', '.join(different)} differ); "
+            "choose another directory or start afresh with resume=False"
+        )
+    if state["step"] > recipe.steps:
+        raise ValueError(f"steps: {found} is already at step {state['step']}, got {recipe.steps}")
+
+
+def _curve(path: Path, start: int) -> Path:
+    """Cut the recorded loss curve back to `start` steps, so that a resumed run records each step once."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines[:start] if line.endswith("}")]
+    path.write_text("".join(line + "\n" for line in kept))
+    return path
+
+
+@contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Observer]:
+    """Yield an observer that draws a progress bar with the loss on stderr."""
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+    )
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total, loss=float("nan"))
+        yield lambda step, loss: bar.update(task, completed=step, loss=loss)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `python -m decodelab.train.pocket`; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m decodelab.train.pocket", description=main.__doc__)
+    parser.add_argument("--size", required=True, help=f"one of {', '.join(RECIPES)}")
+    parser.add_argument(
+        "--out", required=True, type=Path, help="directory for checkpoints and the finished model"
+    )
+    parser.add_argument("--steps", type=int, help="replaces the recipe's number of steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--fresh", action="store_true", help="ignore checkpoints in the directory")
+    given = parser.parse_args(arguments)
+    total = given.steps or (RECIPES[given.size].steps if given.size in RECIPES else 0)
+    try:
+        with progress(total, f"pocket-{given.size}") as observer:
+            train_pocket(
+                given.size,
+                given.out,
+                steps=given.steps,
+                seed=given.seed,
+                resume=not given.fresh,
+                threads=given.threads,
+                observer=observer,
+            )
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"train pocket: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
