@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints
 
@@ -155,15 +156,16 @@ def check_number(
     """
     value = getattr(stage, parameter)
     if high == math.inf:
-        upper = "" if low == -math.inf else f"{'greater than' if low_open else 'at least'} {low:g}"
-        allowed = f"{'an integer' if integer else 'a finite number'}{' ' + upper if upper else ''}"
+        bound = "" if low == -math.inf else f", {'greater than' if low_open else 'at least'} {low:g}"
+        allowed = f"{'an integer' if integer else 'a finite number'}{bound}"
     else:
         span = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
         allowed = f"{'an integer ' if integer else ''}in {span}"
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     ok = (
-        is_number
-        and (not integer or float(value).is_integer())
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+        and (not integer or isinstance(value, int) or value.is_integer())
         and (value > low if low_open else value >= low)
         and (value < high if high_open else value <= high)
     )

@@ -14,6 +14,9 @@ from decodelab.engine.job import Job, check_limits, make_job
 from decodelab.models.loading import load
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
+MOST_ROWS = 65_536
+"""Rows one job may have; far above any use, far below what exhausts the memory before a clear error."""
+
 
 class NoEffectWarning(UserWarning):
     """A term of the strategy changes nothing."""
@@ -76,6 +79,11 @@ def generate(
     if max_rows < 1:
         raise InvalidParameter(
             f"max_rows must be at least 1, got {max_rows}; it bounds the rows computed at once"
+        )
+    if plan.search.peak_rows > MOST_ROWS:
+        raise InvalidParameter(
+            f"{plan}: asks for {plan.search.peak_rows} rows at once, at most {MOST_ROWS} are possible; "
+            "ask for fewer"
         )
     jobs = [make_job(lm, i, p, plan, limits, seed) for i, p in enumerate(as_prompts(prompts))]
     for observer in observers:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from decodelab.core.errors import StrategySyntaxError
+from decodelab.core.stage import shown
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<number>[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
@@ -80,7 +81,7 @@ class _Parser:
     def _fail(self, position: int, expected: str) -> NoReturn:
         found = self.text[position : position + 12].replace("\n", "\\n") or "the end"
         raise StrategySyntaxError(
-            f"strategy {self.text!r}: expected {expected} at character {position + 1}, got {found!r}; "
+            f"strategy {shown(self.text)}: expected {expected} at character {position + 1}, got {found!r}; "
             "write it like 'temperature=0.8 | top_p=0.9 | sample(n=4)'"
         )
 
