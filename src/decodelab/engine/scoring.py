@@ -28,7 +28,7 @@ def score(model: LanguageModel | str, prompt: Prompt, completion: str | Sequence
 
     >>> import decodelab as dl
     >>> table = {(): {"a": 0.5, "b": 0.5}, ("a",): {"b": 0.25, "</s>": 0.75}}
-    >>> round(dl.score(dl.TableModel(["a", "b", "</s>"], table), "", "a b").logprob, 4)
+    >>> round(dl.score(dl.TableModel(["a", "b"], table, bos="<s>"), "", "a b").logprob, 4)
     -2.0794
     """
     lm = load(model) if isinstance(model, str) else model

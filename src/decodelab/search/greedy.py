@@ -20,8 +20,8 @@ class Greedy(Stage):
     log-probabilities, whose rounding can turn a narrow lead into a tie.
 
     >>> import decodelab as dl
-    >>> model = dl.TableModel(["a", "b", "</s>"], {(): {"a": 0.6, "b": 0.4}, ("a",): {"</s>": 1.0}})
-    >>> dl.generate(model, [()], "greedy")[0].best.text
+    >>> model = dl.TableModel(["a", "b"], {(): {"a": 0.6, "b": 0.4}}, bos="<s>", missing="eos")
+    >>> dl.generate(model, "", "greedy")[0].best.text
     'a'
     """
 

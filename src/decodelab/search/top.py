@@ -14,6 +14,7 @@ def top_ids(values: Tensor, k: int) -> Tensor:
     Returns:
         int64 [rows, k]; where values tie for the last place those of lowest index are taken.
 
+    >>> import torch
     >>> top_ids(torch.tensor([[1.0, 2.0, 1.0, 2.0]]), 3)
     tensor([[0, 1, 3]])
     """
