@@ -137,6 +137,7 @@ def _make(rng: random.Random) -> tuple[str, Item]:
         kind = rng.choice(sorted(LISTS))
         count = rng.randint(2, 6)
         names = rng.sample(LISTS[kind], count)
+        topic = ""
         subject = f"Name some {kind}."
         constraints.append({"kind": "items", "value": count})
         more = rng.choice(("", "include", "avoid", "start"))
@@ -181,7 +182,10 @@ def _make(rng: random.Random) -> tuple[str, Item]:
     asked = " ".join([subject, *(_phrase(rng, constraint) for constraint in constraints)])
     prompt = f"Instruction: {asked}\nGeneration:"
     return asked, Item(
-        TASK, prompt, ("\n" if text.startswith("-") else " ") + text, {"constraints": constraints}
+        TASK,
+        prompt,
+        ("\n" if text.startswith("-") else " ") + text,
+        {"topic": topic, "constraints": constraints},
     )
 
 
@@ -195,8 +199,12 @@ def generate(seed: int, split: Split) -> Item:
 
 
 def grade(item: Item, text: str) -> float:
-    """Return the share of the item's constraints that `text` meets (an empty or overlong text meets none)."""
-    if len(text) > LONGEST_ANSWER:
+    """Return the share of the item's constraints that `text` meets.
+
+    A text that is overlong, empty or not about the item's topic meets none, else silence would keep "do not".
+    """
+    topic = item.meta["topic"]
+    if len(text) > LONGEST_ANSWER or (topic and topic not in _words(text.lower())):
         return 0.0
     constraints = item.meta["constraints"]
     return sum(check(constraint, text) for constraint in constraints) / len(constraints)

@@ -114,6 +114,7 @@ def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: 
     }
     partial = out / "model.safetensors.part"
     save_file(weights, partial, metadata={"format": "pt"})
+    partial.chmod(0o644)
     partial.replace(out / "model.safetensors")
     config = recipe.config(tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
     config.architectures = ["LlamaForCausalLM"]

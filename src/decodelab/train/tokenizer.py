@@ -39,9 +39,13 @@ Tools:{% for tool in tools -%}
 {%- for call in message.tool_calls or [] -%}
 {%- set function = call.function if call.function is defined else call -%}
 {{ '\\n' if message.content or not loop.first else '' }}{{ function.name }}(
+{%- if function.arguments is string -%}
+{{ function.arguments }}
+{%- else -%}
 {%- for key, value in function.arguments.items() -%}
 {{ key }}={{ value | tojson }}{{ '' if loop.last else ', ' }}
-{%- endfor -%})
+{%- endfor -%}
+{%- endif -%})
 {%- endfor -%}
 {{ eos_token }}{% endgeneration %}
 {%- elif message.role != 'system' or not loop.first -%}
