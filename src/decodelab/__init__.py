@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from decodelab.select.best_of import BestOf
     from decodelab.select.vote import Vote
     from decodelab.strategy.default import Default
-    from decodelab.strategy.strategy import Strategy
+    from decodelab.strategy.strategy import Strategy, parse
 
 __version__ = "0.1.0"
 
@@ -66,6 +66,7 @@ _WHERE = {
     "Vote": "select.vote",
     "Default": "strategy.default",
     "Strategy": "strategy.strategy",
+    "parse": "strategy.strategy",
 }
 
 __all__ = [
@@ -96,6 +97,7 @@ __all__ = [
     "generate",
     "list_models",
     "load",
+    "parse",
     "score",
     "score_many",
 ]

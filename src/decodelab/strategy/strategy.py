@@ -209,6 +209,19 @@ StrategyLike = str | Strategy | Stage | Pipeline | Sequence[Any]
 """Every form in which a strategy can be given."""
 
 
+def parse(text: str) -> Strategy:
+    """Read a strategy in the strategy language; `parse(str(s)) == s` for every strategy s.
+
+    Raises:
+        StrategyError: one of its children, naming what is wrong and what would be right.
+
+    >>> parse("repeat_penalty=1.2")
+    Traceback (most recent call last):
+    decodelab.core.errors.UnknownStage: unknown stage 'repeat_penalty'; see `decodelab strategies` (known: ...)
+    """
+    return Strategy.of(text)
+
+
 def summary(stage: type[Stage]) -> str:
     """The first sentence of a stage's docstring."""
     return (stage.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ").strip()
