@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import reprlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from decodelab.core.values import Tokens
 
 Kind = Literal["processor", "search", "selection", "source"]
+
+_BARE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_RESERVED = frozenset(["none", "null", "true", "false", "inf", "nan"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +126,7 @@ def value_text(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
-        bare = value.isidentifier() and value not in ("none", "true", "false", "inf", "nan")
-        return value if bare else quoted(value)
+        return value if _BARE.fullmatch(value) and value not in _RESERVED else quoted(value)
     if isinstance(value, dict):
         return "{" + ", ".join(f"{value_text(k)}: {value_text(v)}" for k, v in value.items()) + "}"
     return "[" + ", ".join(value_text(v) for v in value) + "]"
@@ -155,21 +159,23 @@ def check_number(
         InvalidParameter: when the value is no number, NaN, infinite or out of range.
     """
     value = getattr(stage, parameter)
-    if high == math.inf:
-        bound = "" if low == -math.inf else f", {'greater than' if low_open else 'at least'} {low:g}"
-        allowed = f"{'an integer' if integer else 'a finite number'}{bound}"
-    else:
-        span = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
-        allowed = f"{'an integer ' if integer else ''}in {span}"
+    largest = 2**63 - 1 if integer else sys.float_info.max
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
     ok = (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and abs(value) <= sys.float_info.max
-        and (not integer or isinstance(value, int) or value.is_integer())
+        is_number
+        and abs(value) <= largest
+        and (not integer or value == int(value))
         and (value > low if low_open else value >= low)
         and (value < high if high_open else value <= high)
     )
     if not ok:
+        if high == math.inf:
+            upper = "" if low == -math.inf else f", {'greater than' if low_open else 'at least'} {low:g}"
+            huge = " and below 2**63" if integer and is_number and value > largest else ""
+            allowed = f"{'an integer' if integer else 'a finite number'}{upper}{huge}"
+        else:
+            span = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+            allowed = f"{'an integer ' if integer else ''}in {span}"
         raise InvalidParameter(f"{stage.name}: {parameter} must be {allowed}, got {shown(value)}; {fix}")
     object.__setattr__(stage, parameter, int(value) if integer else float(value))
 
@@ -189,10 +195,16 @@ def check_choice(stage: Stage, parameter: str, choices: tuple[Any, ...], *, fix:
 
 
 def shown(value: Any) -> str:
-    """Show a value in an error on one line, cut to a readable length."""
-    text = value_text(value) if isinstance(value, int | float | str | list | dict | None) else repr(value)
-    text = text.replace("\n", "\\n")
-    return text if len(text) <= 60 else text[:57] + "..."
+    """Show a value in an error on one printable line of at most 60 characters, whatever it is."""
+    if value is None or isinstance(value, bool | float | str):
+        text = value_text(value)
+    else:
+        try:
+            text = reprlib.repr(value)
+        except ValueError:  # integers of thousands of digits have no decimal text
+            text = f"a huge {type(value).__name__}"
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:61])
+    return line if len(line) <= 60 else line[:57] + "..."
 
 
 class StatelessProcessor(Stage):

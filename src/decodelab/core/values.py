@@ -42,6 +42,14 @@ Prompt = str | Sequence[int] | Chat
 """Text, token ids (taken as they are, no BOS added), or a chat."""
 
 
+def _exp(x: float) -> float:
+    """e^x, infinite where that exceeds all floats."""
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a generation cost the model.
@@ -102,7 +110,7 @@ class Candidate:
     @property
     def perplexity(self) -> float:
         """Sequence perplexity exp(-logprob / tokens) under the model; NaN for an empty sequence."""
-        return math.exp(-self.logprob / len(self.tokens)) if self.tokens else math.nan
+        return _exp(-self.logprob / len(self.tokens)) if self.tokens else math.nan
 
 
 @dataclass(frozen=True)
@@ -196,7 +204,7 @@ class Score:
     @property
     def perplexity(self) -> float:
         """Sequence perplexity, exp(-mean log-probability)."""
-        return math.exp(-self.mean_logprob)
+        return _exp(-self.mean_logprob)
 
     def to_dict(self) -> dict[str, Any]:
         """The score as JSON-ready data."""
