@@ -10,9 +10,7 @@ from decodelab.pocket.interpreter import Refused, call_function
 
 def run(body: str, *arguments):
     parameters = ", ".join("abcdef"[: len(arguments)])
-    return call_function(
-        f"def f({parameters}):\n" + "".join(f"    {line}\n" for line in body.split("\n")), arguments
-    )
+    return call_function(f"def f({parameters}):\n" + "".join(f"    {line}\n" for line in body.split("\n")), arguments)
 
 
 numbers = st.integers(-50, 50)

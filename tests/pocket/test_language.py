@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import random
 import string
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from decodelab.pocket import TASKS, Item, task
 from decodelab.pocket.item import SPLITS, split_of
-from decodelab.pocket.language import document, shuffle
+from decodelab.pocket.language import document
 
 names = st.sampled_from(sorted(TASKS))
 splits = st.sampled_from(SPLITS)
@@ -131,8 +130,7 @@ def test_an_unknown_task_or_split_is_refused_by_name():
         task("sums").generate(0, "all")  # type: ignore[arg-type]
 
 
-def test_training_documents_go_round_all_tasks_and_a_quarter_are_chats():
-    assert sorted(shuffle(random.Random(1))) == sorted(TASKS)
+def test_a_quarter_of_the_training_documents_are_chats():
     chats = [document("sums", seed).chat for seed in range(1000)]
     assert sum(chats) / 1000 == pytest.approx(0.25, abs=0.04)
     assert any(document("paths", seed).tools for seed in range(50))

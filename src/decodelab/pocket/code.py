@@ -171,9 +171,9 @@ def _builtin(rng: random.Random) -> Function:
 
 
 def _make(rng: random.Random) -> tuple[str, Item]:
-    spec, parameters, body, expected, arguments = rng.choices(
-        (_arithmetic, _branch, _loop, _builtin), (3, 3, 4, 2)
-    )[0](rng)
+    spec, parameters, body, expected, arguments = rng.choices((_arithmetic, _branch, _loop, _builtin), (3, 3, 4, 2))[0](
+        rng
+    )
     head = f"# Return {spec}.\ndef f({parameters}):"
     tests = []
     for _ in range(6):

@@ -144,9 +144,7 @@ def _make(rng: random.Random) -> tuple[str, Item]:
         if more == "include":
             constraints.append({"kind": "include", "value": rng.choice(names)})
         elif more == "avoid":
-            constraints.append(
-                {"kind": "avoid", "value": rng.choice([n for n in LISTS[kind] if n not in names])}
-            )
+            constraints.append({"kind": "avoid", "value": rng.choice([n for n in LISTS[kind] if n not in names])})
         text = "\n".join(f"- {name}" for name in names)
     else:
         topic = rng.choice(TOPICS)

@@ -139,9 +139,7 @@ class _Run:
                     self.names[name] = item
                     self.block(body, depth)
             case ast.Expr(
-                value=ast.Call(
-                    func=ast.Attribute(value=ast.Name(id=name), attr="append"), args=[argument], keywords=[]
-                )
+                value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append"), args=[argument], keywords=[])
             ):
                 target = self.look_up(name)
                 if not isinstance(target, list):

@@ -9,35 +9,34 @@ from dataclasses import dataclass
 from decodelab.pocket import choice, code, instructions, paths, stories, summaries, sums
 from decodelab.pocket.item import SPLITS, Item, Split, digest
 
-__all__ = ["SPLITS", "TASKS", "Document", "Item", "Split", "Task", "document", "shuffle", "task"]
+__all__ = ["SPLITS", "TASKS", "Document", "Item", "Split", "Task", "document", "task"]
 
 
 @dataclass(frozen=True)
 class Task:
     """One task of the language.
 
-    `share` says how likely the task is drawn before others when a row of training text is filled;
-    `read_prompt` says whether training also learns to write the prompt (stories) or only to answer it
-    (prompts full of random digits).
+    `weight` says how often the task is drawn for training, relative to the others; `read_prompt` whether training
+    also learns to write the prompt (stories) or only to answer it (prompts full of random digits).
     """
 
     name: str
     generate: Callable[[int, Split], Item]
     grade: Callable[[Item, str], float]
-    share: float
+    weight: float
     read_prompt: bool = False
 
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("stories", stories.generate, stories.grade, 0.15, read_prompt=True),
-        Task("sums", sums.generate, sums.grade, 0.20),
-        Task("paths", paths.generate, paths.grade, 0.25),
-        Task("choice", choice.generate, choice.grade, 0.15),
-        Task("code", code.generate, code.grade, 0.12),
+        Task("stories", stories.generate, stories.grade, 0.16, read_prompt=True),
+        Task("sums", sums.generate, sums.grade, 0.26),
+        Task("paths", paths.generate, paths.grade, 0.10),
+        Task("choice", choice.generate, choice.grade, 0.20),
+        Task("code", code.generate, code.grade, 0.13),
         Task("instructions", instructions.generate, instructions.grade, 0.10),
-        Task("summaries", summaries.generate, summaries.grade, 0.07, read_prompt=True),
+        Task("summaries", summaries.generate, summaries.grade, 0.09, read_prompt=True),
     )
 }
 
@@ -63,16 +62,6 @@ def task(name: str) -> Task:
     return TASKS[name]
 
 
-def shuffle(rng: random.Random) -> list[str]:
-    """Return the task names in random order, drawn one after the other by their shares.
-
-    >>> sorted(shuffle(random.Random(0))) == sorted(TASKS)
-    True
-    """
-    # Efraimidis and Spirakis (2006): sorting by u ** (1 / weight) is weighted sampling without replacement.
-    return sorted(TASKS, key=lambda name: -(rng.random() ** (1 / TASKS[name].share)))
-
-
 def document(name: str, seed: int) -> Document:
     """Return the training document of task `name` that `seed` names; a quarter (stories: a tenth) are chats.
 
@@ -88,6 +77,4 @@ def document(name: str, seed: int) -> Document:
         return Document(item.prompt, item.reference, False, True)
     chat = rng.random() < CHAT_SHARE
     tools = chat and name == paths.TASK and rng.random() < 0.5
-    return Document(
-        item.prompt, item.reference.lstrip() if chat else item.reference, chat, chosen.read_prompt, tools
-    )
+    return Document(item.prompt, item.reference.lstrip() if chat else item.reference, chat, chosen.read_prompt, tools)

@@ -46,9 +46,7 @@ def _make(rng: random.Random) -> tuple[str, Item]:
     reach = 3 if nodes == 4 and rng.random() < 0.25 else 2
     count = 2 if rng.random() < 0.2 else 1
     edges = sorted(
-        [node, (node + step) % nodes, rng.randint(1, 9)]
-        for node in range(nodes)
-        for step in range(1, reach + 1)
+        [node, (node + step) % nodes, rng.randint(1, 9)] for node in range(nodes) for step in range(1, reach + 1)
     )
     listing = "\n".join(f"{source}->{target}:{weight}" for source, target, weight in edges)
     ask = "shortest path" if count == 1 else f"top {count} shortest paths"
@@ -62,14 +60,10 @@ def _make(rng: random.Random) -> tuple[str, Item]:
         running, steps = 0, []
         for source, target in pairwise(path):
             running += weights[source, target]
-            steps.append(
-                f"{source}->{target}:{weights[source, target]}" + (f"={running}" if source != 0 else "")
-            )
+            steps.append(f"{source}->{target}:{weights[source, target]}" + (f"={running}" if source != 0 else ""))
         best = sorted([*best, (total, len(lines), path)])[:count]
         lines.append(f"{' '.join(steps)} best {' '.join(str(entry[0]) for entry in best)}")
-    answer = (
-        f"submit_paths(paths={[list(entry[2]) for entry in best]}, weights={[entry[0] for entry in best]})"
-    )
+    answer = f"submit_paths(paths={[list(entry[2]) for entry in best]}, weights={[entry[0] for entry in best]})"
     reference = "\n" + "\n".join([*lines, answer])
     meta = {"nodes": nodes, "reach": reach, "count": count, "edges": edges}
     return f"{count} {edges}", Item(TASK, prompt, reference, meta)

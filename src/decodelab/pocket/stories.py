@@ -164,9 +164,7 @@ def write(rng: random.Random) -> tuple[str, dict[str, str]]:
     kind = rng.choice(KINDS)
     name = rng.choice(BOYS if kind == "boy" else GIRLS if kind == "girl" else NAMES)
     other = rng.choice(KINDS)
-    friend = rng.choice(
-        [n for n in (BOYS if other == "boy" else GIRLS if other == "girl" else NAMES) if n != name]
-    )
+    friend = rng.choice([n for n in (BOYS if other == "boy" else GIRLS if other == "girl" else NAMES) if n != name])
     slots = {slot: rng.choice(values) for slot, values in SLOTS.items()}
     slots |= {"kind": kind, "name": name, "other": other, "friend": friend}
     parts = (_OPENING, _HABIT, *PLOTS[plot])
@@ -211,9 +209,7 @@ def _match(parts: tuple[tuple[str, ...], ...], text: str, slots: dict[str, str])
             yield from _match(parts[1:], rest, found)
 
 
-def _match_template(
-    pieces: list[str], text: str, slots: dict[str, str]
-) -> Iterator[tuple[str, dict[str, str]]]:
+def _match_template(pieces: list[str], text: str, slots: dict[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Match literal and slot pieces, which alternate, at the start of `text`; yield the rest and slots."""
     literal, *more = pieces
     if not text.startswith(literal):
@@ -248,9 +244,7 @@ def _consistent(slots: Mapping[str, str]) -> bool:
                 return False
             if slots[kind] == "girl" and slots[name] not in GIRLS:
                 return False
-    if "name" in slots and any(
-        slots.get(slot, word) != word for slot, word in _pronouns(slots["name"]).items()
-    ):
+    if "name" in slots and any(slots.get(slot, word) != word for slot, word in _pronouns(slots["name"]).items()):
         return False
     return "name" not in slots or slots.get("friend") != slots["name"]
 

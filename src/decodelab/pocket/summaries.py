@@ -63,7 +63,5 @@ def grade(item: Item, text: str) -> float:
             slots = found.groupdict()
             if plot != item.meta["plot"]:
                 slots[_FOLLOWS[plot]] = None
-            return sum(value is not None and item.meta[slot] == value for slot, value in slots.items()) / len(
-                slots
-            )
+            return sum(value is not None and item.meta[slot] == value for slot, value in slots.items()) / len(slots)
     return 0.0

@@ -21,15 +21,14 @@ def write_record(out: Path, recipe: Recipe, seed: int, curve: Path) -> None:
     lines = [json.loads(line) for line in curve.read_text().splitlines()]
     losses = [line["loss"] for line in lines]
     ends = sorted({round(len(losses) * (row + 1) / ROWS) for row in range(ROWS)} - {0})
-    # The mean since the row before: single batches of 4,096 tokens are noisy.
+    # The mean since the row before: single batches are noisy.
     table = [
-        [end, round(sum(losses[start:end]) / (end - start), 4)]
-        for start, end in zip([0, *ends], ends, strict=False)
+        [end, round(sum(losses[start:end]) / (end - start), 4)] for start, end in zip([0, *ends], ends, strict=False)
     ]
     record = {
         "recipe": recipe.as_json(),
         "seed": seed,
-        "tokens": recipe.steps * recipe.rows * recipe.length,
+        "tokens": recipe.steps * recipe.batch,
         "seconds": round(lines[-1]["seconds"]),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -48,6 +47,8 @@ def write_card(out: Path) -> None:
     record = json.loads((out / RECORD).read_text())
     recipe = record["recipe"]
     name = f"pocket-{recipe['size']}"
+    total = sum(task.weight for task in TASKS.values())
+    mixture = ", ".join(f"{name} {task.weight / total:.0%}" for name, task in TASKS.items())
     text = f"""\
 ---
 license: apache-2.0
@@ -67,10 +68,11 @@ decoding strategies and for nothing else.
 * **Tokenizer**: byte-level BPE of 1,024 tokens, every digit a token of its own; BOS is added; chat template
   with system, user, assistant and tool turns and compact tools.
 * **Data**: generated on the fly by `decodelab.pocket` (train split; dev and test are disjoint from it), no
-  text from anywhere else. Rows of {recipe["length"]} tokens go round the tasks; {CHAT_SHARE:.0%} of the
-  documents are in chat form (10 % of the stories). Loss on answers only, and on whole stories and summaries.
+  text from anywhere else, in these proportions of documents: {mixture}. {CHAT_SHARE:.0%} of them are
+  in chat form (10 % of the stories). Loss on answers only, and on whole stories and summaries. Documents do
+  not see their neighbours, except in one row of {recipe["length"]} every fourth step.
 * **Training**: {record["tokens"] / 1e6:.1f} M tokens, {recipe["steps"]} steps of
-  {recipe["rows"] * recipe["length"]:,} tokens, Muon (matrices, rate {recipe["muon_rate"]}) and AdamW
+  {recipe["batch"]:,} tokens, Muon (matrices, rate {recipe["muon_rate"]}) and AdamW
   (embeddings and norms, rate {recipe["adam_rate"]}), {recipe["warm_up"]} steps of warm-up, the last
   {recipe["decay"]:.0%} of the steps linearly to zero, bfloat16 autocast, seed {record["seed"]},
   torch {record["torch"]}, {record["threads"]} CPU threads, {record["seconds"] / 60:.0f} minutes.

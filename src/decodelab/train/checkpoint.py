@@ -49,8 +49,13 @@ def find(folder: Path) -> Path | None:
     return None
 
 
-def load(folder: Path, model: nn.Module, optimisers: dict[str, Optimizer]) -> dict[str, Any]:
-    """Fill model and optimisers from the checkpoint in `folder` and return its state."""
+def read_state(folder: Path) -> dict[str, Any]:
+    """Return the state saved with the checkpoint in `folder`."""
+    return json.loads((folder / STATE).read_text())
+
+
+def load(folder: Path, model: nn.Module, optimisers: dict[str, Optimizer]) -> None:
+    """Fill model and optimisers from the checkpoint in `folder`, which must be of the same recipe."""
     tensors = load_file(folder / "model.safetensors")
     for name, parameter in model.named_parameters():
         parameter.data.copy_(tensors[name])
@@ -61,4 +66,3 @@ def load(folder: Path, model: nn.Module, optimisers: dict[str, Optimizer]) -> di
             saved.setdefault(int(index), {})[name] = value
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": saved, "param_groups": groups})
-    return json.loads((folder / STATE).read_text())

@@ -65,9 +65,7 @@ def answer(
                 else {"do_sample": False, "temperature": None, "top_p": None}
             )
             new = min(LONGEST, model.config.max_position_embeddings - width)
-            tokens = model.generate(
-                ids, attention_mask=ids != tokenizer.pad_token_id, max_new_tokens=new, **sampling
-            )
+            tokens = model.generate(ids, attention_mask=ids != tokenizer.pad_token_id, max_new_tokens=new, **sampling)
             for row, text in zip(
                 rows, tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True), strict=True
             ):
@@ -105,16 +103,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--card", action="store_true", help="record the scores in the model's card")
     parser.add_argument("--chat", action="store_true", help="ask through the chat template")
-    parser.add_argument(
-        "--float32", action="store_true", help="compute in float32 rather than the stored bfloat16"
-    )
+    parser.add_argument("--float32", action="store_true", help="compute in float32 rather than the stored bfloat16")
     given = parser.parse_args(arguments)
     if not (given.model / "config.json").exists():
         sys.stderr.write(f"evaluate: no model in {given.model} (config.json is missing)\n")
         return 2
-    model = AutoModelForCausalLM.from_pretrained(
-        given.model, dtype=torch.float32 if given.float32 else "auto"
-    )
+    model = AutoModelForCausalLM.from_pretrained(given.model, dtype=torch.float32 if given.float32 else "auto")
     scores = evaluate(
         model.eval(), load_tokenizer(given.model), items=given.items, split=given.split, tasks=given.tasks,
         chat=given.chat,

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizer
 
 from decodelab.train import checkpoint
 from decodelab.train.card import write_card, write_record
-from decodelab.train.data import NO_LOSS, Batch, batch
+from decodelab.train.data import NO_LOSS, Batch, batches
 from decodelab.train.recipe import RECIPES, Recipe
 from decodelab.train.tokenizer import load_tokenizer, train_tokenizer
 
@@ -70,8 +70,9 @@ def train_pocket(
         start = 0
         found = checkpoint.find(work / "checkpoint") if resume else None
         if found:
-            state = checkpoint.load(found, model, optimisers)
+            state = checkpoint.read_state(found)
             _same_run(state, recipe, seed, found)
+            checkpoint.load(found, model, optimisers)
             start = state["step"]
         curve = _curve(work / "loss.jsonl", start)
         spent = json.loads(curve.read_text().splitlines()[-1])["seconds"] if start else 0.0
@@ -79,7 +80,7 @@ def train_pocket(
         with curve.open("a", encoding="utf-8") as record:
             for step in range(start, recipe.steps):
                 loss = _step(
-                    model, optimisers, recipe, batch(tokenizer, seed, step, recipe.rows, recipe.length), step
+                    model, optimisers, recipe, batches(tokenizer, seed, step, recipe.batch, recipe.length), step
                 )
                 if not math.isfinite(loss):
                     raise FloatingPointError(f"loss is {loss} at step {step + 1}; lower the learning rate")
@@ -109,9 +110,7 @@ def train_pocket(
 def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, out: Path) -> None:
     """Write weights (bfloat16 safetensors), configurations and tokenizer to `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    weights = {
-        name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.named_parameters()
-    }
+    weights = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.named_parameters()}
     partial = out / "model.safetensors.part"
     save_file(weights, partial, metadata={"format": "pt"})
     partial.chmod(0o644)
@@ -161,27 +160,38 @@ def _build(
 
 
 def _step(
-    model: LlamaForCausalLM, optimisers: dict[str, Optimizer], recipe: Recipe, data: Batch, step: int
+    model: LlamaForCausalLM,
+    optimisers: dict[str, Optimizer],
+    recipe: Recipe,
+    data: Sequence[Batch],
+    step: int,
 ) -> float:
     factor = recipe.rate(step)
     for optimiser, rate in zip(optimisers.values(), (recipe.muon_rate, recipe.adam_rate), strict=True):
         for group in optimiser.param_groups:
             group["lr"] = rate * factor
         optimiser.zero_grad(set_to_none=True)
-    loss = loss_of(model, data)
-    loss.backward()
+    learned = sum(int((each.labels != NO_LOSS).sum()) for each in data)
+    total = 0.0
+    for each in data:
+        loss = loss_of(model, each) / learned
+        loss.backward()
+        total += float(loss.detach())
     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     for optimiser in optimisers.values():
         optimiser.step()
-    return float(loss.detach())
+    return total
 
 
 def loss_of(model: LlamaForCausalLM, data: Batch) -> Tensor:
-    """Return the mean cross-entropy in nats over the labelled tokens, computed under bfloat16 autocast."""
+    """Return the summed cross-entropy in nats over the labelled tokens, computed under bfloat16 autocast."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(input_ids=data.tokens, use_cache=False).logits
+        logits = model(input_ids=data.tokens, attention_mask=data.mask, use_cache=False).logits
     return nn.functional.cross_entropy(
-        logits[:, :-1].float().flatten(0, 1), data.labels[:, 1:].flatten(), ignore_index=NO_LOSS
+        logits[:, :-1].float().flatten(0, 1),
+        data.labels[:, 1:].flatten(),
+        ignore_index=NO_LOSS,
+        reduction="sum",
     )
 
 
@@ -235,9 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run `python -m decodelab.train.pocket`; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m decodelab.train.pocket", description=main.__doc__)
     parser.add_argument("--size", required=True, help=f"one of {', '.join(RECIPES)}")
-    parser.add_argument(
-        "--out", required=True, type=Path, help="directory for checkpoints and the finished model"
-    )
+    parser.add_argument("--out", required=True, type=Path, help="directory for checkpoints and the finished model")
     parser.add_argument("--steps", type=int, help="replaces the recipe's number of steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)

@@ -26,7 +26,7 @@ class Recipe:
     key_value_heads: int
     intermediate: int
     steps: int
-    rows: int = 8
+    batch: int = 3072
     length: int = CONTEXT
     warm_up: int = 100
     decay: float = 0.3
@@ -67,5 +67,5 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "nano": Recipe("nano", hidden=96, layers=4, heads=4, key_value_heads=2, intermediate=256, steps=2400),
-    "small": Recipe("small", hidden=256, layers=5, heads=8, key_value_heads=4, intermediate=768, steps=3700),
+    "small": Recipe("small", hidden=256, layers=5, heads=8, key_value_heads=4, intermediate=768, steps=3600),
 }
