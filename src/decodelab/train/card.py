@@ -74,7 +74,7 @@ decoding strategies and for nothing else.
 * **Training**: {record["tokens"] / 1e6:.1f} M tokens, {recipe["steps"]} steps of
   {recipe["batch"]:,} tokens, Muon (matrices, rate {recipe["muon_rate"]}) and AdamW
   (embeddings and norms, rate {recipe["adam_rate"]}), {recipe["warm_up"]} steps of warm-up, the last
-  {recipe["decay"]:.0%} of the steps linearly to zero, bfloat16 autocast, seed {record["seed"]},
+  {recipe["decay"]:.0%} of the steps to zero by 1 - sqrt, bfloat16 autocast, seed {record["seed"]},
   torch {record["torch"]}, {record["threads"]} CPU threads, {record["seconds"] / 60:.0f} minutes.
 
 Reproduce it with

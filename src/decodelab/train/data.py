@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from decodelab.pocket.item import digest
 from decodelab.pocket.language import TASKS, Document, document
+from decodelab.train.tokenizer import EOS_ID, PAD_ID
 
 NO_LOSS = -100
 SUBMIT_PATHS = {
@@ -48,10 +49,10 @@ def encode(tokenizer: PreTrainedTokenizerBase, each: Document) -> tuple[list[int
             add_generation_prompt=True,
             tokenize=False,
         )
-        prompt = tokenizer.encode(rendered, add_special_tokens=False)
+        prompt = tokenizer.encode(str(rendered), add_special_tokens=False)
     else:
         prompt = tokenizer.encode(each.prompt)
-    return prompt, [*tokenizer.encode(each.answer, add_special_tokens=False), tokenizer.eos_token_id]
+    return prompt, [*tokenizer.encode(each.answer, add_special_tokens=False), EOS_ID]
 
 
 def batches(tokenizer: PreTrainedTokenizerBase, seed: int, step: int, tokens: int, length: int) -> list[Batch]:
@@ -75,7 +76,7 @@ def batches(tokenizer: PreTrainedTokenizerBase, seed: int, step: int, tokens: in
             room.add(prompt, answer, each.learn_prompt)
         elif len(prompt) + len(answer) <= half:
             break
-    return [_batch(rows[:-1], tokenizer.pad_token_id), _batch(rows[-1:], tokenizer.pad_token_id, step % 4 == 0)]
+    return [_batch(rows[:-1]), _batch(rows[-1:], step % 4 == 0)]
 
 
 class _Row:
@@ -95,7 +96,7 @@ class _Row:
         self.owner += [self.documents] * (len(prompt) + len(answer))
 
 
-def _batch(rows: list[_Row], pad: int, joined: bool = False) -> Batch:
+def _batch(rows: list[_Row], joined: bool = False) -> Batch:
     def stack(lists: list[list[int]], fill: int) -> Tensor:
         return torch.tensor([ids + [fill] * (row.width - len(ids)) for ids, row in zip(lists, rows, strict=True)])
 
@@ -104,5 +105,5 @@ def _batch(rows: list[_Row], pad: int, joined: bool = False) -> Batch:
     if joined:
         mask = torch.ones_like(mask)
     return Batch(
-        stack([row.tokens for row in rows], pad), stack([row.labels for row in rows], NO_LOSS), mask.tril()[:, None]
+        stack([row.tokens for row in rows], PAD_ID), stack([row.labels for row in rows], NO_LOSS), mask.tril()[:, None]
     )

@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from decodelab.pocket.item import Item, Split
 from decodelab.pocket.language import TASKS, Document
 from decodelab.train.card import write_card, write_scores
 from decodelab.train.data import encode
-from decodelab.train.tokenizer import load_tokenizer
+from decodelab.train.tokenizer import PAD_ID, load_tokenizer
+
+# The type stubs of transformers 5 give no class whose generate() can be called.
+CausalLM = Any
 
 # Stories are sampled (a greedy model tells one story only); everything else is greedy.
 STORY_TEMPERATURE = 0.8
@@ -37,7 +40,7 @@ class Score:
 
 
 def answer(
-    model: PreTrainedModel,
+    model: CausalLM,
     tokenizer: PreTrainedTokenizerBase,
     items: Sequence[Item],
     *,
@@ -56,7 +59,7 @@ def answer(
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
             width = max(len(prompts[row]) for row in rows)
-            ids = torch.full((len(rows), width), tokenizer.pad_token_id)
+            ids = torch.full((len(rows), width), PAD_ID)
             for line, row in enumerate(rows):
                 ids[line, width - len(prompts[row]) :] = torch.tensor(prompts[row])
             sampling: dict[str, Any] = (
@@ -65,7 +68,7 @@ def answer(
                 else {"do_sample": False, "temperature": None, "top_p": None}
             )
             new = min(LONGEST, model.config.max_position_embeddings - width)
-            tokens = model.generate(ids, attention_mask=ids != tokenizer.pad_token_id, max_new_tokens=new, **sampling)
+            tokens = model.generate(ids, attention_mask=ids != PAD_ID, max_new_tokens=new, **sampling)
             for row, text in zip(
                 rows, tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True), strict=True
             ):
@@ -74,7 +77,7 @@ def answer(
 
 
 def evaluate(
-    model: PreTrainedModel,
+    model: CausalLM,
     tokenizer: PreTrainedTokenizerBase,
     *,
     items: int = 200,

@@ -26,7 +26,7 @@ from decodelab.train import checkpoint
 from decodelab.train.card import write_card, write_record
 from decodelab.train.data import NO_LOSS, Batch, batches
 from decodelab.train.recipe import RECIPES, Recipe
-from decodelab.train.tokenizer import load_tokenizer, train_tokenizer
+from decodelab.train.tokenizer import BOS_ID, EOS_ID, PAD_ID, load_tokenizer, train_tokenizer
 
 Observer = Callable[[int, float], None]
 WORK = "training"  # the folder inside `out` that holds checkpoints and the loss curve
@@ -66,7 +66,7 @@ def train_pocket(
         raise PermissionError(f"out: cannot write to {out}; choose another directory")
     with _threads(threads):
         tokenizer = _tokenizer(work)
-        model, optimisers = _build(recipe, tokenizer, seed)
+        model, optimisers = _build(recipe, seed)
         start = 0
         found = checkpoint.find(work / "checkpoint") if resume else None
         if found:
@@ -115,7 +115,7 @@ def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: 
     save_file(weights, partial, metadata={"format": "pt"})
     partial.chmod(0o644)
     partial.replace(out / "model.safetensors")
-    config = recipe.config(tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
+    config = recipe.config()
     config.architectures = ["LlamaForCausalLM"]
     config.dtype = torch.bfloat16
     config.save_pretrained(out)
@@ -123,9 +123,9 @@ def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: 
         do_sample=True,
         temperature=0.7,
         top_p=0.9,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=PAD_ID,
+        bos_token_id=BOS_ID,
+        eos_token_id=EOS_ID,
     ).save_pretrained(out)
     tokenizer.save_pretrained(out)
 
@@ -141,10 +141,8 @@ def _tokenizer(work: Path) -> PreTrainedTokenizerBase:
     return load_tokenizer(folder)
 
 
-def _build(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, seed: int
-) -> tuple[LlamaForCausalLM, dict[str, Optimizer]]:
-    config = recipe.config(tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
+def _build(recipe: Recipe, seed: int) -> tuple[LlamaForCausalLM, dict[str, Optimizer]]:
+    config = recipe.config()
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         # transformers initialises from the global generator only; it is put back at once.

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from transformers import LlamaConfig
 
-from decodelab.train.tokenizer import CONTEXT, VOCABULARY
+from decodelab.train.tokenizer import BOS_ID, CONTEXT, EOS_ID, PAD_ID, VOCABULARY
 
 
 @dataclass(frozen=True)
 class Recipe:
     """All that decides the weights of a run, besides its seed and number of threads.
 
-    The learning rates warm up over `warm_up` steps, stay, and fall linearly to zero over the last `decay`
-    share of `steps` (warm-up, stable, decay), so a stable run can be
-    ended at any step by asking for fewer steps.
+    The learning rates warm up over `warm_up` steps, stay, and fall to zero over the last `decay` share of `steps` by
+    1 - sqrt(progress) (Hägele et al. 2024, section 3). Until the fall begins nothing depends on `steps`, so a run
+    can be ended early by asking for fewer.
     """
 
     size: str
@@ -29,7 +30,7 @@ class Recipe:
     batch: int = 3072
     length: int = CONTEXT
     warm_up: int = 100
-    decay: float = 0.3
+    decay: float = 0.7
     muon_rate: float = 0.02
     adam_rate: float = 0.003
     weight_decay: float = 0.01
@@ -41,10 +42,11 @@ class Recipe:
         >>> RECIPES["nano"].rate(0) < 0.1
         True
         """
-        left = (self.steps - step) / max(1.0, self.decay * self.steps)
-        return max(0.0, min(1.0, (step + 1) / self.warm_up, left))
+        start = round((1 - self.decay) * self.steps)
+        progress = max(0.0, (step - start) / max(1, self.steps - start))
+        return min(1.0, (step + 1) / self.warm_up, 1 - math.sqrt(progress))
 
-    def config(self, pad: int, bos: int, eos: int) -> LlamaConfig:
+    def config(self) -> LlamaConfig:
         """Return the `transformers` configuration of the model."""
         return LlamaConfig(
             vocab_size=VOCABULARY,
@@ -55,9 +57,9 @@ class Recipe:
             num_key_value_heads=self.key_value_heads,
             max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,
-            pad_token_id=pad,
-            bos_token_id=bos,
-            eos_token_id=eos,
+            pad_token_id=PAD_ID,
+            bos_token_id=BOS_ID,
+            eos_token_id=EOS_ID,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -67,5 +69,5 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "nano": Recipe("nano", hidden=96, layers=4, heads=4, key_value_heads=2, intermediate=256, steps=2400),
-    "small": Recipe("small", hidden=256, layers=5, heads=8, key_value_heads=4, intermediate=768, steps=3600),
+    "small": Recipe("small", hidden=256, layers=5, heads=8, key_value_heads=4, intermediate=768, steps=3400),
 }

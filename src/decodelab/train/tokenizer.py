@@ -11,6 +11,7 @@ from decodelab.pocket.language import TASKS, document
 
 VOCABULARY = 1024
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
+PAD_ID, BOS_ID, EOS_ID = 0, 1, 2  # special tokens come first, in this order
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 CONTEXT = 512
 
