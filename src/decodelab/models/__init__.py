@@ -1,5 +1,7 @@
-"""Language models: explicit tables and transformers checkpoints; importing this package loads neither torch nor
-transformers, using a name does."""
+"""Language models: explicit tables and transformers checkpoints.
+
+Importing this package loads neither torch nor transformers; using a name does.
+"""
 
 from __future__ import annotations
 

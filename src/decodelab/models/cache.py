@@ -18,9 +18,9 @@ _ROOM = 64
 class GrowingLayer(CacheLayerMixin):
     """Keys and values of one layer, [rows, heads, positions, size], in buffers with room to grow.
 
-    `transformers.DynamicLayer` concatenates (and so copies) everything at every step; here a step writes its own
-    positions and a copy is made only when the buffer is full, half as large again each time. Layers with a sliding
-    window are kept at full length too: the window is in the mask, and rewinding stays possible.
+    `transformers.DynamicLayer` concatenates (and so copies) everything at every step; here a step writes its
+    own positions, and a copy is made only when the buffer is full, half as large again each time. Layers with
+    a sliding window are kept at full length too: the window is in the mask, and rewinding stays possible.
     """
 
     is_sliding = False
@@ -42,7 +42,8 @@ class GrowingLayer(CacheLayerMixin):
         """Append the states of new positions; returns those of all positions, as views."""
         if self.key_buffer is None or self.value_buffer is None:
             self.lazy_initialization(key_states, value_states)
-            assert self.key_buffer is not None and self.value_buffer is not None
+            assert self.key_buffer is not None
+            assert self.value_buffer is not None
         start, count = self.length, key_states.shape[-2]
         end = start + count
         if end > self.key_buffer.shape[-2]:
@@ -82,7 +83,7 @@ def _grown(buffer: Tensor, length: int, capacity: int) -> Tensor:
 
 
 class KeyValueCache(Cache):
-    """The cache of several rows of a transformers model: rows end together, shorter ones are padded on the left.
+    """The cache of a transformers model's rows, which end together: shorter ones are padded on the left.
 
     Keys are stored as the model rotated them at their absolute positions, so moving a row along the buffer
     changes nothing but its padding.
@@ -168,7 +169,9 @@ class KeyValueCache(Cache):
         """Forget the last tokens of each row so that `lengths` remain."""
         held = self.lengths
         if len(lengths) != len(held) or any(not 0 < n <= m for n, m in zip(lengths, held, strict=True)):
-            raise ValueError(f"rewind: lengths must be in [1, tokens held] for each row, got {list(lengths)} for {held}")
+            raise ValueError(
+                f"rewind: lengths must be in [1, tokens held] for each row, got {list(lengths)} for {held}"
+            )
         width = max(lengths, default=0)
         pads = [width - n for n in lengths]
         # How far the row starts from where it has to be once all rows end at `width`.

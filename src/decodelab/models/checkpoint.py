@@ -123,11 +123,7 @@ def generation_settings(directory: Path) -> dict[str, Any]:
 
 def own_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Generation settings without token ids, bookkeeping and what is not set."""
-    return {
-        name: value
-        for name, value in settings.items()
-        if value is not None and not _NOT_SETTINGS.fullmatch(name)
-    }
+    return {name: value for name, value in settings.items() if value is not None and not _NOT_SETTINGS.fullmatch(name)}
 
 
 def digest(directory: Path) -> str:
@@ -169,13 +165,13 @@ def _json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelFormatError(f"model: cannot read {str(file)!r} ({_line(error)}); get a complete copy") from error
+        raise ModelFormatError(f"model: cannot read {str(file)!r} ({one_line(error)}); get a complete copy") from error
     if not isinstance(value, dict):
         raise ModelFormatError(f"model: {str(file)!r} must hold a JSON object; get a complete copy")
     return value
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An exception's text on one line of readable length."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."
@@ -321,15 +317,14 @@ def read(directory: Path, dtype: Any) -> tuple[Any, Any]:
         raise ModelError(f"model: {str(directory)!r} is of type {kind!r}, which {why}; use another model")
     if config.get("is_encoder_decoder") or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise ModelError(
-            f"model: {str(directory)!r} is of type {kind!r}, which is no decoder-only language model; "
-            "not supported yet"
+            f"model: {str(directory)!r} is of type {kind!r}, which is no decoder-only language model; not supported yet"
         )
     with quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # the tokenizers library raises bare Exception
             raise ModelFormatError(
-                f"model: the tokenizer of {str(directory)!r} cannot be read ({_line(error)}); get a complete copy"
+                f"model: the tokenizer of {str(directory)!r} cannot be read ({one_line(error)}); get a complete copy"
             ) from error
         try:
             model, report = AutoModelForCausalLM.from_pretrained(
@@ -342,7 +337,7 @@ def read(directory: Path, dtype: Any) -> tuple[Any, Any]:
             )
         except Exception as error:
             raise ModelFormatError(
-                f"model: {str(directory)!r} cannot be loaded ({_line(error)}); get a complete copy"
+                f"model: {str(directory)!r} cannot be loaded ({one_line(error)}); get a complete copy"
             ) from error
     missing = sorted(report["missing_keys"])
     if missing:

@@ -46,9 +46,9 @@ def load(name: str | Path, *, dtype: str = "auto", device: str = "auto") -> Lang
     """Load a language model by name.
 
     Args:
-        name: a shipped model (`decodelab models` lists them), a model directory, a `.yaml` file of a `TableModel`,
-            or the id of a hub model, `owner/name`. A shipped name wins over a directory of that name: write
-            `./name` for the directory.
+        name: a shipped model (`decodelab models` lists them), a model directory, a `.yaml` file of a
+            `TableModel`, or the id of a hub model, `owner/name`. A shipped name wins over a directory of that
+            name: write `./name` for the directory.
         dtype: float32, bfloat16, float16, or auto: float32 on CPU, the checkpoint's own elsewhere.
         device: cpu, cuda, cuda:N, mps, or auto: the first there is of CUDA, MPS and CPU.
 

@@ -31,7 +31,19 @@ Row = Mapping[str, float]
 Table = Mapping[tuple[str, ...] | str | EllipsisType, Row] | Callable[[tuple[str, ...]], Row | Sequence[float]]
 
 _TOLERANCE = 1e-9
-_FIELDS = ("name", "vocab", "eos", "bos", "separator", "context", "missing", "tree", "rows", "after", "otherwise")
+_FIELDS = (
+    "name",
+    "vocab",
+    "eos",
+    "bos",
+    "separator",
+    "context",
+    "missing",
+    "tree",
+    "rows",
+    "after",
+    "otherwise",
+)
 
 
 class Outcome(NamedTuple):
@@ -136,7 +148,9 @@ class TableModel:
                 raise ModelFormatError(f"table: probabilities must be in [0, 1], got {p!r} in the row after {where}")
         total = math.fsum(probs)
         if abs(total - 1) > _TOLERANCE:
-            raise ModelFormatError(f"table: the row after {where} must sum to 1, got {total:.12g}; mend its probabilities")
+            raise ModelFormatError(
+                f"table: the row after {where} must sum to 1, got {total:.12g}; mend its probabilities"
+            )
         return tuple(map(float, probs))
 
     @property
@@ -317,9 +331,7 @@ class TableModel:
         if callable(self._table):
             raise ModelFormatError("table: a callable table cannot be written; enumerate it into a mapping first")
         words = self._vocab.words
-        rows = {
-            key: {words[i]: p for i, p in enumerate(row) if p > 0} for key, row in self._rows.items()
-        }
+        rows = {key: {words[i]: p for i, p in enumerate(row) if p > 0} for key, row in self._rows.items()}
         trees = {key: row for key, row in rows.items() if isinstance(key, tuple)}
         taken: set[tuple[str, ...]] = set()
 
@@ -341,9 +353,7 @@ class TableModel:
             data["context"] = str(self._context)
         if () in trees:
             data["tree"] = tree(())
-        others = [
-            {"prefix": list(key), "next": tree(key)} for key in sorted(trees, key=len) if key not in taken
-        ]
+        others = [{"prefix": list(key), "next": tree(key)} for key in sorted(trees, key=len) if key not in taken]
         if others:
             data["rows"] = others
         after = {key: {w: repr(p) for w, p in row.items()} for key, row in rows.items() if isinstance(key, str)}
@@ -375,7 +385,9 @@ def _from_data(data: Any, name: str) -> TableModel:
     def add(key: Any, row: Any) -> None:
         """Take in a row, and the trees below it."""
         if not isinstance(row, dict):
-            raise ModelFormatError(f"table: what follows {_shown_key(key)} must map words to probabilities, got {row!r}")
+            raise ModelFormatError(
+                f"table: what follows {_shown_key(key)} must map words to probabilities, got {row!r}"
+            )
         if key in table:
             raise ModelFormatError(f"table: there are two rows after {_shown_key(key)}; keep one")
         table[key] = probs = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,18 @@ from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
 from decodelab.models.cache import GrowingLayer, KeyValueCache
 from decodelab.models.transformers_vocab import TransformersVocab
+
+PROVEN = frozenset({
+    "apertus", "arcee", "biogpt", "bitnet", "bloom", "codegen", "cohere", "cohere2", "ctrl",
+    "deepseek_v3", "diffllama", "doge", "ernie4_5", "exaone4", "falcon", "gemma", "gemma2",
+    "gemma3_text", "gemma4_text", "glm4", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss",
+    "gptj", "granite", "helium", "jetmoe", "lfm2", "llama", "llama4_text", "minimax_m2", "mistral",
+    "mixtral", "modernbert-decoder", "mpt", "nemotron", "olmo2", "opt", "persimmon", "phi", "phi3",
+    "qwen2", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2", "vaultgemma",
+    "xglm",
+})  # fmt: skip
+"""Architectures (`model_type`) that the tests drive through ragged batches, forks, rewinds and joins; any other is
+probed when it is loaded."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -49,7 +60,17 @@ class TransformersModel:
         self._takes_positions = "position_ids" in parameters
         self._takes_last = "logits_to_keep" in parameters
         self._layer_types = _layer_types(model, parameters)
-        self._tokenizer = tokenizer
+        self._vocab = _vocab(model, tokenizer)
+        self._context = checkpoint.context(model.config.get_text_config(decoder=True).to_dict())
+        self._digest: str | None = None
+        own = model.generation_config
+        self._generation_config = (
+            checkpoint.generation_settings(directory)
+            if directory is not None
+            else checkpoint.own_settings(own.to_diff_dict() if own is not None else {})
+        )
+        if model.config.model_type not in PROVEN:
+            self._probe()
 
     @staticmethod
     def load(
@@ -79,47 +100,31 @@ class TransformersModel:
         """The name it was loaded under."""
         return self._name
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """SHA-256 over configuration, weights and tokenizer, in hex."""
-        if self._directory is not None:
-            return checkpoint.digest(self._directory)
-        sha = hashlib.sha256(self.model.config.to_json_string().encode())
-        for name, tensor in sorted(self.model.state_dict().items()):
-            sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            sha.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        for piece, token in sorted(self._tokenizer.get_vocab().items()):
-            sha.update(f"{piece}\0{token}\0".encode())
-        return sha.hexdigest()
+        """SHA-256 over configuration, weights and tokenizer, in hex; computed when first asked for."""
+        if self._digest is None:
+            self._digest = (
+                checkpoint.digest(self._directory)
+                if self._directory is not None
+                else _digest_in_memory(self.model, self._vocab.tokenizer)
+            )
+        return self._digest
 
-    @cached_property
+    @property
     def vocab(self) -> TransformersVocab:
         """Its tokenizer, over as many ids as the logits have."""
-        head = self.model.get_output_embeddings()
-        config = self.model.config.get_text_config(decoder=True)
-        size = config.vocab_size if head is None else head.weight.shape[0]
-        own = self.model.generation_config
-        eos = own.eos_token_id if own is not None else None
-        eos = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
-        if self._tokenizer.eos_token_id is not None:
-            eos.append(self._tokenizer.eos_token_id)
-        bos = self._tokenizer.bos_token_id
-        if bos is None and own is not None:
-            bos = own.bos_token_id
-        return TransformersVocab(self._tokenizer, size, list(dict.fromkeys(eos)), bos)
+        return self._vocab
 
-    @cached_property
+    @property
     def context(self) -> int | None:
         """The longest sequence it can hold, or None when its architecture sets no bound."""
-        return checkpoint.context(self.model.config.get_text_config(decoder=True).to_dict())
+        return self._context
 
-    @cached_property
+    @property
     def generation_config(self) -> dict[str, Any]:
-        """The generation settings that the model sets itself, token ids left out."""
-        if self._directory is not None:
-            return checkpoint.generation_settings(self._directory)
-        own = self.model.generation_config
-        return {} if own is None else checkpoint.own_settings(own.to_diff_dict())
+        """The generation settings that the model sets itself, in transformers' names, token ids left out."""
+        return dict(self._generation_config)
 
     @property
     def device(self) -> torch.device:
@@ -168,6 +173,33 @@ class TransformersModel:
             raise PromptTooLong(f"{self.name}: {longest} tokens exceed the context of {self.context}; ask for fewer")
         return self._forward(tokens.to(self.device), cache), cache
 
+    @torch.inference_mode()
+    def _probe(self) -> None:
+        """Refuse a model that a cache and left padding change: one not causal, or whose past is elsewhere.
+
+        Raises:
+            ModelError: when logits from a padded batch and its cache are not those of the sequence alone.
+        """
+        tokens = [(7 * i + 3) % self.vocab.size for i in range(12)]
+        kind = type(self.model).__name__
+        fix = "not supported yet; use a decoder-only transformer with a key/value cache"
+        try:
+            plain = self.model(input_ids=torch.tensor([tokens], device=self.device), use_cache=False).logits[0]
+            _, cache = self.start([tuple(tokens[:9]), tuple(tokens[:2])])
+            logits, _ = self.extend(cache, torch.tensor([tokens[9:], tokens[2:5]]))
+        except ModelError:
+            raise
+        except Exception as error:  # whatever modelling code raises when driven in a way it does not know
+            reason = checkpoint.one_line(error)
+            raise ModelError(f"{kind}: it does not work with a cache ({reason}); {fix}") from error
+        expected = torch.stack([plain[9:], plain[2:5]]).double()
+        difference = torch.linalg.vector_norm(logits.double() - expected, dim=-1)
+        scale = torch.linalg.vector_norm(expected - expected.mean(-1, keepdim=True), dim=-1)
+        # Above the rounding of the number format, below what a lost past, the future or a wrong position does.
+        tolerance = 0.01 if self.dtype == torch.float32 else 0.1
+        if bool((difference > tolerance * scale).any()):
+            raise ModelError(f"{kind}: a cache or padding changes its logits, so it is not a causal decoder; {fix}")
+
     def _forward(self, ids: Tensor, cache: KeyValueCache, last: bool = False) -> Tensor:
         start, count = cache.length, ids.shape[1]
         inputs: dict[str, Any] = {"logits_to_keep": 1} if last and self._takes_last else {}
@@ -196,6 +228,31 @@ class TransformersModel:
                 )
 
 
+def _vocab(model: Any, tokenizer: Any) -> TransformersVocab:
+    head = model.get_output_embeddings()
+    config = model.config.get_text_config(decoder=True)
+    size = config.vocab_size if head is None else head.weight.shape[0]
+    own = model.generation_config
+    eos = None if own is None else own.eos_token_id
+    ids = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
+    if tokenizer.eos_token_id is not None:
+        ids.append(tokenizer.eos_token_id)
+    bos = tokenizer.bos_token_id
+    if bos is None and own is not None:
+        bos = own.bos_token_id
+    return TransformersVocab(tokenizer, size, list(dict.fromkeys(ids)), bos)
+
+
+def _digest_in_memory(model: Any, tokenizer: Any) -> str:
+    sha = hashlib.sha256(model.config.to_json_string().encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    for piece, token in sorted(tokenizer.get_vocab().items()):
+        sha.update(f"{piece}\0{token}\0".encode())
+    return sha.hexdigest()
+
+
 def _layer_types(model: Any, parameters: Any) -> list[type]:
     """What each layer of a cache has to be.
 
@@ -206,8 +263,10 @@ def _layer_types(model: Any, parameters: Any) -> list[type]:
     fix = "not supported yet; use a decoder-only transformer with a key/value cache"
     if config.is_encoder_decoder:
         raise ModelError(f"{name}: an encoder-decoder model; {fix}")
-    if getattr(model, "_is_stateful", False) or "past_key_values" not in parameters:
+    if getattr(model, "_is_stateful", False):
         raise ModelError(f"{name}: a recurrent or hybrid model; {fix}")
+    if "past_key_values" not in parameters:
+        raise ModelError(f"{name}: its forward pass takes no key/value cache; {fix}")
     try:
         layers = DynamicCache(config=config).layers
     except (KeyError, AttributeError, TypeError, ValueError) as error:
@@ -219,7 +278,7 @@ def _layer_types(model: Any, parameters: Any) -> list[type]:
         elif type(layer) is DummyLayer:
             types.append(DummyLayer)
         else:
-            raise ModelError(f"{name}: a layer keeps {type(layer).__name__}; {fix}")
+            raise ModelError(f"{name}: a layer keeps its past as {type(layer).__name__}; {fix}")
     if GrowingLayer not in types:
         raise ModelError(f"{name}: no layer keeps keys and values; {fix}")
     return types

@@ -101,9 +101,7 @@ class TransformersVocab:
         return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def _raw(self, tokens: Sequence[int]) -> str:
-        return self.tokenizer.decode(
-            list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     @cached_property
     def _bytes(self) -> dict[int, int]:
@@ -169,7 +167,7 @@ class TransformersVocab:
         return [], ""
 
     def token_text(self, token: int) -> str:
-        """One token as readable text: its space is kept, special tokens go by name, part of a character by its bytes."""
+        """One token as readable text: spaces kept, special tokens by name, parts of a character as bytes."""
         if token in self._specials:
             return self._specials[token]
         ids, before = self._anchor
