@@ -1,0 +1,285 @@
+"""A comparison: models x strategies x prompts, run and measured, as plain data for every kind of report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from decodelab.core.errors import InvalidParameter
+from decodelab.core.values import Candidate, Chat, Generation
+
+if TYPE_CHECKING:
+    from decodelab.apps.progress import Advance
+    from decodelab.core.protocols import LanguageModel
+    from decodelab.strategy.strategy import Strategy
+
+Grade = Callable[[str], float]
+"""How right a text is, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt to compare strategies on.
+
+    Attributes:
+        prompt: what the model is given.
+        title: what to call it; the prompt itself when empty.
+        reference: a right answer, where one is known.
+        grade: judges an answer, where that is possible.
+    """
+
+    prompt: str | Chat
+    title: str = ""
+    reference: str | None = None
+    grade: Grade | None = None
+
+    @property
+    def text(self) -> str:
+        """The prompt for the eye: a chat is the user's message."""
+        return self.prompt.messages[-1]["content"] if isinstance(self.prompt, Chat) else str(self.prompt)
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token for the eye.
+
+    Attributes:
+        text: what it adds to the text; a character that several tokens make up belongs to the last of them.
+        name: the token itself, readable.
+        p: its probability under the model.
+        law_p: its probability under the law it was chosen from.
+        shown: whether it is part of the text: not an end token, not cut off with a stop string.
+    """
+
+    text: str
+    name: str
+    p: float
+    law_p: float
+    shown: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One candidate with what is measured of it; see `Result` for what is measured of the run."""
+
+    candidate: Candidate
+    tokens: tuple[Token, ...]
+    distinct_2: float
+    grade: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one strategy of one model gave for one question.
+
+    Attributes:
+        model: the model's name.
+        strategy: the strategy as written in the request.
+        generation: what came out, with the effective strategy and the cost.
+        answers: its candidates, measured, best first.
+        tokens_per_second: new tokens of all candidates a second of wall clock. All questions share a batch, so this is
+            the speed one of several requests would see.
+    """
+
+    model: str
+    strategy: str
+    generation: Generation
+    answers: tuple[Answer, ...]
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All results, by question.
+
+    Attributes:
+        questions: what was asked.
+        results: for each question, those of all strategies of all models that came to an end or were interrupted.
+        models: the models' names, in order.
+        strategies: the strategies as written in the request, in order.
+        seed: the seed of all of them.
+        notes: terms that had no effect.
+        interrupted: whether Ctrl-C ended it early.
+    """
+
+    questions: tuple[Question, ...]
+    results: tuple[tuple[Result, ...], ...]
+    models: tuple[str, ...]
+    strategies: tuple[str, ...]
+    seed: int
+    notes: tuple[str, ...]
+    interrupted: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as JSON-ready data."""
+        return {
+            "models": self.models,
+            "strategies": self.strategies,
+            "seed": self.seed,
+            "notes": self.notes,
+            "interrupted": self.interrupted,
+            "questions": [
+                {
+                    "title": question.title,
+                    "prompt": question.text,
+                    "reference": question.reference,
+                    "results": [_result_data(result) for result in results],
+                }
+                for question, results in zip(self.questions, self.results, strict=True)
+            ],
+        }
+
+
+def _result_data(result: Result) -> dict[str, Any]:
+    generation = result.generation.to_dict()
+    for row, answer in zip(generation["candidates"], result.answers, strict=True):
+        row |= {"distinct_2": answer.distinct_2, "grade": answer.grade}
+    return {
+        "model": result.model,
+        "strategy": result.strategy,
+        "tokens_per_second": result.tokens_per_second,
+        "generation": generation,
+    }
+
+
+def compare(
+    models: Sequence[str],
+    strategies: Sequence[str],
+    questions: Sequence[Question],
+    *,
+    load: Callable[[str], LanguageModel],
+    seed: int = 0,
+    samples: int | None = None,
+    max_rows: int = 64,
+    limits: dict[str, Any],
+    advance: Advance,
+) -> Comparison:
+    """Run every strategy of every model on every question.
+
+    Models are loaded one after the other, so that only one is in memory. A short run nobody sees goes first, so that no
+    strategy pays for the model's first forward pass.
+
+    Args:
+        models: names for `load`.
+        strategies: in the strategy language; all are read before the first is run.
+        questions: the prompts, and how to judge the answers.
+        load: loads a model by name.
+        seed: the seed of all draws; strategies share their random numbers.
+        samples: continuations of strategies that sample and do not say how many.
+        max_rows: rows computed at once.
+        limits: of `decodelab.generate`.
+        advance: told how many of `work(...)` units are done.
+
+    Raises:
+        DecodelabError: as `decodelab.generate`.
+    """
+    from decodelab.apps.progress import TokensDone
+    from decodelab.apps.terminal import notes
+    from decodelab.engine.generate import generate
+    from decodelab.strategy.strategy import Strategy
+
+    if samples is not None and samples < 1:
+        raise InvalidParameter(f"--samples must be at least 1, got {samples}; ask for one or more")
+    asked = [Strategy.of(s) for s in strategies]
+    prompts = [q.prompt for q in questions]
+    each = len(prompts) * limits["max_new_tokens"]
+    found: list[list[Result]] = [[] for _ in questions]
+    names: list[str] = []
+    done = 0
+    complete = False
+    with notes() as said:
+        try:
+            for model_name in models:
+                advance(done, f"loading {model_name}")
+                model = load(model_name)
+                names.append(model.name)
+                plans = [_sampling(s.resolve(model), samples) for s in asked]
+                generate(model, prompts[:1], "greedy", max_new_tokens=2)
+                for written, plan in zip(strategies, plans, strict=True):
+                    what = f"{model.name}: {written}"
+                    observer = TokensDone(lambda tokens, begun=done, what=what: advance(begun + tokens, what))
+                    run = generate(model, prompts, plan, seed=seed, observers=[observer], max_rows=max_rows, **limits)
+                    for generation in run:
+                        grade = questions[generation.index].grade
+                        found[generation.index].append(_measured(model, written, generation, grade))
+                    if was_interrupted(run, len(prompts)):
+                        raise KeyboardInterrupt
+                    done += each
+            complete = True
+        except KeyboardInterrupt:
+            # What is finished is worth having; the engine gave back what it had begun, marked.
+            pass
+    return Comparison(
+        tuple(questions),
+        tuple(map(tuple, found)),
+        tuple(names),
+        tuple(strategies),
+        seed,
+        tuple(said),
+        not complete,
+    )
+
+
+def was_interrupted(run: Sequence[Generation], wanted: int) -> bool:
+    """Whether Ctrl-C ended a run of `decodelab.generate` before it was complete."""
+    return len(run) < wanted or any(c.finish_reason == "interrupted" for g in run for c in g.candidates)
+
+
+def work(models: int, strategies: int, questions: int, max_new_tokens: int) -> int:
+    """How many units `compare` reports at the end."""
+    return models * strategies * questions * max_new_tokens
+
+
+def _sampling(strategy: Strategy, samples: int | None) -> Strategy:
+    """The strategy drawing so many samples, if it samples and does not say how many itself."""
+    from decodelab.search.sample import Sample
+
+    if samples is None:
+        return strategy
+    return replace(strategy, stages=tuple(Sample(samples) if s == Sample() else s for s in strategy.stages))
+
+
+def _measured(model: LanguageModel, strategy: str, generation: Generation, grade: Grade | None) -> Result:
+    from decodelab.metrics.distinct_n import distinct_n
+
+    answers = tuple(
+        Answer(
+            candidate,
+            tokens_for_the_eye(model, generation, candidate),
+            distinct_n(candidate.tokens, 2),
+            None if grade is None else grade(candidate.text),
+        )
+        for candidate in generation.candidates
+    )
+    tokens = sum(len(c.tokens) for c in generation.candidates)
+    return Result(model.name, strategy, generation, answers, tokens / max(generation.cost.seconds, 1e-9))
+
+
+def tokens_for_the_eye(model: LanguageModel, generation: Generation, candidate: Candidate) -> tuple[Token, ...]:
+    """The tokens of a candidate, each with the text it adds and its probabilities."""
+    from decodelab.engine.detokenizer import Detokenizer
+
+    text = Detokenizer.after(generation.prompt_tokens)
+    ends = set(model.vocab.eos_ids)
+    tokens: list[Token] = []
+    last = len(candidate.tokens) - 1
+    for i, token in enumerate(candidate.tokens):
+        after = text.push(model.vocab, token)
+        whole = after.flushed(model.vocab) if i == last else after.text
+        begin = len(text.text)
+        # A stop string may begin inside a token.
+        added = whole[begin : max(begin, len(candidate.text))]
+        is_end = token in ends and i == last
+        tokens.append(
+            Token(
+                added,
+                model.vocab.token_text(token),
+                math.exp(candidate.token_logprobs[i]),
+                math.exp(candidate.law_logprobs[i]),
+                not is_end and (bool(added) or whole == text.text),
+            )
+        )
+        text = after
+    return tuple(tokens)
