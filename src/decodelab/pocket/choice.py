@@ -168,7 +168,9 @@ def _make(rng: random.Random) -> tuple[str, Item]:
     asked = f"{context} {question}" if context else question
     prompt = f"Question: {asked}\nOptions:\n{listing}\nAnswer:"
     letter = LETTERS[options.index(right)]
-    return f"{asked}|{listing}", Item(TASK, prompt, f" {reason} The answer is ({letter}).", {"letter": letter})
+    return f"{asked}|{listing}", Item(
+        TASK, prompt, f" {reason} So {right} ({letter}). The answer is ({letter}).", {"letter": letter}
+    )
 
 
 def generate(seed: int, split: Split) -> Item:

@@ -1,4 +1,4 @@
-"""The pocket language: its tasks, how much of each the models read, and the documents they read."""
+"""The pocket language: its tasks, and the documents that models read in training."""
 
 from __future__ import annotations
 
@@ -14,29 +14,23 @@ __all__ = ["SPLITS", "TASKS", "Document", "Item", "Split", "Task", "document", "
 
 @dataclass(frozen=True)
 class Task:
-    """One task of the language.
-
-    `weight` says how often the task is drawn for training, relative to the others; `read_prompt` whether training
-    also learns to write the prompt (stories) or only to answer it (prompts full of random digits).
-    """
+    """One task of the language: how its items are made and graded."""
 
     name: str
     generate: Callable[[int, Split], Item]
     grade: Callable[[Item, str], float]
-    weight: float
-    read_prompt: bool = False
 
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("stories", stories.generate, stories.grade, 0.16, read_prompt=True),
-        Task("sums", sums.generate, sums.grade, 0.26),
-        Task("paths", paths.generate, paths.grade, 0.10),
-        Task("choice", choice.generate, choice.grade, 0.20),
-        Task("code", code.generate, code.grade, 0.13),
-        Task("instructions", instructions.generate, instructions.grade, 0.10),
-        Task("summaries", summaries.generate, summaries.grade, 0.09, read_prompt=True),
+        Task("stories", stories.generate, stories.grade),
+        Task("sums", sums.generate, sums.grade),
+        Task("paths", paths.generate, paths.grade),
+        Task("choice", choice.generate, choice.grade),
+        Task("code", code.generate, code.grade),
+        Task("instructions", instructions.generate, instructions.grade),
+        Task("summaries", summaries.generate, summaries.grade),
     )
 }
 
@@ -46,13 +40,18 @@ STORY_REQUESTS = ("Tell me a story.", "Write a short story.", "Please tell me a 
 
 @dataclass(frozen=True)
 class Document:
-    """One training document: raw text `prompt + answer`, or one turn of chat; `learn_prompt` as in `Task`."""
+    """One training document: raw text `prompt + answer`, or one turn of chat.
+
+    `learn_prompt` says whether to learn the prompt as well, `facts` are strings that the document settles when they
+    first occur and must keep to afterwards: names, objects, words that an instruction asks for.
+    """
 
     prompt: str
     answer: str
-    chat: bool
-    learn_prompt: bool
+    chat: bool = False
+    learn_prompt: bool = False
     tools: bool = False
+    facts: tuple[str, ...] = ()
 
 
 def task(name: str) -> Task:
@@ -69,12 +68,22 @@ def document(name: str, seed: int) -> Document:
     True
     """
     rng = random.Random(digest("document", name, seed))
-    chosen = task(name)
-    item = chosen.generate(rng.getrandbits(62), "train")
+    item = task(name).generate(rng.getrandbits(62), "train")
+    facts = _facts(item)
     if name == stories.TASK:
         if rng.random() < 0.1:
-            return Document(rng.choice(STORY_REQUESTS), item.prompt + item.reference, True, False)
-        return Document(item.prompt, item.reference, False, True)
+            return Document(rng.choice(STORY_REQUESTS), item.prompt + item.reference, chat=True, facts=facts)
+        return Document(item.prompt, item.reference, learn_prompt=True, facts=facts)
     chat = rng.random() < CHAT_SHARE
     tools = chat and name == paths.TASK and rng.random() < 0.5
-    return Document(item.prompt, item.reference.lstrip() if chat else item.reference, chat, chosen.read_prompt, tools)
+    answer = item.reference.lstrip() if chat else item.reference
+    return Document(item.prompt, answer, chat, tools=tools, facts=facts)
+
+
+def _facts(item: Item) -> tuple[str, ...]:
+    if item.task in (stories.TASK, summaries.TASK):
+        return tuple(value for slot, value in item.meta.items() if slot != "plot")
+    if item.task == instructions.TASK:
+        words = [each["value"] for each in item.meta["constraints"] if each["kind"] in ("include", "start", "end")]
+        return tuple(word for word in (item.meta["topic"], *words) if word)
+    return ()

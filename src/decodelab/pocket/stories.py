@@ -31,7 +31,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "other": KINDS,
     "adj": ("little", "small", "young", "brave", "kind", "shy", "happy", "clever", "quiet", "curious",
             "lonely"),
-    "look": ("big", "old", "wise", "friendly", "gentle", "funny", "tall", "busy"),
+    "look": ("big", "tiny", "wise", "friendly", "gentle", "funny", "tall", "busy"),
     "home": ("in a small house", "in a deep forest", "by the river", "near the sea", "on a farm",
              "on a green hill", "in a tiny village", "under an old tree"),
     "hobby": ("play in the garden", "run in the grass", "look at the clouds", "count the stars",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from decodelab.pocket.language import CHAT_SHARE, TASKS
+from decodelab.train.data import ANSWERING, FINISHING, READING
 from decodelab.train.recipe import Recipe
 
 RECORD = "training.json"
@@ -47,8 +48,10 @@ def write_card(out: Path) -> None:
     record = json.loads((out / RECORD).read_text())
     recipe = record["recipe"]
     name = f"pocket-{recipe['size']}"
-    total = sum(task.weight for task in TASKS.values())
-    mixture = ", ".join(f"{name} {task.weight / total:.0%}" for name, task in TASKS.items())
+    reading, answering, finishing = (
+        ", ".join(f"{name} {share / sum(phase.mixture.values()):.0%}" for name, share in phase.mixture.items())
+        for phase in (READING, ANSWERING, FINISHING)
+    )
     text = f"""\
 ---
 license: apache-2.0
@@ -67,10 +70,13 @@ decoding strategies and for nothing else.
   {recipe["length"]}, bfloat16 safetensors.
 * **Tokenizer**: byte-level BPE of 1,024 tokens, every digit a token of its own; BOS is added; chat template
   with system, user, assistant and tool turns and compact tools.
-* **Data**: generated on the fly by `decodelab.pocket` (train split; dev and test are disjoint from it), no
-  text from anywhere else, in these proportions of documents: {mixture}. {CHAT_SHARE:.0%} of them are
-  in chat form (10 % of the stories). Loss on answers only, and on whole stories and summaries. Documents do
-  not see their neighbours, except in one row of {recipe["length"]} every fourth step.
+* **Data**: generated on the fly by `decodelab.pocket` (train split; dev and test are disjoint from it), no text
+  from anywhere else. {CHAT_SHARE:.0%} of the documents are in chat form (10 % of the stories). Documents do not see
+  their neighbours, except in one row of {recipe["length"]} every fourth step. Shares of documents:
+  * up to step {recipe["reading"]:,}: {reading}; loss on answers and on whole stories and summaries;
+  * up to step {recipe["finishing"]:,}: {answering}; from here on loss on answers and whole stories, and documents
+    weighted by the square root of their length;
+  * to the end: {finishing}.
 * **Training**: {record["tokens"] / 1e6:.1f} M tokens, {recipe["steps"]} steps of
   {recipe["batch"]:,} tokens, Muon (matrices, rate {recipe["muon_rate"]}) and AdamW
   (embeddings and norms, rate {recipe["adam_rate"]}), {recipe["warm_up"]} steps of warm-up, the last

@@ -34,8 +34,9 @@ def save(folder: Path, model: nn.Module, optimisers: dict[str, Optimizer], state
     for file in new.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-    shutil.rmtree(old, ignore_errors=True)
+    # A crash between the two renames leaves the old checkpoint; it goes only once the new one is in its place.
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

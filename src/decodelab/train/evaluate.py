@@ -50,7 +50,7 @@ def answer(
     seed: int = 0,
 ) -> list[str]:
     """Return the model's answer to each item, decoded greedily (temperature 0) or by sampling."""
-    prompts = [encode(tokenizer, Document(item.prompt, "", chat, False))[0] for item in items]
+    prompts = [encode(tokenizer, Document(item.prompt, "", chat)).prompt for item in items]
     order = sorted(range(len(items)), key=lambda index: len(prompts[index]))
     answers = [""] * len(items)
     with torch.random.fork_rng(devices=[]), torch.inference_mode():

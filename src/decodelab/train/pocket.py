@@ -169,7 +169,7 @@ def _step(
         for group in optimiser.param_groups:
             group["lr"] = rate * factor
         optimiser.zero_grad(set_to_none=True)
-    learned = sum(int((each.labels != NO_LOSS).sum()) for each in data)
+    learned = sum(float((each.weights * (each.labels != NO_LOSS)).sum()) for each in data)
     total = 0.0
     for each in data:
         loss = loss_of(model, each) / learned
@@ -182,15 +182,13 @@ def _step(
 
 
 def loss_of(model: LlamaForCausalLM, data: Batch) -> Tensor:
-    """Return the summed cross-entropy in nats over the labelled tokens, computed under bfloat16 autocast."""
+    """Return the weighted sum of cross-entropies in nats over the labels, computed under bfloat16 autocast."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model(input_ids=data.tokens, attention_mask=data.mask, use_cache=False).logits
-    return nn.functional.cross_entropy(
-        logits[:, :-1].float().flatten(0, 1),
-        data.labels[:, 1:].flatten(),
-        ignore_index=NO_LOSS,
-        reduction="sum",
+    losses = nn.functional.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), data.labels[:, 1:].flatten(), ignore_index=NO_LOSS, reduction="none"
     )
+    return (losses * data.weights[:, 1:].flatten()).sum()
 
 
 def _same_run(state: dict, recipe: Recipe, seed: int, found: Path) -> None:

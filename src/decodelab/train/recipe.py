@@ -30,10 +30,10 @@ class Recipe:
     batch: int = 3072
     length: int = CONTEXT
     warm_up: int = 100
-    decay: float = 0.7
-    muon_rate: float = 0.02
+    decay: float = 0.85
+    muon_rate: float = 0.012
     adam_rate: float = 0.003
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     clip: float = 1.0
 
     def rate(self, step: int) -> float:
@@ -68,6 +68,22 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "nano": Recipe("nano", hidden=96, layers=4, heads=4, key_value_heads=2, intermediate=256, steps=2400),
-    "small": Recipe("small", hidden=256, layers=5, heads=8, key_value_heads=4, intermediate=768, steps=3400),
+    "nano": Recipe(
+        "nano",
+        hidden=96,
+        layers=4,
+        heads=4,
+        key_value_heads=2,
+        intermediate=256,
+        steps=1600,
+    ),
+    "small": Recipe(
+        "small",
+        hidden=256,
+        layers=5,
+        heads=8,
+        key_value_heads=4,
+        intermediate=768,
+        steps=3800,
+    ),
 }
