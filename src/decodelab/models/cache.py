@@ -128,6 +128,35 @@ class KeyValueCache(Cache):
         """Append the states of new positions to a layer; returns those of all positions."""
         return self.layers[layer_idx].update(key_states, value_states, *args, **kwargs)
 
+    # What a forward pass over `count` more tokens a row needs; None throughout when no row is padded.
+
+    def positions(self, count: int) -> Tensor | None:
+        """Positions of the next tokens in their own sequences, int64 [rows, count]."""
+        if self.pad_tensor is None:
+            return None
+        index = torch.arange(self.length, self.length + count, device=self.device)
+        return (index - self.pad_tensor[:, None]).clamp(min=0)
+
+    def padding(self, count: int) -> Tensor | None:
+        """Which positions hold tokens once these are appended, bool [rows, positions]."""
+        if self.pad_tensor is None:
+            return None
+        return torch.arange(self.length + count, device=self.device) >= self.pad_tensor[:, None]
+
+    def mask(self, count: int) -> Tensor | None:
+        """Which positions the next tokens see, bool [rows or 1, 1, count, positions].
+
+        None also stands for what fused attention does by itself: one token that sees all, or all from the start.
+        """
+        padding = self.padding(count)
+        if count == 1:
+            return None if padding is None else padding[:, None, None, :]
+        if padding is None and self.length == 0:
+            return None
+        index = torch.arange(self.length + count, device=self.device)
+        causal = (index <= index[self.length :, None])[None, None]
+        return causal if padding is None else causal & padding[:, None, None, :]
+
     # decodelab.core.protocols.Cache
 
     @property
@@ -144,7 +173,7 @@ class KeyValueCache(Cache):
     @property
     def nbytes(self) -> int:
         """Bytes of the buffers, their room to grow included."""
-        return sum(b.nbytes for layer in self.growing for b in layer.buffers())
+        return len(self.growing) * sum(b.nbytes for b in self.growing[0].buffers())
 
     @torch.inference_mode()
     def select(self, rows: Tensor) -> KeyValueCache:

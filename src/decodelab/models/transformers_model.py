@@ -18,6 +18,7 @@ from decodelab.core.protocols import Cache
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
 from decodelab.models.cache import GrowingLayer, KeyValueCache
+from decodelab.models.direct import Direct
 from decodelab.models.transformers_vocab import TransformersVocab
 
 PROVEN = frozenset({
@@ -69,6 +70,7 @@ class TransformersModel:
             if directory is not None
             else checkpoint.own_settings(own.to_diff_dict() if own is not None else {})
         )
+        self._direct = Direct.of(model)
         if model.config.model_type not in PROVEN:
             self._probe()
 
@@ -201,14 +203,15 @@ class TransformersModel:
             raise ModelError(f"{kind}: a cache or padding changes its logits, so it is not a causal decoder; {fix}")
 
     def _forward(self, ids: Tensor, cache: KeyValueCache, last: bool = False) -> Tensor:
-        start, count = cache.length, ids.shape[1]
+        if self._direct is not None:
+            return self._direct(ids, cache, last)
+        count = ids.shape[1]
         inputs: dict[str, Any] = {"logits_to_keep": 1} if last and self._takes_last else {}
-        if cache.pad_tensor is not None:
-            pads = cache.pad_tensor[:, None]
-            index = torch.arange(start + count, device=self.device)[None, :]
-            inputs["attention_mask"] = (index >= pads).long()
+        padding = cache.padding(count)
+        if padding is not None:
+            inputs["attention_mask"] = padding.long()
             if self._takes_positions:
-                inputs["position_ids"] = (index[:, start:] - pads).clamp(min=0)
+                inputs["position_ids"] = cache.positions(count)
         return self.model(input_ids=ids, past_key_values=cache, use_cache=True, **inputs).logits
 
     def _check(self, prompts: Sequence[Tokens]) -> None:
