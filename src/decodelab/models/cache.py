@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DummyLayer
 
 from decodelab.core.protocols import Cache as ProtocolCache
 
-_ROOM = 64
+_ROOM = 32
 """Positions of spare room a new buffer gets at least."""
 
 
@@ -187,7 +187,7 @@ class KeyValueCache(Cache):
         for layer in self.growing:
             for name in ("key_buffer", "value_buffer"):
                 buffer = getattr(layer, name)
-                kept = buffer.narrow(-2, trim, buffer.shape[-2] - trim)
+                kept = buffer.narrow(-2, trim, min(buffer.shape[-2], layer.length + _ROOM) - trim)
                 setattr(layer, name, kept.index_select(0, rows))
             layer.length -= trim
         self._set_pads([pad - trim for pad in pads])
