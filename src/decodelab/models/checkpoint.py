@@ -198,7 +198,13 @@ def weight_files(directory: Path) -> list[Path]:
         if not isinstance(shards, dict) or not shards:
             raise ModelFormatError(f"model: {str(directory / INDEX)!r} lists no weights; get a complete copy")
         names = sorted({str(name) for name in shards.values()})
-        files = [directory / Path(name).name for name in names]
+        outside = [name for name in names if Path(name).name != name]
+        if outside:
+            raise ModelFormatError(
+                f"model: {str(directory / INDEX)!r} names {outside[0]!r}, which is not a file beside it; "
+                "get a complete copy"
+            )
+        files = [directory / name for name in names]
         missing = [file.name for file in files if not file.is_file()]
         if missing:
             raise ModelFormatError(

@@ -67,6 +67,8 @@ def load(name: str | Path, *, dtype: str = "auto", device: str = "auto") -> Lang
     if text in shipped:
         return _transformers_model(shipped[text], text, dtype, device)
     path = Path(name).expanduser()
+    if not text.strip():
+        raise ModelNotFound(f"model: a name is needed, got {text!r}; shipped models are {', '.join(shipped) or 'none'}")
     if path.suffix in (".yaml", ".yml"):
         from decodelab.models.table import TableModel
 

@@ -168,11 +168,17 @@ class TransformersModel:
 
         Raises:
             PromptTooLong: when a row would exceed the context.
+            UnknownToken: when a token id is outside the vocabulary; tokens on an accelerator are not looked at.
         """
         assert isinstance(cache, KeyValueCache)
+        if len(tokens) != len(cache.pads) or not tokens.numel():
+            raise ValueError(f"extend: tokens must be [{len(cache.pads)}, k >= 1], got {list(tokens.shape)}")
         longest = cache.length - min(cache.pads) + tokens.shape[1]
         if self.context is not None and longest > self.context:
             raise PromptTooLong(f"{self.name}: {longest} tokens exceed the context of {self.context}; ask for fewer")
+        if tokens.device.type == "cpu":
+            low, high = torch.aminmax(tokens)
+            self._check_ids(int(low), int(high))
         return self._forward(tokens.to(self.device), cache), cache
 
     @torch.inference_mode()
@@ -224,11 +230,12 @@ class TransformersModel:
                 raise PromptTooLong(
                     f"{self.name}: the prompt has {len(prompt)} tokens, the context {self.context}; shorten it"
                 )
-            low, high = min(prompt), max(prompt)
-            if low < 0 or high >= self.vocab.size:
-                raise UnknownToken(
-                    f"{self.name}: token ids must be in [0, {self.vocab.size}), got {low if low < 0 else high}"
-                )
+            self._check_ids(min(prompt), max(prompt))
+
+    def _check_ids(self, low: int, high: int) -> None:
+        if low < 0 or high >= self._vocab.size:
+            got = low if low < 0 else high
+            raise UnknownToken(f"{self.name}: token ids must be in [0, {self._vocab.size}), got {got}")
 
 
 def _vocab(model: Any, tokenizer: Any) -> TransformersVocab:

@@ -1,0 +1,307 @@
+"""Models by name: what is found, what is refused and with which words, and what stays as it was."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers.utils import logging as transformers_logging
+
+from decodelab.core.errors import DecodelabError, ModelError, ModelFormatError, ModelNotFound
+from decodelab.models import TableModel, TransformersModel, list_models, load, model_info
+from decodelab.models.checkpoint import quiet
+
+
+@pytest.fixture(scope="module")
+def saved(build_network, word_tokenizer, tmp_path_factory) -> Path:
+    """A model directory as save_pretrained writes it."""
+    directory = tmp_path_factory.mktemp("saved") / "tiny"
+    with quiet():
+        build_network("llama").save_pretrained(directory)
+        word_tokenizer.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture
+def broken(saved, tmp_path) -> Path:
+    """A copy of it, to be broken."""
+    return Path(shutil.copytree(saved, tmp_path / "broken"))
+
+
+def refusal(name, **options) -> str:
+    with pytest.raises(DecodelabError) as caught:
+        load(name, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    return f"{type(caught.value).__name__}: {message}"
+
+
+def edit(file: Path, **changes) -> None:
+    data = json.loads(file.read_text())
+    data.update(changes)
+    file.write_text(json.dumps({name: value for name, value in data.items() if value is not ...}))
+
+
+class TestWhatIsFound:
+    def test_a_directory(self, saved):
+        model = load(saved)
+        assert isinstance(model, TransformersModel)
+        assert model.name == str(saved)
+        assert model.vocab.encode("w3 w4") == (3, 4)
+
+    def test_sixteen_bit_weights_are_computed_in_float32_on_a_cpu_unless_asked_otherwise(self, broken):
+        weights = load_file(broken / "model.safetensors")
+        save_file({k: v.to(torch.bfloat16) for k, v in weights.items()}, broken / "model.safetensors", {"format": "pt"})
+        assert load(broken, device="cpu").dtype == torch.float32
+        assert load(broken, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
+
+    def test_weights_in_several_files(self, saved, tmp_path, word_tokenizer):
+        whole = load(saved)
+        with quiet():
+            whole.model.save_pretrained(tmp_path, max_shard_size="20KB")
+            word_tokenizer.save_pretrained(tmp_path)
+        assert len(list(tmp_path.glob("*.safetensors"))) > 1
+        logits, _ = load(tmp_path).start([(1, 2, 3)])
+        torch.testing.assert_close(logits, whole.start([(1, 2, 3)])[0])
+        assert model_info(str(tmp_path)).parameters == model_info(str(saved)).parameters
+
+    def test_a_table(self, tmp_path):
+        (tmp_path / "coin.yaml").write_text("bos: <s>\notherwise: {heads: 1/2, tails: 1/2}\n")
+        model = load(tmp_path / "coin.yaml")
+        assert isinstance(model, TableModel)
+        assert model.vocab.encode("heads") == (3, 0)
+
+    def test_a_hub_model_in_the_local_cache_without_network(self, saved, tmp_path, monkeypatch):
+        revision = "0123456789abcdef0123456789abcdef01234567"
+        home = tmp_path / "hub" / "models--owner--tiny"
+        shutil.copytree(saved, home / "snapshots" / revision)
+        (home / "refs").mkdir()
+        (home / "refs" / "main").write_text(revision)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        model = load("owner/tiny")
+        assert model.name == "owner/tiny"
+        assert model.digest == load(saved).digest
+
+
+class TestShippedModels:
+    def test_are_described_without_loading_torch_or_transformers(self):
+        code = (
+            "import sys; from decodelab.models import list_models; models = list_models();"
+            "print([m.name for m in models], [n for n in ('torch', 'transformers') if n in sys.modules])"
+        )
+        out = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+        assert out.stdout.strip() == f"{[m.name for m in list_models()]} []"
+
+    def test_are_loaded_by_name_and_are_what_the_list_says(self):
+        if not list_models():
+            pytest.skip("the pocket models are not trained yet")
+        for info in list_models():
+            model = load(info.name)
+            assert (model.name, model.context, model.vocab.size) == (info.name, info.context, info.vocab_size)
+            assert sum(p.numel() for p in model.model.parameters()) == info.parameters
+
+    def test_a_misspelt_name_gets_a_suggestion(self):
+        if not list_models():
+            pytest.skip("the pocket models are not trained yet")
+        assert "did you mean 'pocket-small'?" in refusal("pocket-smal")
+
+
+def test_model_info_of_a_directory(saved):
+    info = model_info(str(saved))
+    network = load(saved).model
+    assert info.kind == "llama"
+    assert info.parameters == sum(p.numel() for p in network.parameters())
+    assert (info.vocab_size, info.context, info.dtype) == (64, 128, "F32")
+    assert info.nbytes == (saved / "model.safetensors").stat().st_size
+
+
+def test_the_description_is_the_first_sentence_of_the_card(broken):
+    card = "---\nlicense: mit\n---\n\n# Tiny\n\n| a | b |\n|---|---|\n\nA **tiny** model\nof words. It knows nothing.\n"
+    (broken / "README.md").write_text(card)
+    assert model_info(str(broken)).description == "A tiny model of words."
+
+
+class TestWhatIsNotThere:
+    def test_no_such_name(self):
+        assert refusal("no-such-model").startswith("ModelNotFound: model: there is no shipped model and no directory")
+
+    def test_no_such_directory(self, tmp_path):
+        assert "ModelNotFound" in refusal(tmp_path / "nowhere")
+        assert "ModelNotFound" in refusal("./nowhere/at/all")
+
+    def test_no_such_table(self, tmp_path):
+        assert "ModelNotFound: model: there is no file" in refusal(tmp_path / "nowhere.yaml")
+
+    def test_an_empty_name(self):
+        assert "ModelNotFound" in refusal("")
+
+    def test_a_hub_model_that_is_not_in_the_cache_while_offline(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        message = refusal("owner/model")
+        assert "ModelNotFound" in message
+        assert "HF_HUB_OFFLINE is set" in message
+        assert "pocket-small" in message
+
+    def test_servers_come_later(self):
+        assert "not supported yet" in refusal("openai:http://127.0.0.1:8000/v1#name")
+
+
+class TestBrokenDirectories:
+    def test_no_config(self, broken):
+        (broken / "config.json").unlink()
+        assert "has no config.json" in refusal(broken)
+
+    def test_an_empty_directory(self, tmp_path):
+        assert "ModelFormatError: model:" in refusal(tmp_path)
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "\x00", '{"architectures": []}'])
+    def test_a_config_that_is_no_config(self, broken, text):
+        (broken / "config.json").write_text(text)
+        assert "ModelFormatError" in refusal(broken)
+
+    def test_a_config_with_nonsense_in_it(self, broken):
+        edit(broken / "config.json", num_attention_heads=0)
+        assert "ModelFormatError" in refusal(broken)
+
+    def test_no_weights(self, broken):
+        (broken / "model.safetensors").unlink()
+        assert "has no model.safetensors" in refusal(broken)
+
+    @pytest.mark.parametrize("kept", [0, 5, 100, 3000, -1])
+    def test_weights_cut_off(self, broken, kept):
+        file = broken / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:kept])
+        message = refusal(broken)
+        assert "ModelFormatError" in message
+        assert "get a complete copy" in message
+
+    def test_weights_with_bytes_to_spare(self, broken):
+        with (broken / "model.safetensors").open("ab") as stream:
+            stream.write(b"more")
+        assert "half-written" in refusal(broken)
+
+    def test_a_file_of_noise_as_weights(self, broken):
+        (broken / "model.safetensors").write_bytes(bytes(range(256)) * 20)
+        assert "ModelFormatError" in refusal(broken)
+
+    def test_a_pointer_of_git_lfs_as_weights(self, broken):
+        (broken / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+        assert "git lfs pull" in refusal(broken)
+
+    def test_a_missing_file_of_several(self, saved, tmp_path, word_tokenizer):
+        with quiet():
+            load(saved).model.save_pretrained(tmp_path, max_shard_size="20KB")
+            word_tokenizer.save_pretrained(tmp_path)
+        first = sorted(tmp_path.glob("model-*.safetensors"))[0]
+        first.unlink()
+        message = refusal(tmp_path)
+        assert "lacks 1 of" in message
+        assert first.name in message
+
+    def test_an_index_that_leads_out_of_the_directory(self, saved, broken, tmp_path):
+        (broken / "model.safetensors").rename(tmp_path / "elsewhere.safetensors")
+        (broken / "model.safetensors.index.json").write_text(
+            json.dumps({"metadata": {}, "weight_map": {"lm_head.weight": "../elsewhere.safetensors"}})
+        )
+        assert "ModelFormatError" in refusal(broken)
+
+    def test_weights_that_lack_a_tensor_are_not_made_up(self, broken):
+        weights = load_file(broken / "model.safetensors")
+        del weights["model.layers.1.mlp.up_proj.weight"]
+        save_file(weights, broken / "model.safetensors", {"format": "pt"})
+        message = refusal(broken)
+        assert "lack 1 tensors" in message
+        assert "model.layers.1.mlp.up_proj.weight" in message
+
+    def test_weights_of_another_shape(self, broken):
+        edit(broken / "config.json", intermediate_size=40)
+        assert "ModelFormatError" in refusal(broken)
+
+    def test_no_tokenizer(self, broken):
+        (broken / "tokenizer.json").unlink()
+        assert "has no tokenizer" in refusal(broken)
+
+    def test_a_tokenizer_that_is_none(self, broken):
+        (broken / "tokenizer.json").write_text("{}")
+        assert "the tokenizer of" in refusal(broken)
+
+    def test_a_file_instead_of_a_directory(self, saved):
+        assert "is a file; give the directory" in refusal(saved / "model.safetensors")
+
+
+class TestUnsafeAndUnsupported:
+    @pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt"])
+    def test_a_pickle_is_never_read(self, broken, name):
+        (broken / "model.safetensors").rename(broken / name)
+        message = refusal(broken)
+        assert "a pickle that can run code" in message
+        assert "convert it to safetensors" in message
+
+    def test_code_that_comes_with_a_model_is_never_run(self, broken):
+        (broken / "modeling_evil.py").write_text("raise SystemExit('the code ran')")
+        auto_map = {"AutoConfig": "modeling_evil.Config", "AutoModelForCausalLM": "modeling_evil.Model"}
+        edit(broken / "config.json", model_type="evil", auto_map=auto_map)
+        assert "runs code of its own, which decodelab never does" in refusal(broken)
+
+    def test_a_known_architecture_that_also_brings_code_is_loaded_without_it(self, broken):
+        (broken / "modeling_evil.py").write_text("raise SystemExit('the code ran')")
+        edit(broken / "config.json", auto_map={"AutoModelForCausalLM": "modeling_evil.Model"})
+        assert load(broken).vocab.size == 64
+
+    def test_an_architecture_nobody_knows(self, broken):
+        edit(broken / "config.json", model_type="llamma")
+        assert "of type 'llamma', which is not in transformers" in refusal(broken)
+
+    def test_an_encoder_decoder(self, broken):
+        edit(broken / "config.json", model_type="t5", is_encoder_decoder=True)
+        assert "no decoder-only language model" in refusal(broken)
+
+    def test_no_language_model_at_all(self, broken):
+        edit(broken / "config.json", model_type="vit")
+        assert "no decoder-only language model" in refusal(broken)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("dtype", "float23", "must be one of auto, float32, bfloat16, float16, got 'float23'; did you mean 'float32'?"),
+        ("dtype", "", "must be one of auto"),
+        ("device", "gpu", "on this machine, got 'gpu'; use auto"),
+        ("device", "cuda:99", "got 'cuda:99'"),
+        ("device", "", "use auto"),
+    ],
+)
+def test_a_wrong_device_or_number_format_is_refused(saved, option, value, words):
+    assert words in refusal(saved, **{option: value})
+
+
+def test_the_error_types_tell_not_found_from_broken_from_unsupported(broken):
+    assert issubclass(ModelNotFound, ModelError)
+    assert issubclass(ModelFormatError, ModelError)
+    edit(broken / "config.json", model_type="t5")
+    with pytest.raises(ModelError) as caught:
+        load(broken)
+    assert type(caught.value) is ModelError
+
+
+def test_loading_is_silent_and_leaves_logging_and_warnings_alone(saved, capfd, caplog):
+    def settings():
+        return (
+            transformers_logging.get_verbosity(),
+            transformers_logging.is_progress_bar_enabled(),
+            list(warnings.filters),
+            logging.getLogger().handlers[:],
+        )
+
+    before = settings()
+    load(saved)
+    assert settings() == before
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
