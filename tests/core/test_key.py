@@ -9,7 +9,7 @@ from scipy import stats
 
 from decodelab.core.key import DRAW, GUMBEL, PROCESSOR, Keys, philox
 
-# A right generator fails a test at p < 1e-4 once in 10,000 seeds; the seeds are fixed, so it fails never or always.
+# A right generator fails a test at p < 1e-4 for one seed in 10,000; the seeds here are fixed.
 P = 1e-4
 
 # kat_vectors of the Random123 distribution (Salmon et al., SC 2011): counter, key, output of philox4x32-10.

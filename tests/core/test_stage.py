@@ -102,9 +102,7 @@ def test_every_plain_value_is_read_back_as_it_was_printed(value):
     assert value_text(read) == value_text(value)
 
 
-@pytest.mark.parametrize(
-    "word", ["null", "none", "true", "false", "inf", "nan", "été", "ªº", "x\u0300", "", "1a"]
-)
+@pytest.mark.parametrize("word", ["null", "none", "true", "false", "inf", "nan", "été", "ªº", "x\u0300", "", "1a"])
 def test_words_that_would_be_read_as_something_else_are_quoted(word):
     assert value_text(word) == f'"{word}"'
 

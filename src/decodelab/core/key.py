@@ -108,9 +108,7 @@ class Keys:
     def uniform(self, position: Tensor, stream: int = DRAW) -> Tensor:
         """One uniform number in (0, 1) a row: float64 [rows], for int64 positions [rows]."""
         zero = torch.zeros_like(self.sample)
-        words = philox(
-            (position, self.sample & _MASK, zero + stream, zero), (self.words[:, 0], self.words[:, 1])
-        )
+        words = philox((position, self.sample & _MASK, zero + stream, zero), (self.words[:, 0], self.words[:, 1]))
         return _to_unit(words[0], words[1])
 
     def gumbel(self, position: Tensor, size: int, stream: int = GUMBEL) -> Tensor:

@@ -189,9 +189,7 @@ def check_choice(stage: Stage, parameter: str, choices: tuple[Any, ...], *, fix:
     value = getattr(stage, parameter)
     if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
         allowed = ", ".join(value_text(c) for c in choices)
-        raise InvalidParameter(
-            f"{stage.name}: {parameter} must be one of {allowed}, got {shown(value)}; {fix}"
-        )
+        raise InvalidParameter(f"{stage.name}: {parameter} must be one of {allowed}, got {shown(value)}; {fix}")
 
 
 def shown(value: Any) -> str:

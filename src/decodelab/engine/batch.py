@@ -70,7 +70,7 @@ class Batch:
         except KeyboardInterrupt:
             for job in range(len(self.jobs)):
                 if job not in self.done:
-                    yield self._generation(job, interrupted=True)
+                    yield self._generation(job)
             raise
 
     def _start(self) -> tuple[Tensor, Cache]:
@@ -133,10 +133,7 @@ class Batch:
             for p, s, v in zip(self.processors, self.states, views, strict=True)
         ]
         texts = (
-            [
-                self.texts[p].push(self.model.vocab, t)
-                for p, t in zip(parents.tolist(), tokens.tolist(), strict=True)
-            ]
+            [self.texts[p].push(self.model.vocab, t) for p, t in zip(parents.tolist(), tokens.tolist(), strict=True)]
             if self.texts
             else []
         )
@@ -178,7 +175,8 @@ class Batch:
         if bool(normaliser.isfinite().all()):
             return
         row = int((~normaliser.isfinite()).nonzero()[0])
-        guilty = [v.name for v in views if not bool(v.after[row].logsumexp(-1).isfinite())]
+        stages = [("min_new_tokens", views[0].before), *((v.name, v.after) for v in views)] if views else []
+        guilty = [name for name, given in stages if not bool(given[row].logsumexp(-1).isfinite())]
         raise EmptySupport(
             f"{guilty[0] if guilty else 'min_new_tokens'} left no token to choose from {self._place(row)}; "
             "loosen it or reorder the stages"
@@ -246,21 +244,18 @@ class Batch:
         live = set(self.row_jobs.tolist()) if len(self.history.ended) else range(len(self.jobs))
         return [j for j in range(len(self.jobs)) if j not in live and j not in self.done]
 
-    def _generation(self, job: int, interrupted: bool = False) -> Generation:
-        """The generation of a job, its candidates best first."""
-        self.done.add(job)
+    def _generation(self, job: int) -> Generation:
+        """The generation of a job, its candidates best first; rows still live (after Ctrl-C) come last."""
         candidates = [
             self._candidate(self.jobs[job], self.history.ended[r.hypothesis], r.sample, r.score)
             for r in self.search.finished(self.search_state, job)
         ]
-        if interrupted:
-            for row in (self.row_jobs == job).nonzero()[:, 0].tolist():
-                tokens, lps, laws = self.history.row(row)
-                part = Ended(tokens, lps, laws, CONTINUES, None)
-                candidates.append(
-                    self._candidate(self.jobs[job], part, int(self.keys.sample[row]), sum(laws))
-                )
-        elif self.selection is not None:
+        live = (self.row_jobs == job).nonzero()[:, 0].tolist()
+        for row in live:
+            tokens, lps, laws = self.history.row(row)
+            part = Ended(tokens, lps, laws, CONTINUES, None)
+            candidates.append(self._candidate(self.jobs[job], part, int(self.keys.sample[row]), sum(laws)))
+        if self.selection is not None and not live:
             candidates = [replace(c, score=score) for c, score in self.selection.rank(candidates)]
         spec = self.jobs[job]
         cost = Cost(
@@ -270,6 +265,7 @@ class Batch:
             int(self.peak_bytes[job]),
             time.perf_counter() - self.began,
         )
+        self.done.add(job)
         return Generation(
             spec.index, spec.prompt, spec.tokens, tuple(candidates), cost, spec.seed, str(spec.strategy),
             self.model.name, self.model.digest,
@@ -278,11 +274,12 @@ class Batch:
     def _candidate(self, job: Job, ended: Ended, sample: int, score: float) -> Candidate:
         """A finished hypothesis as a candidate with its text."""
         reason: FinishReason = REASONS.get(ended.reason, "interrupted")
-        text = self.model.vocab.decode_completion(job.tokens, ended.tokens)
+        text = ended.cut
+        if text is None:
+            text = self.model.vocab.decode_completion(job.tokens, ended.tokens)
         return Candidate(
-            tuple(ended.tokens), text if ended.cut is None else text[: ended.cut], tuple(ended.logprobs),
-            tuple(ended.law_logprobs), reason, sample, score,
-        )  # fmt: skip
+            tuple(ended.tokens), text, tuple(ended.logprobs), tuple(ended.law_logprobs), reason, sample, score
+        )
 
 
 def _is_identity(parents: Tensor, rows: int) -> bool:

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from decodelab.core.protocols import Vocab
 from decodelab.core.values import Tokens
 
-_CONTEXT = 4
-"""Tokens of the prompt that are decoded along, so that a leading space is seen."""
-
 
 @dataclass(frozen=True)
 class Detokenizer:
@@ -19,7 +16,7 @@ class Detokenizer:
     Tokens that end inside a UTF-8 character are held back until the character is complete.
 
     Attributes:
-        context: tokens already in the text, decoded along with what follows.
+        context: the prompt and the tokens already in the text; as many as are needed are decoded with what follows.
         pending: tokens not yet in the text.
         text: the settled text.
     """
@@ -31,7 +28,7 @@ class Detokenizer:
     @staticmethod
     def after(prompt: Sequence[int]) -> Detokenizer:
         """Nothing generated yet after this prompt."""
-        return Detokenizer(tuple(prompt[-_CONTEXT:]), (), "")
+        return Detokenizer(tuple(prompt), (), "")
 
     def push(self, vocab: Vocab, token: int) -> Detokenizer:
         """The state after one more token."""
@@ -39,7 +36,7 @@ class Detokenizer:
         added = vocab.decode_completion(self.context, pending)
         if added.endswith("\ufffd") or not added:
             return Detokenizer(self.context, pending, self.text)
-        return Detokenizer(pending[-_CONTEXT:], (), self.text + added)
+        return Detokenizer((*self.context, *pending), (), self.text + added)
 
     def flushed(self, vocab: Vocab) -> str:
         """The text with what is held back decoded as far as it goes."""

@@ -33,9 +33,7 @@ def distribution(logits: Tensor | Sequence[float], strategy: StrategyLike) -> Te
     plan = Strategy.of(strategy)
     search = plan.search
     if plan.stages[0].kind == "source" or getattr(search, "name", "") not in ("sample", "greedy"):
-        raise StrategyError(
-            f"distribution: {plan} has no single next-token law; give processors with sample or greedy"
-        )
+        raise StrategyError(f"distribution: {plan} has no single next-token law; give processors with sample or greedy")
     values = torch.as_tensor(logits, dtype=torch.float32)
     flat = values.reshape(-1, values.shape[-1])
     if not bool(flat.logsumexp(-1).isfinite().all()):

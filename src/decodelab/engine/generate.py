@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import suppress
+from itertools import chain
+from numbers import Integral
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.events import Finished, Observer, RunStarted
@@ -77,31 +80,35 @@ def generate(
     )
     check_limits(lm, limits)
     if max_rows < 1:
-        raise InvalidParameter(
-            f"max_rows must be at least 1, got {max_rows}; it bounds the rows computed at once"
-        )
+        raise InvalidParameter(f"max_rows must be at least 1, got {max_rows}; it bounds the rows computed at once")
     if plan.search.peak_rows > MOST_ROWS:
         raise InvalidParameter(
-            f"{plan}: asks for {plan.search.peak_rows} rows at once, at most {MOST_ROWS} are possible; "
-            "ask for fewer"
+            f"{plan}: asks for {plan.search.peak_rows} rows at once, at most {MOST_ROWS} are possible; ask for fewer"
         )
     jobs = [make_job(lm, i, p, plan, limits, seed) for i, p in enumerate(as_prompts(prompts))]
     for observer in observers:
         observer(RunStarted(tuple(job.tokens for job in jobs), max_new_tokens))
     found: list[Generation] = []
-    try:
-        for generation in run(lm, jobs, limits, observers, max_rows):
+
+    def collect(generations: Iterable[Generation]) -> None:
+        for generation in generations:
             found.append(generation)
             for observer in observers:
                 observer(Finished(generation))
+
+    running = run(lm, jobs, limits, observers, max_rows)
+    try:
+        collect(running)
     except KeyboardInterrupt:
-        pass
+        # Raised in a step, it has closed the batch already; raised here, in an observer, the batch must hear of it.
+        with suppress(KeyboardInterrupt, StopIteration):
+            collect(chain([running.throw(KeyboardInterrupt())], running))
     return sorted(found, key=lambda g: g.index)
 
 
 def run(
     model: LanguageModel, jobs: Sequence[Job], limits: Limits, observers: Sequence[Observer], max_rows: int
-) -> Iterator[Generation]:
+) -> Generator[Generation, None, None]:
     """Run jobs of one strategy in batches of similar prompt length, yielding generations as they finish."""
     waiting = sorted(jobs, key=lambda job: len(job.tokens))
     while waiting:
@@ -115,6 +122,6 @@ def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
     if isinstance(prompts, str | Chat):
         return [prompts]
     listed = list(prompts)
-    if listed and all(isinstance(p, int) for p in listed):
+    if listed and all(isinstance(p, Integral) for p in listed):
         return [listed]  # pyright: ignore[reportReturnType]  (all are integers, hence token ids)
     return listed  # pyright: ignore[reportReturnType]

@@ -10,13 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ended:
-    """A finished hypothesis as numbers; it becomes a Candidate when its job is done."""
+    """A finished hypothesis; it becomes a Candidate when its job is done. `cut` is its text up to a stop string."""
 
     tokens: list[int]
     logprobs: list[float]
     law_logprobs: list[float]
     reason: int
-    cut: int | None
+    cut: str | None
 
 
 @dataclass

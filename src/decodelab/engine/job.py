@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import index
+from typing import SupportsIndex
 
-from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, UnknownToken
+from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, RequestError, UnknownToken
 from decodelab.core.protocols import LanguageModel
+from decodelab.core.stage import shown
 from decodelab.core.values import Chat, Limits, Prompt, Tokens
 from decodelab.strategy.strategy import Strategy
 
@@ -31,10 +35,31 @@ class Job:
     seed: int
 
 
+def checked_ids(model: LanguageModel, tokens: Iterable[SupportsIndex], what: str) -> Tokens:
+    """Token ids that were given as such.
+
+    Raises:
+        RequestError: if they are no integers.
+        UnknownToken: if one is outside the vocabulary.
+    """
+    try:
+        ids = tuple(map(index, tokens))
+    except TypeError:
+        raise RequestError(f"{what} must be text or token ids, got {shown(tokens)}; give a str or integers") from None
+    for token in ids:
+        if not 0 <= token < model.vocab.size:
+            raise UnknownToken(
+                f"{what}: token ids must be in [0, {model.vocab.size - 1}], got {shown(token)}; "
+                "is it another model's tokenizer?"
+            )
+    return ids
+
+
 def encode_prompt(model: LanguageModel, prompt: Prompt) -> tuple[str, Tokens]:
     """A prompt's text and token ids.
 
     Raises:
+        RequestError: if it is neither text nor ids nor a chat.
         EmptyPrompt: if there are no tokens and the model has no BOS token.
         UnknownToken: if a token id is outside the vocabulary.
     """
@@ -44,13 +69,7 @@ def encode_prompt(model: LanguageModel, prompt: Prompt) -> tuple[str, Tokens]:
     elif isinstance(prompt, Chat):
         text, tokens = vocab.render_chat(prompt)
     else:
-        tokens = tuple(int(t) for t in prompt)
-        wrong = [t for t in tokens if not 0 <= t < vocab.size]
-        if wrong:
-            raise UnknownToken(
-                f"prompt: token ids must be in [0, {vocab.size - 1}], got {wrong[0]}; "
-                "are they another tokenizer's?"
-            )
+        tokens = checked_ids(model, prompt, "prompt")
         text = vocab.decode(tokens)
     if not tokens:
         if vocab.bos_id is None:
@@ -61,9 +80,7 @@ def encode_prompt(model: LanguageModel, prompt: Prompt) -> tuple[str, Tokens]:
     return text, tokens
 
 
-def make_job(
-    model: LanguageModel, index: int, prompt: Prompt, strategy: Strategy, limits: Limits, seed: int
-) -> Job:
+def make_job(model: LanguageModel, index: int, prompt: Prompt, strategy: Strategy, limits: Limits, seed: int) -> Job:
     """Check a prompt against the model and make a job of it.
 
     Raises:
@@ -101,6 +118,4 @@ def check_limits(model: LanguageModel, limits: Limits) -> None:
         raise InvalidParameter("stop strings must not be empty, got ''; leave the option out for none")
     for token in limits.stop_token_ids:
         if not 0 <= token < model.vocab.size:
-            raise UnknownToken(
-                f"stop_token_ids must be in [0, {model.vocab.size - 1}], got {token}; see the tokenizer"
-            )
+            raise UnknownToken(f"stop_token_ids must be in [0, {model.vocab.size - 1}], got {token}; see the tokenizer")

@@ -9,7 +9,7 @@ import torch
 from decodelab.core.errors import NonFiniteLogits, PromptTooLong, RequestError
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Prompt, Score, Tokens
-from decodelab.engine.job import encode_prompt
+from decodelab.engine.job import checked_ids, encode_prompt
 from decodelab.models.loading import load
 
 
@@ -23,6 +23,7 @@ def score(model: LanguageModel | str, prompt: Prompt, completion: str | Sequence
 
     Raises:
         RequestError: if the completion is empty.
+        UnknownToken: if a token id is outside the vocabulary.
         PromptTooLong: if prompt and completion do not fit the context.
         NonFiniteLogits: if the model returns NaN or infinities.
 
@@ -45,7 +46,7 @@ def score_many(
         if isinstance(completion, str):
             words, target = completion, model.vocab.encode_completion(tokens, completion)
         else:
-            target = tuple(completion)
+            target = checked_ids(model, completion, "completion")
             words = model.vocab.decode_completion(tokens, target)
         if not target:
             raise RequestError(f"completion {words!r} has no tokens to score; give at least one")
@@ -55,10 +56,13 @@ def score_many(
                 f"{model.name} holds {model.context}; shorten them"
             )
         ready.append((text, tokens, words, target))
-    order = sorted(range(len(ready)), key=lambda i: len(ready[i][1]) + len(ready[i][3]))
+    # Only completions of equal length share a batch: nothing but what was given is ever fed to the model.
+    waiting = sorted(range(len(ready)), key=lambda i: (len(ready[i][3]), len(ready[i][1])))
     scores: dict[int, Score] = {}
-    for begin in range(0, len(order), max_rows):
-        rows = order[begin : begin + max_rows]
+    while waiting:
+        length = len(ready[waiting[0]][3])
+        rows = [i for i in waiting[:max_rows] if len(ready[i][3]) == length]
+        waiting = waiting[len(rows) :]
         for i, logprobs in zip(rows, _batch(model, [(ready[i][1], ready[i][3]) for i in rows]), strict=True):
             text, _, words, target = ready[i]
             shown = tuple(model.vocab.token_text(t) for t in target)
@@ -67,20 +71,14 @@ def score_many(
 
 
 def _batch(model: LanguageModel, pairs: Sequence[tuple[Tokens, Tokens]]) -> list[list[float]]:
-    """Token log-probabilities of several pairs in one prefill and one extension."""
-    first, cache = model.start([prompt for prompt, _ in pairs])
-    longest = max(len(target) for _, target in pairs)
-    logits = first[:, None].float().cpu()
-    if longest > 1:
-        # Short completions are filled up on the right; nothing after a token can change its law.
-        fed = torch.tensor([[*target[:-1], *[target[0]] * (longest - len(target))] for _, target in pairs])
-        rest, _ = model.extend(cache, fed)
+    """Token log-probabilities of pairs with completions of one length, in one prefill and one extension."""
+    logits, cache = model.start([prompt for prompt, _ in pairs])
+    logits = logits[:, None].float().cpu()
+    targets = torch.tensor([target for _, target in pairs])
+    if targets.shape[1] > 1:
+        rest, _ = model.extend(cache, targets[:, :-1])
         logits = torch.cat([logits, rest.float().cpu()], dim=1)
-    logprobs = logits.log_softmax(-1)
-    found: list[list[float]] = []
-    for row, (_, target) in enumerate(pairs):
-        chosen = logprobs[row, torch.arange(len(target)), torch.tensor(target)]
-        if bool(chosen.isnan().any()):
-            raise NonFiniteLogits(f"{model.name} returned NaN or infinite logits; check the weights")
-        found.append(chosen.double().tolist())
-    return found
+    normaliser = logits.logsumexp(-1)
+    if not bool(normaliser.isfinite().all()):
+        raise NonFiniteLogits(f"{model.name} returned NaN, +inf or only -inf as logits; check the weights")
+    return (logits.gather(-1, targets[..., None])[..., 0].double() - normaliser.double()).tolist()

@@ -23,14 +23,12 @@ class Stops:
         limits: the run's limits.
         codes: int64 [vocab], EOS, STOP or CONTINUES for each token id.
         max_new_tokens: int64 [jobs], the limit of each job (the context may be shorter than the request).
-        longest: characters of the longest stop string.
     """
 
     vocab: Vocab
     limits: Limits
     codes: Tensor
     max_new_tokens: Tensor
-    longest: int
 
     @staticmethod
     def of(vocab: Vocab, limits: Limits, max_new_tokens: Sequence[int]) -> Stops:
@@ -38,8 +36,7 @@ class Stops:
         codes = torch.full((vocab.size,), CONTINUES, dtype=torch.int64)
         codes[list(limits.stop_token_ids)] = STOP
         codes[list(vocab.eos_ids)] = EOS
-        longest = max((len(s) for s in limits.stop), default=0)
-        return Stops(vocab, limits, codes, torch.tensor(max_new_tokens), longest)
+        return Stops(vocab, limits, codes, torch.tensor(max_new_tokens))
 
     def forbidden(self, position: int) -> Tensor | None:
         """Token ids that may not be chosen at this position because the minimum is not reached."""
@@ -51,9 +48,7 @@ class Stops:
         """The text state of rows that begin with these prompts; empty when no stop string needs it."""
         return [Detokenizer.after(p) for p in prompts] if self.limits.stop else []
 
-    def reasons(
-        self, jobs: Tensor, position: int, texts: list[Detokenizer], parents: Tensor, tokens: Tensor
-    ) -> Tensor:
+    def reasons(self, jobs: Tensor, position: int, texts: list[Detokenizer], parents: Tensor, tokens: Tensor) -> Tensor:
         """Reason codes, int64 [n], of continuing row `parents[i]` with `tokens[i]` at this position."""
         last = self.max_new_tokens[jobs[parents]] <= position + 1
         codes = self.codes[tokens]
@@ -64,9 +59,10 @@ class Stops:
                     codes[i] = STOP
         return codes
 
-    def cut(self, text: Detokenizer, token: int) -> int | None:
-        """Where the text of a row has to be cut if this token completes a stop string, else None."""
+    def cut(self, text: Detokenizer, token: int) -> str | None:
+        """The text of a row, cut before the stop string that this token completes; None if it completes none."""
         after = text.push(self.vocab, token).text
-        begin = max(0, len(text.text) - self.longest + 1)
-        found = [at for s in self.limits.stop if (at := after.find(s, begin)) >= 0]
-        return min(found, default=None)
+        # Only what ends in the new text counts: an earlier one was let pass by the minimum length.
+        start = len(text.text) + 1
+        found = [at for s in self.limits.stop if (at := after.find(s, max(0, start - len(s)))) >= 0]
+        return after[: min(found)] if found else None

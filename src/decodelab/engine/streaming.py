@@ -13,7 +13,8 @@ from decodelab.engine.detokenizer import Detokenizer
 class TextStream:
     """Call `write(generation index, sample index, text)` for each new piece of text.
 
-    UTF-8 characters are never broken, and text that may be the beginning of a stop string is held back
+    The pieces join to the candidate's text, except where a model with byte tokens emits bytes that are no UTF-8.
+    Characters are never broken, and text that may be the beginning of a stop string is held back
     until it is known not to be. With `revises=True` (beams) the text comes only when it is final.
 
     >>> import decodelab as dl

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
 
+_FLOAT32 = torch.finfo(torch.float32)
+
 
 @dataclass(frozen=True)
 class Temperature(StatelessProcessor):
@@ -46,4 +48,8 @@ class Temperature(StatelessProcessor):
         if self.temperature == 0.0:
             kept = logits.argmax(dim=-1, keepdim=True)
             return torch.full_like(logits, -torch.inf).scatter_(-1, kept, 0.0)
-        return (logits - logits.amax(dim=-1, keepdim=True)) / self.temperature
+        shifted = logits - logits.amax(dim=-1, keepdim=True)
+        if _FLOAT32.tiny <= self.temperature <= _FLOAT32.max:
+            return shifted / self.temperature
+        # As a float32 this temperature is 0 or infinite, and 0 / 0 and inf / inf are NaN.
+        return (shifted.double() / self.temperature).float()

@@ -54,12 +54,8 @@ class Beam(Stage):
     """
 
     width: Annotated[int, "hypotheses kept at every step, at least 1"]
-    length_penalty: Annotated[float, "exponent of the length that divides the score; 0 is the plain sum"] = (
-        1.0
-    )
-    early_stopping: Annotated[
-        bool | Literal["never"], "true, false or never: when a full pool ends the search"
-    ] = False
+    length_penalty: Annotated[float, "exponent of the length that divides the score; 0 is the plain sum"] = 1.0
+    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends the search"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
 
     name: ClassVar[str] = "beam"
@@ -104,9 +100,7 @@ class Beam(Stage):
         advance = Advance(parents[going], tokens[going], parents[over], tokens[over], reasons[over])
         return advance, BeamState(scores[going], pool_scores, pool, ended)
 
-    def _candidates(
-        self, logits: Tensor, scores: Tensor, beams: Tensor, factor: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(self, logits: Tensor, scores: Tensor, beams: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor]:
         """The best continuations of each job, best first: scores, parent rows and tokens, [jobs, candidates].
 
         Each row contributes its own best `factor * width`, which must contain those of its job. Places
@@ -139,9 +133,7 @@ class Beam(Stage):
         count = int(over.sum())
         if not count:
             return state.pool_scores, state.pool, state.ended
-        normalised = (scores / (length[:, None].double() ** self.length_penalty)).masked_fill(
-            ~over, -torch.inf
-        )
+        normalised = (scores / (length[:, None].double() ** self.length_penalty)).masked_fill(~over, -torch.inf)
         number = torch.full_like(over, -1, dtype=torch.int64)
         number[over] = state.ended + torch.arange(count, device=number.device)
         merged = torch.cat([state.pool_scores[live], normalised], dim=1)

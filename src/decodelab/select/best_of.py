@@ -22,9 +22,7 @@ class BestOf(Stage):
     'best_of(by=logprob)'
     """
 
-    by: Annotated[Literal["mean_logprob", "logprob"], "mean_logprob (a token) or logprob (the sum)"] = (
-        "mean_logprob"
-    )
+    by: Annotated[Literal["mean_logprob", "logprob"], "mean_logprob (a token) or logprob (the sum)"] = "mean_logprob"
 
     name: ClassVar[str] = "best_of"
     kind: ClassVar[Kind] = "selection"
@@ -37,9 +35,6 @@ class BestOf(Stage):
     def rank(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
         """The candidates with their log-probability, highest first; ties by sample index."""
         scored = [
-            (c, c.logprob / max(len(c.tokens), 1) if self.by == "mean_logprob" else c.logprob)
-            for c in candidates
+            (c, c.logprob / max(len(c.tokens), 1) if self.by == "mean_logprob" else c.logprob) for c in candidates
         ]
-        return sorted(
-            scored, key=lambda pair: (-pair[1] if not math.isnan(pair[1]) else math.inf, pair[0].sample)
-        )
+        return sorted(scored, key=lambda pair: (-pair[1] if not math.isnan(pair[1]) else math.inf, pair[0].sample))

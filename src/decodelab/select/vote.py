@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar, Literal
 from decodelab.core.stage import Kind, Stage, check_choice
 from decodelab.core.values import Candidate
 
-_INTEGER = re.compile(r"-?\d[\d,]*")
+# A minus right after a word or number is a dash; commas belong to a number where they part thousands.
+_INTEGER = re.compile(r"(?:(?<!\w)-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)")
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Vote(Stage):
     'vote(answer=line)'
     """
 
-    answer: Annotated[
-        Literal["integer", "line", "text"], "what counts as the answer: integer, line or text"
-    ] = "integer"
+    answer: Annotated[Literal["integer", "line", "text"], "what counts as the answer: integer, line or text"] = (
+        "integer"
+    )
 
     name: ClassVar[str] = "vote"
     kind: ClassVar[Kind] = "selection"
@@ -39,9 +40,7 @@ class Vote(Stage):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_choice(
-            self, "answer", ("integer", "line", "text"), fix="integer takes the last number of the text"
-        )
+        check_choice(self, "answer", ("integer", "line", "text"), fix="integer takes the last number of the text")
 
     def answer_of(self, text: str) -> str | None:
         """The answer a text gives, or None.
@@ -53,9 +52,9 @@ class Vote(Stage):
             found = _INTEGER.findall(text)
             if not found:
                 return None
-            digits = found[-1].replace(",", "")
-            sign = "-" if digits.startswith("-") else ""
-            return sign + (digits.lstrip("-").lstrip("0") or "0")
+            sign = "-" if found[-1].startswith("-") else ""
+            digits = found[-1].replace(",", "").lstrip("-").lstrip("0")
+            return sign + digits if digits else "0"
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if not lines:
             return None

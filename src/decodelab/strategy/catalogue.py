@@ -12,19 +12,20 @@ import importlib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
-from decodelab.core.errors import UnknownStage, did_you_mean
+from decodelab.core.errors import StrategyError, UnknownStage, did_you_mean
 from decodelab.core.stage import Stage
 from decodelab.processors import PROCESSORS
 from decodelab.search import SEARCHES
 from decodelab.select import SELECTIONS
 
 SOURCES: dict[str, str] = {"default": "decodelab.strategy.default:Default"}
+OURS: dict[str, str] = SOURCES | PROCESSORS | SEARCHES | SELECTIONS
 
 
 def stage_paths() -> Mapping[str, str]:
     """Every stage name with where its class is, as `module:Class`; ours win over third parties'."""
     others = {e.name: e.value for e in entry_points(group="decodelab.stages")}
-    return others | SOURCES | PROCESSORS | SEARCHES | SELECTIONS
+    return others | OURS
 
 
 def stage_class(name: str) -> type[Stage]:
@@ -32,19 +33,24 @@ def stage_class(name: str) -> type[Stage]:
 
     Raises:
         UnknownStage: if there is none of that name, with the nearest name suggested.
+        StrategyError: if the package that provides it cannot be imported.
 
     >>> stage_class("top_p").name
     'top_p'
     """
-    paths = stage_paths()
+    # Entry points mean reading the metadata of every installed package: only for names that are not ours.
+    paths = OURS if name in OURS else stage_paths()
     if name not in paths:
         hint = did_you_mean(name, paths) or "; see `decodelab strategies`"
-        raise UnknownStage(f"unknown stage {name!r}{hint} (known: {', '.join(sorted(paths))})")
+        raise UnknownStage(f"unknown stage {name[:60]!r}{hint} (known: {', '.join(sorted(paths))})")
     module, _, attribute = paths[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise StrategyError(f"stage {name!r}: cannot load {paths[name]} ({reason}); mend its package") from error
 
 
 def stages() -> list[type[Stage]]:
     """All stage classes, in the order sources, processors, searches, selections, other people's."""
-    own = [*SOURCES, *PROCESSORS, *SEARCHES, *SELECTIONS]
-    return [stage_class(name) for name in [*own, *(n for n in stage_paths() if n not in own)]]
+    return [stage_class(name) for name in [*OURS, *(n for n in stage_paths() if n not in OURS)]]

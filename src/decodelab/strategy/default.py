@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy, did_you_mean
-from decodelab.core.stage import Kind, Stage
+from decodelab.core.stage import Kind, Stage, shown
 from decodelab.processors.min_p import MinP
 from decodelab.processors.temperature import Temperature
 from decodelab.processors.top_k import TopK
@@ -74,9 +74,7 @@ _OFF: dict[str, Any] = {
     "max_time": None,
 }
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
-_READ = frozenset(
-    (*_SAMPLING, "do_sample", "num_beams", "num_return_sequences", "length_penalty", "early_stopping")
-)
+_READ = frozenset((*_SAMPLING, "do_sample", "num_beams", "num_return_sequences", "length_penalty", "early_stopping"))
 
 
 def stages_from_generation_config(config: Mapping[str, Any]) -> list[Stage]:
@@ -101,19 +99,21 @@ def stages_from_generation_config(config: Mapping[str, Any]) -> list[Stage]:
             )
         if value != _OFF[key]:
             raise UnsupportedStrategy(
-                f"generation config: {key}={value!r} is not supported yet; write the strategy out instead"
+                f"generation config: {key}={shown(value)} is not supported yet; write the strategy out instead"
             )
     sampling = bool(settings.get("do_sample", False))
-    width = int(settings.get("num_beams", 1))
-    n = int(settings.get("num_return_sequences", 1))
-    if width > 1:
+    width, n = settings.get("num_beams", 1), settings.get("num_return_sequences", 1)
+    if width != 1:
         if sampling:
             raise UnsupportedStrategy(
-                "generation config: do_sample with num_beams > 1 is not supported yet; drop one of them"
+                "generation config: do_sample with num_beams > 1 (beam sampling) is not supported yet; drop one of them"
             )
-        length_penalty = float(settings.get("length_penalty", 1.0))
-        return [Beam(width, length_penalty, settings.get("early_stopping", False), n)]
+        return [Beam(width, settings.get("length_penalty", 1.0), settings.get("early_stopping", False), n)]
     if not sampling:
+        if n != 1:
+            raise UnsupportedStrategy(
+                f"generation config: num_return_sequences={shown(n)} without do_sample or beams; greedy has one result"
+            )
         return [Greedy()]
     # transformers' own order: _get_logits_processor appends temperature, top-k, top-p, min-p, typical.
     stages: list[Stage] = [

@@ -20,11 +20,11 @@ from decodelab.core.errors import StrategySyntaxError
 from decodelab.core.stage import shown
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<number>[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
+    r"""\s*(?:(?P<number>[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
     |(?P<word>[-+]?[A-Za-z_][\w]*)
     |(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
     |(?P<mark>[|=(),\[\]{}:]))""",
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
 _WORDS: dict[str, Any] = {"true": True, "false": False, "none": None, "null": None}
 _DEPTH = 20
@@ -64,14 +64,12 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens: list[tuple[str, str, int]] = []
-        end = 0
-        while end < len(text.rstrip()):
+        end, last = 0, len(text.rstrip())
+        while end < last:
             found = _TOKEN.match(text, end)
             if found is None:
-                self._fail(
-                    end + len(text[end:]) - len(text[end:].lstrip()),
-                    "a name, a value or one of | = ( ) [ ] { } ,",
-                )
+                start = len(text) - len(text[end:].lstrip())
+                self._fail(start, "a name, a value or one of | = ( ) [ ] { } ,")
             kind = str(found.lastgroup)
             self.tokens.append((kind, found[kind], found.start(kind)))
             end = found.end()
@@ -79,7 +77,7 @@ class _Parser:
         self.at = 0
 
     def _fail(self, position: int, expected: str) -> NoReturn:
-        found = self.text[position : position + 12].replace("\n", "\\n") or "the end"
+        found = self.text[position : position + 12] or "the end"
         raise StrategySyntaxError(
             f"strategy {shown(self.text)}: expected {expected} at character {position + 1}, got {found!r}; "
             "write it like 'temperature=0.8 | top_p=0.9 | sample(n=4)'"
@@ -140,9 +138,7 @@ class _Parser:
         if kind == "string":
             try:
                 # A single-quoted string is the JSON string with the quotes exchanged.
-                inner = (
-                    text if text[0] == '"' else '"' + text[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
-                )
+                inner = text if text[0] == '"' else '"' + text[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
                 return json.loads(inner, strict=False)
             except ValueError:
                 self._fail(position, "a string with JSON escapes")

@@ -42,14 +42,10 @@ class Strategy:
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
-        """Add the default search and check the order."""
+        """Check the order and add the default search."""
         kinds = [s.kind for s in self.stages]
         if not kinds:
             raise StrategySyntaxError("a strategy needs at least one stage; write for example 'greedy'")
-        if "search" not in kinds and kinds[0] != "source":
-            at = len([k for k in kinds if k == "processor"])
-            object.__setattr__(self, "stages", (*self.stages[:at], Sample(), *self.stages[at:]))
-            kinds.insert(at, "search")
         rank = {"source": 0, "processor": 1, "search": 2, "selection": 3}
         for before, after in zip(self.stages, self.stages[1:], strict=False):
             if rank[before.kind] > rank[after.kind] or (before.kind == after.kind != "processor"):
@@ -57,6 +53,9 @@ class Strategy:
                     f"{after.name} ({after.kind}) cannot come after {before.name} ({before.kind}); "
                     "the order is processors | one search | at most one selection, with default first"
                 )
+        if "search" not in kinds and kinds[0] != "source":
+            at = kinds.count("processor")
+            object.__setattr__(self, "stages", (*self.stages[:at], Sample(), *self.stages[at:]))
 
     @staticmethod
     def of(what: str | Strategy | Stage | Pipeline | Sequence[Any]) -> Strategy:
@@ -99,9 +98,10 @@ class Strategy:
             StrategySyntaxError: if it is not JSON.
         """
         try:
-            return Strategy.of(json.loads(text))
+            data = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise StrategySyntaxError(f"strategy is not JSON: {error}; write a list of stages") from None
+        return Strategy.of(data)
 
     @staticmethod
     def from_yaml(text: str) -> Strategy:
@@ -116,10 +116,13 @@ class Strategy:
         import yaml
 
         try:
-            return Strategy.of(yaml.safe_load(text))
-        except (yaml.YAMLError, RecursionError) as error:
+            data = yaml.safe_load(text)
+        except RecursionError:
+            raise StrategySyntaxError("strategy is not YAML: nested too deeply; write a list of stages") from None
+        except Exception as error:  # PyYAML raises whatever Python does for scalars such as 2001-99-99 or !!int x
             reason = " ".join(str(error).split())
             raise StrategySyntaxError(f"strategy is not YAML: {reason}; write a list of stages") from None
+        return Strategy.of(data)
 
     def to_json(self) -> list[dict[str, dict[str, Any]]]:
         """The strategy as a JSON-ready list with every parameter written out."""
@@ -167,9 +170,7 @@ class Strategy:
             return replace(self, stages=(*own, *rest))
         # Processors written after `default` go before the search it brings.
         written = [s for s in rest if s.kind == "processor"]
-        return replace(
-            self, stages=(*own[:-1], *written, own[-1], *(s for s in rest if s.kind != "processor"))
-        )
+        return replace(self, stages=(*own[:-1], *written, own[-1], *(s for s in rest if s.kind != "processor")))
 
     def no_effects(self) -> list[str]:
         """Every term that changes nothing, and why.
@@ -245,9 +246,7 @@ def build_stage(spec: StageSpec) -> Stage:
     for name in arguments:
         if name not in known:
             allowed = f"allowed: {', '.join(known)}" if known else "it takes none"
-            raise UnknownParameter(
-                f"{spec.name} has no parameter {name!r}{did_you_mean(name, known)} ({allowed})"
-            )
+            raise UnknownParameter(f"{spec.name} has no parameter {name[:60]!r}{did_you_mean(name, known)} ({allowed})")
     missing = [p.name for p in known.values() if p.required and p.name not in arguments]
     if missing:
         first = missing[0]

@@ -1,0 +1,178 @@
+"""What every search must do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decodelab.core.key import Keys
+from decodelab.core.protocols import Advance, Ranked, Rows, Search
+from decodelab.core.reasons import CONTINUES, EOS, LENGTH
+from decodelab.core.stage import Stage
+from decodelab.testing.stage import check_stage, require
+
+_SIZE = 7
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A prompt (a number that picks a random law) with a seed and a limit."""
+
+    prompt: int
+    seed: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class _Hypothesis:
+    """What one returned hypothesis is, whatever run it came from."""
+
+    tokens: tuple[int, ...]
+    reason: int
+    score: float
+    sample: int
+
+
+_JOBS = [_Job(0, 0, 6), _Job(1, 0, 4), _Job(2, 7, 6), _Job(0, 3, 1), _Job(3, 0, 5)]
+
+
+def check_search(search: Search) -> None:
+    """Check that a search keeps the promises of `decodelab.core.protocols.Search`.
+
+    It runs five jobs of random laws over seven tokens (some impossible, some tied), with none, one and two EOS ids,
+    together, alone and in another order. It must
+
+    * begin with `start_rows` rows a job and never have more than `peak_rows`;
+    * order what goes on by job, never choose an impossible token, and end exactly what `rows.ends` ends;
+    * be pure: the same logits and state give the same step, at once or later, and inputs are not changed;
+    * take its randomness from `rows.keys` alone;
+    * return for each job at least one and at most `n` different hypotheses, of that job, with finite scores;
+    * treat each job as if it were alone;
+    * be a proper stage (`check_stage`), if it is one.
+
+    Raises:
+        AssertionError: naming the first promise that is broken.
+
+    >>> from decodelab import Beam
+    >>> check_search(Beam(width=3))
+    """
+    if isinstance(search, Stage):
+        check_stage(search)
+    for eos in ((6,), (), (5, 6)):
+        drawn = torch.random.get_rng_state()
+        together = _run(search, _JOBS, eos)
+        require(
+            torch.equal(torch.random.get_rng_state(), drawn),
+            search,
+            "must draw from rows.keys alone, not from torch's global generator",
+        )
+        for job, found in zip(_JOBS, together, strict=True):
+            require(_equal(_run(search, [job], eos)[0], found), search, "a job must not depend on those beside it")
+        backwards = _run(search, _JOBS[::-1], eos)[::-1]
+        same = all(_equal(a, b) for a, b in zip(backwards, together, strict=True))
+        require(same, search, "the order of jobs must not matter")
+
+
+def _equal(a: Sequence[_Hypothesis], b: Sequence[_Hypothesis]) -> bool:
+    return len(a) == len(b) and all(
+        (x.tokens, x.reason, x.sample) == (y.tokens, y.reason, y.sample) and abs(x.score - y.score) <= 1e-9
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def _law(prompt: int, prefix: tuple[int, ...]) -> Tensor:
+    """Logits after a prefix, a function of prompt and prefix; one in four laws has ties, some tokens are impossible."""
+    digest = hashlib.blake2b(repr((prompt, prefix)).encode(), digest_size=8).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") % 2**62)
+    logits = 2 * torch.randn(_SIZE, generator=generator)
+    if digest[0] % 4 == 0:
+        logits = logits.round()
+    impossible = torch.rand(_SIZE, generator=generator) < 0.2
+    impossible[digest[1] % 5] = False
+    return logits.masked_fill(impossible, -torch.inf)
+
+
+def _run(search: Search, jobs: Sequence[_Job], eos: tuple[int, ...]) -> list[list[_Hypothesis]]:
+    """What the search returns for each job, every step checked on the way."""
+
+    def rule(condition: bool, text: str) -> None:
+        require(condition, search, f"{text} ({len(jobs)} jobs, {len(eos)} EOS ids)")
+
+    width, peak = search.start_rows, search.peak_rows
+    rule(1 <= width <= peak, "start_rows must be at least 1 and at most peak_rows")
+    row_jobs = torch.arange(len(jobs)).repeat_interleave(width)
+    keys = Keys.join([Keys.of(job.seed, [job.prompt], range(width)) for job in jobs])
+    limits = torch.tensor([job.limit for job in jobs])
+    prefixes: list[tuple[int, ...]] = [()] * len(row_jobs)
+    ended: list[tuple[int, tuple[int, ...], int]] = []
+    past: list[tuple[Tensor, Any, Rows, Advance]] = []
+    state = search.init(len(jobs), keys.sample)
+
+    for position in range(max(job.limit for job in jobs)):
+        logits = torch.stack([_law(jobs[j].prompt, p) for j, p in zip(row_jobs.tolist(), prefixes, strict=True)])
+
+        def ends(parents: Tensor, tokens: Tensor, jobs: Tensor = row_jobs, position: int = position) -> Tensor:
+            codes = torch.full_like(tokens, CONTINUES)
+            codes[limits[jobs[parents]] <= position + 1] = LENGTH
+            codes[torch.isin(tokens, torch.tensor(eos, dtype=torch.int64))] = EOS
+            return codes
+
+        rows = Rows(row_jobs, torch.full_like(row_jobs, position), keys, limits, len(eos), ends)
+        given = logits.clone()
+        advance, after = search.step(logits, state, rows)
+        rule(torch.equal(logits, given), "step must not change the logits")
+        past.append((given, state, rows, advance))
+        _check_advance(rule, advance, given, rows)
+        lost = set(row_jobs.tolist()) - set(row_jobs[advance.parents].tolist())
+
+        order = zip(
+            advance.ended_parents.tolist(), advance.ended_tokens.tolist(), advance.ended_reasons.tolist(), strict=True
+        )
+        ended += [(int(row_jobs[p]), (*prefixes[p], t), r) for p, t, r in order]
+        prefixes = [(*prefixes[p], t) for p, t in zip(advance.parents.tolist(), advance.tokens.tolist(), strict=True)]
+        row_jobs, keys, state = row_jobs[advance.parents], keys[advance.parents], after
+        counts = torch.bincount(row_jobs, minlength=len(jobs))
+        rule(bool((counts <= peak).all()), "a job must never have more than peak_rows rows")
+        for job in lost:
+            rule(any(j == job for j, _, _ in ended), "a job without rows must have a finished hypothesis")
+        if not len(row_jobs):
+            break
+
+    for logits, old, rows, advance in past:
+        again = search.step(logits, old, rows)[0]
+        same = all(torch.equal(getattr(again, f), getattr(advance, f)) for f in Advance.__dataclass_fields__)
+        rule(same, "step must be pure: the same logits and state must give the same step, also later")
+    n = getattr(search, "n", None)
+    return [_finished(rule, search.finished(state, job), ended, job, n) for job in range(len(jobs))]
+
+
+def _check_advance(rule: Any, advance: Advance, logits: Tensor, rows: Rows) -> None:
+    for parents, tokens in ((advance.parents, advance.tokens), (advance.ended_parents, advance.ended_tokens)):
+        rule(len(parents) == len(tokens), "parents and tokens must go in pairs")
+        inside = bool(((parents >= 0) & (parents < len(logits))).all() and ((tokens >= 0) & (tokens < _SIZE)).all())
+        rule(inside, "parents must be rows and tokens ids of the vocabulary")
+        rule(bool(logits[parents, tokens].isfinite().all()), "an impossible token must not be chosen")
+    jobs = rows.jobs[advance.parents]
+    rule(torch.equal(jobs, jobs.sort().values), "what goes on must be ordered by job")
+    rule(bool((rows.ends(advance.parents, advance.tokens) == CONTINUES).all()), "what ends must not go on")
+    reasons = rows.ends(advance.ended_parents, advance.ended_tokens)
+    rule(bool((reasons != CONTINUES).all()), "what goes on must not be reported as ended")
+    rule(torch.equal(reasons, advance.ended_reasons), "the reason of an end must be that of rows.ends")
+
+
+def _finished(
+    rule: Any, ranked: list[Ranked], ended: Sequence[tuple[int, tuple[int, ...], int]], job: int, n: int | None
+) -> list[_Hypothesis]:
+    rule(len(ranked) > 0, "finished must give at least one hypothesis")
+    rule(n is None or len(ranked) <= n, "finished must give at most n hypotheses")
+    numbers = [r.hypothesis for r in ranked]
+    rule(len(set(numbers)) == len(numbers), "finished must not give a hypothesis twice")
+    rule(len({r.sample for r in ranked}) == len(ranked), "sample indices of a job must differ")
+    rule(all(0 <= i < len(ended) and ended[i][0] == job for i in numbers), "finished must give hypotheses of its job")
+    rule(all(torch.tensor(r.score).isfinite() for r in ranked), "scores must be finite")
+    return [_Hypothesis(ended[r.hypothesis][1], ended[r.hypothesis][2], float(r.score), r.sample) for r in ranked]

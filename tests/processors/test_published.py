@@ -1,0 +1,73 @@
+"""Worked examples from textbooks and courses, with their published numbers."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import decodelab as dl
+
+LOGITS = [3.0, 1.0, 0.5, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "published"),
+    [
+        ("temperature=1.0", [0.782, 0.106, 0.064, 0.048]),
+        ("temperature=0.5", [0.972, 0.018, 0.007, 0.004]),
+        ("temperature=2.0", [0.526, 0.194, 0.151, 0.130]),
+        ("top_p=0.9", [0.821, 0.111, 0.067, 0.0]),
+    ],
+)
+def test_softmax_temperature_and_nucleus_of_four_logits(strategy, published):
+    assert dl.distribution(LOGITS, strategy).tolist() == pytest.approx(published, abs=5e-4)
+
+
+def test_top_p_keeps_the_token_that_crosses_p():
+    # .782 + .106 = .888 is short of .9: the third token crosses it and stays.
+    assert dl.TopP(0.9).apply(torch.tensor([LOGITS]), None).isfinite().tolist() == [[True, True, True, False]]
+    assert dl.TopP(0.88).apply(torch.tensor([LOGITS]), None).isfinite().tolist() == [[True, True, False, False]]
+
+
+def test_the_order_of_temperature_and_top_p_changes_the_result():
+    flat_first = dl.distribution(LOGITS, "temperature=2.0 | top_p=0.9")
+    cut_first = dl.distribution(LOGITS, "top_p=0.9 | temperature=2.0")
+    assert (flat_first > 0).tolist() == [True, True, True, True]
+    assert (cut_first > 0).tolist() == [True, True, True, False]
+    assert cut_first[:3].tolist() == pytest.approx([0.604, 0.222, 0.173], abs=1e-3)
+
+
+def test_the_order_of_temperature_and_min_p_changes_the_result():
+    assert (dl.distribution(LOGITS, "temperature=2.0 | min_p=0.2") > 0).sum() == 4
+    assert (dl.distribution(LOGITS, "min_p=0.2 | temperature=2.0") > 0).sum() == 1
+
+
+@given(
+    # Logits further apart than float32 rounding, which would otherwise make ties of them.
+    st.lists(st.integers(-1280, 1280).map(lambda x: x / 64), min_size=1, max_size=30, unique=True),
+    st.floats(0.05, 20),
+    st.integers(1, 31),
+)
+def test_the_order_of_temperature_and_top_k_does_not_matter(logits, temperature, k):
+    one = dl.distribution(logits, [{"temperature": temperature}, {"top_k": k}])
+    other = dl.distribution(logits, [{"top_k": k}, {"temperature": temperature}])
+    assert one.tolist() == pytest.approx(other.tolist(), abs=1e-6)
+
+
+def test_min_p_is_relative_to_the_largest_probability():
+    # Nguyen et al. 2025, section 3: p_base = 0.1 with a largest probability of 0.5 keeps what has at least 0.05.
+    law = torch.tensor([0.5, 0.3, 0.06, 0.05, 0.04, 0.05 - 1e-4])
+    kept = dl.MinP(0.1).apply(law.log()[None], None).isfinite()[0]
+    assert kept[:3].all()
+    assert not kept[4:].any()
+    # An absolute cut-off at 0.1, as one package has it, would keep only the first two.
+    assert kept.sum() >= 3
+
+
+def test_typical_sampling_may_drop_the_most_probable_token():
+    # Meister et al. 2023: the entropy of this law is 1.03 nats, nearest to it is the token of surprise 1.20.
+    assert (dl.distribution(torch.tensor([0.5, 0.3, 0.2]).log(), "typical_p=0.2") > 0).tolist() == [
+        False,
+        True,
+        False,
+    ]

@@ -1,0 +1,193 @@
+"""`check_search` passes ours and catches each kind of broken one."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+import decodelab as dl
+from decodelab.core.protocols import Advance
+from decodelab.search import SEARCHES
+from decodelab.testing import check_search
+
+SEARCHED: dict[str, list[Any]] = {
+    "greedy": [dl.Greedy()],
+    "sample": [dl.Sample(), dl.Sample(n=5)],
+    "beam": [
+        dl.Beam(width=1),
+        dl.Beam(width=3),
+        dl.Beam(width=5, length_penalty=0.0, early_stopping="never", n=5),
+        dl.Beam(width=10, length_penalty=-1.0, early_stopping=True, n=10),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_ours_pass(name):
+    assert SEARCHED[name], "a new search must be tried with parameters of its own"
+    for search in SEARCHED[name]:
+        check_search(search)
+
+
+class Wrapped:
+    """Sampling twice a job behind a plain object; the broken ones below each break one thing."""
+
+    start_rows = 2
+    peak_rows = 2
+    n = 2
+
+    def __init__(self) -> None:
+        self.inner: Any = dl.Sample(n=2)
+
+    def init(self, jobs, samples):
+        return self.inner.init(jobs, samples)
+
+    def step(self, logits, state, rows):
+        return self.inner.step(logits, state, rows)
+
+    def finished(self, state, job):
+        return self.inner.finished(state, job)
+
+
+class DrawsFromTheGlobalGenerator(Wrapped):
+    def step(self, logits, state, rows):
+        tokens = logits.softmax(-1).multinomial(1)[:, 0]
+        return state.advance(logits, tokens, rows)
+
+
+class ChoosesTheImpossible(Wrapped):
+    def step(self, logits, state, rows):
+        return state.advance(logits.clamp(min=-99), logits.argmin(-1), rows)
+
+
+class ChangesTheLogits(Wrapped):
+    def step(self, logits, state, rows):
+        return self.inner.step(logits.sub_(1), state, rows)
+
+
+class Remembers(Wrapped):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def step(self, logits, state, rows):
+        self.calls += 1
+        return state.advance(logits, logits.topk(2).indices[:, 0 if self.calls < 4 else 1], rows)
+
+
+class ChangesItsState(Wrapped):
+    def step(self, logits, state, rows):
+        place = (state.scores < -50).long()
+        state.scores.sub_(60)
+        return state.advance(logits, logits.topk(2).indices.gather(1, place[:, None])[:, 0], rows)
+
+
+class LooksAtTheBatch(Wrapped):
+    def step(self, logits, state, rows):
+        pooled = logits.masked_fill(logits.isinf(), -1e4).mean(0).expand_as(logits)
+        return state.advance(logits, (pooled + torch.where(logits.isinf(), -1e9, 0.0)).argmax(-1), rows)
+
+
+class Reverses(Wrapped):
+    def step(self, logits, state, rows):
+        advance, after = self.inner.step(logits, state, rows)
+        flipped = replace(after, samples=after.samples.flip(0), scores=after.scores.flip(0))
+        return replace(advance, parents=advance.parents.flip(0), tokens=advance.tokens.flip(0)), flipped
+
+
+class IgnoresTheEnd(Wrapped):
+    def step(self, logits, state, rows):
+        go_on = replace(rows, ends=lambda parents, tokens: torch.zeros_like(tokens))
+        return self.inner.step(logits, state, go_on)
+
+
+class EndsTooSoon(Wrapped):
+    def step(self, logits, state, rows):
+        return self.inner.step(logits, state, replace(rows, ends=lambda p, t: rows.ends(p, t).clamp(min=3)))
+
+
+class MistakesTheReason(Wrapped):
+    def step(self, logits, state, rows):
+        advance, after = self.inner.step(logits, state, rows)
+        return replace(advance, ended_reasons=torch.full_like(advance.ended_reasons, 2)), after
+
+
+class DropsARow(Wrapped):
+    """Loses the job of the last row without ever finishing it."""
+
+    def step(self, logits, state, rows):
+        advance, after = self.inner.step(logits, state, rows)
+        kept = rows.jobs[advance.parents] != rows.jobs[-1]
+        after = replace(after, samples=after.samples[kept], scores=after.scores[kept])
+        none = advance.ended_parents[:0]
+        return Advance(advance.parents[kept], advance.tokens[kept], none, none, none), after
+
+
+class ForksWithoutSayingSo(Wrapped):
+    def step(self, logits, state, rows):
+        advance, after = self.inner.step(logits, state, rows)
+        twice = torch.arange(len(advance.parents)).repeat_interleave(2)
+        after = replace(after, samples=after.samples[twice], scores=after.scores[twice])
+        return replace(advance, parents=advance.parents[twice], tokens=advance.tokens[twice]), after
+
+
+class BeginsWithMoreThanItSays(Wrapped):
+    peak_rows = 1
+
+
+class ReturnsNothing(Wrapped):
+    def finished(self, state, job):
+        return []
+
+
+class ReturnsTooMuch(Wrapped):
+    n = 1
+
+
+class ReturnsTheSameTwice(Wrapped):
+    def finished(self, state, job):
+        return [self.inner.finished(state, job)[0]] * 2
+
+
+class ReturnsAnothersHypothesis(Wrapped):
+    def finished(self, state, job):
+        return self.inner.finished(state, 0)
+
+
+class ScoresWithNan(Wrapped):
+    def finished(self, state, job):
+        return [replace(r, score=float("nan")) for r in self.inner.finished(state, job)]
+
+
+def test_the_unbroken_wrapper_passes():
+    check_search(Wrapped())
+
+
+@pytest.mark.parametrize(
+    ("broken", "rule"),
+    [
+        (DrawsFromTheGlobalGenerator, "pure|global generator"),
+        (ChoosesTheImpossible, "an impossible token must not be chosen"),
+        (ChangesTheLogits, "must not change the logits"),
+        (Remembers, "pure"),
+        (ChangesItsState, "pure"),
+        (LooksAtTheBatch, "must not depend on those beside it"),
+        (Reverses, "ordered by job"),
+        (IgnoresTheEnd, "what ends must not go on"),
+        (EndsTooSoon, "what goes on must not be reported as ended"),
+        (MistakesTheReason, "the reason of an end"),
+        (DropsARow, "without rows must have a finished hypothesis"),
+        (ForksWithoutSayingSo, "never have more than peak_rows"),
+        (BeginsWithMoreThanItSays, "at most peak_rows"),
+        (ReturnsNothing, "at least one hypothesis"),
+        (ReturnsTooMuch, "at most n hypotheses"),
+        (ReturnsTheSameTwice, "twice"),
+        (ReturnsAnothersHypothesis, "hypotheses of its job"),
+        (ScoresWithNan, "scores must be finite"),
+    ],
+)
+def test_each_kind_of_broken_search_is_caught_by_its_own_rule(broken, rule):
+    with pytest.raises(AssertionError, match=rule) as error:
+        check_search(broken())
+    assert "\n" not in str(error.value)

@@ -1,0 +1,22 @@
+"""The k largest, ties by lowest index."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decodelab.search.top import top_ids
+
+rows = st.integers(1, 12).flatmap(
+    lambda n: st.lists(
+        st.lists(st.sampled_from([-float("inf"), 0.0, 1.0]) | st.floats(-9, 9, width=32), min_size=n, max_size=n),
+        min_size=1,
+        max_size=4,
+    )
+)
+
+
+@given(rows, st.data())
+def test_the_k_largest_are_those_of_a_stable_sort(values, data):
+    k = data.draw(st.integers(1, len(values[0])))
+    expected = [sorted(sorted(range(len(v)), key=lambda i: (-v[i], i))[:k]) for v in values]
+    assert top_ids(torch.tensor(values), k).tolist() == expected

@@ -1,0 +1,253 @@
+"""`default` and generation configs: what transformers would do for them, or a refusal that names the setting."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import GenerationConfig, LogitsProcessorList
+from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+
+import decodelab as dl
+from decodelab.core.errors import InvalidParameter, UnsupportedStrategy
+
+# Published generation_config.json files.
+QWEN3 = {
+    "bos_token_id": 151643,
+    "do_sample": True,
+    "eos_token_id": [151645, 151643],
+    "pad_token_id": 151643,
+    "temperature": 0.6,
+    "top_k": 20,
+    "top_p": 0.95,
+    "transformers_version": "4.51.0",
+}
+LLAMA3 = {
+    "bos_token_id": 128000,
+    "do_sample": True,
+    "eos_token_id": [128001, 128008, 128009],
+    "temperature": 0.6,
+    "top_p": 0.9,
+    "transformers_version": "4.40.0.dev0",
+}
+GPT2 = {"_from_model_config": True, "bos_token_id": 50256, "eos_token_id": 50256, "transformers_version": "4.26.0"}
+
+
+@pytest.mark.parametrize(
+    ("config", "strategy"),
+    [
+        (QWEN3, "temperature=0.6 | top_k=20 | top_p=0.95 | sample"),
+        # transformers samples from the 50 most probable unless told otherwise, also where a config is silent.
+        (LLAMA3, "temperature=0.6 | top_k=50 | top_p=0.9 | sample"),
+        (GPT2, "greedy"),
+        ({}, "greedy"),
+        ({"do_sample": False, "temperature": 0.7, "top_p": 0.5}, "greedy"),
+        ({"do_sample": True}, "top_k=50 | sample"),
+        ({"do_sample": True, "top_k": 0}, "sample"),
+        ({"do_sample": True, "top_k": None}, "top_k=50 | sample"),
+        ({"do_sample": True, "top_k": 0, "temperature": 1.0, "top_p": 1.0, "typical_p": 1.0}, "sample"),
+        (
+            {"do_sample": True, "typical_p": 0.9, "min_p": 0.1, "top_p": 0.8, "top_k": 5, "temperature": 2},
+            "temperature=2.0 | top_k=5 | top_p=0.8 | min_p=0.1 | typical_p=0.9 | sample",
+        ),
+        ({"do_sample": True, "top_k": 0, "num_return_sequences": 4}, "sample(n=4)"),
+        ({"num_beams": 3}, "beam(width=3)"),
+        (
+            {"num_beams": 4, "length_penalty": 0.6, "early_stopping": True, "num_return_sequences": 2},
+            "beam(width=4, length_penalty=0.6, early_stopping=true, n=2)",
+        ),
+        ({"num_beams": 2, "early_stopping": "never"}, "beam(width=2, early_stopping=never)"),
+        ({"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "guidance_scale": None, "max_length": 99}, "greedy"),
+    ],
+)
+def test_a_generation_config_is_the_strategy_transformers_would_run(config, strategy):
+    assert str(dl.Strategy.from_generation_config(config)) == strategy
+
+
+def warpers(config: GenerationConfig) -> LogitsProcessorList:
+    """What `transformers.generate` itself builds for a config, by its own code."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tiny = LlamaConfig(vocab_size=4, hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1)
+    model = LlamaForCausalLM(tiny)
+    prepared, _ = model._prepare_generation_config(config)
+    return model._get_logits_processor(prepared, input_ids_seq_length=1)
+
+
+def test_the_order_of_stages_is_that_of_transformers():
+    config = GenerationConfig(do_sample=True, typical_p=0.9, min_p=0.1, top_p=0.8, top_k=5, temperature=2.0)
+    assert [type(p) for p in warpers(config)] == [
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+        MinPLogitsWarper,
+        TypicalLogitsWarper,
+    ]
+
+
+configs = st.fixed_dictionaries(
+    {"do_sample": st.just(True)},
+    optional={
+        "temperature": st.sampled_from([0.3, 0.6, 1.0, 1.5]),
+        "top_k": st.sampled_from([0, 2, 5, 20]),
+        "top_p": st.sampled_from([0.3, 0.8, 0.95, 1.0]),
+        "min_p": st.sampled_from([0.0, 0.02, 0.2]),
+        "typical_p": st.sampled_from([0.3, 0.9, 1.0]),
+    },
+)
+
+
+@given(configs, st.integers(0, 2**31))
+@settings(max_examples=60)
+def test_the_law_of_default_is_the_law_of_transformers_for_the_same_config(config, seed):
+    logits = 3 * torch.randn(1, 80, generator=torch.Generator().manual_seed(seed))
+    theirs = warpers(GenerationConfig(**config))(torch.zeros(1, 1, dtype=torch.int64), logits.clone()).softmax(-1)
+    ours = dl.distribution(logits, dl.Strategy.from_generation_config(config))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"repetition_penalty": 1.1}, "repetition_penalty=1.1"),
+        ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size=3"),
+        ({"do_sample": True, "epsilon_cutoff": 0.001}, "epsilon_cutoff=0.001"),
+        ({"penalty_alpha": 0.6, "top_k": 4}, "penalty_alpha=0.6"),
+        ({"num_beam_groups": 2, "num_beams": 4}, "num_beam_groups=2"),
+        ({"suppress_tokens": [1, 2]}, "suppress_tokens="),
+        ({"guidance_scale": 1.5}, "guidance_scale=1.5"),
+        ({"do_sample": True, "num_beams": 3}, "do_sample with num_beams > 1"),
+        ({"num_return_sequences": 3}, "num_return_sequences=3"),
+        ({"bad_words_ids": [[5] * 1000] * 1000}, "bad_words_ids="),
+    ],
+)
+def test_a_setting_that_cannot_be_honoured_is_refused_by_name(config, named):
+    with pytest.raises(UnsupportedStrategy, match=r"^generation config: ") as error:
+        dl.Strategy.from_generation_config(config)
+    assert named in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"temprature": 0.5}, "unknown setting 'temprature'; did you mean 'temperature'?"),
+        ({"do_sample": True, "top_p": 1.5}, "top_p: p must be in"),
+        ({"do_sample": True, "temperature": -1}, "temperature: temperature must be"),
+        ({"do_sample": True, "temperature": "hot"}, "temperature: temperature must be"),
+        ({"do_sample": True, "top_k": -1}, "top_k: k must be an integer"),
+        ({"num_beams": 0}, "beam: width must be an integer"),
+        ({"num_beams": "three"}, "beam: width must be an integer"),
+        ({"num_beams": [3]}, "beam: width must be an integer"),
+        ({"num_beams": 3, "length_penalty": "x"}, "beam: length_penalty must be"),
+        ({"num_beams": 3, "early_stopping": "sometimes"}, "beam: early_stopping must be one of"),
+        ({"num_beams": 2, "num_return_sequences": 3}, "beam: n must be"),
+        ({"do_sample": True, "num_return_sequences": 0}, "sample: n must be"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_refused_by_name(config, message):
+    with pytest.raises(InvalidParameter) as error:
+        dl.Strategy.from_generation_config(config)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("key", sorted(vars(GenerationConfig())))
+def test_every_setting_transformers_has_is_known(key):
+    # A setting at its own default changes nothing; none of them may be called unknown.
+    value = getattr(GenerationConfig(), key)
+    assert str(dl.Strategy.from_generation_config({key: value})) == "greedy"
+
+
+# --- `default` in a strategy ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "resolved"),
+    [
+        ("default", "temperature=0.6 | top_k=20 | top_p=0.95 | sample"),
+        ("default | sample(n=8)", "temperature=0.6 | top_k=20 | top_p=0.95 | sample(n=8)"),
+        ("default | greedy", "temperature=0.6 | top_k=20 | top_p=0.95 | greedy"),
+        ("default | min_p=0.1", "temperature=0.6 | top_k=20 | top_p=0.95 | min_p=0.1 | sample"),
+        ("default | min_p=0.1 | beam(width=2)", "temperature=0.6 | top_k=20 | top_p=0.95 | min_p=0.1 | beam(width=2)"),
+        ("default | vote", "temperature=0.6 | top_k=20 | top_p=0.95 | sample | vote"),
+        ("top_p=0.5", "top_p=0.5 | sample"),
+    ],
+)
+def test_default_stands_for_the_models_processors_and_search(configured, written, resolved):
+    strategy = dl.Strategy.of(written).resolve(configured(do_sample=True, temperature=0.6, top_k=20, top_p=0.95))
+    assert str(strategy) == resolved
+    assert strategy.resolve(configured()) == strategy
+
+
+def test_default_of_a_beam_model_is_a_beam_unless_another_search_is_written(configured):
+    model = configured(num_beams=3, length_penalty=0.6)
+    assert str(dl.Strategy.of("default").resolve(model)) == "beam(width=3, length_penalty=0.6)"
+    assert str(dl.Strategy.of("default | greedy").resolve(model)) == "greedy"
+
+
+def test_generate_runs_the_resolved_strategy_and_reports_it(configured):
+    model = configured(do_sample=True, temperature=0.6, top_k=3)
+    (by_default,) = dl.generate(model, "a", max_new_tokens=5, seed=3)
+    (written,) = dl.generate(model, "a", "temperature=0.6 | top_k=3", max_new_tokens=5, seed=3)
+    assert by_default.strategy == "temperature=0.6 | top_k=3 | sample"
+    assert by_default.candidates == written.candidates
+    assert all(t < 3 for t in by_default.best.tokens)
+
+
+def test_a_model_with_a_setting_that_cannot_be_honoured_refuses_default_and_nothing_else(configured):
+    model = configured(repetition_penalty=1.2)
+    with pytest.raises(UnsupportedStrategy, match=r"repetition_penalty=1\.2"):
+        dl.generate(model, "a", "default")
+    assert dl.generate(model, "a", "greedy", max_new_tokens=1)
+
+
+def test_the_default_of_a_directory_is_its_generation_config(stories260k_dir: Path):
+    settings_of = json.loads((stories260k_dir / "generation_config.json").read_text())
+    assert settings_of["do_sample"] is False
+    assert str(dl.Strategy.of("default").resolve(dl.load(stories260k_dir))) == "greedy"
+
+
+# --- explain --------------------------------------------------------------------------------------
+
+
+def test_explain_shows_every_stage_every_parameter_and_where_it_comes_from():
+    text = dl.Strategy.of("temperature=0.5 | beam(width=3, length_penalty=0.6) | best_of").explain()
+    lines = text.splitlines()
+    assert lines[0] == "temperature=0.5 | beam(width=3, length_penalty=0.6) | best_of"
+    for expected in (
+        "1. temperature (processor): Divide the logits by a temperature; 0 keeps only the most probable token.",
+        "     temperature = 0.5: at least 0; below 1 sharpens, above 1 flattens, 0 is greedy",
+        "     width = 3: hypotheses kept at every step, at least 1",
+        "     length_penalty = 0.6 (default 1.0): exponent of the length that divides the score; 0 is the plain sum",
+        "     early_stopping = False (default): true, false or never: when a full pool ends the search",
+        "     n = 1 (default): hypotheses returned, at most width",
+        "     source: Ackley, Hinton & Sejnowski 1985, eq. 5",
+        "note: best_of: nothing to select from, the search returns one candidate",
+    ):
+        assert expected in lines
+
+
+def test_explain_for_a_model_shows_what_default_stands_for(configured):
+    text = dl.Strategy.of("default").explain(configured(do_sample=True, temperature=0.6, top_k=20))
+    assert text.splitlines()[:2] == ["temperature=0.6 | top_k=20 | sample", "  (written as: default)"]
+    assert "     k = 20" in text
+
+
+@given(data=st.data())
+def test_explain_names_every_parameter_of_every_stage(stage_lists, data):
+    strategy = dl.Strategy.of(data.draw(stage_lists))
+    text = strategy.explain()
+    for stage in strategy.stages:
+        assert f". {stage.name} ({stage.kind}): " in text
+        for parameter in stage.parameters():
+            assert f"     {parameter.name} = {getattr(stage, parameter.name)}" in text
+            assert parameter.doc in text
