@@ -45,13 +45,19 @@ def test_ctrl_c_in_mid_text_keeps_the_text(tmp_path: Path):
     (tmp_path / "endless.yaml").write_text("bos: <s>\neos: []\notherwise: {la: 1}\n")
     arguments = ["generate", "-m", "endless.yaml", "-s", "greedy", "--max-new-tokens", "1000000", "--stream"]
     with subprocess.Popen(
-        [*COMMAND, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.read(8) == "la la la"
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate()
     assert process.returncode == 130
-    assert set(stdout.split()) == {"la"}
+    assert set(stdout.split()) <= {"la"}
     assert "interrupted" in stderr
     assert "Traceback" not in stderr

@@ -1,5 +1,7 @@
 """What observers are told: everything that happened, in order, and nothing that did not."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -97,7 +99,8 @@ def test_several_observers_hear_the_same(random_table):
 
 
 def test_watching_changes_nothing(random_table):
-    model, options = random_table(1), {"max_new_tokens": 6, "seed": 3}
+    model = random_table(1)
+    options: dict[str, Any] = {"max_new_tokens": 6, "seed": 3}
     _, watched = watch(model, [(6, 1), (6,)], "top_p=0.8 | sample(n=3)", **options)
     plain = dl.generate(model, [(6, 1), (6,)], "top_p=0.8 | sample(n=3)", **options)
     assert [g.candidates for g in watched] == [g.candidates for g in plain]

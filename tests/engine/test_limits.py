@@ -1,6 +1,7 @@
 """When a continuation ends and when it must not: EOS, stop tokens, limits, the context; and what the numbers mean."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_before_min_new_tokens_neither_eos_nor_stop_tokens_can_be_chosen():
 
 def test_the_minimum_is_that_of_transformers(random_table):
     # min_new_tokens = 2 forbids EOS as the first and the second new token and allows it as the third, there as here.
-    theirs = MinNewTokensLengthLogitsProcessor(1, 2, eos_token_id=5, device="cpu")  # pyright: ignore[reportArgumentType]
+    theirs: Any = MinNewTokensLengthLogitsProcessor(1, 2, 5, device="cpu")
     scores = torch.zeros(1, 7)
     forbidden = [bool(theirs(torch.zeros(1, 1 + new, dtype=torch.int64), scores)[0, 5].isinf()) for new in range(4)]
     assert forbidden == [True, True, False, False]

@@ -25,7 +25,7 @@ def test_n_grams_do_not_reach_from_one_sequence_into_the_next():
 
 
 def test_words_count_like_ids():
-    assert distinct_n(["the cat saw the dog".split()], 1) == 4 / 5
+    assert distinct_n([["the", "cat", "saw", "the", "dog"]], 1) == 4 / 5
 
 
 @pytest.mark.parametrize("nothing", [[], [[]], [[1]]])

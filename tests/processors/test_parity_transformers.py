@@ -1,6 +1,7 @@
 """The same tokens and probabilities as transformers' warpers, and tests that show where they differ."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ PAIRS: list[tuple[StatelessProcessor, LogitsProcessor]] = [
     *((MinP(p), MinPLogitsWarper(p)) for p in (0.01, 0.1, 0.5, 1.0)),
     *((TypicalP(p), TypicalLogitsWarper(p)) for p in (0.1, 0.5, 0.9, 0.95)),
 ]
-IDS = torch.empty(1, 0, dtype=torch.int64)  # the input ids, which these processors do not look at
+IDS: Any = torch.empty(1, 0, dtype=torch.int64)  # the input ids, which these processors do not look at
 
 
 def laws(kind: str, size: int) -> Tensor:

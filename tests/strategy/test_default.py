@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import GenerationConfig, LogitsProcessorList
+from transformers import GenerationConfig
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
     TemperatureLogitsWarper,
@@ -72,12 +73,12 @@ def test_a_generation_config_is_the_strategy_transformers_would_run(config, stra
     assert str(dl.Strategy.from_generation_config(config)) == strategy
 
 
-def warpers(config: GenerationConfig) -> LogitsProcessorList:
+def warpers(config: GenerationConfig) -> Any:
     """What `transformers.generate` itself builds for a config, by its own code."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tiny = LlamaConfig(vocab_size=4, hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1)
-    model = LlamaForCausalLM(tiny)
+    model: Any = LlamaForCausalLM(tiny)
     prepared, _ = model._prepare_generation_config(config)
     return model._get_logits_processor(prepared, input_ids_seq_length=1)
 

@@ -24,11 +24,14 @@ BROKEN_PIPE = 141
 class Commands(TyperGroup):
     """The commands, with decodelab's manner of failing: one line on stderr, exit code 2, no traceback."""
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(  # pyright: ignore[reportIncompatibleMethodOverride]  (what it does not name it hands on)
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
         """Run a command line and exit with its code."""
         given = list(sys.argv[1:] if args is None else args) or ["--help"]
         try:
-            code = super().main(given, prog_name or "decodelab", **(extra | {"standalone_mode": False}))
+            options: dict[str, Any] = extra | {"standalone_mode": False}
+            code = super().main(given, prog_name or "decodelab", **options)
             sys.stdout.flush()
         except TyperException as error:
             context = getattr(error, "ctx", None)
@@ -117,8 +120,8 @@ def top(
       decodelab compare "What is 27 + 35?" -s greedy -s temperature=1.5
       decodelab strategies                        every stage, its parameters and its source
 
-    Nothing needs a network: two small models ship with the package (decodelab models). Every command has --json, and
-    --help with examples.
+    Nothing needs a network: two small models ship with the package (decodelab models). Every command has --help with
+    examples, and --json where it has something to say.
     """
 
 

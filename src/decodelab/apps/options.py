@@ -10,7 +10,7 @@ import typer
 
 from decodelab.apps.files import unescaped
 from decodelab.core.errors import RequestError
-from decodelab.core.values import Chat, Prompt
+from decodelab.core.values import Chat
 
 Prompts = Annotated[
     list[str] | None,
@@ -50,7 +50,7 @@ Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:N, mp
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 
 
-def as_requests(prompts: Sequence[str], chat: bool, system: str | None) -> list[Prompt]:
+def as_requests(prompts: Sequence[str], chat: bool, system: str | None) -> list[str | Chat]:
     """The prompts as the engine takes them: text, or chats of one user message.
 
     Raises:

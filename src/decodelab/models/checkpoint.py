@@ -14,6 +14,7 @@ import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -341,7 +342,7 @@ def read(directory: Path, dtype: Any) -> tuple[Any, Any]:
                 f"model: the tokenizer of {str(directory)!r} cannot be read ({one_line(error)}); get a complete copy"
             ) from error
         try:
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 directory,
                 dtype="auto" if dtype is None else dtype,
                 use_safetensors=True,
@@ -353,6 +354,7 @@ def read(directory: Path, dtype: Any) -> tuple[Any, Any]:
             raise ModelFormatError(
                 f"model: {str(directory)!r} cannot be loaded ({one_line(error)}); get a complete copy"
             ) from error
+    model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelFormatError(
@@ -368,7 +370,7 @@ def quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(CRITICAL)
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
