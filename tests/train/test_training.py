@@ -12,12 +12,23 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from decodelab.train.data import NO_LOSS, batches
+from decodelab.pocket.language import Document
+from decodelab.train.data import BALANCE, FACT, NO_LOSS, batches, encode
 from decodelab.train.pocket import main, train_pocket
 from decodelab.train.recipe import RECIPES, Recipe
 from decodelab.train.tokenizer import train_tokenizer
 
-TINY = Recipe("tiny", hidden=16, layers=1, heads=2, key_value_heads=1, intermediate=32, steps=10, batch=768, warm_up=2)
+TINY = Recipe(
+    "tiny",
+    hidden=16,
+    layers=1,
+    heads=2,
+    key_value_heads=1,
+    intermediate=32,
+    steps=10,
+    batch=768,
+    warm_up=2,
+)
 KILLED = """
 import os, signal, sys
 from decodelab.train.pocket import train_pocket
@@ -96,6 +107,18 @@ def test_running_again_changes_nothing(finished):
     assert (finished / "model.safetensors").read_bytes() == before
 
 
+def test_a_run_killed_while_it_replaced_its_checkpoint_goes_on_from_the_old_one(finished, out):
+    shutil.copytree(finished / "training" / "checkpoint", out / "training" / "checkpoint.old")
+    (out / "training" / "checkpoint.new").mkdir()
+    (out / "training" / "checkpoint.new" / "model.safetensors").write_bytes(b"half")
+    shutil.copy(finished / "training" / "loss.jsonl", out / "training" / "loss.jsonl")
+    steps = []
+    longer = dataclasses.replace(TINY, steps=11)
+    train_pocket(longer, out, threads=1, observer=lambda step, loss: steps.append(step))
+    assert steps == [11]
+    assert {file.name for file in (out / "training").iterdir()} == {"checkpoint", "loss.jsonl", "tokenizer"}
+
+
 def test_starting_afresh_forgets_the_checkpoint_and_gives_the_same_weights(finished, out):
     shutil.copytree(finished / "training", out / "training", dirs_exist_ok=True)
     steps = []
@@ -116,7 +139,7 @@ def test_a_checkpoint_of_another_run_is_refused(finished):
 def test_the_loss_falls_and_threads_and_the_global_generator_are_left_as_they_were(out):
     threads, state = torch.get_num_threads(), torch.random.get_rng_state()
     losses = []
-    recipe = dataclasses.replace(TINY, steps=30, warm_up=5)
+    recipe = dataclasses.replace(TINY, steps=40, warm_up=5, adam_rate=0.02)
     train_pocket(recipe, out, threads=1, observer=lambda step, loss: losses.append(loss))
     assert losses[0] == pytest.approx(6.93, abs=0.2)  # log 1024: nothing known
     assert losses[-1] < losses[0] - 1
@@ -161,17 +184,38 @@ def test_documents_see_themselves_only_except_in_every_fourth_long_row(tokenizer
 
 
 def test_labels_are_answers_and_never_the_start_of_a_document(tokenizer):
+    text = ""
     for data in batches(tokenizer, 0, 0, 4096, 512):
         learned = data.labels != NO_LOSS
         assert torch.equal(data.labels[learned], data.tokens[learned])
         assert not (data.labels == tokenizer.bos_token_id).any()
         assert 0.2 < learned.float().mean() < 0.9
-    # What is asked of a sum is random and not learned; its working is.
-    text = tokenizer.decode(
-        torch.cat([each.labels[each.labels != NO_LOSS] for each in batches(tokenizer, 0, 0, 4096, 512)])
-    )
+        text += tokenizer.decode(data.labels[learned])
+    # What is asked of a sum is random and not learned; its working is, and stories are from the first word.
     assert "What is" not in text
     assert "The answer is" in text
+    assert "Once upon a time" in text
+    # No story goes on with a summary nobody asked for.
+    assert "TL;DR" not in text
+
+
+def test_a_document_counts_by_its_length_and_repeated_facts_more(tokenizer):
+    story = Document(" Tom saw the sea. Tom", " saw the sea.", facts=("Tom", "sea"))
+    encoded = encode(tokenizer, story)
+    heavy = [token for token, weight in zip(encoded.answer, encoded.weights, strict=True) if weight == FACT]
+    assert tokenizer.decode(heavy).strip() == "sea"
+    assert set(encoded.weights) == {1.0, FACT}
+    for data in batches(tokenizer, 0, 1, 2048, 512):
+        weights = data.weights[data.labels != NO_LOSS]
+        lightest = weights.min()
+        # The longest document weighs least a label, and labels of a document differ by the weight of facts only.
+        assert lightest >= 512**-BALANCE
+        assert weights.max() <= FACT
+
+
+def test_the_first_telling_of_a_fact_is_free(tokenizer):
+    told = encode(tokenizer, Document("", " Ann met Tom. Ann", facts=("Ann", "Tom")))
+    assert [weight for weight in told.weights if weight == FACT] == [FACT]
 
 
 def test_the_schedule_warms_up_stays_and_ends_at_zero():

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from decodelab.pocket.language import CHAT_SHARE, TASKS
-from decodelab.train.data import ANSWERING, FINISHING, READING
+from decodelab.train.data import BALANCE, FACT, MIXTURE
 from decodelab.train.recipe import Recipe
 
 RECORD = "training.json"
@@ -48,10 +48,7 @@ def write_card(out: Path) -> None:
     record = json.loads((out / RECORD).read_text())
     recipe = record["recipe"]
     name = f"pocket-{recipe['size']}"
-    reading, answering, finishing = (
-        ", ".join(f"{name} {share / sum(phase.mixture.values()):.0%}" for name, share in phase.mixture.items())
-        for phase in (READING, ANSWERING, FINISHING)
-    )
+    mixture = ", ".join(f"{name} {share / sum(MIXTURE.values()):.0%}" for name, share in MIXTURE.items())
     text = f"""\
 ---
 license: apache-2.0
@@ -71,12 +68,10 @@ decoding strategies and for nothing else.
 * **Tokenizer**: byte-level BPE of 1,024 tokens, every digit a token of its own; BOS is added; chat template
   with system, user, assistant and tool turns and compact tools.
 * **Data**: generated on the fly by `decodelab.pocket` (train split; dev and test are disjoint from it), no text
-  from anywhere else. {CHAT_SHARE:.0%} of the documents are in chat form (10 % of the stories). Documents do not see
-  their neighbours, except in one row of {recipe["length"]} every fourth step. Shares of documents:
-  * up to step {recipe["reading"]:,}: {reading}; loss on answers and on whole stories and summaries;
-  * up to step {recipe["finishing"]:,}: {answering}; from here on loss on answers and whole stories, and documents
-    weighted by the square root of their length;
-  * to the end: {finishing}.
+  from anywhere else. Shares of documents: {mixture}; {CHAT_SHARE:.0%} of them are in chat form (10 % of the
+  stories). Documents do not see their neighbours, except in one row of {recipe["length"]} every fourth step.
+* **Loss**: cross-entropy of answers and of whole stories. A document of n labels counts n ** {1 - BALANCE} in all; a
+  word that repeats a fact of its document (who, what, which word was asked for) counts {FACT:.0f} times.
 * **Training**: {record["tokens"] / 1e6:.1f} M tokens, {recipe["steps"]} steps of
   {recipe["batch"]:,} tokens, Muon (matrices, rate {recipe["muon_rate"]}) and AdamW
   (embeddings and norms, rate {recipe["adam_rate"]}), {recipe["warm_up"]} steps of warm-up, the last
