@@ -9,7 +9,7 @@ from decodelab.pocket.item import split_of
 
 def test_it_asks_for_a_story_a_sum_a_path_and_a_choice_that_the_models_never_saw():
     asked = questions()
-    assert [q.title for q in asked] == ["a story", "a sum", "a shortest path", "a choice"]
+    assert [q.title for q in asked] == ["story", "sum", "shortest path", "choice"]
     for question in asked:
         assert question.grade is not None
         assert question.reference is not None

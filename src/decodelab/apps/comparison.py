@@ -62,7 +62,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Answer:
-    """One candidate with what is measured of it; see `Result` for what is measured of the run."""
+    """One candidate with what is measured of it: `distinct_2` is NaN below 2 tokens, `grade` None without a grader."""
 
     candidate: Candidate
     tokens: tuple[Token, ...]
@@ -242,13 +242,13 @@ def _sampling(strategy: Strategy, samples: int | None) -> Strategy:
 
 
 def _measured(model: LanguageModel, strategy: str, generation: Generation, grade: Grade | None) -> Result:
-    from decodelab.metrics.distinct_n import distinct_n
+    from decodelab.metrics import distinct_n
 
     answers = tuple(
         Answer(
             candidate,
             tokens_for_the_eye(model, generation, candidate),
-            distinct_n(candidate.tokens, 2),
+            distinct_n([candidate.tokens], 2),
             None if grade is None else grade(candidate.text),
         )
         for candidate in generation.candidates

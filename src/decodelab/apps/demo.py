@@ -11,8 +11,12 @@ from decodelab.apps import options
 from decodelab.apps.compare import HTML, MODELS, STRATEGIES, HtmlFile, NoHtml, run, show
 from decodelab.apps.comparison import Question
 
-ASKED = {"stories": ("a story", 0), "sums": ("a sum", 0), "paths": ("a shortest path", 0), "choice": ("a choice", 0)}
+ASKED = {"stories": ("story", 0), "sums": ("sum", 0), "paths": ("shortest path", 0), "choice": ("choice", 0)}
 """Task of the pocket language: what to call its question, and which one of the held-out split."""
+
+INTRODUCTION = """\
+Two small models, which decodelab trained itself, answer four questions that neither has seen, under eight decoding
+strategies. An answer is right when its number, paths or letter are; a story, when it is complete and consistent."""
 
 
 def command(
@@ -56,6 +60,8 @@ def command(
         seed=seed,
         html=chosen,
     )
+    if not as_json and model is None:
+        typer.echo(f"{INTRODUCTION}\n")
     show(found, chosen, as_json)
 
 

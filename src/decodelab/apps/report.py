@@ -78,7 +78,8 @@ def probability_bin(p: float) -> int:
     >>> [probability_bin(p) for p in (1.0, 0.5, 0.009)]
     [0, 1, 5]
     """
-    return sum(p < edge for edge in BINS)
+    # Probabilities come from float32 logarithms: a half may be a hair less.
+    return sum(p < edge - 1e-6 for edge in BINS)
 
 
 def tip(token: Token) -> str:

@@ -64,7 +64,7 @@ def _numbers(name: str, result: Result, answer: Answer, first: int) -> Text:
     values = (
         f"{candidate.logprob:.2f}",
         short(candidate.perplexity),
-        f"{answer.distinct_2:.2f}",
+        short(answer.distinct_2),
         str(len(candidate.tokens)),
         f"{result.tokens_per_second:.0f}",
         str(result.generation.cost.forward_tokens),
@@ -87,7 +87,7 @@ def verdict(grade: float) -> str:
 
 
 def short(number: float) -> str:
-    """A perplexity in a few characters.
+    """A perplexity or a share in a few characters.
 
     >>> short(12.182), short(float("nan"))
     ('12.18', '-')
@@ -104,9 +104,9 @@ def _excerpt(text: str, width: int) -> str:
     line = " ⏎ ".join(part.strip() for part in visible(text.strip(), keep="\n").split("\n"))
     lines = textwrap.wrap(line, width) or ["(no text)"]
     if len(lines) > _LINES:
-        room = width * _LINES - 3
-        line = f"{line[: room * 2 // 3].rstrip()} … {line[len(line) - room // 3 + 8 :].lstrip()}"
-        lines = textwrap.wrap(line, width)
+        end = line[-(width - 2) :]
+        # The last words that fit on a line; all of one word that does not.
+        lines = [*lines[: _LINES - 1], f"… {end.partition(' ')[2] or end}"]
     return textwrap.indent("\n".join(lines), "    ")
 
 
@@ -153,15 +153,14 @@ def _column(index: int, question: Question) -> str:
 
 def means_over(results: Sequence[Result]) -> tuple[str, str, str, str]:
     """Perplexity a token, distinct-2, tokens a second and forward tokens over the answers of several questions."""
+    from decodelab.metrics import perplexity
+
     answers = [a for r in results for a in r.answers]
-    tokens = sum(len(a.candidate.tokens) for a in answers)
-    if not tokens:
-        return "-", "-", "-", "-"
-    # One perplexity over all tokens, not a mean of perplexities, which one wild answer would rule.
-    perplexity = math.exp(min(700.0, -math.fsum(a.candidate.logprob for a in answers) / tokens))
+    distinct = [a.distinct_2 for a in answers if not math.isnan(a.distinct_2)]
     return (
-        short(perplexity),
-        f"{math.fsum(a.distinct_2 for a in answers) / len(answers):.2f}",
+        # One perplexity over all tokens, not a mean of perplexities, which one wild answer would rule.
+        short(perplexity(lp for a in answers for lp in a.candidate.token_logprobs)),
+        short(math.fsum(distinct) / len(distinct) if distinct else math.nan),
         f"{math.fsum(r.tokens_per_second for r in results) / len(results):.0f}",
         str(sum(r.generation.cost.forward_tokens for r in results)),
     )

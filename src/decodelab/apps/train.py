@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from decodelab.apps.progress import progress
 from decodelab.apps.terminal import say
 from decodelab.core.errors import RequestError
 
@@ -47,14 +48,22 @@ def pocket(
 
     Next: decodelab generate "Once upon a time," --model runs/nano
     """
-    from decodelab.train.pocket import progress, train_pocket
+    from decodelab.train.pocket import train_pocket
     from decodelab.train.recipe import RECIPES
 
     total = steps or (RECIPES[size].steps if size in RECIPES else 0)
     try:
-        with progress(total, f"pocket-{size}") as observer:
-            done = train_pocket(size, out, steps=steps, seed=seed, resume=not fresh, threads=threads, observer=observer)
-    except ValueError as error:
+        with progress(total, f"pocket-{size}") as advance:
+            done = train_pocket(
+                size,
+                out,
+                steps=steps,
+                seed=seed,
+                resume=not fresh,
+                threads=threads,
+                observer=lambda step, loss: advance(step, f"pocket-{size}, step {step}, loss {loss:.3f}"),
+            )
+    except (ValueError, ArithmeticError) as error:
         raise RequestError(f"train: {error}") from None
     except KeyboardInterrupt:
         say(f"interrupted: give the command again to go on from the last checkpoint in {out}")
