@@ -56,7 +56,9 @@ def build_network() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def build(build_network: Callable[..., Any], word_tokenizer: PreTrainedTokenizerFast) -> Callable[..., TransformersModel]:
+def build(
+    build_network: Callable[..., Any], word_tokenizer: PreTrainedTokenizerFast
+) -> Callable[..., TransformersModel]:
     """A function that builds the model of an architecture, with random weights and a word tokenizer."""
 
     def build(model_type: str, **sizes: Any) -> TransformersModel:

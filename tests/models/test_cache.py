@@ -35,7 +35,10 @@ def assert_holds(model, cache, rows):
 def operations(draw):
     """A life of a cache: what is done to it, in order; numbers are taken modulo what fits."""
     kinds = st.sampled_from(["extend", "select", "rewind", "join"])
-    return [(draw(kinds), draw(st.lists(st.integers(0, 99), min_size=1, max_size=4))) for _ in range(draw(st.integers(1, 6)))]
+    return [
+        (draw(kinds), draw(st.lists(st.integers(0, 99), min_size=1, max_size=4)))
+        for _ in range(draw(st.integers(1, 6)))
+    ]
 
 
 @settings(max_examples=40)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Literal, NamedTuple
@@ -31,6 +32,8 @@ Row = Mapping[str, float]
 Table = Mapping[tuple[str, ...] | str | EllipsisType, Row] | Callable[[tuple[str, ...]], Row | Sequence[float]]
 
 _TOLERANCE = 1e-9
+_REMEMBERED = 1 << 16
+"""Rows of a callable table that are kept."""
 _FIELDS = (
     "name",
     "vocab",
@@ -83,15 +86,13 @@ class TableModel:
     Raises:
         ModelFormatError: when the table names a word that is not in `vocab`, or a row is no distribution.
 
-    >>> model = TableModel(["A", "B"], {(): {"A": 0.5, "B": 0.5}, "A": {"A": 0.6, "</s>": 0.4}}, missing="eos")
-    >>> for words, logprob, reason in model.enumerate("B", 2):
-    ...     print(model.vocab.decode(words), round(logprob, 3), reason)
-     0.0 eos
-    >>> for words, logprob, reason in model.enumerate("A", 2):
-    ...     print(repr(model.vocab.decode(words)), round(logprob, 3), reason)
-    'A A' -1.022 length
-    'A' -1.427 eos
-    '' -0.916 eos
+    >>> table = {(): {"A": 0.5, "B": 0.5}, "A": {"A": 0.6, "</s>": 0.4}}
+    >>> model = TableModel(["A", "B"], table, bos="<s>", missing="eos")
+    >>> for tokens, logprob, reason in model.enumerate("", max_new_tokens=2):
+    ...     print(model.vocab.decode(tokens), round(math.exp(logprob), 3), reason)
+    A A 0.3 length
+    A 0.2 eos
+    B 0.5 eos
     """
 
     def __init__(
@@ -120,10 +121,12 @@ class TableModel:
         self._name = name
         self._rows: dict[Any, tuple[float, ...]] = {}
         if not callable(table):
-            self._rows = {key: self._checked(row, _shown_key(key)) for key, row in table.items()}
-            for key in table:
-                for word in (key,) if isinstance(key, str) else key if isinstance(key, tuple) else ():
+            for key, row in table.items():
+                if key is not ... and not isinstance(key, str | tuple):
+                    raise ModelFormatError(f"table: keys must be tuples of words, words or ..., got {key!r}")
+                for word in () if key is ... else (key,) if isinstance(key, str) else key:
                     self._known(word, f"the prefix {_shown_key(key)}")
+                self._rows[key] = self._checked(row, _shown_key(key))
 
     def _known(self, word: str, where: str) -> int:
         ids = self._vocab.ids
@@ -138,20 +141,21 @@ class TableModel:
             for word, p in row.items():
                 probs[self._known(word, f"the row after {where}")] = p
         else:
-            probs = list(row)
+            probs = list(row) if isinstance(row, Iterable) else [row]
             if len(probs) != self._vocab.size:
                 raise ModelFormatError(
                     f"table: the row after {where} has {len(probs)} probabilities for {self._vocab.size} words"
                 )
         for p in probs:
-            if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1 + _TOLERANCE:
+            if isinstance(p, bool) or not isinstance(p, Real) or not 0 <= p <= 1 + _TOLERANCE:
                 raise ModelFormatError(f"table: probabilities must be in [0, 1], got {p!r} in the row after {where}")
+        probs = list(map(float, probs))
         total = math.fsum(probs)
         if abs(total - 1) > _TOLERANCE:
             raise ModelFormatError(
                 f"table: the row after {where} must sum to 1, got {total:.12g}; mend its probabilities"
             )
-        return tuple(map(float, probs))
+        return tuple(probs)
 
     @property
     def name(self) -> str:
@@ -198,6 +202,8 @@ class TableModel:
         prefix = tuple(vocab.words[t] for t in tokens[1 if tokens and tokens[0] == vocab.bos_id else 0 :])
         if callable(self._table):
             if prefix not in self._rows:
+                if len(self._rows) >= _REMEMBERED:
+                    self._rows.clear()
                 self._rows[prefix] = self._checked(self._table(prefix), _shown_key(prefix))
             return self._rows[prefix]
         for key in (prefix, *prefix[-1:], ...):
@@ -238,6 +244,8 @@ class TableModel:
             PromptTooLong: when one exceeds the context.
             UnknownToken: when a token id is outside the vocabulary.
         """
+        if not prompts:
+            raise ValueError("start: no prompts")
         prompts = [tuple(map(int, prompt)) for prompt in prompts]
         self._check(prompts)
         return self._logits(prompts), TableCache(prompts)
@@ -245,6 +253,8 @@ class TableModel:
     def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, TableCache]:
         """Append int64 tokens [rows, k] to every row: the log-probabilities after each, float32 [rows, k, vocab]."""
         assert isinstance(cache, TableCache)
+        if len(tokens) != len(cache.rows) or not tokens.numel():
+            raise ValueError(f"extend: tokens must be [{len(cache.rows)}, k >= 1], got {list(tokens.shape)}")
         new = [tuple(row) for row in tokens.tolist()]
         self._check([old + row for old, row in zip(cache.rows, new, strict=True)])
         steps = [
@@ -255,8 +265,11 @@ class TableModel:
         return torch.stack(steps, dim=1), cache
 
     def _logits(self, prefixes: Sequence[Tokens]) -> Tensor:
-        probs = torch.tensor([self.probs(prefix) for prefix in prefixes], dtype=torch.float64)
-        return probs.reshape(len(prefixes), self._vocab.size).log().to(torch.float32)
+        # Samples of one prompt share most of their prefixes.
+        different = {prefix: i for i, prefix in enumerate(dict.fromkeys(prefixes))}
+        probs = torch.tensor([self.probs(prefix) for prefix in different], dtype=torch.float64)
+        logprobs = probs.reshape(len(different), self._vocab.size).log().to(torch.float32)
+        return logprobs[[different[prefix] for prefix in prefixes]]
 
     def _check(self, prompts: Sequence[Tokens]) -> None:
         for prompt in prompts:
@@ -287,15 +300,16 @@ class TableModel:
         ... eos: end
         ... missing: eos
         ... tree:
-        ...   A: [0.5, {A: 0.6, B: 0.2, C: 0.2}]
-        ...   B: [0.3, {C: 0.4, end: 0.3, A: 0.3}]
-        ...   C: 0.2
+        ...   A: [0.5, {A: 0.6, B: 0.2, C: 0.1, D: 0.1}]
+        ...   B: [0.3, {A: 0.3, C: 0.4, end: 0.3}]
+        ...   C: 0.1
+        ...   D: 0.1
         ... rows:
         ...   - {prefix: [the, cat], next: {sat: 0.9, slept: 0.1}}
         ... ''')
         >>> two = sorted(model.enumerate("", 2), key=lambda outcome: -outcome.logprob)[:2]
         >>> [(model.vocab.decode(o.tokens), round(o.logprob, 3)) for o in two]
-        [('A A', -1.204), ('C', -1.609)]
+        [('A A', -1.204), ('B C', -2.12)]
         """
         import yaml
 
@@ -419,6 +433,10 @@ def _from_data(data: Any, name: str) -> TableModel:
     context = data.get("context")
     if context is not None and not (isinstance(context, str) and context.isdecimal()):
         raise ModelFormatError(f"table: context must be a whole number, got {context!r}")
+    for field in ("name", "eos", "bos", "separator", "missing"):
+        # An empty list stands for None in eos and bos: a YAML null would be the word `null`.
+        if not isinstance(data.get(field, ""), str) and not (field in ("eos", "bos") and data[field] == []):
+            raise ModelFormatError(f"table: {field} must be text, got {data[field]!r}")
     return TableModel(
         _expect(data.get("vocab", list(seen)), list, "vocab"),
         table,
@@ -458,14 +476,16 @@ class TableVocab:
 
     def __init__(self, words: Sequence[str], *, eos: str | None, bos: str | None, separator: str):
         self.words = tuple(words)
+        if not self.words:
+            raise ModelFormatError("table: the vocabulary is empty; give it words")
+        for word in self.words:
+            if not isinstance(word, str) or not word or (separator and separator in word):
+                raise ModelFormatError(f"table: words must be text without {separator!r} in it, got {word!r}")
         self.ids = {word: i for i, word in enumerate(self.words)}
         self.separator = separator
         if len(self.ids) != len(self.words):
             twice = next(word for i, word in enumerate(self.words) if self.ids[word] != i)
             raise ModelFormatError(f"table: the vocabulary has {twice!r} twice; words must differ")
-        for word in self.words:
-            if not isinstance(word, str) or not word or (separator and separator in word):
-                raise ModelFormatError(f"table: words must be text without {separator!r} in it, got {word!r}")
         self._eos = self.ids[eos] if eos is not None else None
         self._bos = self.ids[bos] if bos is not None else None
 

@@ -166,6 +166,13 @@ class TransformersVocab:
                 return [token], text
         return [], ""
 
+    @cached_property
+    def _byte_letters(self) -> dict[str, int]:
+        """The characters by which byte-level BPE (GPT-2) writes bytes."""
+        from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+        return {character: byte for byte, character in bytes_to_unicode().items()}
+
     def token_text(self, token: int) -> str:
         """One token as readable text: spaces kept, special tokens by name, parts of a character as bytes."""
         if token in self._specials:
@@ -178,7 +185,7 @@ class TransformersVocab:
         piece = self.tokenizer.convert_ids_to_tokens(token) or ""
         if match := _BYTE_PIECE.fullmatch(piece):
             return f"\\x{match[1].lower()}"
-        table = _byte_level_alphabet()
+        table = self._byte_letters
         if all(character in table for character in piece):
             return "".join(f"\\x{table[character]:02x}" for character in piece)
         return text
@@ -204,10 +211,3 @@ class TransformersVocab:
             reason = " ".join(str(error).split())
             raise RequestError(f"chat: the model's chat template refuses these messages ({reason})") from error
         return text, self._plain(text)
-
-
-def _byte_level_alphabet() -> dict[str, int]:
-    """The characters by which byte-level BPE (GPT-2) writes bytes."""
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    return {character: byte for byte, character in bytes_to_unicode().items()}

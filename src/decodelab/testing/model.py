@@ -43,7 +43,9 @@ def check_model(model: LanguageModel, prompts: Sequence[str], *, tolerance: floa
     sequences = [model.vocab.encode(prompt) for prompt in prompts]
     _require(len({len(s) for s in sequences}) > 1, "check_model needs prompts of at least two different lengths")
     if model.context is not None:
-        _require(max(map(len, sequences)) + 16 <= model.context, "check_model needs prompts that leave room for 16 tokens")
+        _require(
+            max(map(len, sequences)) + 16 <= model.context, "check_model needs prompts that leave room for 16 tokens"
+        )
     _Run(model, sequences, tolerance).all()
     _check_refusals(model)
 
@@ -70,7 +72,9 @@ def _check_vocab(model: LanguageModel, prompts: Sequence[str]) -> None:
             text = vocab.decode(head) + vocab.decode_completion(head, tail)
             # A character cut in two shows as U+FFFD in the head.
             if "\N{REPLACEMENT CHARACTER}" not in vocab.decode(head):
-                _require(text == prompt, f"decode and decode_completion gave {text!r} for {prompt!r} cut at token {cut}")
+                _require(
+                    text == prompt, f"decode and decode_completion gave {text!r} for {prompt!r} cut at token {cut}"
+                )
         completion = vocab.encode_completion(tokens, vocab.decode_completion(tokens, tokens[-1:]))
         _require(vocab.bos_id is None or vocab.bos_id not in completion, "encode_completion must not add BOS")
     _require(isinstance(model.digest, str) and model.digest == model.digest, "digest must be a constant text")
@@ -146,9 +150,7 @@ class _Run:
             new.append(tokens)
         logits, cache = self.model.extend(cache, torch.tensor(new))
         grown = [row + tokens for row, tokens in zip(rows, new, strict=True)]
-        prefixes = [
-            [row + tokens[: i + 1] for i in range(count)] for row, tokens in zip(rows, new, strict=True)
-        ]
+        prefixes = [[row + tokens[: i + 1] for i in range(count)] for row, tokens in zip(rows, new, strict=True)]
         self.compare(logits, prefixes, what)
         self.count(grown, cache, what)
         return grown, cache
