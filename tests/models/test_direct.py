@@ -80,8 +80,8 @@ def test_a_model_with_a_hook_is_left_to_transformers(build_network):
 
 def test_a_model_with_another_kind_of_projection_is_left_to_transformers(build_network):
     class Adapted(torch.nn.Linear):
-        def forward(self, x):
-            return super().forward(x) * 2
+        def forward(self, input):
+            return super().forward(input) * 2
 
     network = build_network("llama")
     old = network.model.layers[1].mlp.up_proj

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
 from decodelab.core.errors import DecodelabError, ModelError, ModelFormatError, ModelNotFound
+from decodelab.core.protocols import LanguageModel
 from decodelab.models import TableModel, TransformersModel, list_models, load, model_info
 from decodelab.models.checkpoint import quiet
 
@@ -32,6 +33,12 @@ def saved(build_network, word_tokenizer, tmp_path_factory) -> Path:
 def broken(saved, tmp_path) -> Path:
     """A copy of it, to be broken."""
     return Path(shutil.copytree(saved, tmp_path / "broken"))
+
+
+def network(model: LanguageModel):
+    """The bare network of a model that transformers runs."""
+    assert isinstance(model, TransformersModel)
+    return model.model
 
 
 def refusal(name, **options) -> str:
@@ -59,13 +66,13 @@ class TestWhatIsFound:
     def test_sixteen_bit_weights_are_computed_in_float32_on_a_cpu_unless_asked_otherwise(self, broken):
         weights = load_file(broken / "model.safetensors")
         save_file({k: v.to(torch.bfloat16) for k, v in weights.items()}, broken / "model.safetensors", {"format": "pt"})
-        assert load(broken, device="cpu").dtype == torch.float32
-        assert load(broken, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
+        assert network(load(broken, device="cpu")).dtype == torch.float32
+        assert network(load(broken, device="cpu", dtype="bfloat16")).dtype == torch.bfloat16
 
     def test_weights_in_several_files(self, saved, tmp_path, word_tokenizer):
         whole = load(saved)
         with quiet():
-            whole.model.save_pretrained(tmp_path, max_shard_size="20KB")
+            network(whole).save_pretrained(tmp_path, max_shard_size="20KB")
             word_tokenizer.save_pretrained(tmp_path)
         assert len(list(tmp_path.glob("*.safetensors"))) > 1
         logits, _ = load(tmp_path).start([(1, 2, 3)])
@@ -105,7 +112,7 @@ class TestShippedModels:
         for info in list_models():
             model = load(info.name)
             assert (model.name, model.context, model.vocab.size) == (info.name, info.context, info.vocab_size)
-            assert sum(p.numel() for p in model.model.parameters()) == info.parameters
+            assert sum(p.numel() for p in network(model).parameters()) == info.parameters
 
     def test_a_misspelt_name_gets_a_suggestion(self):
         if not list_models():
@@ -115,9 +122,8 @@ class TestShippedModels:
 
 def test_model_info_of_a_directory(saved):
     info = model_info(str(saved))
-    network = load(saved).model
     assert info.kind == "llama"
-    assert info.parameters == sum(p.numel() for p in network.parameters())
+    assert info.parameters == sum(p.numel() for p in network(load(saved)).parameters())
     assert (info.vocab_size, info.context, info.dtype) == (64, 128, "F32")
     assert info.nbytes == (saved / "model.safetensors").stat().st_size
 
@@ -197,7 +203,7 @@ class TestBrokenDirectories:
 
     def test_a_missing_file_of_several(self, saved, tmp_path, word_tokenizer):
         with quiet():
-            load(saved).model.save_pretrained(tmp_path, max_shard_size="20KB")
+            network(load(saved)).save_pretrained(tmp_path, max_shard_size="20KB")
             word_tokenizer.save_pretrained(tmp_path)
         first = sorted(tmp_path.glob("model-*.safetensors"))[0]
         first.unlink()

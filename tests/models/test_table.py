@@ -74,7 +74,7 @@ class TestRows:
         assert tree().probs(tree().vocab.encode("C D"))[tree().vocab.eos_ids[0]] == 1
 
     def test_bos_is_not_part_of_the_prefix(self):
-        assert tree().probs((tree().vocab.bos_id,)) == (0.5, 0.3, 0.1, 0.1, 0, 0)
+        assert tree().probs(tree().vocab.encode("")) == (0.5, 0.3, 0.1, 0.1, 0, 0)
 
     def test_a_function_may_give_the_rows_as_mappings_or_sequences(self):
         matrix = np.array([[0.5, 0.25, 0.25], [0, 1, 0], [0, 0, 1]], dtype=np.float32)

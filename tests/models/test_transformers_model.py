@@ -50,7 +50,7 @@ class TestRealWeights:
 
     @pytest.mark.parametrize("count", [1, 8])
     def test_greedy_is_that_of_transformers_token_for_token(self, stories260k_dir, count):
-        model = load(stories260k_dir)
+        model = TransformersModel.load(stories260k_dir)
         prompts = [(1, 403, 407, 10 + i) for i in range(count)]
         model.model.generation_config.eos_token_id = None
         ids = torch.tensor(prompts)

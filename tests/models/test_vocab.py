@@ -8,7 +8,7 @@ from transformers import GPT2Tokenizer, PreTrainedTokenizerFast
 
 from decodelab.core.errors import RequestError, UnknownToken
 from decodelab.core.values import Chat
-from decodelab.models import load
+from decodelab.models import TransformersModel
 from decodelab.models.transformers_vocab import TransformersVocab
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -24,13 +24,13 @@ TEMPLATE = (
 @pytest.fixture(scope="module")
 def pieces(stories260k_dir) -> TransformersVocab:
     """SentencePiece as Llama uses it: a space is put before every text, unknown characters fall back to bytes."""
-    return load(stories260k_dir).vocab
+    return TransformersModel.load(stories260k_dir).vocab
 
 
 @pytest.fixture(scope="module")
 def characters(babyllama_dir) -> TransformersVocab:
     """One token a character, no fallback."""
-    return load(babyllama_dir).vocab
+    return TransformersModel.load(babyllama_dir).vocab
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def byte_level(data_dir) -> TransformersVocab:
     """GPT-2's byte-level BPE: adds nothing to a text, BOS and EOS are the same token."""
     folder = data_dir / "tokenizers" / "gpt2"
     tokenizer = GPT2Tokenizer(vocab=str(folder / "encoder.json"), merges=str(folder / "vocab.bpe"))
-    return TransformersVocab(tokenizer, 50257, (50256,), tokenizer.bos_token_id)
+    return TransformersVocab(tokenizer, 50257, (50256,), 50256)
 
 
 def words(*, template: str | None = None, frame: bool = False) -> TransformersVocab:

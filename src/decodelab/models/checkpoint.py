@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import struct
 import warnings
@@ -274,7 +273,7 @@ def is_hub_id(name: str) -> bool:
 
 
 def _fetch(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -301,7 +300,7 @@ def _fetch(hub_id: str) -> Path:
             "or run `hf auth login` if it is private"
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        why = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else "the hub cannot be reached"
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         raise ModelNotFound(
             f"model: {hub_id!r} is no directory, and not in the local hub cache, and {why}; "
             "give a directory, or load a shipped model such as pocket-small"

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
-from types import EllipsisType
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -29,7 +28,8 @@ from decodelab.core.values import Chat, Tokens
 Row = Mapping[str, float]
 """Probabilities of the next word; words left out have probability 0."""
 
-Table = Mapping[tuple[str, ...] | str | EllipsisType, Row] | Callable[[tuple[str, ...]], Row | Sequence[float]]
+Table = Mapping[Any, Row] | Callable[[tuple[str, ...]], Row | Sequence[float]]
+"""Rows by prefix (a tuple of words), by last word or for everything else (...); or a function of the prefix."""
 
 _TOLERANCE = 1e-9
 _REMEMBERED = 1 << 16

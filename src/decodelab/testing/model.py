@@ -107,18 +107,22 @@ class _Run:
         n = len(rows)
         index = [*reversed(range(n)), 0, 0]
         rows, cache = [rows[i] for i in index], cache.select(torch.tensor(index))
+        self.count(rows, cache, "after select")
         rows, cache = self.extend(rows, cache, 1, "extend after select forked and reordered rows", fork=True)
         cut = [max(1, len(row) - i % 4) for i, row in enumerate(rows)]
         rows, cache = [row[:k] for row, k in zip(rows, cut, strict=True)], cache.rewind(cut)
+        self.count(rows, cache, "after rewind")
         rows, cache = self.extend(rows, cache, 1, "extend after rewind by different numbers of tokens")
         rows, cache = self.extend(rows, cache, 2, "extend after rewind by different numbers of tokens")
         cut = [len(row) - 2 for row in rows]
         rows, cache = [row[:k] for row, k in zip(rows, cut, strict=True)], cache.rewind(cut)
+        self.count(rows, cache, "after rewind")
         rows, cache = self.extend(rows, cache, 1, "extend after rewind by the same number of tokens")
 
         longest = max(self.prompts, key=len)
         other_rows, other = self.start([longest, self.prompts[0]], "start")
         rows, cache = rows + other_rows, cache.join(other)
+        self.count(rows, cache, "after join")
         rows, cache = self.extend(rows, cache, 1, "extend after join")
         index = [len(rows) - 1, 0]
         rows, cache = [rows[i] for i in index], cache.select(torch.tensor(index))
@@ -131,6 +135,7 @@ class _Run:
 
     def start(self, prompts: Sequence[Tokens], what: str) -> tuple[list[Tokens], Cache]:
         logits, cache = self.model.start(prompts)
+        self.shape(logits, (len(prompts), self.model.vocab.size), what)
         rows = [tuple(prompt) for prompt in prompts]
         self.compare(logits[:, None], [[row] for row in rows], what)
         self.count(rows, cache, what)
