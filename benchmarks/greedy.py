@@ -47,9 +47,7 @@ def prompts_of(model: dl.TransformersModel, batch: int) -> list[Tokens]:
 
 def ours(model: dl.TransformersModel, prompts: Sequence[Tokens], count: int) -> list[Tokens]:
     """Continue greedily with decodelab."""
-    found = dl.generate(
-        model, prompts, "greedy", max_new_tokens=count, min_new_tokens=count, max_rows=len(prompts)
-    )
+    found = dl.generate(model, prompts, "greedy", max_new_tokens=count, min_new_tokens=count, max_rows=len(prompts))
     return [g.best.tokens for g in found]
 
 

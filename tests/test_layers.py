@@ -16,9 +16,7 @@ sys.exit(lint_imports(sys.argv[1], no_cache=True, no_logo=True))
 
 def lint_imports(cwd: Path) -> subprocess.CompletedProcess[str]:
     """import-linter, under our contracts, over the `decodelab` that is found first from `cwd`."""
-    return subprocess.run(
-        [sys.executable, "-c", LINT_IMPORTS, str(PYPROJECT)], cwd=cwd, capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, "-c", LINT_IMPORTS, str(PYPROJECT)], cwd=cwd, capture_output=True, text=True)
 
 
 def write_package(root: Path, modules: dict[str, str]) -> None:

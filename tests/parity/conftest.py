@@ -13,7 +13,8 @@ import decodelab as dl
 from decodelab.core.values import Tokens
 from decodelab.pocket import TASKS
 
-MODELS = ["stories260K", "pocket-nano", "pocket-small"]
+# `sentences` is stories260K with the full stop as one more EOS id: its hypotheses end at many lengths.
+MODELS = ["stories260K", "sentences", "pocket-nano", "pocket-small"]
 
 # Openings of children's stories, from nothing at all to fifty tokens.
 WHO = ["Lily", "Tom and Mia", "The old cat", "A little bird", "Sam's mom", "One day, a boy", "The two friends"]
@@ -30,7 +31,7 @@ def opening(rng: random.Random, words: int) -> str:
 def forty(name: str, model: dl.TransformersModel) -> list[Tokens]:
     """Forty prompts of very different lengths, as token ids."""
     rng = random.Random(name)
-    if name == "stories260K":
+    if not name.startswith("pocket"):
         texts = ["", "Once upon a time", *(opening(rng, rng.randint(1, 30)) for _ in range(38))]
         return [model.vocab.encode(text) for text in texts]
     tasks = [task for task in TASKS.values() if task.name != "stories"]  # whose prompts are all alike
@@ -53,6 +54,11 @@ def model(name: str, request: pytest.FixtureRequest) -> dl.TransformersModel:
     loaded = dl.load(where)
     assert isinstance(loaded, dl.TransformersModel)
     assert loaded.dtype == torch.float32
+    if name == "sentences":
+        (stop,) = loaded.vocab.encode_completion(loaded.vocab.encode("a"), ".")
+        loaded.model.generation_config.eos_token_id = [*loaded.vocab.eos_ids, stop]
+        loaded = dl.TransformersModel(loaded.model, loaded.vocab.tokenizer, name=name)
+        assert len(loaded.vocab.eos_ids) == 3
     return loaded
 
 

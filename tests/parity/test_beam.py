@@ -2,7 +2,7 @@
 
 Both add float32 log-probabilities, we in float64, they in float32, so a decision between hypotheses whose scores are
 nearer than that rounding can fall either way. `NEAR` is the distance, 1e-4 nats; where the results differ, a slow beam
-in this file recomputes every decision of the search (which beams go on, which enter the pool, when it is full, which wins)
+in this file recomputes every decision of the search (which beams go on, which enter the pool, when it ends, which wins)
 and the difference is accepted only if one of them was nearer than NEAR.
 """
 

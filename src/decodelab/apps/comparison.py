@@ -196,7 +196,8 @@ def compare(
                 model = load(model_name)
                 names.append(model.name)
                 plans = [_sampling(s.resolve(model), samples) for s in asked]
-                generate(model, prompts[:1], "greedy", max_new_tokens=2)
+                if was_interrupted(generate(model, prompts[:1], "greedy", max_new_tokens=2), 1):
+                    raise KeyboardInterrupt
                 for written, plan in zip(strategies, plans, strict=True):
                     what = f"{model.name}: {written}"
                     observer = TokensDone(lambda tokens, begun=done, what=what: advance(begun + tokens, what))
