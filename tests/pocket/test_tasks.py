@@ -110,9 +110,17 @@ def test_a_choice_is_right_if_its_first_stated_letter_is(text, grade):
 
 @given(seeds)
 def test_the_four_options_differ(seed):
-    lines = choice.generate(seed, "dev").prompt.splitlines()[-5:-1]
-    assert [line[:3] for line in lines] == ["A. ", "B. ", "C. ", "D. "]
-    assert len({line[3:] for line in lines}) == 4
+    options = choice.generate(seed, "dev").prompt.splitlines()[-2].removeprefix("Options: ").split(", ")
+    assert [option[-4:] for option in options] == [" (A)", " (B)", " (C)", " (D)"]
+    assert len({option[:-4] for option in options}) == 4
+
+
+@given(seeds)
+def test_the_working_names_the_option_of_its_letter(seed):
+    item = choice.generate(seed, "dev")
+    right = f"{item.meta['option']} ({item.meta['letter']})"
+    assert right in item.prompt
+    assert f"It is {right}. The answer is ({item.meta['letter']})." in item.reference
 
 
 # instructions
@@ -130,8 +138,10 @@ def test_the_four_options_differ(seed):
         ("end", "today", "It runs today!", "Today it runs."),
         ("mark", "!", "Run!", "Run."),
         ("lower", True, "my cat.", "My cat."),
-        ("items", 2, "- cat\n- dog", "- cat\n- cat"),
-        ("items", 2, "- cat\n- dog", "Here:\n- cat\n- dog"),
+        ("items", 2, "1. cat\n2. dog", "1. cat\n2. cat"),
+        ("items", 2, "1. cat\n2. dog", "Here:\n1. cat\n2. dog"),
+        ("items", 2, "1. cat\n2. dog", "1. cat\n2. dog\n3. fox"),
+        ("items", 2, "1. cat\n2. dog", "1. cat\n3. dog"),
         ("words", 3, "The cat sleeps.", ""),
         ("lower", True, "a cat", "..."),
     ],
@@ -154,7 +164,7 @@ def test_the_grade_is_the_share_of_constraints_met():
 
 STORY = (
     "Once upon a time, there was a shy fox named Tom. He lived on a farm. One day, Tom lost his red kite."
-    ' Then he met Mia, a wise owl. "I lost my red kite," said Tom. They found the red kite in the barn.'
+    ' Then he met Mia, a wise owl. "I lost my kite," said Tom. They found the kite in the barn.'
     " From that day on, Tom and Mia were best friends."
 )
 
@@ -166,7 +176,8 @@ def test_a_consistent_story_is_accepted_and_understood():
     assert slots == {
         "plot": "lost",
         "time": "One day",
-        "thing": "red kite",
+        "colour": "red",
+        "thing": "kite",
         "where": "in the barn",
         **hero,
         **friend,
@@ -180,8 +191,9 @@ def test_a_consistent_story_is_accepted_and_understood():
         ("Tom and Mia were", "Tom and Tom were"),
         ("He lived", "She lived"),  # a wrong pronoun
         ("lost his", "lost her"),
-        ("the red kite in", "the blue kite in"),  # another object
-        ("my red kite", "my red drum"),
+        ("the kite in", "the boat in"),  # another object
+        ("my kite", "my drum"),
+        ("his red kite", "his purple kite"),
         ("shy fox", "shy girl"),  # a girl named Tom
         ("shy fox", "shy dragon"),  # not in the language
         (" From that day on, Tom and Mia were best friends.", ""),  # no ending
@@ -215,16 +227,16 @@ def test_stories_are_diverse():
     assert len({text[:60] for text in texts}) > 200
 
 
-_SLOTS = {"name": "Tom", "kind": "fox", "thing": "red kite", "friend": "Mia", "other": "owl"}
+_SLOTS = {"name": "Tom", "kind": "fox", "thing": "kite", "friend": "Mia", "other": "owl"}
 SUMMARY = Item("summaries", "", "", {"plot": "lost", **_SLOTS})
 
 
 @pytest.mark.parametrize(
     ("text", "grade"),
     [
-        (" Tom the fox lost a red kite and found it with Mia the owl.", 1.0),
-        ("Tom the fox lost a red kite and found it with Mia the owl.\nMore text.", 1.0),
-        (" Ben the fox lost a red kite and found it with Mia the owl.", 0.8),
+        (" Tom the fox lost a kite and found it with Mia the owl.", 1.0),
+        ("Tom the fox lost a kite and found it with Mia the owl.\nMore text.", 1.0),
+        (" Ben the fox lost a kite and found it with Mia the owl.", 0.8),
         (" Tom the fox learned to swim with Mia the owl.", 0.8),
         (" Tom the fox.", 0.0),
         ("", 0.0),

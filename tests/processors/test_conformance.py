@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import Kind, Stage, StatelessProcessor
 from decodelab.core.values import Tokens
@@ -34,7 +35,7 @@ def test_ours_pass(name):
 class Identity:
     """A processor that does nothing; the broken ones below each break one thing."""
 
-    def init(self, prompts: Sequence[Tokens], vocab: Vocab) -> Any:
+    def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Any:
         return None
 
     def apply(self, logits: Tensor, state: Any) -> Tensor:
@@ -103,7 +104,7 @@ class Remembers(Identity):
 class Counts(Identity):
     """A right stateful processor: the count of chosen tokens, rows of a tensor."""
 
-    def init(self, prompts, vocab):
+    def init(self, prompts, vocab, keys):
         return torch.zeros(len(prompts), vocab.size)
 
     def apply(self, logits, state):
@@ -130,7 +131,7 @@ class SharesItsState(Identity):
         def __getitem__(self, rows):  # pyright: ignore[reportIncompatibleMethodOverride]
             return type(self)(list.__getitem__(self, int(r)) for r in rows)
 
-    def init(self, prompts, vocab):
+    def init(self, prompts, vocab, keys):
         return self.State([] for _ in prompts)
 
     def apply(self, logits, state):
@@ -145,7 +146,7 @@ class SharesItsState(Identity):
 class ForgetsToFork(Counts):
     """Keeps the running count in itself, by row number: wrong once rows are reordered."""
 
-    def init(self, prompts, vocab):
+    def init(self, prompts, vocab, keys):
         return torch.zeros(len(prompts), vocab.size)
 
     def update(self, state, logits, tokens):

@@ -132,8 +132,8 @@ class Processor(Protocol):
     State is None or a value indexed by row: `state[rows]` must give the state of these rows.
     """
 
-    def init(self, prompts: Sequence[Tokens], vocab: Vocab) -> Any:
-        """State of rows that begin with these prompts."""
+    def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Any:
+        """State of rows that begin with these prompts; `keys` are their randomness, for streams of `PROCESSOR` on."""
         ...
 
     def apply(self, logits: Tensor, state: Any) -> Tensor:

@@ -19,6 +19,7 @@ from decodelab.core.errors import InvalidParameter
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from decodelab.core.key import Keys
     from decodelab.core.protocols import Vocab
     from decodelab.core.values import Tokens
 
@@ -215,7 +216,7 @@ class StatelessProcessor(Stage):
     kind: ClassVar[Kind] = "processor"
     keeps_argmax: ClassVar[bool] = True
 
-    def init(self, prompts: Sequence[Tokens], vocab: Vocab) -> None:
+    def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> None:
         """There is no state."""
 
     def update(self, state: None, logits: Tensor, tokens: Tensor) -> None:

@@ -38,7 +38,7 @@ class Batch:
         self.row_jobs = torch.arange(len(jobs)).repeat_interleave(width)
         prompts = [job.tokens for job in jobs for _ in range(width)]
         self.keys = Keys.join([Keys.of(job.seed, job.tokens, range(width)) for job in jobs])
-        self.states: list[Any] = [p.init(prompts, model.vocab) for p in self.processors]
+        self.states: list[Any] = [p.init(prompts, model.vocab, self.keys) for p in self.processors]
         self.search_state = self.search.init(len(jobs), self.keys.sample)
         self.stops = Stops.of(model.vocab, limits, [job.max_new_tokens for job in jobs])
         self.texts = self.stops.texts(prompts)

@@ -42,45 +42,43 @@ FACTS = {
 }  # fmt: skip
 LEGS = ("0", "2", "4", "6", "8")
 
-# A question: context (may be empty), question, reason, right option, three wrong ones.
+# A question: context (may be empty), question, reason (may be empty), right option, three wrong ones.
 Question = tuple[str, str, str, str, Sequence[str]]
+
+
+def _listed(told: Sequence[str]) -> str:
+    """Return facts as one sentence."""
+    first, second, third = told
+    text = f"{first}, {second} and {third}."
+    return text[0].upper() + text[1:]
 
 
 def _owner(rng: random.Random) -> Question:
     names, things = rng.sample(NAMES, 4), rng.sample(THINGS, 3)
-    told = [f"{name} has the {thing}" for name, thing in zip(names, things, strict=False)]
+    told = [f"the {thing} is with {name}" for name, thing in zip(names, things, strict=False)]
     pick = rng.randrange(3)
-    reason = f"{told[pick]}."
     others = [name for name in names if name != names[pick]]
-    return f"{told[0]}, {told[1]} and {told[2]}.", f"Who has the {things[pick]}?", reason, names[pick], others
+    return _listed(told), f"Who has the {things[pick]}?", f"The{told[pick][3:]}.", names[pick], others
 
 
 def _colour(rng: random.Random) -> Question:
     things, colours = rng.sample(THINGS, 3), rng.sample(COLOURS, 4)
     told = [f"the {thing} is {colour}" for thing, colour in zip(things, colours, strict=False)]
     pick = rng.randrange(3)
-    context = f"{told[0]}, {told[1]} and {told[2]}.".capitalize()
     others = [colour for colour in colours if colour != colours[pick]]
-    return (
-        context,
-        f"What colour is the {things[pick]}?",
-        f"{told[pick]}.".capitalize(),
-        colours[pick],
-        others,
-    )
+    return _listed(told), f"What colour is the {things[pick]}?", f"The{told[pick][3:]}.", colours[pick], others
 
 
 def _where(rng: random.Random) -> Question:
     # Two hops: who has the thing, then where that person is.
     names, things, places = rng.sample(NAMES, 2), rng.sample(THINGS, 2), rng.sample(PLACES, 4)
-    has = [f"{name} has the {thing}." for name, thing in zip(names, things, strict=True)]
+    has = [f"The {thing} is with {name}." for name, thing in zip(names, things, strict=True)]
     at = [f"{name} is in the {place}." for name, place in zip(names, places, strict=False)]
     pick = rng.randrange(2)
     told = [*has, *at]
     rng.shuffle(told)
-    reason = f"{has[pick]} {at[pick]}"
     others = [place for place in places if place != places[pick]]
-    return " ".join(told), f"Where is the {things[pick]}?", reason, places[pick], others
+    return " ".join(told), f"Where is the {things[pick]}?", f"{has[pick]} {at[pick]}", places[pick], others
 
 
 def _count(rng: random.Random) -> Question:
@@ -106,21 +104,18 @@ def _compare(rng: random.Random) -> Question:
         (("taller", "tallest", "shortest"), ("older", "oldest", "youngest"), ("faster", "fastest", "slowest"))
     )
     order = names[:3]
-    told = [f"{order[0]} is {word} than {order[1]}.", f"{order[1]} is {word} than {order[2]}."]
-    rng.shuffle(told)
+    told = f"{order[0]} is {word} than {order[1]}. {order[1]} is {word} than {order[2]}."
     top = rng.random() < 0.5
     right = order[0] if top else order[2]
     others = [name for name in names if name != right]
-    reason = f"{order[0]}, then {order[1]}, then {order[2]}."
-    return " ".join(told), f"Who is the {best if top else worst}?", reason, right, others
+    return told, f"Who is the {best if top else worst}?", "", right, others
 
 
 def _odd(rng: random.Random) -> Question:
     kind, other = rng.sample(sorted(KINDS), 2)
     same = rng.sample(KINDS[kind], 3)
     right = rng.choice([word for word in KINDS[other] if word not in KINDS[kind]])
-    article = "an" if other[0] in "aeiou" else "a"
-    return "", "Which is the odd one out?", f"{right} is {article} {other}.".capitalize(), right, same
+    return "", "Which is the odd one out?", f"Three are {kind}s.", right, same
 
 
 def _kind(rng: random.Random) -> Question:
@@ -128,8 +123,7 @@ def _kind(rng: random.Random) -> Question:
     right = rng.choice(KINDS[kind])
     wrong = sorted({word for words in KINDS.values() for word in words} - set(KINDS[kind]))
     article = "an" if kind[0] in "aeiou" else "a"
-    reason = f"{right} is {article} {kind}.".capitalize()
-    return "", f"Which of these is {article} {kind}?", reason, right, rng.sample(wrong, 3)
+    return "", f"Which of these is {article} {kind}?", "", right, rng.sample(wrong, 3)
 
 
 def _fact(rng: random.Random) -> Question:
@@ -138,21 +132,18 @@ def _fact(rng: random.Random) -> Question:
     right = FACTS[question][subject]
     pool = LEGS if right in LEGS else sorted(set(FACTS[question].values()))
     others = rng.sample([value for value in pool if value != right], 3)
-    return "", question.format(subject), f"{subject}: {right}.".capitalize(), right, others
+    return "", question.format(subject), "", right, others
 
 
 def _largest(rng: random.Random) -> Question:
-    numbers = rng.sample(range(10, 100), 4)
+    # No two share a digit in one place: the tens decide.
+    numbers = [
+        10 * tens + ones for tens, ones in zip(rng.sample(range(1, 10), 4), rng.sample(range(10), 4), strict=True)
+    ]
     top = rng.random() < 0.5
     right = max(numbers) if top else min(numbers)
     others = [str(n) for n in numbers if n != right]
-    return (
-        "",
-        f"Which number is the {'largest' if top else 'smallest'}?",
-        f"It is {right}.",
-        str(right),
-        others,
-    )
+    return "", f"Which number is the {'largest' if top else 'smallest'}?", "", str(right), others
 
 
 QUESTIONS: tuple[Callable[[random.Random], Question], ...] = (
@@ -164,20 +155,24 @@ def _make(rng: random.Random) -> tuple[str, Item]:
     context, question, reason, right, others = rng.choice(QUESTIONS)(rng)
     options = [right, *others]
     rng.shuffle(options)
-    listing = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True))
+    # The letter follows its option, and both stand in the answer as in the question: what to copy comes next.
+    listing = ", ".join(f"{option} ({letter})" for letter, option in zip(LETTERS, options, strict=True))
     asked = f"{context} {question}" if context else question
-    prompt = f"Question: {asked}\nOptions:\n{listing}\nAnswer:"
     letter = LETTERS[options.index(right)]
+    worked = " ".join(part for part in (reason, f"It is {right} ({letter}).", f"The answer is ({letter}).") if part)
     return f"{asked}|{listing}", Item(
-        TASK, prompt, f" {reason} So {right} ({letter}). The answer is ({letter}).", {"letter": letter}
+        TASK,
+        f"Question: {asked}\nOptions: {listing}\nAnswer:",
+        f" {worked}",
+        {"letter": letter, "option": right},
     )
 
 
 def generate(seed: int, split: Split) -> Item:
     """Return the question that `seed` names: told facts, counting, comparing, odd one out, world knowledge.
 
-    >>> generate(0, "test").prompt.splitlines()[1]
-    'Options:'
+    >>> generate(0, "test").prompt.splitlines()[-1]
+    'Answer:'
     """
     return draw(TASK, seed, split, _make)
 

@@ -31,6 +31,8 @@ VERBS = ("runs", "sleeps", "sings", "plays", "waits", "dances", "smiles", "walks
 PLACES = ("in the garden", "by the river", "near the house", "under the tree", "on the hill", "at the market",
           "in the forest", "by the sea")  # fmt: skip
 ADVERBS = ("today", "slowly", "quickly", "alone", "again", "happily", "often", "quietly")
+STARTS = ("The", "A", "My", "Our", "This")
+KINDS = ("words", "sentences", "include", "avoid", "start", "end", "mark", "lower")
 LISTS = {
     "animals": ("cat", "dog", "fox", "bear", "duck", "horse", "mouse", "frog", "cow", "pig"),
     "fruits": ("apple", "pear", "plum", "grape", "lemon", "cherry", "banana", "peach"),
@@ -38,21 +40,6 @@ LISTS = {
     "toys": ("ball", "kite", "doll", "drum", "puzzle", "robot", "boat", "train"),
     "days": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
 }
-NUMBERS = (
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-)
 
 
 def _words(text: str) -> list[str]:
@@ -92,97 +79,86 @@ def check(constraint: Mapping[str, Any], text: str) -> bool:
         return text == text.lower()
     if kind == "items":
         lines = text.split("\n")
-        listed = [line[2:].strip().lower() for line in lines if line.startswith("- ")]
-        return len(lines) == len(listed) == value and len(set(listed)) == value and all(listed)
+        listed = [line.removeprefix(f"{number}. ").strip().lower() for number, line in enumerate(lines, 1)]
+        numbered = all(line.startswith(f"{number}. ") for number, line in enumerate(lines, 1))
+        return numbered and len(listed) == len(set(listed)) == value and all(listed)
     raise ValueError(f"unknown kind of constraint {kind!r}")
 
 
-def _phrase(rng: random.Random, constraint: Mapping[str, Any]) -> str:
+def _phrase(constraint: Mapping[str, Any]) -> str:
     kind, value = constraint["kind"], constraint["value"]
-    count = NUMBERS[value] if isinstance(value, int) else ""
     return {
-        "words": f"Use exactly {count} words.",
-        "sentences": f"Write exactly {count} sentence{'' if value == 1 else 's'}.",
-        "include": f'Use the word "{value}".',
-        "avoid": f'Do not use the word "{value}".',
-        "start": f'Start with the word "{value}".',
-        "end": f'End with the word "{value}".',
+        "words": f"Use exactly {value} words.",
+        "sentences": f"Write exactly {value} sentence{'' if value == 1 else 's'}.",
+        "include": f"Use the word {value}.",
+        "avoid": f"Do not use the word {value}.",
+        "start": f"Start with the word {value}.",
+        "end": f"End with the word {value}.",
         "mark": "End with an exclamation mark.",
         "lower": "Use only lower case letters.",
-        "items": f"Give {count} items, one per line.",
+        "items": f"Give a list of {value}, numbered.",
     }[kind]
 
 
 def _sentence(rng: random.Random, topic: str) -> str:
-    adjectives = rng.sample(ADJECTIVES, rng.choices((0, 1, 2), (3, 4, 2))[0])
-    verb = rng.choice(VERBS)
-    if rng.random() < 0.2:
-        verb += f" and {rng.choice([other for other in VERBS if other != verb])}"
-    front = " ".join([rng.choice(("the", "a", "my", "our", "this")), *adjectives, topic, verb])
-    front = re.sub(r"\ba (?=[aeiou])", "an ", front)
-    place = rng.choice(PLACES) if rng.random() < 0.55 else ""
-    adverb = rng.choice(ADVERBS) if rng.random() < 0.4 else ""
-    if adverb == "today" and rng.random() < 0.5:
-        parts = [adverb, front, place]
-    else:
-        parts = [front, adverb, place] if rng.random() < 0.5 else [front, place, adverb]
-    text = " ".join(part for part in parts if part)
-    return text[0].upper() + text[1:] + "."
+    adjective = rng.choice(ADJECTIVES) if rng.random() < 0.5 else ""
+    front = " ".join(part for part in (rng.choice(STARTS), adjective, topic, rng.choice(VERBS)) if part)
+    rest = rng.choices(("", rng.choice(ADVERBS), rng.choice(PLACES)), (2, 3, 4))[0]
+    return re.sub(r"\bA (?=[aeiou])", "An ", f"{front} {rest}".strip()) + "."
+
+
+def _list(rng: random.Random) -> tuple[str, list[dict[str, Any]], str]:
+    kind = rng.choice(sorted(LISTS))
+    count = rng.randint(2, 5)
+    names = rng.sample(LISTS[kind], count)
+    constraints: list[dict[str, Any]] = [{"kind": "items", "value": count}]
+    if rng.random() < 0.4:
+        constraints.append({"kind": "include", "value": rng.choice(names)})
+    text = "\n".join(f"{number}. {name}" for number, name in enumerate(names, 1))
+    return f"Name some {kind}.", constraints, text
+
+
+def _text(rng: random.Random, topic: str) -> tuple[str, list[dict[str, Any]], str]:
+    count = rng.choices((1, 2, 3), (7, 2, 1))[0]
+    text = " ".join(_sentence(rng, topic) for _ in range(count))
+    kinds = rng.sample(KINDS, rng.choice((1, 2)))
+    if "words" in kinds and count > 1:
+        kinds = ["sentences" if kind == "words" else kind for kind in kinds if kind != "sentences"]
+    constraints: list[dict[str, Any]] = []
+    for kind in sorted(kinds):
+        words = _words(text)
+        value: Any = True
+        if kind == "words":
+            value = len(words)
+        elif kind == "sentences":
+            value = count
+        elif kind == "include":
+            value = rng.choice([w for w in words[1:] if len(w) > 3 and w != topic] or [words[-1]])
+        elif kind == "avoid":
+            value = rng.choice([w for w in (*ADJECTIVES, *VERBS, *ADVERBS) if w not in words])
+        elif kind == "start":
+            value = words[0]
+        elif kind == "end":
+            value = words[-1]
+        elif kind == "mark":
+            value = "!"
+            text = text[:-1] + "!"
+        constraints.append({"kind": kind, "value": value})
+    if "lower" in kinds:
+        text = text.lower()
+    return f"Write about {'an' if topic[0] in 'aeiou' else 'a'} {topic}.", constraints, text
 
 
 def _make(rng: random.Random) -> tuple[str, Item]:
     # The answer comes first and the constraints are read off it, so every item can be satisfied.
-    constraints: list[dict[str, Any]] = []
-    if rng.random() < 0.2:
-        kind = rng.choice(sorted(LISTS))
-        count = rng.randint(2, 6)
-        names = rng.sample(LISTS[kind], count)
-        topic = ""
-        subject = f"Name some {kind}."
-        constraints.append({"kind": "items", "value": count})
-        more = rng.choice(("", "include", "avoid", "start"))
-        if more == "include":
-            constraints.append({"kind": "include", "value": rng.choice(names)})
-        elif more == "avoid":
-            constraints.append({"kind": "avoid", "value": rng.choice([n for n in LISTS[kind] if n not in names])})
-        text = "\n".join(f"- {name}" for name in names)
-    else:
-        topic = rng.choice(TOPICS)
-        count = rng.choices((1, 2, 3), (7, 2, 1))[0]
-        text = " ".join(_sentence(rng, topic) for _ in range(count))
-        subject = f"Write about {'an' if topic[0] in 'aeiou' else 'a'} {topic}."
-        kinds = rng.sample(("words", "sentences", "include", "avoid", "start", "end", "mark", "lower"),
-                           rng.choice((1, 2)))  # fmt: skip
-        if "words" in kinds and not (count == 1 and len(_words(text)) <= 10):
-            kinds = ["sentences" if kind == "words" else kind for kind in kinds if kind != "sentences"]
-        for kind in sorted(kinds):
-            words = _words(text)
-            value: Any = True
-            if kind == "words":
-                value = len(words)
-            elif kind == "sentences":
-                value = count
-            elif kind == "include":
-                value = rng.choice([w for w in words[1:] if len(w) > 3 and w != topic] or [words[-1]]).lower()
-            elif kind == "avoid":
-                pool = [w for w in (*ADJECTIVES, *VERBS, *ADVERBS, "the") if w not in map(str.lower, words)]
-                value = rng.choice(pool)
-            elif kind == "start":
-                value = words[0]
-            elif kind == "end":
-                value = words[-1].lower()
-            elif kind == "mark":
-                value = "!"
-                text = text[:-1] + "!"
-            constraints.append({"kind": kind, "value": value})
-        if "lower" in kinds:
-            text = text.lower()
-    asked = " ".join([subject, *(_phrase(rng, constraint) for constraint in constraints)])
+    topic = "" if rng.random() < 0.2 else rng.choice(TOPICS)
+    subject, constraints, text = _text(rng, topic) if topic else _list(rng)
+    asked = " ".join([subject, *(_phrase(constraint) for constraint in constraints)])
     prompt = f"Instruction: {asked}\nGeneration:"
     return asked, Item(
         TASK,
         prompt,
-        ("\n" if text.startswith("-") else " ") + text,
+        (" " if topic else "\n") + text,
         {"topic": topic, "constraints": constraints},
     )
 

@@ -43,7 +43,7 @@ class Document:
     """One training document: raw text `prompt + answer`, or one turn of chat.
 
     `learn_prompt` says whether to learn the prompt as well, `facts` are strings that the document settles when they
-    first occur and must keep to afterwards: names, objects, words that an instruction asks for.
+    first occur and must keep to afterwards: names, objects, words that an instruction asks for, an option and its letter.
     """
 
     prompt: str
@@ -86,4 +86,6 @@ def _facts(item: Item) -> tuple[str, ...]:
     if item.task == instructions.TASK:
         words = [each["value"] for each in item.meta["constraints"] if each["kind"] in ("include", "start", "end")]
         return tuple(word for word in (item.meta["topic"], *words) if word)
+    if item.task == choice.TASK:
+        return (item.meta["option"], f"({item.meta['letter']})")
     return ()

@@ -36,7 +36,8 @@ SLOTS: dict[str, tuple[str, ...]] = {
              "on a green hill", "in a tiny village", "under an old tree"),
     "hobby": ("play in the garden", "run in the grass", "look at the clouds", "count the stars",
               "jump over stones", "listen to the wind", "pick flowers", "watch the ants"),
-    "thing": tuple(f"{colour} {thing}" for colour in COLOURS for thing in THINGS),
+    "colour": COLOURS,
+    "thing": THINGS,
     "skill": SKILLS,
     "sight": SIGHTS,
     "where": ("under the bed", "behind a tree", "in the tall grass", "near the well", "in the barn",
@@ -75,9 +76,9 @@ _ENDING = (
 PLOTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lost": (
         (
-            " {time}, {name} lost {his} {thing}.",
-            " {name} had a {thing}, but now it was gone.",
-            " {time}, {he} could not find {his} {thing}.",
+            " {time}, {name} lost {his} {colour} {thing}.",
+            " {name} had a {colour} {thing}, but now it was gone.",
+            " {time}, {he} could not find {his} {colour} {thing}.",
         ),
         (
             " {He} looked everywhere and began to cry.",

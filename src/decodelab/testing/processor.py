@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from decodelab.core.key import Keys
 from decodelab.core.protocols import Processor, Vocab
 from decodelab.core.stage import Stage
 from decodelab.models.table import TableModel
@@ -74,6 +75,10 @@ def _cases(rows: int, size: int) -> Iterator[tuple[str, Tensor]]:
     yield "logits with one token left", torch.full_like(random, -torch.inf).scatter(1, kept, 0.5)
 
 
+def _keys(prompts: Sequence[tuple[int, ...]]) -> Keys:
+    return Keys.join([Keys.of(0, prompt, [sample]) for sample, prompt in enumerate(prompts)])
+
+
 def _rows_of(state: Any, rows: Tensor) -> Any:
     return None if state is None else state[rows]
 
@@ -90,7 +95,8 @@ def _check_apply(
     def rule(condition: bool, text: str) -> None:
         require(condition, processor, f"{text} ({what}, {vocab.size} tokens)")
 
-    state = processor.init(prompts, vocab)
+    keys = _keys(prompts)
+    state = processor.init(prompts, vocab, keys)
     before = logits.clone()
     after = processor.apply(logits, state)
     rule(torch.equal(logits, before), "apply must not change its input")
@@ -106,7 +112,7 @@ def _check_apply(
     shuffled = processor.apply(logits[order], _rows_of(state, order))
     rule(_same(shuffled, after[order]), "rows in another order must give the same rows in that order")
     for row in range(len(prompts)):
-        alone = processor.apply(logits[row : row + 1], processor.init([prompts[row]], vocab))
+        alone = processor.apply(logits[row : row + 1], processor.init([prompts[row]], vocab, keys[torch.tensor([row])]))
         rule(_same(alone[0], after[row]), "a row must not depend on the rows beside it")
 
     if getattr(processor, "keeps_argmax", False):
@@ -120,16 +126,17 @@ def _check_apply(
 def _check_state(processor: Processor, vocab: Vocab, prompts: Sequence[tuple[int, ...]]) -> None:
     """Run rows that fork and die; then every row's whole past, replayed alone, must give the same result."""
     generator = torch.Generator().manual_seed(1)
-    state = processor.init(prompts, vocab)
-    pasts: list[tuple[tuple[int, ...], list[tuple[Tensor, int]]]] = [(prompt, []) for prompt in prompts]
+    keys = _keys(prompts)
+    state = processor.init(prompts, vocab, keys)
+    pasts: list[tuple[int, list[tuple[Tensor, int]]]] = [(number, []) for number in range(len(prompts))]
     seen: list[tuple[Tensor, Any, Tensor]] = []
     for step in range(_STEPS):
         rows = len(pasts)
         logits = 2 * torch.randn(rows, vocab.size, generator=generator)
         after = processor.apply(logits, state)
         seen.append((logits.clone(), state, after.clone()))
-        for row, (prompt, past) in enumerate(pasts):
-            alone = processor.init([prompt], vocab)
+        for row, (number, past) in enumerate(pasts):
+            alone = processor.init([prompts[number]], vocab, keys[torch.tensor([number])])
             for earlier, token in past:
                 alone = processor.update(alone, earlier[None], torch.tensor([token]))
             require(

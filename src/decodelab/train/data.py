@@ -35,8 +35,8 @@ SUBMIT_PATHS = {
 
 
 # Shares of documents.
-MIXTURE = {"stories": 0.20, "sums": 0.14, "paths": 0.10, "choice": 0.22, "code": 0.08, "instructions": 0.12,
-           "summaries": 0.14}  # fmt: skip
+MIXTURE = {"stories": 0.22, "sums": 0.13, "paths": 0.10, "choice": 0.22, "code": 0.07, "instructions": 0.15,
+           "summaries": 0.11}  # fmt: skip
 # A label of a document with n labels counts n ** -BALANCE: a choice has 20 labels, a graph 150, and both must count.
 BALANCE = 0.5
 # A label that repeats a fact counts this much more: most other words of a story are free, and drown it otherwise.
@@ -90,7 +90,7 @@ def _repetitions(each: Document) -> list[tuple[int, int]]:
     """Return where (start, end) the answer repeats a fact that it or the prompt has told before."""
     found = []
     for fact in each.facts:
-        pattern = re.compile(rf"\b{re.escape(fact)}\b", re.IGNORECASE)
+        pattern = re.compile(rf"(?<!\w){re.escape(fact)}(?!\w)", re.IGNORECASE)
         told = pattern.search(each.prompt) is not None
         found += [match.span() for match in pattern.finditer(each.answer)][0 if told else 1 :]
     return found

@@ -1,10 +1,10 @@
-"""The pocket tokenizer: byte-level BPE of 1,024 tokens in which every digit is a token of its own."""
+"""The pocket tokenizer: byte-level BPE of 1,024 tokens; a digit or a bracketed letter is a token of its own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from decodelab.pocket.language import TASKS, document
@@ -14,6 +14,9 @@ PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 PAD_ID, BOS_ID, EOS_ID = 0, 1, 2  # special tokens come first, in this order
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 CONTEXT = 512
+
+# The words of GPT-2, but digits alone, and the letter of an option in its brackets whole: " (B)".
+WORDS = r" ?\([A-Z]\)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 # Tools are one line each, `name(parameter, ...)`: all that a vocabulary and a context this small can carry.
 CHAT_TEMPLATE = """\
@@ -61,7 +64,10 @@ def train_tokenizer(documents: int = 3_000) -> PreTrainedTokenizerFast:
     """Learn the tokenizer from `documents` documents of each task of the language; the same every time."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
