@@ -12,7 +12,7 @@ from decodelab.apps import options
 from decodelab.apps.comparison import Comparison, Question, compare, work
 from decodelab.apps.files import check_writable, read_prompts, write_text
 from decodelab.apps.progress import progress
-from decodelab.apps.terminal import console, print_json, say, visible
+from decodelab.apps.terminal import console, note, print_json, say, visible
 
 MODELS = ("pocket-nano", "pocket-small")
 STRATEGIES = (
@@ -143,6 +143,8 @@ def run(
 
 def show(found: Comparison, html: Path | None, as_json: bool) -> None:
     """Print a comparison and where its report is; after Ctrl-C, exit with 130."""
+    for message in found.notes:
+        note(message)
     if as_json:
         print_json(found.to_dict() | {"html": None if html is None else str(html.resolve())})
     else:

@@ -177,6 +177,7 @@ def compare(
     """
     from decodelab.apps.progress import TokensDone
     from decodelab.apps.terminal import notes
+    from decodelab.apps.threads import threads_for
     from decodelab.engine.generate import generate
     from decodelab.strategy.strategy import Strategy
 
@@ -196,18 +197,20 @@ def compare(
                 model = load(model_name)
                 names.append(model.name)
                 plans = [_sampling(s.resolve(model), samples) for s in asked]
-                if was_interrupted(generate(model, prompts[:1], "greedy", max_new_tokens=2), 1):
-                    raise KeyboardInterrupt
-                for written, plan in zip(strategies, plans, strict=True):
-                    what = f"{model.name}: {written}"
-                    observer = TokensDone(lambda tokens, begun=done, what=what: advance(begun + tokens, what))
-                    run = generate(model, prompts, plan, seed=seed, observers=[observer], max_rows=max_rows, **limits)
-                    for generation in run:
-                        grade = questions[generation.index].grade
-                        found[generation.index].append(_measured(model, written, generation, grade))
-                    if was_interrupted(run, len(prompts)):
+                with threads_for(model):
+                    if was_interrupted(generate(model, prompts[:1], "greedy", max_new_tokens=2), 1):
                         raise KeyboardInterrupt
-                    done += each
+                    for written, plan in zip(strategies, plans, strict=True):
+                        report = _reporter(advance, done, f"{model.name}: {written}")
+                        run = generate(
+                            model, prompts, plan, seed=seed, observers=[TokensDone(report)], max_rows=max_rows, **limits
+                        )
+                        for generation in run:
+                            grade = questions[generation.index].grade
+                            found[generation.index].append(_measured(model, written, generation, grade))
+                        if was_interrupted(run, len(prompts)):
+                            raise KeyboardInterrupt
+                        done += each
             complete = True
         except KeyboardInterrupt:
             # What is finished is worth having; the engine gave back what it had begun, marked.
@@ -221,6 +224,11 @@ def compare(
         tuple(said),
         not complete,
     )
+
+
+def _reporter(advance: Advance, begun: float, what: str) -> Callable[[int], None]:
+    """Report the tokens of one run on top of what was done before it."""
+    return lambda tokens: advance(begun + tokens, what)
 
 
 def was_interrupted(run: Sequence[Generation], wanted: int) -> bool:

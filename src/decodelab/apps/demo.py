@@ -11,8 +11,10 @@ from decodelab.apps import options
 from decodelab.apps.compare import HTML, MODELS, STRATEGIES, HtmlFile, NoHtml, run, show
 from decodelab.apps.comparison import Question
 
-ASKED = {"stories": ("story", 0), "sums": ("sum", 0), "paths": ("shortest path", 0), "choice": ("choice", 0)}
-"""Task of the pocket language: what to call its question, and which one of the held-out split."""
+ASKED = {"stories": ("story", 0), "sums": ("sum", 4), "paths": ("shortest path", 5), "choice": ("choice", 3)}
+"""Task of the pocket language: what to call its question, and which one of the held-out split.
+
+Taken for what they ask (carries, a detour that pays, facts told in the question), not for what comes out."""
 
 INTRODUCTION = """\
 Two small models, which decodelab trained itself, answer four questions that neither has seen, under eight decoding

@@ -13,6 +13,7 @@ from decodelab.apps.comparison import was_interrupted
 from decodelab.apps.files import check_writable, read_prompts, write_text
 from decodelab.apps.progress import TokensDone, progress
 from decodelab.apps.terminal import json_text, note, notes, on_terminal, print_json, say, shown, visible
+from decodelab.apps.threads import threads_for
 
 if TYPE_CHECKING:
     from decodelab.core.values import Candidate, Generation
@@ -86,13 +87,17 @@ def command(
         note("no streaming: it takes one prompt and a strategy of one row; the text comes when it is finished")
     streams = one_row and not as_json and (on_terminal() if stream is None else stream)
     work = len(requests) * max_new_tokens
-    with notes() as said, progress(work, "generating", hidden=streams) as advance:
+    with notes() as said, threads_for(lm), progress(work, "generating", hidden=streams) as advance:
         observer = (
             TextStream(lm.vocab, lambda _g, _s, text: typer.echo(shown(text), nl=False), stop=limits["stop"])
             if streams
             else TokensDone(lambda done: advance(done, "generating"))
         )
         found = generate(lm, requests, plan, seed=seed, observers=[observer], max_rows=max_rows, **limits)
+    if streams:
+        typer.echo()
+    for message in said:
+        note(message)
     interrupted = was_interrupted(found, len(requests))
     document = {
         "model": lm.name,
@@ -110,13 +115,10 @@ def command(
         write_text(out, json_text(document) + "\n")
     if as_json:
         print_json(document)
-    elif streams:
-        typer.echo()
-    else:
+    elif not streams:
         _print_texts(found)
-    if not as_json:
-        for generation in found:
-            say(_summary(generation, len(found)))
+    if found and not as_json:
+        say(_summary(found))
     if interrupted:
         say(f"interrupted: {len(found)} of {len(requests)} prompts were begun")
         raise typer.Exit(130)
@@ -141,15 +143,16 @@ def _heading(generation: Generation, rank: int, candidate: Candidate) -> str:
     return f"{shown_prompt or '(empty)'}{place}{end}"
 
 
-def _summary(generation: Generation, prompts: int) -> str:
-    """What a generation cost and how probable its best candidate is, in a line."""
-    if not generation.candidates:
-        return f"prompt {generation.index + 1}: interrupted before its first token"
-    best, cost = generation.best, generation.cost
-    tokens = sum(len(c.tokens) for c in generation.candidates)
-    which = f"prompt {generation.index + 1}: " if prompts > 1 else ""
+def _summary(found: Sequence[Generation]) -> str:
+    """What a run cost, and of a single prompt how probable its best candidate is, in a line."""
+    tokens = sum(len(c.tokens) for g in found for c in g.candidates)
+    seconds = max(g.cost.seconds for g in found)
+    forward = sum(g.cost.forward_tokens for g in found)
+    cost = f"{tokens} tokens in {seconds:.1f} s ({tokens / max(seconds, 1e-9):.0f}/s), {forward} forward"
+    if len(found) > 1:
+        return f"{len(found)} prompts: {cost}"
+    best = found[0].best
     return (
-        f"{which}{tokens} tokens in {cost.seconds:.1f} s ({tokens / max(cost.seconds, 1e-9):.0f}/s), "
-        f"{cost.forward_tokens} forward; best: log-probability {best.logprob:.2f}, "
-        f"perplexity {best.perplexity:.2f}, ended by {best.finish_reason}"
+        f"{cost}; best: log-probability {best.logprob:.2f}, perplexity {best.perplexity:.2f}, "
+        f"ended by {best.finish_reason}"
     )

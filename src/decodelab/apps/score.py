@@ -13,6 +13,7 @@ from decodelab.apps import options
 from decodelab.apps.files import read_jsonl, read_prompts, read_text
 from decodelab.apps.progress import progress
 from decodelab.apps.terminal import console, print_json, say, visible
+from decodelab.apps.threads import threads_for
 from decodelab.core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def command(
     lm = load(model, dtype=dtype, device=device)
     scores: list[Score] = []
     interrupted = False
-    with progress(len(pairs), "scoring") as advance:
+    with threads_for(lm), progress(len(pairs), "scoring") as advance:
         try:
             for begin in range(0, len(pairs), _AT_ONCE):
                 scores += score_many(lm, pairs[begin : begin + _AT_ONCE])

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from decodelab.apps.comparison import Answer, Comparison, Question, Result
+from decodelab.apps.comparison import Answer, Comparison, Result
 from decodelab.apps.terminal import shown, visible
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     for number, (question, results) in enumerate(zip(comparison.questions, comparison.results, strict=True), 1):
         console.print()
         title = f"prompt {number} of {len(comparison.questions)}{': ' if question.title else ''}{question.title}"
-        console.print(Rule(Text(title), align="left"))
+        console.print(Rule(Text(title, "bold"), align="left", style="dim"))
         console.print(_indented(shown(question.text) or "(empty: begins with BOS)", "  "))
         for model in comparison.models:
             _print_model(model, [r for r in results if r.model == model], console)
@@ -128,7 +128,8 @@ def _overview(comparison: Comparison) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     graded = [(i, q) for i, q in enumerate(comparison.questions) if q.grade is not None]
     for i, question in graded:
-        table.add_column(Text(_column(i, question)), justify="right")
+        title = visible(question.title) or f"prompt {i + 1}"
+        table.add_column(Text(title), justify="right", min_width=min(10, max(map(len, title.split()))))
     for model in comparison.models:
         table.add_row(Text(visible(model), "bold cyan"))
         for strategy in comparison.strategies:
@@ -145,10 +146,6 @@ def _overview(comparison: Comparison) -> Table:
 def results_of(comparison: Comparison, model: str, strategy: str) -> list[list[Result]]:
     """The results of one strategy of one model, for each question."""
     return [[r for r in results if (r.model, r.strategy) == (model, strategy)] for results in comparison.results]
-
-
-def _column(index: int, question: Question) -> str:
-    return visible(question.title) or f"prompt {index + 1}"
 
 
 def means_over(results: Sequence[Result]) -> tuple[str, str, str, str]:

@@ -93,21 +93,20 @@ def _finite(value: Any) -> Any:
 
 @contextmanager
 def notes() -> Iterator[list[str]]:
-    """Show each warning about a term without effect once, as a note on stderr; yields the list of them."""
+    """Collect the warnings about terms without effect, each once, for `note`."""
     import warnings
 
     from decodelab.engine.generate import NoEffectWarning
 
     said: list[str] = []
 
-    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    def collect(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, NoEffectWarning) and str(message) not in said:
             said.append(str(message))
-            note(str(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", NoEffectWarning)
-        warnings.showwarning = show
+        warnings.showwarning = collect
         yield said
 
 

@@ -43,7 +43,7 @@ class Document:
     """One training document: raw text `prompt + answer`, or one turn of chat.
 
     `learn_prompt` says whether to learn the prompt as well, `facts` are strings that the document settles when they
-    first occur and must keep to afterwards: names, objects, words that an instruction asks for, an option and its letter.
+    first occur and must keep to afterwards: names, objects, words that an instruction asks for, an option, its letter.
     """
 
     prompt: str
