@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from decodelab import load
 from decodelab.train.evaluate import evaluate, main
 from decodelab.train.recipe import RECIPES
 from decodelab.train.tokenizer import load_tokenizer
@@ -58,12 +59,14 @@ def test_the_card_gives_recipe_command_loss_and_scores(shipped):
 def test_small_does_sums_and_nano_is_clearly_weaker():
     scores = {}
     for name in NAMES:
-        model = AutoModelForCausalLM.from_pretrained(SHIPPED / name).eval()
-        (scores[name],) = evaluate(model, load_tokenizer(SHIPPED / name), items=40, tasks=["sums"])
+        (scores[name],) = evaluate(load(name), items=40, tasks=["sums"])
     assert scores["pocket-small"].score >= 0.8
     assert scores["pocket-nano"].score <= scores["pocket-small"].score - 0.1
 
 
 def test_evaluating_a_missing_model_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert main([str(tmp_path / "nowhere")]) == 2
-    assert capsys.readouterr().err.strip() == f"evaluate: no model in {tmp_path / 'nowhere'} (config.json is missing)"
+    said = capsys.readouterr().err
+    assert said.startswith("evaluate: ")
+    assert str(tmp_path / "nowhere") in said
+    assert len(said.splitlines()) == 1

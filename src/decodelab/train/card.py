@@ -96,7 +96,7 @@ Mean cross-entropy (nats a token) of the training batches since the row before; 
         text += """
 ## Scores
 
-Held-out (test split) items, decoded from raw prompts in bfloat16; stories sampled at temperature 0.8 and
+Held-out (test split) items, decoded by decodelab from raw prompts in float32; stories sampled at temperature 0.8 and
 judged by the story grammar, everything else greedy. `python -m decodelab.train.evaluate DIR --card` writes
 this table.
 
