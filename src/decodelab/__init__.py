@@ -22,11 +22,23 @@ if TYPE_CHECKING:
     from decodelab.models.loading import list_models, load
     from decodelab.models.table import TableModel
     from decodelab.models.transformers_model import TransformersModel
+    from decodelab.processors.adaptive_p import AdaptiveP
+    from decodelab.processors.dynamic_temperature import DynamicTemperature
+    from decodelab.processors.epsilon_cutoff import EpsilonCutoff
+    from decodelab.processors.eta_cutoff import EtaCutoff
     from decodelab.processors.min_p import MinP
+    from decodelab.processors.mirostat import Mirostat
+    from decodelab.processors.p_less import PLess
+    from decodelab.processors.rank_parity import RankParity
     from decodelab.processors.temperature import Temperature
+    from decodelab.processors.tfs_z import TailFree
+    from decodelab.processors.top_a import TopA
+    from decodelab.processors.top_h import TopH
     from decodelab.processors.top_k import TopK
+    from decodelab.processors.top_n_sigma import TopNSigma
     from decodelab.processors.top_p import TopP
     from decodelab.processors.typical_p import TypicalP
+    from decodelab.processors.xtc import XTC
     from decodelab.search.beam import Beam
     from decodelab.search.greedy import Greedy
     from decodelab.search.sample import Sample
@@ -54,11 +66,23 @@ _WHERE = {
     "load": "models.loading",
     "TableModel": "models.table",
     "TransformersModel": "models.transformers_model",
+    "AdaptiveP": "processors.adaptive_p",
+    "DynamicTemperature": "processors.dynamic_temperature",
+    "EpsilonCutoff": "processors.epsilon_cutoff",
+    "EtaCutoff": "processors.eta_cutoff",
     "MinP": "processors.min_p",
+    "Mirostat": "processors.mirostat",
+    "PLess": "processors.p_less",
+    "RankParity": "processors.rank_parity",
     "Temperature": "processors.temperature",
+    "TailFree": "processors.tfs_z",
+    "TopA": "processors.top_a",
+    "TopH": "processors.top_h",
     "TopK": "processors.top_k",
+    "TopNSigma": "processors.top_n_sigma",
     "TopP": "processors.top_p",
     "TypicalP": "processors.typical_p",
+    "XTC": "processors.xtc",
     "Beam": "search.beam",
     "Greedy": "search.greedy",
     "Sample": "search.sample",
@@ -70,6 +94,8 @@ _WHERE = {
 }
 
 __all__ = [
+    "XTC",
+    "AdaptiveP",
     "Beam",
     "BestOf",
     "Candidate",
@@ -77,17 +103,27 @@ __all__ = [
     "Cost",
     "DecodelabError",
     "Default",
+    "DynamicTemperature",
+    "EpsilonCutoff",
+    "EtaCutoff",
     "Generation",
     "Greedy",
     "MinP",
+    "Mirostat",
     "NoEffectWarning",
+    "PLess",
+    "RankParity",
     "Sample",
     "Score",
     "Strategy",
     "TableModel",
+    "TailFree",
     "Temperature",
     "TextStream",
+    "TopA",
+    "TopH",
     "TopK",
+    "TopNSigma",
     "TopP",
     "TransformersModel",
     "TypicalP",

@@ -22,6 +22,33 @@ VALUES: dict[str, list[Any]] = {
     "top_p": [1e-9, 0.5, 0.9, 1.0],
     "min_p": [1e-9, 0.1, 1.0],
     "typical_p": [1e-9, 0.2, 0.95, 1.0],
+    "epsilon_cutoff": [1e-9, 0.1, 0.5],
+    "eta_cutoff": [1e-9, 0.1, 0.9],
+    "top_n_sigma": [1e-9, 1.0, 3.0, 1e300],
+    "top_a": [1e-9, 0.2, 1.0],
+    "top_h": [1e-9, 0.4, 1.0, {"h": 0.9, "candidates": 3}],
+    "tfs_z": [1e-9, 0.5, 0.95, 1.0],
+    "p_less": [{}],
+    "xtc": [0.0, 0.5, {"probability": 1.0, "threshold": 0.0}, {"probability": 1.0, "threshold": 0.7}],
+    "rank_parity": ["odd", "even"],
+    "dynamic_temperature": [
+        0.0,
+        0.5,
+        {"range": 1.0, "exponent": 0.0},
+        {"range": 1e308, "temperature": 1e308},
+        {"range": 0.0, "temperature": 0.5},
+        {"range": 2.0, "exponent": 3.0, "temperature": 0.0},
+    ],
+    "mirostat": [
+        {},
+        0.0,
+        {"tau": 2.0, "surprise": "truncated"},
+        {"tau": 1.0, "eta": 1.0},
+        {"tau": 2.0, "version": 1},
+        {"tau": 1.0, "version": 1, "surprise": "truncated", "m": 2},
+        {"tau": 1e300, "version": 1, "eta": 0.0},
+    ],
+    "adaptive_p": [0.0, 0.5, 1.0, {"target": 0.3, "decay": 0.0}, {"target": 0.3, "decay": 0.99}],
 }
 
 
@@ -29,7 +56,8 @@ VALUES: dict[str, list[Any]] = {
 def test_ours_pass(name):
     assert VALUES[name], "a new processor must be tried with values of its own"
     for value in VALUES[name]:
-        check_processor(stage_class(name)(value))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        cls: Any = stage_class(name)
+        check_processor(cls(**value) if isinstance(value, dict) else cls(value))
 
 
 class Identity:

@@ -1,0 +1,36 @@
+"""P-less sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from decodelab.core.stage import StatelessProcessor
+
+
+@dataclass(frozen=True)
+class PLess(StatelessProcessor):
+    """Keep the tokens at least as probable as the sum of squared probabilities; there is nothing to tune.
+
+    That sum is the probability that two draws agree. It never exceeds the largest probability, so the most
+    probable token always stays; a flat law keeps everything. With u = p / max p the rule is u sum(u) >= sum(u^2),
+    which is how it is computed, in float64: on a flat law both sides are equal to the last bit. (llama.cpp's proposed
+    p-less lowers the cut-off by 1e-5 to the same end, which keeps tokens that the paper removes.)
+
+    >>> PLess().apply(torch.tensor([[0.5, 0.4, 0.1]]).log(), None).isinf().tolist()  # at least 0.42
+    [[False, True, True]]
+    """
+
+    name: ClassVar[str] = "p_less"
+    source: ClassVar[str] = "Tan, Wu & Howard 2025 (p-less sampling), section 3, eq. 2"
+
+    def apply(self, logits: Tensor, state: None) -> Tensor:
+        """Remove the improbable of float32 logits [rows, vocab]."""
+        ratio = (logits.double() - logits.amax(dim=-1, keepdim=True).double()).exp()
+        total, squares = ratio.sum(dim=-1, keepdim=True), ratio.square().sum(dim=-1, keepdim=True)
+        # Rounded sums may put the border a hair above the largest of many equal tokens.
+        below_best = logits < logits.amax(dim=-1, keepdim=True)
+        return logits.masked_fill((ratio * total < squares) & below_best, -torch.inf)

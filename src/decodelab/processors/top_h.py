@@ -1,0 +1,49 @@
+"""Top-H sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+
+from decodelab.core.stage import StatelessProcessor, check_number
+
+
+@dataclass(frozen=True)
+class TopH(StatelessProcessor):
+    """Keep the most probable tokens while their part of the entropy is at most h times the whole.
+
+    Only the 100 most probable tokens are considered, and their law is normalised. In order of probability, a token
+    stays while the running sum of -p log p is at most h times the sum over all candidates; the first always
+    stays. Equal tokens are taken by lowest id. This is the law of the authors' code and of transformers; the
+    paper's text bounds the entropy of the kept tokens after renormalising them, which keeps other sets. Sums are
+    float64, so that h = 1 keeps exactly the candidates; transformers may lose the last to rounding.
+
+    Raises:
+        InvalidParameter: if h is not in (0, 1] or candidates is not an integer of at least 1.
+
+    >>> TopH(0.7).apply(torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log(), None).isinf().tolist()
+    [[False, False, True, True]]
+    """
+
+    h: Annotated[float, "how much of the entropy to keep, in (0, 1]"]
+    candidates: Annotated[int, "how many of the most probable tokens are considered, at least 1"] = 100
+
+    name: ClassVar[str] = "top_h"
+    source: ClassVar[str] = "Baghaei Potraghloo et al. 2025 (Top-H decoding), section 5, algorithm 1"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self, "h", low=0.0, high=1.0, low_open=True, fix="try 0.4, the authors' value")
+        check_number(self, "candidates", low=1, integer=True, fix="leave it out for 100, the authors' value")
+
+    def apply(self, logits: Tensor, state: None) -> Tensor:
+        """Remove the tail of float32 logits [rows, vocab]."""
+        order = logits.argsort(dim=-1, descending=True, stable=True)[..., : self.candidates]
+        probs = torch.softmax(logits.gather(-1, order), dim=-1, dtype=torch.float64)
+        entropy = torch.special.entr(probs).cumsum(dim=-1)
+        removed = entropy > self.h * entropy[..., -1:]
+        removed[..., 0] = False
+        return logits.masked_fill(torch.ones_like(logits, dtype=torch.bool).scatter_(-1, order, removed), -torch.inf)

@@ -1,0 +1,92 @@
+"""Exclude top choices (XTC)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+
+from decodelab.core.key import PROCESSOR, Keys
+from decodelab.core.protocols import Vocab
+from decodelab.core.stage import Kind, Stage, check_number
+from decodelab.core.values import Tokens
+
+
+@dataclass(frozen=True)
+class Coins:
+    """The coins of several rows: their keys, and which toss comes next (int64 [rows])."""
+
+    keys: Keys
+    position: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Coins:
+        """The coins of the given rows."""
+        return Coins(self.keys[rows], self.position[rows])
+
+
+@dataclass(frozen=True)
+class XTC(Stage):
+    """With some probability, remove all tokens of at least the threshold but the least probable of them.
+
+    A coin is tossed for each row at each step; its toss depends on seed, prompt, sample index and position alone, so
+    two xtc stages in one chain share it. A token of exactly the threshold counts; of equal tokens that of highest id
+    ranks as the less probable, so exactly one of those that reach the threshold stays. Removed tokens do not
+    count. llama.cpp's law, except for ties, which its unstable sort leaves open; it reads probability 0
+    and a threshold above 0.5 as "off", which follows from the law.
+
+    Raises:
+        InvalidParameter: if probability or threshold is not in [0, 1].
+
+    >>> state = Coins(Keys.of(seed=0, prompt=[1], samples=[0]), torch.tensor([0]))
+    >>> XTC(1.0, threshold=0.15).apply(torch.tensor([[0.5, 0.3, 0.2]]).log(), state).isinf().tolist()
+    [[True, True, False]]
+    """
+
+    probability: Annotated[float, "how often the top choices are excluded, in [0, 1]"]
+    threshold: Annotated[float, "probability that makes a token a top choice, in [0, 1]; above 0.5 nothing happens"] = (
+        0.1
+    )
+
+    name: ClassVar[str] = "xtc"
+    kind: ClassVar[Kind] = "processor"
+    source: ClassVar[str] = "p-e-w 2024 (Exclude Top Choices, text-generation-webui pull request 6335)"
+    keeps_argmax: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self, "probability", low=0.0, high=1.0, fix="try 0.5; leave xtc out to exclude nothing")
+        check_number(self, "threshold", low=0.0, high=1.0, fix="try 0.1; above 0.5 nothing is excluded")
+
+    def no_effect(self) -> str | None:
+        """A coin that never falls, or a threshold that two tokens cannot reach."""
+        if self.probability == 0.0:
+            return "probability 0 excludes nothing"
+        return "no two tokens can reach a threshold above 0.5" if self.threshold > 0.5 else None
+
+    def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Coins:
+        """The rows' coins, before the first toss."""
+        return Coins(keys, torch.zeros_like(keys.sample))
+
+    def apply(self, logits: Tensor, state: Coins) -> Tensor:
+        """Remove the top choices of float32 logits [rows, vocab] in the rows whose coin falls."""
+        order = logits.argsort(dim=-1, descending=True, stable=True)
+        probs = torch.softmax(logits.gather(-1, order), dim=-1, dtype=torch.float64)
+        reach = (probs >= self.threshold).sum(dim=-1, keepdim=True)
+        reach = torch.minimum(reach, logits.isfinite().sum(dim=-1, keepdim=True))
+        excluded = torch.arange(logits.shape[-1], device=logits.device) < reach - 1
+        removed = torch.empty_like(order, dtype=torch.bool).scatter_(-1, order, excluded)
+        return logits.masked_fill(removed & self._falls(state).to(logits.device)[:, None], -torch.inf)
+
+    def update(self, state: Coins, logits: Tensor, tokens: Tensor) -> Coins:
+        """The coins before the next toss."""
+        return Coins(state.keys, state.position + 1)
+
+    def observe(self, logits: Tensor, state: Coins) -> dict[str, Tensor]:
+        """Whether the coin of each row falls in this step, bool [rows]."""
+        return {"excludes": self._falls(state)}
+
+    def _falls(self, state: Coins) -> Tensor:
+        return state.keys.uniform(state.position, PROCESSOR) < self.probability
