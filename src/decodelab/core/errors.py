@@ -17,6 +17,7 @@ DecodelabError
 │   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
 │   └── VocabularyMismatch        two models (or a model and logits) of different vocabularies
 ├── EmptySupport                  a chain of processors removed every token
+├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
 └── OutputError                   a path that cannot be written
 """
 
@@ -92,6 +93,10 @@ class VocabularyMismatch(ModelError):
 
 class EmptySupport(DecodelabError):
     """A stage left no token to choose from."""
+
+
+class InvalidData(DecodelabError, ValueError):
+    """Numbers or texts that a metric is not defined on."""
 
 
 class OutputError(DecodelabError):
