@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decodelab.core.protocols import FILLER
 from decodelab.models import TransformersModel
 
 TOKENS = st.integers(0, 61)
@@ -34,7 +35,7 @@ def assert_holds(model, cache, rows):
 @st.composite
 def operations(draw):
     """A life of a cache: what is done to it, in order; numbers are taken modulo what fits."""
-    kinds = st.sampled_from(["extend", "select", "rewind", "join"])
+    kinds = st.sampled_from(["extend", "extend by different numbers", "select", "rewind", "join"])
     return [
         (draw(kinds), draw(st.lists(st.integers(0, 99), min_size=1, max_size=4)))
         for _ in range(draw(st.integers(1, 6)))
@@ -51,6 +52,12 @@ def test_any_sequence_of_operations_leaves_the_rows_one_expects(model, prompts, 
             new = torch.tensor([[n % 62 for n in numbers]] * len(rows))
             _, cache = model.extend(cache, new)
             rows = [row + tuple(new[0].tolist()) for row in rows]
+        elif kind == "extend by different numbers":
+            new = [tuple(n % 62 for n in numbers[: 1 + (i + numbers[0]) % len(numbers)]) for i in range(len(rows))]
+            wide = torch.tensor([(*tokens, *[FILLER] * (len(numbers) - len(tokens))) for tokens in new])
+            _, cache = model.extend(cache, wide)
+            rows = [row + tokens for row, tokens in zip(rows, new, strict=True)]
+            cache = cache.rewind([len(row) for row in rows])
         elif kind == "select":
             index = [n % len(rows) for n in numbers]
             cache, rows = cache.select(torch.tensor(index)), [rows[i] for i in index]

@@ -60,6 +60,21 @@ class LastLogitsEverywhere(Honest):
         return logits[:, -1:].expand_as(logits), cache
 
 
+class LetsFillerSpeak(Honest):
+    """Pads on the left inside `extend`, as if filler came first."""
+
+    def extend(self, cache, tokens):
+        logits, cache = super().extend(cache, tokens)
+        short = (tokens == -1).sum(1).tolist()
+        return torch.stack([row.roll(n, 0) for row, n in zip(logits, short, strict=True)]), cache
+
+
+class DropsFiller(Honest):
+    def extend(self, cache, tokens):
+        logits, cache = super().extend(cache, tokens)
+        return logits, TableCache([tuple(t for t in row if t != -1) for row in cache.rows])
+
+
 class MixesUpTheBatch(Honest):
     def start(self, prompts):
         logits, cache = super().start(prompts)
@@ -129,6 +144,8 @@ def test_an_honest_model_passes():
         (ForgetsTokens(), "extend by one token: the cache says it holds"),
         (OnlyTheLastLogits(), "extend by three tokens: logits must be of shape"),
         (LastLogitsEverywhere(), "extend by three tokens: log-probabilities of row 0, token 0 differ"),
+        (LetsFillerSpeak(), "extend by different numbers of tokens: log-probabilities of row"),
+        (DropsFiller(), "extend by different numbers of tokens: the cache says it holds"),
         (MixesUpTheBatch(), "start: log-probabilities of row 0"),
         (DependsOnTheBatch(), "start: log-probabilities of row 0"),
         (Nan(), "start: logits must not be NaN"),
@@ -150,6 +167,8 @@ def test_an_honest_model_passes():
         "forgets a token",
         "gives the last logits only",
         "gives the last logits for all tokens",
+        "takes filler for tokens",
+        "does not hold filler",
         "mixes up the rows",
         "depends on the batch",
         "NaN",

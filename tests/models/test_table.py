@@ -90,6 +90,28 @@ class TestRows:
         logits, _ = TableModel(["H", "T"], COIN).extend(cache, torch.tensor([[0, 1], [1, 1]]))
         assert logits.shape == (2, 2, 3)
 
+    def test_nothing_is_looked_up_after_filler(self):
+        model = TableModel(["a", "b"], {("a",): {"b": 1.0}, ("a", "b"): {"a": 1.0}}, eos=None, context=3)
+        _, cache = model.start([(0,)])
+        logits, cache = model.extend(cache, torch.tensor([[1, -1]]))
+        assert logits[0, 0].tolist() == [0, -math.inf]
+        assert list(cache.lengths) == [3]
+        assert list(cache.rewind([2]).lengths) == [2]
+
+    @pytest.mark.parametrize(
+        ("tokens", "error", "why"),
+        [
+            ([[1, -1, 0]], ValueError, "filler must come after all tokens of a row"),
+            ([[-1]], UnknownToken, "got -1"),
+            ([[1, -1, -1, -1]], PromptTooLong, "5 tokens exceed the context of 4"),
+        ],
+    )
+    def test_filler_stands_after_the_tokens_of_a_row_and_fits_the_context(self, tokens, error, why):
+        model = TableModel(["H", "T"], COIN, context=4)
+        _, cache = model.start([(0,)])
+        with pytest.raises(error, match=why):
+            model.extend(cache, torch.tensor(tokens))
+
 
 class TestEnumeration:
     def test_the_two_step_example(self):

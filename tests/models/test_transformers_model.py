@@ -162,6 +162,14 @@ class TestPrompts:
         with pytest.raises(UnknownToken, match=r"token ids must be in \[0, 64\)"):
             model.extend(cache, torch.tensor([[token]]))
 
+    def test_filler_stands_after_the_tokens_of_a_row_and_fits_the_context(self, model):
+        _, cache = model.start([(1,)])
+        with pytest.raises(ValueError, match="filler must come after all tokens of a row"):
+            model.extend(cache, torch.tensor([[1, -1, 2]]))
+        _, cache = model.start([(1,) * 126, (1,)])
+        with pytest.raises(PromptTooLong, match="129 tokens exceed the context of 128"):
+            model.extend(cache, torch.tensor([[1, -1, -1], [2, 3, 4]]))
+
     def test_a_prompt_may_fill_the_context_but_not_exceed_it(self, model):
         _, cache = model.start([(1,) * 128])
         with pytest.raises(PromptTooLong, match="context of 128"):

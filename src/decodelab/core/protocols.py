@@ -88,6 +88,10 @@ class Cache(Protocol):
         ...
 
 
+FILLER = -1
+"""Stands for no token where rows of different lengths are written as one tensor."""
+
+
 class LanguageModel(Protocol):
     """Where next-token logits come from."""
 
@@ -121,7 +125,11 @@ class LanguageModel(Protocol):
         ...
 
     def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
-        """Append int64 tokens [rows, k] to every row: the logits after each, [rows, k, vocab]."""
+        """Append int64 tokens [rows, k] to every row: the logits after each, [rows, k, vocab].
+
+        A row with fewer tokens (at least one) ends with `FILLER`, whose logits mean nothing. Filler counts as held and
+        has to fit the context; such a row must be dropped, or rewound to its own tokens, before it goes on.
+        """
         ...
 
 

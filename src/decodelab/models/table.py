@@ -22,7 +22,7 @@ from decodelab.core.errors import (
     UnknownToken,
     did_you_mean,
 )
-from decodelab.core.protocols import Cache
+from decodelab.core.protocols import FILLER, Cache
 from decodelab.core.values import Chat, Tokens
 
 Row = Mapping[str, float]
@@ -251,18 +251,30 @@ class TableModel:
         return self._logits(prompts), TableCache(prompts)
 
     def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, TableCache]:
-        """Append int64 tokens [rows, k] to every row: the log-probabilities after each, float32 [rows, k, vocab]."""
+        """Append int64 tokens [rows, k] to every row: the log-probabilities after each, float32 [rows, k, vocab].
+
+        After `FILLER` they are 0.
+        """
         assert isinstance(cache, TableCache)
         if len(tokens) != len(cache.rows) or not tokens.numel():
             raise ValueError(f"extend: tokens must be [{len(cache.rows)}, k >= 1], got {list(tokens.shape)}")
-        new = [tuple(row) for row in tokens.tolist()]
-        self._check([old + row for old, row in zip(cache.rows, new, strict=True)])
-        steps = [
-            self._logits([old + row[: i + 1] for old, row in zip(cache.rows, new, strict=True)])
-            for i in range(tokens.shape[1])
-        ]
-        cache.rows = [old + row for old, row in zip(cache.rows, new, strict=True)]
-        return torch.stack(steps, dim=1), cache
+        held = cache.rows
+        given = [tuple(row) for row in tokens.tolist()]
+        counts = [row.index(FILLER) if FILLER in row else len(row) for row in given]
+        if any(token != FILLER for row, n in zip(given, counts, strict=True) for token in row[n:]):
+            raise ValueError("extend: filler must come after all tokens of a row")
+        self._check([old + row[: max(n, 1)] for old, row, n in zip(held, given, counts, strict=True)])
+        if self._context is not None and max(cache.lengths) + tokens.shape[1] > self._context:
+            raise PromptTooLong(
+                f"{self._name}: {max(cache.lengths) + tokens.shape[1]} tokens exceed the context of {self._context}"
+            )
+        cache.rows = [old + row for old, row in zip(held, given, strict=True)]
+        logits = torch.zeros(*tokens.shape, self._vocab.size)
+        for i in range(tokens.shape[1]):
+            live = [row for row, n in enumerate(counts) if i < n]
+            if live:
+                logits[live, i] = self._logits([held[row] + given[row][: i + 1] for row in live])
+        return logits, cache
 
     def _logits(self, prefixes: Sequence[Tokens]) -> Tensor:
         # Samples of one prompt share most of their prefixes.

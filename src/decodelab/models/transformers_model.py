@@ -14,7 +14,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from decodelab.core.errors import EmptyPrompt, ModelError, PromptTooLong, UnknownToken, did_you_mean
-from decodelab.core.protocols import Cache
+from decodelab.core.protocols import FILLER, Cache
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
 from decodelab.models.cache import GrowingLayer, KeyValueCache
@@ -178,8 +178,12 @@ class TransformersModel:
             raise PromptTooLong(f"{self.name}: {longest} tokens exceed the context of {self.context}; ask for fewer")
         if tokens.device.type == "cpu":
             low, high = torch.aminmax(tokens)
-            self._check_ids(int(low), int(high))
-        return self._forward(tokens.to(self.device), cache), cache
+            self._check_ids(int(tokens[:, 0].min() if low == FILLER else low), int(high))
+            filler = tokens == FILLER
+            if low == FILLER and bool((filler[:, :-1] & ~filler[:, 1:]).any()):
+                raise ValueError("extend: filler must come after all tokens of a row")
+        # What stands for filler does not matter: nothing before it sees it.
+        return self._forward(tokens.to(self.device).clamp(min=0), cache), cache
 
     @torch.inference_mode()
     def _probe(self) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.errors import DecodelabError
-from decodelab.core.protocols import Cache, LanguageModel
+from decodelab.core.protocols import FILLER, Cache, LanguageModel
 from decodelab.core.values import Tokens
 
 
@@ -18,7 +18,7 @@ def check_model(model: LanguageModel, prompts: Sequence[str], *, tolerance: floa
     What it is held to is itself: the logits after a sequence that is prefilled alone. They must come out the same
 
     * in a batch of prompts of other lengths;
-    * when tokens are appended one by one, or several at once;
+    * when tokens are appended one by one, or several at once, or to some rows fewer than to others;
     * after rows were forked, dropped and reordered;
     * after a rewind, by the same or by different numbers of tokens;
     * after the rows of two caches were joined.
@@ -89,6 +89,11 @@ def _check_refusals(model: LanguageModel) -> None:
         raise AssertionError(f"start must refuse {what} with a DecodelabError")
 
 
+def _prefixes(rows: Sequence[Tokens], new: Sequence[Tokens]) -> list[list[Tokens]]:
+    """Each row up to each of its new tokens."""
+    return [[row + tokens[: i + 1] for i in range(len(tokens))] for row, tokens in zip(rows, new, strict=True)]
+
+
 class _Run:
     """Rows whose tokens are known, and the cache that should hold them."""
 
@@ -103,6 +108,8 @@ class _Run:
         rows, cache = self.start(self.prompts, "start")
         rows, cache = self.extend(rows, cache, 1, "extend by one token")
         rows, cache = self.extend(rows, cache, 3, "extend by three tokens")
+        rows, cache = self.ragged(rows, cache, "extend by different numbers of tokens")
+        rows, cache = self.extend(rows, cache, 1, "extend after rewind of filler")
 
         n = len(rows)
         index = [*reversed(range(n)), 0, 0]
@@ -145,6 +152,28 @@ class _Run:
         self, rows: list[Tokens], cache: Cache, count: int, what: str, fork: bool = False
     ) -> tuple[list[Tokens], Cache]:
         """Append likely tokens; with `fork`, equal rows go different ways."""
+        new = self.likely(rows, count, fork)
+        logits, cache = self.model.extend(cache, torch.tensor(new))
+        grown = [row + tokens for row, tokens in zip(rows, new, strict=True)]
+        self.compare(logits, _prefixes(rows, new), what)
+        self.count(grown, cache, what)
+        return grown, cache
+
+    def ragged(self, rows: list[Tokens], cache: Cache, what: str) -> tuple[list[Tokens], Cache]:
+        """Append three, two or one likely tokens a row, filled up, and rewind the filler."""
+        new = [tokens[: 3 - i % 3] for i, tokens in enumerate(self.likely(rows, 3, fork=False))]
+        logits, cache = self.model.extend(cache, torch.tensor([(*t, *[FILLER] * (3 - len(t))) for t in new]))
+        self.shape(logits, (len(rows), 3, self.model.vocab.size), what)
+        for row, prefixes in enumerate(_prefixes(rows, new)):
+            self.compare(logits[row, None, : len(new[row])], [prefixes], what)
+        self.count([(*row, FILLER, FILLER, FILLER) for row in rows], cache, what)
+        grown = [row + tokens for row, tokens in zip(rows, new, strict=True)]
+        cache = cache.rewind([len(row) for row in grown])
+        self.count(grown, cache, "after rewind of filler")
+        return grown, cache
+
+    def likely(self, rows: list[Tokens], count: int, fork: bool) -> list[Tokens]:
+        """The likeliest tokens to follow each row; with `fork`, equal rows go different ways."""
         new: list[Tokens] = []
         for i, row in enumerate(rows):
             tokens: Tokens = ()
@@ -153,12 +182,7 @@ class _Run:
                 possible = int(torch.isfinite(self.alone(row + tokens)).sum())
                 tokens += (int(likely[i % min(3, possible) if fork else 0]),)
             new.append(tokens)
-        logits, cache = self.model.extend(cache, torch.tensor(new))
-        grown = [row + tokens for row, tokens in zip(rows, new, strict=True)]
-        prefixes = [[row + tokens[: i + 1] for i in range(count)] for row, tokens in zip(rows, new, strict=True)]
-        self.compare(logits, prefixes, what)
-        self.count(grown, cache, what)
-        return grown, cache
+        return new
 
     def alone(self, tokens: Tokens) -> Tensor:
         """Log-probabilities after a sequence prefilled by itself, float64 [vocab]."""
