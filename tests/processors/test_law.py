@@ -1,6 +1,8 @@
 """Each processor against its paper's definition, written out in plain Python over float64 probabilities."""
 
 import math
+import statistics
+from typing import Any
 
 import pytest
 import torch
@@ -71,17 +73,149 @@ def typical_p(law: Law, p: float) -> Law:
     return normalised([q if distance[i] <= border else 0.0 for i, q in enumerate(law)])
 
 
-REFERENCES = {f.__name__: f for f in (temperature, top_k, top_p, min_p, typical_p)}
+def far(value: float, border: float) -> None:
+    """Leave out examples in which a decision is too near its border."""
+    assume(abs(value - border) > NEAR * abs(border))
+
+
+def at_least(law: Law, cutoff: float) -> Law:
+    """The tokens of at least a probability, and the most probable."""
+    for q in law:
+        if q and q != max(law):
+            far(q, cutoff)
+    return normalised([q if q >= cutoff or q == max(law) else 0.0 for q in law])
+
+
+def entropy_of(law: Law) -> float:
+    return -math.fsum(q * math.log(q) for q in law if q)
+
+
+def ranked(law: Law) -> list[int]:
+    """The possible tokens from the most to the least probable, the equally probable by id."""
+    return sorted((i for i, q in enumerate(law) if q), key=lambda i: (-law[i], i))
+
+
+def only(law: Law, kept: set[int]) -> Law:
+    return normalised([q if i in kept else 0.0 for i, q in enumerate(law)])
+
+
+def epsilon_cutoff(law: Law, epsilon: float) -> Law:
+    """Hewitt et al. 2022, section 4.2: probability at least epsilon."""
+    return at_least(law, epsilon)
+
+
+def eta_cutoff(law: Law, epsilon: float) -> Law:
+    """Hewitt et al. 2022, eq. 5: probability at least min(epsilon, sqrt(epsilon) exp(-entropy))."""
+    return at_least(law, min(epsilon, math.sqrt(epsilon) * math.exp(-entropy_of(law))))
+
+
+def top_a(law: Law, a: float) -> Law:
+    """BlinkDL: at least a times the squared largest probability."""
+    return at_least(law, a * max(law) ** 2)
+
+
+def p_less(law: Law, _: None) -> Law:
+    """Tan et al. 2025: at least the sum of squared probabilities."""
+    return at_least(law, math.fsum(q * q for q in law))
+
+
+def top_n_sigma(law: Law, n: float) -> Law:
+    """Tang et al. 2024: at most n standard deviations of the logits below the largest."""
+    logits = [math.log(q) for q in law if q]
+    deviation = statistics.pstdev(logits)
+    for x in logits:
+        assume(x == max(logits) or abs(max(logits) - x - n * deviation) > NEAR)
+    return normalised([q if q and max(logits) - math.log(q) <= n * deviation else 0.0 for q in law])
+
+
+def top_h(law: Law, h: float) -> Law:
+    """Baghaei Potraghloo et al. 2025: the most probable while their part of the entropy is at most h of the whole."""
+    order = ranked(law)
+    whole, part, kept = entropy_of(law), 0.0, set(order[:1])
+    for i in order:
+        part -= law[i] * math.log(law[i])
+        if h < 1:
+            assume(i == order[0] or abs(part - h * whole) > NEAR * whole)
+            if i != order[0] and part > h * whole:
+                break
+        kept.add(i)
+    return only(law, kept)
+
+
+def tfs_z(law: Law, z: float) -> Law:
+    """Bricken 2019: cut where the running share of absolute second differences exceeds z."""
+    order = ranked(law)
+    p = [law[i] for i in order]
+    curvature = [abs(a - 2 * b + c) for a, b, c in zip(p, p[1:], p[2:], strict=False)]
+    total = math.fsum(curvature)
+    assume(len(p) <= 2 or total > 1e-3)
+    running = 0.0
+    for rank, bend in enumerate(curvature):
+        running += bend / total
+        assume(z == 1 or abs(running - z) > NEAR)
+        if rank and running > z and z < 1:
+            return only(law, set(order[:rank]))
+    return law
+
+
+def rank_parity(law: Law, parity: str) -> Law:
+    """Ranks 1, 3, 5, ... or 2, 4, 6, ..."""
+    order = ranked(law)
+    return only(law, set(order[::2] if parity == "odd" else order[1::2] or order))
+
+
+def dynamic_temperature(law: Law, spread: float) -> Law:
+    """llama.cpp: a temperature within `spread` of 1 by entropy relative to that of a flat law."""
+    n = sum(q > 0 for q in law)
+    relative = entropy_of(law) / math.log(n) if n > 1 else 0.0
+    low, high = max(0.0, 1 - spread), 1 + spread
+    return temperature(law, low + (high - low) * relative)
+
+
+REFERENCES = {
+    f.__name__: f
+    for f in (
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        typical_p,
+        epsilon_cutoff,
+        eta_cutoff,
+        top_a,
+        p_less,
+        top_n_sigma,
+        top_h,
+        tfs_z,
+        rank_parity,
+        dynamic_temperature,
+    )
+}
 
 logits = st.lists(st.integers(-3000, 3000).map(lambda x: x / 256), min_size=1, max_size=24, unique=True)
-VALUES: dict[str, st.SearchStrategy[float]] = {
+VALUES: dict[str, st.SearchStrategy[Any]] = {
     "temperature": st.sampled_from([0.0, 0.25, 0.7, 1.0, 1.5, 4.0]) | st.floats(0.1, 5),
     "top_k": st.integers(1, 26),
     "top_p": st.sampled_from([0.1, 0.5, 0.9, 1.0]) | st.floats(0.01, 1),
     "min_p": st.sampled_from([0.05, 0.1, 1.0]) | st.floats(0.001, 1),
     "typical_p": st.sampled_from([0.2, 0.9, 0.95]) | st.floats(0.01, 0.99),
+    "epsilon_cutoff": st.sampled_from([3e-4, 0.05]) | st.floats(1e-4, 0.9),
+    "eta_cutoff": st.sampled_from([3e-4, 0.05]) | st.floats(1e-4, 0.9),
+    "top_a": st.sampled_from([0.2, 1.0]) | st.floats(0.001, 1),
+    "p_less": st.none(),
+    "top_n_sigma": st.sampled_from([0.5, 1.0, 2.0]) | st.floats(0.01, 4),
+    "top_h": st.sampled_from([0.4, 0.7, 1.0]) | st.floats(0.01, 1),
+    "tfs_z": st.sampled_from([0.5, 0.95, 1.0]) | st.floats(0.01, 0.99),
+    "rank_parity": st.sampled_from(["odd", "even"]),
+    "dynamic_temperature": st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 0.9),
 }
-stage = st.sampled_from(sorted(VALUES)).flatmap(lambda name: st.tuples(st.just(name), VALUES[name]))
+# Left out of chains: what looks at logits or counts tokens, where the reference's probability has underflowed to 0.
+CHAINED = sorted(set(VALUES) - {"top_n_sigma", "tfs_z", "rank_parity", "dynamic_temperature"})
+stage = st.sampled_from(CHAINED).flatmap(lambda name: st.tuples(st.just(name), VALUES[name]))
+
+
+def as_json(name: str, value: Any) -> Any:
+    return name if value is None else {name: value}
 
 
 def law_of(values: list[float]) -> Law:
@@ -94,7 +228,7 @@ def test_every_processor_alone_gives_its_papers_law(name, data):
     values = data.draw(logits)
     value = data.draw(VALUES[name])
     expected = REFERENCES[name](law_of(values), value)
-    assert dl.distribution(values, [{name: value}]).tolist() == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert dl.distribution(values, [as_json(name, value)]).tolist() == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
 @given(logits, st.lists(stage, min_size=2, max_size=4))
@@ -102,7 +236,7 @@ def test_a_chain_is_the_composition_of_its_stages_in_the_order_written(values, c
     expected = law_of(values)
     for name, value in chain:
         expected = REFERENCES[name](expected, value)
-    got = dl.distribution(values, [{name: value} for name, value in chain])
+    got = dl.distribution(values, [as_json(name, value) for name, value in chain])
     assert got.tolist() == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 
@@ -117,6 +251,15 @@ def test_the_equally_probable_are_treated_by_rule():
     assert kept("top_p=0.5") == [0, 1]  # the smallest set, lowest ids
     assert kept("min_p=1.0") == [0, 1, 2, 3]
     assert kept("typical_p=0.5") == [0, 1, 2, 3]  # the cut-off is a distance
+    assert kept("epsilon_cutoff=0.5") == [0, 1, 2, 3]  # none reaches it: all that are equal to the most probable
+    assert kept("eta_cutoff=0.9") == [0, 1, 2, 3]
+    assert kept("top_a=1.0") == [0, 1, 2, 3]
+    assert kept("p_less") == [0, 1, 2, 3]
+    assert kept("top_n_sigma=1.0") == [0, 1, 2, 3]
+    assert kept("top_h=0.5") == [0, 1]  # by rank, lowest ids
+    assert kept("tfs_z=0.5") == [0]  # a straight curve: half of n - 2 ranks
+    assert kept("rank_parity=odd") == [0, 2]
+    assert kept("rank_parity=even") == [1, 3]
 
 
 def test_top_p_of_a_flat_law_over_a_large_vocabulary_keeps_the_right_number():
@@ -125,9 +268,15 @@ def test_top_p_of_a_flat_law_over_a_large_vocabulary_keeps_the_right_number():
     assert int((dl.distribution(flat, "top_p=0.9") > 0).sum()) == math.ceil(0.9 * size)
 
 
+@pytest.mark.parametrize("strategy", ["p_less", "top_a=1.0", "top_n_sigma=1.0", "epsilon_cutoff=0.1"])
+def test_a_cut_off_on_probability_keeps_all_of_a_flat_law_over_a_large_vocabulary(strategy):
+    # In float32 the rounded sum of 151,936 squares lies above the square it should be.
+    assert bool((dl.distribution(torch.full((151_936,), 0.1), strategy) > 0).all())
+
+
 def test_a_law_of_impossible_tokens_stays_within_the_possible():
     values = torch.tensor([-torch.inf, 1.0, -torch.inf, 0.0])
-    for strategy in ("temperature=0.5", "top_k=3", "top_p=0.99", "min_p=0.001", "typical_p=0.99"):
+    for strategy in ("temperature=0.5", "top_k=3", "top_p=0.99", "min_p=0.001", "typical_p=0.99", "tfs_z=0.5"):
         law = dl.distribution(values, strategy)
         assert law[[0, 2]].tolist() == [0.0, 0.0]
         assert float(law.sum()) == pytest.approx(1, abs=1e-6)

@@ -7,15 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 from transformers.generation.logits_process import (
+    EpsilonLogitsWarper,
+    EtaLogitsWarper,
     LogitsProcessor,
     MinPLogitsWarper,
     TemperatureLogitsWarper,
+    TopHLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
     TypicalLogitsWarper,
 )
 
-from decodelab import MinP, Temperature, TopK, TopP, TypicalP
+from decodelab import EpsilonCutoff, EtaCutoff, MinP, Temperature, TopH, TopK, TopP, TypicalP
 from decodelab.core.stage import StatelessProcessor
 
 PAIRS: list[tuple[StatelessProcessor, LogitsProcessor]] = [
@@ -24,6 +27,9 @@ PAIRS: list[tuple[StatelessProcessor, LogitsProcessor]] = [
     *((TopP(p), TopPLogitsWarper(p)) for p in (0.05, 0.5, 0.9, 0.99)),
     *((MinP(p), MinPLogitsWarper(p)) for p in (0.01, 0.1, 0.5, 1.0)),
     *((TypicalP(p), TypicalLogitsWarper(p)) for p in (0.1, 0.5, 0.9, 0.95)),
+    *((EpsilonCutoff(e), EpsilonLogitsWarper(e)) for e in (3e-4, 0.01, 0.2, 0.9)),
+    *((EtaCutoff(e), EtaLogitsWarper(e)) for e in (3e-4, 0.01, 0.2, 0.9)),
+    *((TopH(h), TopHLogitsWarper(h)) for h in (0.1, 0.4, 0.9)),
 ]
 IDS: Any = torch.empty(1, 0, dtype=torch.int64)  # the input ids, which these processors do not look at
 
@@ -65,7 +71,7 @@ def test_logits_rounded_to_bfloat16_are_full_of_ties_and_agree_up_to_them(ours, 
     mine, other = ours.apply(logits, None), theirs(IDS, logits.clone())
     # Sorted, because a tie leaves open which of the equal tokens stays, but not how many.
     torch.testing.assert_close(mine.softmax(-1).sort().values, other.softmax(-1).sort().values, rtol=1e-5, atol=1e-7)
-    if not isinstance(ours, TopP):
+    if not isinstance(ours, TopP | TopH):
         assert torch.equal(mine.isfinite(), other.isfinite())
 
 
@@ -104,3 +110,23 @@ def test_min_p_compares_logits_and_transformers_rounded_probabilities():
     logits = torch.tensor([[0.0, -200.0, -math.inf]])
     assert MinP(1e-60).apply(logits, None).isfinite().tolist() == [[True, False, False]]
     assert MinPLogitsWarper(1e-60)(IDS, logits).isfinite().tolist() == [[True, True, False]]
+
+
+def test_top_h_of_1_keeps_its_candidates_here_and_transformers_may_lose_the_last_to_rounding():
+    logits = laws("random", 512)
+    assert (TopH(1.0).apply(logits, None).isfinite().sum(-1) == 100).all()
+    assert (TopHLogitsWarper(1.0)(IDS, logits).isfinite().sum(-1) < 100).any()
+
+
+def test_top_h_counts_the_possible_only_and_transformers_stops_at_an_impossible_candidate():
+    # 0 log 0 is 0 here and NaN there; the tokens kept are the same, since impossible ones are removed either way.
+    logits = torch.tensor([[0.0, -math.inf, 0.0, -math.inf]])
+    assert TopH(1.0).apply(logits, None).isfinite().tolist() == [[True, False, True, False]]
+    assert TopHLogitsWarper(1.0)(IDS, logits).isfinite().tolist() == [[True, False, True, False]]
+
+
+def test_epsilon_compares_float64_probabilities_and_transformers_float32_ones():
+    # 1/3 as a float64 is just below the float32 nearest to 1/3, to which transformers rounds both sides.
+    logits, third = torch.zeros(1, 3).index_fill(1, torch.tensor([0]), 1e-3), float(torch.tensor(1 / 3))
+    exact = logits.double().softmax(-1)[0] >= third
+    assert EpsilonCutoff(third).apply(logits, None).isfinite()[0].tolist() == exact.tolist()

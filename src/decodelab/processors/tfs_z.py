@@ -52,10 +52,11 @@ class TailFree(StatelessProcessor):
         order = logits.argsort(dim=-1, descending=True, stable=True)
         probs = torch.softmax(logits.gather(-1, order), dim=-1, dtype=torch.float64)
         rank = torch.arange(size - 2, device=logits.device)
-        counted = rank < logits.isfinite().sum(dim=-1, keepdim=True) - 2
+        count = logits.isfinite().sum(dim=-1, keepdim=True)
+        counted = rank < count - 2
         curvature = probs.diff().diff().abs().masked_fill(~counted, 0.0)
         curvature = torch.where(curvature.sum(-1, keepdim=True) > _STRAIGHT, curvature, counted.double())
         running = curvature.cumsum(-1)
-        past = (running > self.z * running[..., -1:]) & (rank > 0)
+        past = (running > self.z * running[..., -1:]) & (rank > 0) & (count > 3)
         removed = torch.cat([past, past[..., -1:], past[..., -1:]], dim=-1)
         return logits.masked_fill(torch.empty_like(order, dtype=torch.bool).scatter_(-1, order, removed), -torch.inf)
