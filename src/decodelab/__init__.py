@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from decodelab.core.errors import DecodelabError
-    from decodelab.core.values import Candidate, Chat, Cost, Generation, Score
+    from decodelab.core.values import Candidate, Chat, Cost, Generation
     from decodelab.engine.distribution import distribution
     from decodelab.engine.generate import NoEffectWarning, generate
     from decodelab.engine.scoring import score, score_many
     from decodelab.engine.streaming import TextStream
+    from decodelab.metrics.likelihood import Score
     from decodelab.models.loading import list_models, load
     from decodelab.models.table import TableModel
     from decodelab.models.transformers_model import TransformersModel
@@ -55,7 +56,7 @@ _WHERE = {
     "Chat": "core.values",
     "Cost": "core.values",
     "Generation": "core.values",
-    "Score": "core.values",
+    "Score": "metrics.likelihood",
     "distribution": "engine.distribution",
     "NoEffectWarning": "engine.generate",
     "generate": "engine.generate",

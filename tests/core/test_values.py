@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from decodelab.core.values import Candidate, Chat, Cost, Generation, Score
+from decodelab.core.values import Candidate, Chat, Cost, Generation
 
 
 def candidate(*logprobs: float, law: tuple[float, ...] | None = None) -> Candidate:
@@ -15,7 +15,6 @@ def candidate(*logprobs: float, law: tuple[float, ...] | None = None) -> Candida
 
 def test_perplexity_of_1000_tokens_at_minus_2500_nats_is_12_18():
     # Published example: exp(2500 / 1000) = 12.18.
-    assert round(Score((0,) * 1000, ("w",) * 1000, (-2.5,) * 1000).perplexity, 2) == 12.18
     assert round(candidate(*[-2.5] * 1000).perplexity, 2) == 12.18
 
 
@@ -40,19 +39,11 @@ def test_an_impossible_token_makes_the_sequence_impossible():
 def test_a_perplexity_beyond_all_floats_is_infinite_not_an_error(logprob):
     expected = pytest.approx(math.exp(700)) if logprob == -700 else math.inf
     assert candidate(logprob).perplexity == expected
-    assert Score((0,), ("w",), (logprob,)).perplexity == expected
 
 
 def test_a_candidate_without_tokens_has_no_perplexity():
     assert math.isnan(candidate().perplexity)
     assert candidate().logprob == 0.0
-
-
-def test_score_means_and_sums():
-    score = Score((7, 8), ("a", "b"), (-1.0, -3.0), prompt="p", completion="ab")
-    assert (score.logprob, score.mean_logprob) == (-4.0, -2.0)
-    assert score.to_dict()["perplexity"] == score.perplexity
-    assert score.to_dict()["prompt"] == "p"
 
 
 def test_forward_tokens_are_prefill_and_decode_together():

@@ -19,7 +19,7 @@ from decodelab.core.errors import RequestError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from decodelab.core.values import Score
+    from decodelab.metrics.likelihood import Score
 
 _AT_ONCE = 64
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Tokens = tuple[int, ...]
@@ -170,47 +170,3 @@ class Limits:
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Score:
-    """How probable a model finds a completion of a prompt.
-
-    Attributes:
-        tokens: the completion's token ids.
-        token_texts: each token as text.
-        token_logprobs: log p of each token given all before it, in nats.
-
-    >>> Score((7, 8), ("a", "b"), (-1.0, -3.0)).perplexity
-    7.38905609893065
-    """
-
-    tokens: Tokens
-    token_texts: tuple[str, ...]
-    token_logprobs: tuple[float, ...]
-    prompt: str = field(default="", kw_only=True)
-    completion: str = field(default="", kw_only=True)
-
-    @property
-    def logprob(self) -> float:
-        """Sum of the token log-probabilities, in nats."""
-        return math.fsum(self.token_logprobs)
-
-    @property
-    def mean_logprob(self) -> float:
-        """Mean log-probability a token, in nats."""
-        return self.logprob / len(self.tokens)
-
-    @property
-    def perplexity(self) -> float:
-        """Sequence perplexity, exp(-mean log-probability)."""
-        return _exp(-self.mean_logprob)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The score as JSON-ready data."""
-        data = dataclasses.asdict(self)
-        return data | {
-            "logprob": self.logprob,
-            "mean_logprob": self.mean_logprob,
-            "perplexity": self.perplexity,
-        }

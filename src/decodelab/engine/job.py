@@ -35,8 +35,8 @@ class Job:
     seed: int
 
 
-def checked_ids(model: LanguageModel, tokens: Iterable[SupportsIndex], what: str) -> Tokens:
-    """Token ids that were given as such.
+def checked_ids(size: int, tokens: Iterable[SupportsIndex], what: str) -> Tokens:
+    """Token ids of a vocabulary of that size that were given as such.
 
     Raises:
         RequestError: if they are no integers.
@@ -47,10 +47,9 @@ def checked_ids(model: LanguageModel, tokens: Iterable[SupportsIndex], what: str
     except TypeError:
         raise RequestError(f"{what} must be text or token ids, got {shown(tokens)}; give a str or integers") from None
     for token in ids:
-        if not 0 <= token < model.vocab.size:
+        if not 0 <= token < size:
             raise UnknownToken(
-                f"{what}: token ids must be in [0, {model.vocab.size - 1}], got {shown(token)}; "
-                "is it another model's tokenizer?"
+                f"{what}: token ids must be in [0, {size - 1}], got {shown(token)}; is it another model's tokenizer?"
             )
     return ids
 
@@ -69,7 +68,7 @@ def encode_prompt(model: LanguageModel, prompt: Prompt) -> tuple[str, Tokens]:
     elif isinstance(prompt, Chat):
         text, tokens = vocab.render_chat(prompt)
     else:
-        tokens = checked_ids(model, prompt, "prompt")
+        tokens = checked_ids(vocab.size, prompt, "prompt")
         text = vocab.decode(tokens)
     if not tokens:
         if vocab.bos_id is None:

@@ -2,83 +2,363 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from decodelab.core.errors import NonFiniteLogits, PromptTooLong, RequestError
-from decodelab.core.protocols import LanguageModel
-from decodelab.core.values import Prompt, Score, Tokens
+from decodelab.core.errors import InvalidParameter, NonFiniteLogits, PromptTooLong, RequestError
+from decodelab.core.protocols import FILLER, LanguageModel
+from decodelab.core.values import Prompt, Tokens
 from decodelab.engine.job import checked_ids, encode_prompt
+from decodelab.metrics.likelihood import Alternative, Score
 from decodelab.models.loading import load
 
+Report = Callable[[int, int], None]
+"""Told how many tokens are scored, and of how many."""
 
-def score(model: LanguageModel | str, prompt: Prompt, completion: str | Sequence[int]) -> Score:
+_POSITIONS = 16_384
+"""Positions of a batch, padding included: what its cache holds and its prefill computes."""
+_LOGITS = 1 << 25
+"""Logits of one extension, in numbers: 128 MiB in float32."""
+_RAGGED = 32
+"""Tokens by which completions of different lengths are extended at once; no row is padded by more."""
+
+
+def score(
+    model: LanguageModel | str,
+    prompt: Prompt,
+    completion: str | Sequence[int],
+    *,
+    stride: int | None = None,
+    alternatives: int = 0,
+) -> Score:
     """The log-probability of a completion after a prompt, token by token.
 
     Args:
         model: a model, or the name of one for `load`.
         prompt: text, token ids or a chat; empty text starts from BOS.
         completion: text or token ids; must have at least one token.
+        stride: where prompt and completion exceed the context, score in windows that each go so many tokens further,
+            see `windows`; None refuses them.
+        alternatives: how many of the most probable tokens to give for each place.
 
     Raises:
         RequestError: if the completion is empty.
         UnknownToken: if a token id is outside the vocabulary.
-        PromptTooLong: if prompt and completion do not fit the context.
+        PromptTooLong: if prompt and completion do not fit the context and there is no stride.
+        InvalidParameter: if stride or alternatives are out of range.
         NonFiniteLogits: if the model returns NaN or infinities.
 
     >>> import decodelab as dl
     >>> table = {(): {"a": 0.5, "b": 0.5}, ("a",): {"b": 0.25, "</s>": 0.75}}
-    >>> round(dl.score(dl.TableModel(["a", "b"], table, bos="<s>"), "", "a b").logprob, 4)
-    -2.0794
+    >>> found = dl.score(dl.TableModel(["a", "b"], table, bos="<s>"), "", "a b")
+    >>> round(found.logprob, 4), found.ranks
+    (-2.0794, (1, 2))
     """
     lm = load(model) if isinstance(model, str) else model
-    return score_many(lm, [(prompt, completion)])[0]
+    return score_many(lm, [(prompt, completion)], stride=stride, alternatives=alternatives)[0]
 
 
 def score_many(
-    model: LanguageModel, pairs: Sequence[tuple[Prompt, str | Sequence[int]]], *, max_rows: int = 16
+    model: LanguageModel,
+    pairs: Sequence[tuple[Prompt, str | Sequence[int]]],
+    *,
+    max_rows: int = 64,
+    stride: int | None = None,
+    alternatives: int = 0,
+    report: Report | None = None,
 ) -> list[Score]:
-    """Score many (prompt, completion) pairs, `max_rows` at once; see `score`."""
-    ready: list[tuple[str, Tokens, str, Tokens]] = []
+    """Score many (prompt, completion) pairs in packed batches; see `score`.
+
+    Completions of one prompt share its prefill, and completions of any lengths share a batch.
+
+    Args:
+        model: a model.
+        pairs: what to score.
+        max_rows: completions computed at once, at most; bounds the memory and changes no result.
+        stride: tokens a window goes further where a pair exceeds the context.
+        alternatives: how many of the most probable tokens to give for each place.
+        report: told how far it is after each step.
+
+    >>> import decodelab as dl
+    >>> coin = dl.TableModel(["H", "T"], {...: {"H": 0.25, "T": 0.75}}, bos="<s>")
+    >>> [round(s.perplexity, 3) for s in score_many(coin, [("", "H"), ("", "T T"), ("T", "H T")])]
+    [4.0, 1.333, 2.309]
+    """
+    found = dict(score_each(model, pairs, max_rows=max_rows, stride=stride, alternatives=alternatives, report=report))
+    return [found[i] for i in range(len(pairs))]
+
+
+def score_each(
+    model: LanguageModel,
+    pairs: Sequence[tuple[Prompt, str | Sequence[int]]],
+    *,
+    max_rows: int = 64,
+    stride: int | None = None,
+    alternatives: int = 0,
+    report: Report | None = None,
+) -> Iterator[tuple[int, Score]]:
+    """Yield the index and score of each pair when it is done, the longest first; see `score_many`.
+
+    Everything is checked before the first is computed.
+    """
+    if max_rows < 1:
+        raise InvalidParameter(f"max_rows must be at least 1, got {max_rows}; use 1 for one completion at a time")
+    if not 0 <= alternatives <= model.vocab.size:
+        raise InvalidParameter(f"alternatives must be in [0, {model.vocab.size}], got {alternatives}; use 0 for none")
+    items = _items(model, pairs)
+    spans = [span for i, item in enumerate(items) for span in _spans(model, i, item, stride)]
+    return _scored(model, items, spans, max_rows, alternatives, report)
+
+
+class Window(NamedTuple):
+    """A stretch of a sequence that is fed to the model at once: [start, end - 1), to score the tokens [first, end)."""
+
+    start: int
+    first: int
+    end: int
+
+
+def windows(given: int, total: int, context: int | None, stride: int | None) -> Iterator[Window]:
+    """Cut a sequence that exceeds the context into overlapping windows in which each new token is scored once.
+
+    The first window scores as many tokens as the context holds. Each further one scores the next `stride` tokens (the
+    last one what remains) and is filled up with the tokens before them, so that every token sees all that precedes it,
+    or at least `context - stride + 1` tokens of it. With stride = context, windows do not overlap.
+
+    Args:
+        given: tokens at the start that are not scored, at least 1.
+        total: tokens in all.
+        context: tokens a model can be fed, or None when unbounded; the last token of a window is not fed.
+        stride: tokens each window goes further, in [1, context].
+
+    Raises:
+        InvalidParameter: if the stride is out of range.
+        PromptTooLong: if the sequence exceeds the context and there is no stride.
+
+    Source: the rolling windows of lm-evaluation-harness (`get_rolling_token_windows`), whose `context_len` is
+    context - stride + 1. The windows of transformers' page on perplexity predict one token less each, and the last one
+    is not filled up.
+
+    >>> list(windows(1, 8, 4, 2))
+    [Window(start=0, first=1, end=5), Window(start=2, first=5, end=7), Window(start=3, first=7, end=8)]
+    """
+    if stride is not None and not 1 <= stride <= (context or stride):
+        raise InvalidParameter(
+            f"stride must be in [1, {context or 'any'}], the tokens of the context, got {stride}; half of it is usual"
+        )
+    if context is None or total <= context + 1:
+        yield Window(0, given, total)
+        return
+    if stride is None:
+        raise PromptTooLong(
+            f"prompt and completion have {total} tokens, the context holds {context}; "
+            f"shorten them, or give a stride, such as {max(1, context // 2)}, to score in overlapping windows"
+        )
+    first = given
+    while first < total:
+        end = min(first + stride if first > context or first > given else context + 1, total)
+        yield Window(max(0, end - 1 - context), first, end)
+        first = end
+
+
+class _Item(NamedTuple):
+    """A pair as text and tokens."""
+
+    prompt: str
+    given: Tokens
+    completion: str
+    target: Tokens
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Tokens of one item to be scored in one pass, and what precedes them there."""
+
+    item: int
+    offset: int
+    given: Tokens
+    target: Tokens
+
+    @property
+    def size(self) -> int:
+        """Positions the span takes."""
+        return len(self.given) + len(self.target)
+
+
+class _Places(NamedTuple):
+    """What a model says of tokens in their places, [n] each; `best` and `best_logprobs` are [n, alternatives]."""
+
+    logprobs: Tensor
+    ranks: Tensor
+    best: Tensor
+    best_logprobs: Tensor
+
+
+def _items(model: LanguageModel, pairs: Sequence[tuple[Prompt, str | Sequence[int]]]) -> list[_Item]:
+    """The pairs in tokens; a prompt of several pairs is encoded once."""
+    # An id stands for its object only as long as that lives, so the object is kept too.
+    known: dict[str | int, tuple[Prompt, str, Tokens]] = {}
+    items: list[_Item] = []
     for prompt, completion in pairs:
-        text, tokens = encode_prompt(model, prompt)
+        key = prompt if isinstance(prompt, str) else id(prompt)
+        if key not in known:
+            known[key] = (prompt, *encode_prompt(model, prompt))
+        _, text, given = known[key]
         if isinstance(completion, str):
-            words, target = completion, model.vocab.encode_completion(tokens, completion)
+            words, target = completion, model.vocab.encode_completion(given, completion)
         else:
-            target = checked_ids(model, completion, "completion")
-            words = model.vocab.decode_completion(tokens, target)
+            target = checked_ids(model.vocab.size, completion, "completion")
+            words = model.vocab.decode_completion(given, target)
         if not target:
             raise RequestError(f"completion {words!r} has no tokens to score; give at least one")
-        if model.context is not None and len(tokens) + len(target) > model.context + 1:
-            raise PromptTooLong(
-                f"prompt and completion have {len(tokens) + len(target)} tokens, "
-                f"{model.name} holds {model.context}; shorten them"
-            )
-        ready.append((text, tokens, words, target))
-    # Only completions of equal length share a batch: nothing but what was given is ever fed to the model.
-    waiting = sorted(range(len(ready)), key=lambda i: (len(ready[i][3]), len(ready[i][1])))
-    scores: dict[int, Score] = {}
-    while waiting:
-        length = len(ready[waiting[0]][3])
-        rows = [i for i in waiting[:max_rows] if len(ready[i][3]) == length]
-        waiting = waiting[len(rows) :]
-        for i, logprobs in zip(rows, _batch(model, [(ready[i][1], ready[i][3]) for i in rows]), strict=True):
-            text, _, words, target = ready[i]
-            shown = tuple(model.vocab.token_text(t) for t in target)
-            scores[i] = Score(target, shown, tuple(logprobs), prompt=text, completion=words)
-    return [scores[i] for i in range(len(ready))]
+        items.append(_Item(text, given, words, target))
+    return items
 
 
-def _batch(model: LanguageModel, pairs: Sequence[tuple[Tokens, Tokens]]) -> list[list[float]]:
-    """Token log-probabilities of pairs with completions of one length, in one prefill and one extension."""
-    logits, cache = model.start([prompt for prompt, _ in pairs])
-    logits = logits[:, None].float().cpu()
-    targets = torch.tensor([target for _, target in pairs])
-    if targets.shape[1] > 1:
-        rest, _ = model.extend(cache, targets[:, :-1])
-        logits = torch.cat([logits, rest.float().cpu()], dim=1)
+def _spans(model: LanguageModel, index: int, item: _Item, stride: int | None) -> list[_Span]:
+    """What has to be computed for an item: itself, or its windows."""
+    whole = item.given + item.target
+    given = len(item.given)
+    try:
+        cut = list(windows(given, len(whole), model.context, stride))
+    except PromptTooLong as error:
+        raise PromptTooLong(f"{model.name}: {error}") from None
+    return [_Span(index, w.first - given, whole[w.start : w.first], whole[w.first : w.end]) for w in cut]
+
+
+def _scored(
+    model: LanguageModel,
+    items: Sequence[_Item],
+    spans: Sequence[_Span],
+    max_rows: int,
+    alternatives: int,
+    report: Report | None,
+) -> Iterator[tuple[int, Score]]:
+    """Compute all spans and yield each item when its last one is done."""
+    text = functools.cache(model.vocab.token_text)
+    missing = [0] * len(items)
+    for span in spans:
+        missing[span.item] += 1
+    parts: dict[int, dict[int, _Places]] = {}
+    done, total = 0, sum(len(span.target) for span in spans)
+    for batch in _batches(spans, max_rows):
+        for span, places in _computed(model, batch, alternatives):
+            parts.setdefault(span.item, {})[span.offset] = places
+            missing[span.item] -= 1
+            if not missing[span.item]:
+                yield span.item, _score(items[span.item], parts.pop(span.item), text)
+            done += len(span.target)
+        if report is not None:
+            report(done, total)
+
+
+def _batches(spans: Sequence[_Span], max_rows: int) -> Iterator[dict[Tokens, list[_Span]]]:
+    """Group spans by what precedes them, and groups of like lengths into batches; the longest come first."""
+    groups: dict[Tokens, list[_Span]] = {}
+    for span in spans:
+        groups.setdefault(span.given, []).append(span)
+    batch: dict[Tokens, list[_Span]] = {}
+    rows = widest = 0
+    for given in sorted(groups, key=lambda g: (len(g), max(len(s.target) for s in groups[g])), reverse=True):
+        for span in sorted(groups[given], key=lambda s: len(s.target), reverse=True):
+            widest = max(widest, span.size)
+            if batch and (rows == max_rows or (rows + 1) * widest > _POSITIONS):
+                yield batch
+                batch, rows, widest = {}, 0, span.size
+            batch.setdefault(given, []).append(span)
+            rows += 1
+    if batch:
+        yield batch
+
+
+def _computed(
+    model: LanguageModel, batch: dict[Tokens, list[_Span]], alternatives: int
+) -> Iterator[tuple[_Span, _Places]]:
+    """Prefill each different prompt once, fork it for its completions, and extend all of them together."""
+    logits, cache = model.start(list(batch))
+    spans = [span for group in batch.values() for span in group]
+    prompts = torch.tensor([i for i, group in enumerate(batch.values()) for _ in group])
+    first = torch.tensor([span.target[0] for span in spans])
+    found = [[place] for place in _split(_measured(model, logits[prompts], first, alternatives), [1] * len(spans))]
+    live = [i for i, span in enumerate(spans) if len(span.target) > 1]
+    if live:
+        cache = cache.select(prompts[live])
+    fed = 0
+    while live:
+        left = [len(spans[i].target) - 1 - fed for i in live]
+        count = min(max(left), max(min(left), _RAGGED), max(1, _LOGITS // (len(live) * model.vocab.size)))
+        if model.context is not None:
+            count = min(count, model.context - fed - max(len(spans[i].given) for i in live))
+        counts = [min(n, count) for n in left]
+        tokens = torch.full((len(live), count), FILLER)
+        for row, (i, n) in enumerate(zip(live, counts, strict=True)):
+            tokens[row, :n] = torch.tensor(spans[i].target[fed : fed + n])
+        logits, cache = model.extend(cache, tokens)
+        own = tokens != FILLER
+        logits = logits.flatten(0, 1) if bool(own.all()) else logits[own.to(logits.device)]
+        after = [token for i, n in zip(live, counts, strict=True) for token in spans[i].target[fed + 1 : fed + n + 1]]
+        places = _measured(model, logits, torch.tensor(after), alternatives)
+        for i, part in zip(live, _split(places, counts), strict=True):
+            found[i].append(part)
+        fed += count
+        going = [row for row, n in enumerate(left) if n > count]
+        if going and len(going) < len(live):
+            cache = cache.select(torch.tensor(going))
+        live = [live[row] for row in going]
+    for span, parts in zip(spans, found, strict=True):
+        yield span, _joined(parts)
+
+
+def _measured(model: LanguageModel, logits: Tensor, tokens: Tensor, alternatives: int) -> _Places:
+    """Log-probabilities and ranks of int64 tokens [n] under logits [n, vocab], and the most probable tokens."""
+    logits = logits.float()
     normaliser = logits.logsumexp(-1)
     if not bool(normaliser.isfinite().all()):
         raise NonFiniteLogits(f"{model.name} returned NaN, +inf or only -inf as logits; check the weights")
-    return (logits.gather(-1, targets[..., None])[..., 0].double() - normaliser.double()).tolist()
+    column = tokens.to(logits.device)[:, None]
+    chosen = logits.gather(-1, column)
+    ranks = 1 + torch.count_nonzero(logits > chosen, -1)
+    tied = (torch.count_nonzero(logits >= chosen, -1) > ranks).nonzero()[:, 0]
+    if len(tied):
+        before = torch.arange(logits.shape[-1], device=logits.device) < column[tied]
+        ranks[tied] += ((logits[tied] == chosen[tied]) & before).sum(-1)
+    best = logits.argsort(descending=True, stable=True)[:, :alternatives] if alternatives else column[:, :0]
+    normaliser = normaliser.double()[:, None]
+    return _Places(
+        (chosen.double() - normaliser)[:, 0].cpu(),
+        ranks.cpu(),
+        best.cpu(),
+        (logits.gather(-1, best).double() - normaliser).cpu(),
+    )
+
+
+def _split(places: _Places, counts: list[int]) -> list[_Places]:
+    """The places of each of several spans that were measured together."""
+    return [_Places(*part) for part in zip(*(field.split(counts) for field in places), strict=True)]
+
+
+def _joined(parts: Sequence[_Places]) -> _Places:
+    return parts[0] if len(parts) == 1 else _Places(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+def _score(item: _Item, parts: dict[int, _Places], text: Callable[[int], str]) -> Score:
+    """The score of an item from the places of its spans, by offset."""
+    places = _joined([parts[offset] for offset in sorted(parts)])
+    alternatives = tuple(
+        tuple(Alternative(t, text(t), p) for t, p in zip(tokens, logprobs, strict=True))
+        for tokens, logprobs in zip(places.best.tolist(), places.best_logprobs.tolist(), strict=True)
+    )
+    return Score(
+        item.target,
+        tuple(map(text, item.target)),
+        tuple(places.logprobs.tolist()),
+        ranks=tuple(places.ranks.tolist()),
+        alternatives=alternatives if places.best.shape[1] else (),
+        prompt=item.prompt,
+        completion=item.completion,
+    )
