@@ -1,0 +1,124 @@
+"""How many items it takes to see a difference."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
+
+from decodelab.core.errors import InvalidData
+from decodelab.metrics.checks import in_unit, numbers
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What makes a paired difference noisy.
+
+    Attributes:
+        between: variance over questions of the difference of the two systems' expected scores (omega squared).
+        within_a: mean variance of one sample's score given the question, first system (sigma squared); 0 if
+            deterministic.
+        within_b: the same for the second.
+    """
+
+    between: float
+    within_a: float = 0.0
+    within_b: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the variances."""
+        for name in ("between", "within_a", "within_b"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise InvalidData(f"{name} must be a variance, at least 0, got {value}")
+
+    def variance(self, samples_a: int = 1, samples_b: int = 1) -> float:
+        """Variance of one question's difference when each system's score is a mean over so many samples."""
+        return self.between + self.within_a / samples_a + self.within_b / samples_b
+
+
+def spread(a: ArrayLike, b: ArrayLike) -> Spread:
+    """Estimate the variances from a pilot: scores [questions, samples] of both systems on the same questions.
+
+    With one sample a question the noise within questions cannot be told from that between, and all of it counts as
+    `between`: right for studies with one sample a question, too large for studies with more.
+
+    Raises:
+        InvalidData: for fewer than 2 questions, other shapes, or different questions.
+
+    >>> spread([[1, 0], [1, 1], [0, 0]], [[0, 0], [0, 0], [0, 0]]).within_a.__round__(4)
+    0.1667
+    """
+    x, y = numbers("a", a, ndim=2), numbers("b", b, ndim=2)
+    if len(x) != len(y) or len(x) < 2:
+        raise InvalidData(f"spread: needs the same questions, at least 2, got {len(x)} and {len(y)}")
+    within = [float(s.var(axis=1, ddof=1).mean()) if s.shape[1] > 1 else 0.0 for s in (x, y)]
+    observed = float((x.mean(axis=1) - y.mean(axis=1)).var(ddof=1))
+    between = observed - within[0] / x.shape[1] - within[1] / y.shape[1]
+    return Spread(max(between, 0.0), within[0], within[1])
+
+
+def sample_size(
+    difference: float,
+    noise: Spread,
+    *,
+    power: float = 0.8,
+    alpha: float = 0.05,
+    samples_a: int = 1,
+    samples_b: int = 1,
+) -> int:
+    """Questions needed to find a true difference with the given power in a two-sided paired test at level alpha.
+
+    Args:
+        difference: the true difference of mean scores.
+        noise: the variances, known or from `spread`.
+        power: chance of finding it.
+        alpha: chance of finding one that is not there.
+        samples_a: samples a question of the first system.
+        samples_b: samples a question of the second.
+
+    Raises:
+        InvalidData: for a difference of 0, or a level or power outside (0, 1).
+
+    Source: Miller 2024, equation 9.
+
+    >>> sample_size(0.03, Spread(1 / 9))
+    969
+    """
+    if difference == 0 or not math.isfinite(difference):
+        raise InvalidData(f"difference must not be 0, got {difference}; no number of items finds what is not there")
+    z = _z(power, alpha)
+    return math.ceil(z * z * noise.variance(samples_a, samples_b) / difference**2)
+
+
+def minimum_detectable_difference(
+    n: int,
+    noise: Spread,
+    *,
+    power: float = 0.8,
+    alpha: float = 0.05,
+    samples_a: int = 1,
+    samples_b: int = 1,
+) -> float:
+    """The smallest true difference that n questions find with the given power; arguments as for `sample_size`.
+
+    Raises:
+        InvalidData: for fewer than 1 question, or a level or power outside (0, 1).
+
+    Source: Miller 2024, equation 10.
+
+    >>> round(minimum_detectable_difference(969, Spread(1 / 9)), 3)
+    0.03
+    """
+    if n < 1:
+        raise InvalidData(f"n must be at least 1, got {n}")
+    return _z(power, alpha) * math.sqrt(noise.variance(samples_a, samples_b) / n)
+
+
+def _z(power: float, alpha: float) -> float:
+    from scipy.stats import norm
+
+    in_unit("power", power)
+    in_unit("alpha", alpha)
+    return float(norm.isf(alpha / 2) + norm.ppf(power))
