@@ -92,7 +92,7 @@ class Mirostat(Stage):
         """Remove what surprises too much from float32 logits [rows, vocab]."""
         if self.version == 1:
             k = self._rank(logits, state)
-            largest = logits.topk(int(k.max()), dim=-1).values
+            largest = logits.topk(max(k.tolist(), default=1), dim=-1).values
             return logits.masked_fill(logits < largest.gather(-1, k[:, None] - 1), -torch.inf)
         removed = _surprise_bits(logits) > state.mu[:, None]
         best = torch.zeros_like(removed).scatter_(-1, logits.argmax(dim=-1, keepdim=True), True)
