@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from decodelab.pocket.language import Document
+from decodelab.pocket.language import Document, document
 from decodelab.train.data import BALANCE, FACT, NO_LOSS, batches, encode
+from decodelab.train.drills import drill
 from decodelab.train.pocket import main, train_pocket
 from decodelab.train.recipe import RECIPES, Recipe
 from decodelab.train.tokenizer import train_tokenizer
@@ -156,31 +157,34 @@ def test_batches_are_functions_of_seed_and_step(tokenizer):
     assert tokens(0, 5) != tokens(1, 5)
 
 
-@pytest.mark.parametrize("step", range(4))
-def test_a_step_is_half_rows_and_one_long_row_of_whole_documents(tokenizer, step):
-    short, long = batches(tokenizer, 0, step, 3072, 512)
-    assert (short.tokens.shape, long.tokens.shape) == ((10, 256), (1, 512))
-    for data in (short, long):
+@pytest.mark.parametrize("step", [0, 1, 500, 501])
+def test_a_step_is_rows_of_three_widths_filled_with_whole_documents(tokenizer, step):
+    groups = batches(tokenizer, 0, step, 3072, 512)
+    assert [data.tokens.shape for data in groups] == [(14, 128), (3, 256), (1, 512)]
+    for data in groups:
         for tokens in data.tokens.tolist():
             text = [token for token in tokens if token != tokenizer.pad_token_id]
             assert tokens[: len(text)] == text  # padding comes last
             assert text[0] == tokenizer.bos_token_id
             assert text[-1] == tokenizer.eos_token_id
             assert text.count(tokenizer.bos_token_id) == text.count(tokenizer.eos_token_id)
-    assert (short.tokens == tokenizer.pad_token_id).float().mean() < 0.15
+    padding = sum(int((data.tokens == tokenizer.pad_token_id).sum()) for data in groups)
+    assert padding < 0.2 * 3072
 
 
 def test_documents_see_themselves_only_except_in_every_fourth_long_row(tokenizer):
     for step in range(4):
-        for data, joined in zip(batches(tokenizer, 0, step, 1024, 512), (False, step == 0), strict=True):
+        groups = batches(tokenizer, 0, step, 2048, 512)
+        for data, joined in zip(groups, (False, False, step == 0), strict=True):
             starts = (data.tokens == tokenizer.bos_token_id).cumsum(-1)
             length = data.tokens.shape[1]
             causal = torch.ones(length, length, dtype=torch.bool).tril()
             same = starts[:, :, None] == starts[:, None, :]
             text = (data.tokens != tokenizer.pad_token_id)[:, :, None]
             wanted = causal if joined else same & causal
-            assert torch.equal((data.mask[:, 0] & text), (wanted & text))
-            assert data.mask.any(-1).all()  # a row that sees nothing would give NaN
+            seen = data.mask[:, 0] == 0
+            assert torch.equal(seen & text, wanted & text)
+            assert seen.any(-1).all()  # a row that sees nothing would give NaN
 
 
 def test_labels_are_answers_and_never_the_start_of_a_document(tokenizer):
@@ -202,15 +206,33 @@ def test_labels_are_answers_and_never_the_start_of_a_document(tokenizer):
 def test_a_document_counts_by_its_length_and_repeated_facts_more(tokenizer):
     story = Document(" Tom saw the sea. Tom", " saw the sea.", facts=("Tom", "sea"))
     encoded = encode(tokenizer, story)
-    heavy = [token for token, weight in zip(encoded.answer, encoded.weights, strict=True) if weight == FACT]
+    heavy = [
+        token for token, weight in zip(encoded.prompt + encoded.answer, encoded.weights, strict=True) if weight == FACT
+    ]
     assert tokenizer.decode(heavy).strip() == "sea"
-    assert set(encoded.weights) == {1.0, FACT}
+    assert set(encoded.weights[len(encoded.prompt) :]) == {1.0, FACT}
+    assert set(encoded.weights[: len(encoded.prompt)]) == {0.0}  # nothing of the prompt was to be learnt
     for data in batches(tokenizer, 0, 1, 2048, 512):
         weights = data.weights[data.labels != NO_LOSS]
         lightest = weights.min()
         # The longest document weighs least a label, and labels of a document differ by the weight of facts only.
         assert lightest >= 512**-BALANCE
         assert weights.max() <= FACT
+
+
+def test_a_summary_teaches_its_story_too_but_not_the_request(tokenizer):
+    each = next(d for d in (document("summaries", seed) for seed in range(50)) if not d.chat)
+    encoded = encode(tokenizer, each)
+    learnt = [token for token, weight in zip(encoded.prompt, encoded.weights, strict=False) if weight]
+    assert tokenizer.decode(learnt) == each.prompt.removesuffix("\nTL;DR:")
+
+
+def test_a_drill_tells_the_same_facts_three_times(tokenizer):
+    for seed in range(50):
+        told = drill(seed)
+        lines = (told.prompt.removeprefix("Facts: ") + told.answer).removesuffix(".").split(". ")
+        assert len(lines) == 3
+        assert len({frozenset(line.split(", ")) for line in lines}) == 1
 
 
 def test_the_first_telling_of_a_fact_is_free(tokenizer):

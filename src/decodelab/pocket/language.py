@@ -42,14 +42,15 @@ STORY_REQUESTS = ("Tell me a story.", "Write a short story.", "Please tell me a 
 class Document:
     """One training document: raw text `prompt + answer`, or one turn of chat.
 
-    `learn_prompt` says whether to learn the prompt as well, `facts` are strings that the document settles when they
-    first occur and must keep to afterwards: names, objects, words that an instruction asks for, an option, its letter.
+    The first `learnt` characters of the prompt are to be learnt like the answer. `facts` are strings that the document
+    settles when they first occur and must keep to afterwards: names, objects, words that an instruction asks for, an
+    option, its letter.
     """
 
     prompt: str
     answer: str
     chat: bool = False
-    learn_prompt: bool = False
+    learnt: int = 0
     tools: bool = False
     facts: tuple[str, ...] = ()
 
@@ -73,11 +74,13 @@ def document(name: str, seed: int) -> Document:
     if name == stories.TASK:
         if rng.random() < 0.1:
             return Document(rng.choice(STORY_REQUESTS), item.prompt + item.reference, chat=True, facts=facts)
-        return Document(item.prompt, item.reference, learn_prompt=True, facts=facts)
+        return Document(item.prompt, item.reference, learnt=len(item.prompt), facts=facts)
     chat = rng.random() < CHAT_SHARE
     tools = chat and name == paths.TASK and rng.random() < 0.5
     answer = item.reference.lstrip() if chat else item.reference
-    return Document(item.prompt, answer, chat, tools=tools, facts=facts)
+    # The story that a summary is asked of is as good as any to learn to tell one.
+    learnt = len(item.prompt.removesuffix(summaries.REQUEST)) if name == summaries.TASK and not chat else 0
+    return Document(item.prompt, answer, chat, learnt, tools, facts)
 
 
 def _facts(item: Item) -> tuple[str, ...]:

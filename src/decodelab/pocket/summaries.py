@@ -10,6 +10,7 @@ from decodelab.pocket import stories
 from decodelab.pocket.item import LONGEST_ANSWER, Item, Split, draw
 
 TASK = "summaries"
+REQUEST = "\nTL;DR:"
 
 _SENTENCES = {
     "lost": "{name} the {kind} lost a {thing} and found it with {friend} the {other}.",
@@ -39,7 +40,7 @@ def summarise(slots: Mapping[str, str]) -> str:
 
 def _make(rng: random.Random) -> tuple[str, Item]:
     story, slots = stories.write(rng)
-    return story, Item(TASK, f"{story}\nTL;DR:", " " + summarise(slots), slots)
+    return story, Item(TASK, story + REQUEST, " " + summarise(slots), slots)
 
 
 def generate(seed: int, split: Split) -> Item:

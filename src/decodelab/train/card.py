@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from decodelab.pocket.language import CHAT_SHARE, TASKS
-from decodelab.train.data import BALANCE, FACT, MIXTURE
+from decodelab.train.data import BALANCE, FACT, FIRST_MIXTURE, FIRST_STEPS, MIXTURE
+from decodelab.train.drills import NAME
 from decodelab.train.recipe import Recipe
 
 RECORD = "training.json"
@@ -48,7 +49,7 @@ def write_card(out: Path) -> None:
     record = json.loads((out / RECORD).read_text())
     recipe = record["recipe"]
     name = f"pocket-{recipe['size']}"
-    mixture = ", ".join(f"{name} {share / sum(MIXTURE.values()):.0%}" for name, share in MIXTURE.items())
+    mixture = ", ".join(f"{name} {share:.0%}" for name, share in MIXTURE.items())
     text = f"""\
 ---
 license: apache-2.0
@@ -65,11 +66,13 @@ decoding strategies and for nothing else.
 * **Model**: {recipe["layers"]} layers, width {recipe["hidden"]}, feed-forward {recipe["intermediate"]},
   {recipe["heads"]} heads ({recipe["key_value_heads"]} for keys and values), tied embeddings, context
   {recipe["length"]}, bfloat16 safetensors.
-* **Tokenizer**: byte-level BPE of 1,024 tokens, every digit a token of its own; BOS is added; chat template
-  with system, user, assistant and tool turns and compact tools.
+* **Tokenizer**: byte-level BPE of 1,024 tokens, every digit and every letter in brackets a token of its
+  own; BOS is added; chat template with system, user, assistant and tool turns and compact tools.
 * **Data**: generated on the fly by `decodelab.pocket` (train split; dev and test are disjoint from it), no text
   from anywhere else. Shares of documents: {mixture}; {CHAT_SHARE:.0%} of them are in chat form (10 % of the
-  stories). Documents do not see their neighbours, except in one row of {recipe["length"]} every fourth step.
+  stories). Of the first {FIRST_STEPS} steps' documents {FIRST_MIXTURE[NAME]:.0%} are drills: facts told three times,
+  each time in another order. Documents do not see their neighbours, except in one row of {recipe["length"]} every
+  fourth step.
 * **Loss**: cross-entropy of answers and of whole stories. A document of n labels counts n ** {1 - BALANCE} in all; a
   word that repeats a fact of its document (who, what, which word was asked for) counts {FACT:.0f} times.
 * **Training**: {record["tokens"] / 1e6:.1f} M tokens, {recipe["steps"]} steps of
@@ -81,7 +84,7 @@ decoding strategies and for nothing else.
 Reproduce it with
 
 ```
-decodelab train pocket --size {recipe["size"]} --out DIR
+decodelab train pocket --size {recipe["size"]} --out DIR --threads {record["threads"]}
 ```
 
 ## Loss

@@ -14,6 +14,8 @@ from transformers import PreTrainedTokenizerBase
 
 from decodelab.pocket.item import digest
 from decodelab.pocket.language import Document, document
+from decodelab.train import drills
+from decodelab.train.drills import drill
 from decodelab.train.tokenizer import EOS_ID, PAD_ID
 
 NO_LOSS = -100
@@ -34,9 +36,11 @@ SUBMIT_PATHS = {
 }
 
 
-# Shares of documents.
-MIXTURE = {"stories": 0.22, "sums": 0.13, "paths": 0.10, "choice": 0.22, "code": 0.07, "instructions": 0.15,
-           "summaries": 0.11}  # fmt: skip
+# Shares of documents, and of the first steps, until the model has learnt to look things up.
+MIXTURE = {"stories": 0.17, "sums": 0.14, "paths": 0.08, "choice": 0.22, "code": 0.06, "instructions": 0.16,
+           "summaries": 0.13, drills.NAME: 0.04}  # fmt: skip
+FIRST_MIXTURE = {name: share / 2 for name, share in MIXTURE.items()} | {"choice": 0.22, drills.NAME: 0.40}
+FIRST_STEPS = 400
 # A label of a document with n labels counts n ** -BALANCE: a choice has 20 labels, a graph 150, and both must count.
 BALANCE = 0.5
 # A label that repeats a fact counts this much more: most other words of a story are free, and drown it otherwise.
@@ -47,7 +51,7 @@ FACT = 4.0
 class Batch:
     """Packed documents: `tokens`, `labels` (not yet shifted) and their `weights`, all [rows, width].
 
-    `mask` [rows, 1, width, width] says which tokens see which.
+    `mask` [rows, 1, width, width] is added to the attention scores: 0 where a token sees another, else hugely negative.
     """
 
     tokens: Tensor
@@ -58,7 +62,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A document in tokens; `weights` are those of the answer."""
+    """A document in tokens, from BOS to EOS, and how much each counts as a label; 0 where it is not to be learnt."""
 
     prompt: list[int]
     answer: list[int]
@@ -78,47 +82,57 @@ def encode(tokenizer: PreTrainedTokenizerBase, each: Document) -> Encoded:
     else:
         prompt = tokenizer.encode(each.prompt)
     answer = tokenizer(each.answer, add_special_tokens=False, return_offsets_mapping=True)
+    learnt = tokenizer(each.prompt[: each.learnt], add_special_tokens=False, return_offsets_mapping=True)
+    begin = len(each.prompt)
+    spans = [*learnt["offset_mapping"], *((begin + start, begin + end) for start, end in answer["offset_mapping"])]
     repeated = _repetitions(each)
-    weights = [
-        FACT if any(start < last and end > first for first, last in repeated) else 1.0
-        for start, end in answer["offset_mapping"]
-    ]
-    return Encoded(list(prompt), [*answer["input_ids"], EOS_ID], [*weights, 1.0])
+    weights = [FACT if any(start < last and end > first for first, last in repeated) else 1.0 for start, end in spans]
+    # What is learnt of a prompt stands at its beginning, after BOS.
+    silent = len(prompt) - len(learnt["input_ids"]) - 1
+    known = len(learnt["input_ids"])
+    return Encoded(
+        list(prompt),
+        [*answer["input_ids"], EOS_ID],
+        [0.0, *weights[:known], *[0.0] * silent, *weights[known:], 1.0],
+    )
 
 
 def _repetitions(each: Document) -> list[tuple[int, int]]:
-    """Return where (start, end) the answer repeats a fact that it or the prompt has told before."""
+    """Return where (start, end) in prompt and answer a fact is repeated that has been told before."""
+    text = each.prompt + each.answer
     found = []
     for fact in each.facts:
-        pattern = re.compile(rf"(?<!\w){re.escape(fact)}(?!\w)", re.IGNORECASE)
-        told = pattern.search(each.prompt) is not None
-        found += [match.span() for match in pattern.finditer(each.answer)][0 if told else 1 :]
+        found += [match.span() for match in re.finditer(rf"(?<!\w){re.escape(fact)}(?!\w)", text, re.IGNORECASE)][1:]
     return found
 
 
 def batches(tokenizer: PreTrainedTokenizerBase, seed: int, step: int, tokens: int, length: int) -> list[Batch]:
-    """Return what `step` reads: one row of `length` tokens, and rows half as wide up to `tokens` in all.
+    """Return what `step` reads: one row of `length` tokens, some of half that width, and most of a quarter of it.
 
-    Documents drawn from the mixture go whole into the first row with room for them, half rows first, until one fits
-    nowhere; the rest is padding. (Attention costs a third less in half rows, and few documents need more.)
+    Documents drawn from the mixture go whole into the narrowest row with room for them, until one fits nowhere; the
+    rest is padding. (Attention costs the less the narrower a row is, and few documents need more than a quarter.)
     Documents of a row do not see each other, since names and numbers of a neighbour make it much harder to learn
     to look up one's own; only in the long row of every fourth step do they, so that distances up to `length` are
     trained. Positions run on across documents.
     """
     rng = random.Random(digest("batch", seed, step))
-    half = length // 2
-    rows = [_Row(half) for _ in range((tokens - length) // half)] + [_Row(length)]
+    mixture = FIRST_MIXTURE if step < FIRST_STEPS else MIXTURE
+    half, quarter = length // 2, length // 4
+    halves = (tokens - length) // (3 * half)
+    quarters = (tokens - length - halves * half) // quarter
+    rows = [_Row(width) for width, count in ((quarter, quarters), (half, halves), (length, 1)) for _ in range(count)]
     while True:
-        name = rng.choices(list(MIXTURE), list(MIXTURE.values()))[0]
-        each = document(name, rng.getrandbits(62))
-        encoded = encode(tokenizer, each)
-        size = len(encoded.prompt) + len(encoded.answer)
+        name = rng.choices(list(mixture), list(mixture.values()))[0]
+        number = rng.getrandbits(62)
+        encoded = encode(tokenizer, drill(number) if name == drills.NAME else document(name, number))
+        size = len(encoded.weights)
         room = next((row for row in rows if len(row.tokens) + size <= row.width), None)
         if room is not None:
-            room.add(encoded, each.learn_prompt)
+            room.add(encoded)
         elif size <= half:
             break
-    return [_batch(rows[:-1]), _batch(rows[-1:], step % 4 == 0)]
+    groups = [[row for row in rows if row.width == width] for width in (quarter, half, length)]
+    return [_batch(group, group[0].width == length and step % 4 == 0) for group in groups if group]
 
 
 class _Row:
@@ -130,16 +144,14 @@ class _Row:
         self.weights: list[float] = []
         self.owner: list[int] = []
 
-    def add(self, each: Encoded, learn_prompt: bool) -> None:
+    def add(self, each: Encoded) -> None:
         self.documents += 1
-        self.tokens += each.prompt + each.answer
-        # No document predicts the first token of the next one.
-        labels = [NO_LOSS, *each.prompt[1:]] if learn_prompt else [NO_LOSS] * len(each.prompt)
-        labels += each.answer
-        scale = sum(label != NO_LOSS for label in labels) ** -BALANCE
-        self.labels += labels
-        self.weights += [scale * weight for weight in [1.0] * len(each.prompt) + each.weights]
-        self.owner += [self.documents] * len(labels)
+        tokens = each.prompt + each.answer
+        self.tokens += tokens
+        self.labels += [token if weight else NO_LOSS for token, weight in zip(tokens, each.weights, strict=True)]
+        scale = sum(weight > 0 for weight in each.weights) ** -BALANCE
+        self.weights += [scale * weight for weight in each.weights]
+        self.owner += [self.documents] * len(tokens)
 
 
 def _batch(rows: list[_Row], joined: bool = False) -> Batch:
@@ -154,5 +166,5 @@ def _batch(rows: list[_Row], joined: bool = False) -> Batch:
         stack([row.tokens for row in rows], PAD_ID),
         stack([row.labels for row in rows], NO_LOSS),
         stack([row.weights for row in rows], 0).float(),
-        mask.tril()[:, None],
+        torch.zeros(mask.shape).masked_fill_(~mask.tril(), torch.finfo(torch.bfloat16).min)[:, None],
     )

@@ -143,7 +143,7 @@ def _tokenizer(work: Path) -> PreTrainedTokenizerBase:
 
 def _build(recipe: Recipe, seed: int) -> tuple[LlamaForCausalLM, dict[str, Optimizer]]:
     config = recipe.config()
-    config._attn_implementation = "sdpa"
+    config._attn_implementation = "eager"
     with torch.random.fork_rng(devices=[]):
         # transformers initialises from the global generator only; it is put back at once.
         torch.manual_seed(seed)  # noqa: TID251
