@@ -24,13 +24,27 @@ if TYPE_CHECKING:
     from decodelab.models.table import TableModel
     from decodelab.models.transformers_model import TransformersModel
     from decodelab.processors.adaptive_p import AdaptiveP
+    from decodelab.processors.allow import Allow
+    from decodelab.processors.ban import Ban
+    from decodelab.processors.dry import Dry
     from decodelab.processors.dynamic_temperature import DynamicTemperature
     from decodelab.processors.epsilon_cutoff import EpsilonCutoff
     from decodelab.processors.eta_cutoff import EtaCutoff
+    from decodelab.processors.exponential_length import ExponentialLength
+    from decodelab.processors.forced_bos import ForcedBOS
+    from decodelab.processors.forced_eos import ForcedEOS
+    from decodelab.processors.frequency_penalty import FrequencyPenalty
+    from decodelab.processors.logit_bias import LogitBias
+    from decodelab.processors.min_new_tokens import MinNewTokens
     from decodelab.processors.min_p import MinP
     from decodelab.processors.mirostat import Mirostat
+    from decodelab.processors.no_repeat_ngram import NoRepeatNGram
     from decodelab.processors.p_less import PLess
+    from decodelab.processors.presence_penalty import PresencePenalty
     from decodelab.processors.rank_parity import RankParity
+    from decodelab.processors.repetition_penalty import RepetitionPenalty
+    from decodelab.processors.subtractive_penalty import SubtractivePenalty
+    from decodelab.processors.suppress_at_begin import SuppressAtBegin
     from decodelab.processors.temperature import Temperature
     from decodelab.processors.tfs_z import TailFree
     from decodelab.processors.top_a import TopA
@@ -39,12 +53,14 @@ if TYPE_CHECKING:
     from decodelab.processors.top_n_sigma import TopNSigma
     from decodelab.processors.top_p import TopP
     from decodelab.processors.typical_p import TypicalP
+    from decodelab.processors.watermark import Watermark, watermark_z
     from decodelab.processors.xtc import XTC
     from decodelab.search.beam import Beam
     from decodelab.search.greedy import Greedy
     from decodelab.search.sample import Sample
     from decodelab.select.best_of import BestOf
     from decodelab.select.vote import Vote
+    from decodelab.strategy.adapters.transformers import from_logits_processor
     from decodelab.strategy.default import Default
     from decodelab.strategy.strategy import Strategy, parse
 
@@ -68,13 +84,27 @@ _WHERE = {
     "TableModel": "models.table",
     "TransformersModel": "models.transformers_model",
     "AdaptiveP": "processors.adaptive_p",
+    "Allow": "processors.allow",
+    "Ban": "processors.ban",
+    "Dry": "processors.dry",
     "DynamicTemperature": "processors.dynamic_temperature",
     "EpsilonCutoff": "processors.epsilon_cutoff",
     "EtaCutoff": "processors.eta_cutoff",
+    "ExponentialLength": "processors.exponential_length",
+    "ForcedBOS": "processors.forced_bos",
+    "ForcedEOS": "processors.forced_eos",
+    "FrequencyPenalty": "processors.frequency_penalty",
+    "LogitBias": "processors.logit_bias",
+    "MinNewTokens": "processors.min_new_tokens",
     "MinP": "processors.min_p",
     "Mirostat": "processors.mirostat",
+    "NoRepeatNGram": "processors.no_repeat_ngram",
     "PLess": "processors.p_less",
+    "PresencePenalty": "processors.presence_penalty",
     "RankParity": "processors.rank_parity",
+    "RepetitionPenalty": "processors.repetition_penalty",
+    "SubtractivePenalty": "processors.subtractive_penalty",
+    "SuppressAtBegin": "processors.suppress_at_begin",
     "Temperature": "processors.temperature",
     "TailFree": "processors.tfs_z",
     "TopA": "processors.top_a",
@@ -83,12 +113,15 @@ _WHERE = {
     "TopNSigma": "processors.top_n_sigma",
     "TopP": "processors.top_p",
     "TypicalP": "processors.typical_p",
+    "watermark_z": "processors.watermark",
+    "Watermark": "processors.watermark",
     "XTC": "processors.xtc",
     "Beam": "search.beam",
     "Greedy": "search.greedy",
     "Sample": "search.sample",
     "BestOf": "select.best_of",
     "Vote": "select.vote",
+    "from_logits_processor": "strategy.adapters.transformers",
     "Default": "strategy.default",
     "Strategy": "strategy.strategy",
     "parse": "strategy.strategy",
@@ -97,6 +130,8 @@ _WHERE = {
 __all__ = [
     "XTC",
     "AdaptiveP",
+    "Allow",
+    "Ban",
     "Beam",
     "BestOf",
     "Candidate",
@@ -104,19 +139,31 @@ __all__ = [
     "Cost",
     "DecodelabError",
     "Default",
+    "Dry",
     "DynamicTemperature",
     "EpsilonCutoff",
     "EtaCutoff",
+    "ExponentialLength",
+    "ForcedBOS",
+    "ForcedEOS",
+    "FrequencyPenalty",
     "Generation",
     "Greedy",
+    "LogitBias",
+    "MinNewTokens",
     "MinP",
     "Mirostat",
     "NoEffectWarning",
+    "NoRepeatNGram",
     "PLess",
+    "PresencePenalty",
     "RankParity",
+    "RepetitionPenalty",
     "Sample",
     "Score",
     "Strategy",
+    "SubtractivePenalty",
+    "SuppressAtBegin",
     "TableModel",
     "TailFree",
     "Temperature",
@@ -129,14 +176,17 @@ __all__ = [
     "TransformersModel",
     "TypicalP",
     "Vote",
+    "Watermark",
     "__version__",
     "distribution",
+    "from_logits_processor",
     "generate",
     "list_models",
     "load",
     "parse",
     "score",
     "score_many",
+    "watermark_z",
 ]
 
 

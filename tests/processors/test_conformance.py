@@ -49,7 +49,31 @@ VALUES: dict[str, list[Any]] = {
         {"tau": 1e300, "version": 1, "eta": 0.0},
     ],
     "adaptive_p": [0.0, 0.5, 1.0, {"target": 0.3, "decay": 0.0}, {"target": 0.3, "decay": 0.99}],
+    "repetition_penalty": [0.5, 1.0, 1.3, 1e300, {"penalty": 1e-300, "prompt": False}, {"penalty": 2.0, "window": 2}],
+    "subtractive_penalty": [-1.0, 0.0, 0.7, 1e300, {"penalty": 2.0, "prompt": True, "window": 1}],
+    "presence_penalty": [-1.0, 0.0, 0.7, {"penalty": 2.0, "prompt": True, "window": 3}],
+    "frequency_penalty": [-1.0, 0.0, 0.7, 1e308, {"penalty": 2.0, "prompt": True, "window": 3}],
+    "no_repeat_ngram": [1, 2, 3, {"size": 1, "prompt": False}, {"size": 2, "prompt": False}],
+    "dry": [
+        0.0,
+        0.8,
+        {"allowed_length": 1},
+        {"multiplier": 1e300, "base": 1e300, "allowed_length": 1},
+        {"allowed_length": 1, "window": 4, "sequence_breakers": ["w0"]},
+        {"allowed_length": 1, "prompt": False, "sequence_breakers": [0, [0, 0]]},
+        {"allowed_length": 1, "sequence_breakers": ["2w1", "w3w"]},
+    ],
+    "logit_bias": [{"bias": {}}, {"bias": {0: -2.5}}, {"bias": {"w0": 1e30}}, {"bias": [[[0, 0], 2.0], [0, 0.5]]}],
+    "ban": [[], 0, "w0", [[0, 0]]],
+    "allow": [0, "w0", {"words": [[0, 0]], "eos": False}],
+    "suppress_at_begin": [0],
+    "forced_bos": [0, {"token": 0, "length": 2}],
+    "forced_eos": [1, {"at": 3, "tokens": 0}, {"at": 3, "tokens": [0], "prompt": True}],
+    "min_new_tokens": [0, 2, {"n": 3, "prompt": True}],
+    "exponential_length": [0, {"start": 1, "factor": 2.0}],
+    "watermark": [{}, 0.5, {"green_fraction": 0.9, "bias": 1e30, "key": -3, "context": 2}],
 }
+MAY_EMPTY = ("no_repeat_ngram", "ban", "allow", "suppress_at_begin", "forced_bos", "forced_eos", "min_new_tokens")
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
@@ -57,7 +81,7 @@ def test_ours_pass(name):
     assert VALUES[name], "a new processor must be tried with values of its own"
     for value in VALUES[name]:
         cls: Any = stage_class(name)
-        check_processor(cls(**value) if isinstance(value, dict) else cls(value))
+        check_processor(cls(**value) if isinstance(value, dict) else cls(value), may_empty=name in MAY_EMPTY)
 
 
 class Identity:

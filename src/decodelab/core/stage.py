@@ -221,3 +221,13 @@ class StatelessProcessor(Stage):
 
     def update(self, state: None, logits: Tensor, tokens: Tensor) -> None:
         """There is no state."""
+
+
+class TokenProcessor(Stage):
+    """A processor whose state follows from the prompt and the chosen tokens, whatever the logits were.
+
+    `update` ignores its logits, so the state after a text can be computed from the text alone, without the model.
+    """
+
+    kind: ClassVar[Kind] = "processor"
+    keeps_argmax: ClassVar[bool] = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from decodelab.core.errors import (
     InvalidParameter,
@@ -14,12 +14,19 @@ from decodelab.core.errors import (
     UnknownParameter,
     did_you_mean,
 )
-from decodelab.core.protocols import LanguageModel, Processor, Search, Selection
+from decodelab.core.protocols import LanguageModel, Processor, Search, Selection, Vocab
 from decodelab.core.stage import Pipeline, Stage, shown
 from decodelab.search.sample import Sample
 from decodelab.strategy.catalogue import stage_class
 from decodelab.strategy.default import stages_from_generation_config
 from decodelab.strategy.grammar import NOTHING, StageSpec, parse_stages
+from decodelab.strategy.llama_cpp import stages_from_llama_cpp
+from decodelab.strategy.openai import stages_from_openai
+
+if TYPE_CHECKING:
+    import transformers
+
+    from decodelab.strategy.adapters.llama_cpp import LlamaCppLogitsProcessor
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,34 @@ class Strategy:
         'beam(width=3, length_penalty=0.6)'
         """
         return Strategy(tuple(stages_from_generation_config(config)))
+
+    @staticmethod
+    def from_llama_cpp(settings: Mapping[str, Any]) -> Strategy:
+        """The strategy llama.cpp would run for its sampling settings, by any of its names for them.
+
+        Raises:
+            UnsupportedStrategy: for a setting that cannot be honoured, naming it.
+            InvalidParameter: for an unknown setting, with the nearest known one.
+
+        >>> str(Strategy.from_llama_cpp({"temp": 0.7, "xtc_probability": 0.5, "top_p": 1.0}))
+        'top_k=40 | min_p=0.05 | xtc=0.5 | temperature=0.7 | sample'
+        >>> str(Strategy.from_llama_cpp({"mirostat": 2, "mirostat_tau": 3.0, "top_k": 40, "temp": 1.0}))
+        'mirostat(tau=3.0, surprise=truncated) | sample'
+        """
+        return Strategy(tuple(stages_from_llama_cpp(settings)))
+
+    @staticmethod
+    def from_openai(parameters: Mapping[str, Any]) -> Strategy:
+        """The strategy vLLM would run for parameters of the OpenAI API, with its own additions to them.
+
+        Raises:
+            UnsupportedStrategy: for a parameter that cannot be honoured, naming it.
+            InvalidParameter: for an unknown parameter, with the nearest known one.
+
+        >>> str(Strategy.from_openai({"temperature": 0, "logit_bias": {"17": -100}, "max_tokens": 10}))
+        'logit_bias=[[17, -100.0]] | greedy'
+        """
+        return Strategy(tuple(stages_from_openai(parameters)))
 
     @staticmethod
     def from_json(text: str) -> Strategy:
@@ -172,6 +207,68 @@ class Strategy:
         written = [s for s in rest if s.kind == "processor"]
         return replace(self, stages=(*own[:-1], *written, own[-1], *(s for s in rest if s.kind != "processor")))
 
+    def to_logits_processor(
+        self, vocab: Vocab | None = None, *, seed: int = 0, pad_token_id: int | None = None
+    ) -> transformers.LogitsProcessor:
+        """The processors as one `transformers.LogitsProcessor`, for `model.generate(logits_processor=[...])`.
+
+        Each row has its own state, also under beams. Make a new one for every call of `generate`: what a call goes on
+        from is the last one's rows. Pass `do_sample=True, top_k=0` there, or transformers cuts to its own 50.
+
+        Args:
+            vocab: the model's vocabulary, for stages that look at words or special tokens.
+            seed: of the coins that stages toss; the tokens are drawn by transformers.
+            pad_token_id: the token that pads prompts on the left, so that it does not count as a part of them.
+
+        Raises:
+            UnsupportedStrategy: if there is more than processors with `sample` or `greedy`.
+
+        >>> import torch
+        >>> Strategy.of("min_p=0.1").to_logits_processor()(torch.tensor([[7]]), torch.tensor([[5.0, 4.0, 0.0]]))
+        tensor([[5., 4., -inf]])
+        """
+        from decodelab.strategy.adapters.transformers import StrategyLogitsProcessor
+
+        return StrategyLogitsProcessor(self, vocab, seed, pad_token_id)
+
+    def to_llama_cpp_logits_processor(self, vocab: Vocab | None = None, *, seed: int = 0) -> LlamaCppLogitsProcessor:
+        """The processors as a `logits_processor` of llama-cpp-python: `Llama(...)(prompt, logits_processor=[...])`.
+
+        llama.cpp's own samplers come behind it: pass `temperature=1, top_k=0, top_p=1, min_p=0` to draw from this law.
+
+        Args:
+            vocab: the model's vocabulary, for stages that look at words or special tokens.
+            seed: of the coins that stages toss; the tokens are drawn by llama.cpp.
+
+        Raises:
+            UnsupportedStrategy: if there is more than processors with `sample` or `greedy`.
+        """
+        from decodelab.strategy.adapters.llama_cpp import LlamaCppLogitsProcessor
+
+        return LlamaCppLogitsProcessor(self, vocab, seed)
+
+    def to_vllm_logits_processor(
+        self, vocab: Vocab | None = None, *, seed: int = 0, interface: type | None = None
+    ) -> type:
+        """The processors as a custom logits processor class of vLLM: `LLM(..., logits_processors=[...])`.
+
+        It follows the interface of vLLM's V1 model runner (`vllm.v1.sample.logits_processor.LogitsProcessor`). A
+        request may bring a strategy of its own, `extra_args={"decodelab": "top_p=0.9"}`. vLLM's own penalties,
+        temperature and truncations come behind it, so leave them neutral. It has been tested against that interface
+        only, never inside vLLM.
+
+        Args:
+            vocab: the model's vocabulary, for stages that look at words or special tokens.
+            seed: of the coins that stages toss, for requests without a seed; the tokens are drawn by vLLM.
+            interface: the class to inherit from; vLLM's when None, which must then be installed.
+
+        Raises:
+            UnsupportedStrategy: if there is more than processors with `sample` or `greedy`.
+        """
+        from decodelab.strategy.adapters.vllm import vllm_logits_processor
+
+        return vllm_logits_processor(self, vocab, seed, interface)
+
     def no_effects(self) -> list[str]:
         """Every term that changes nothing, and why.
 
@@ -218,7 +315,7 @@ def parse(text: str) -> Strategy:
 
     >>> parse("repeat_penalty=1.2")
     Traceback (most recent call last):
-    decodelab.core.errors.UnknownStage: unknown stage 'repeat_penalty'; see `decodelab strategies` (known: ...)
+    decodelab.core.errors.UnknownStage: unknown stage 'repeat_penalty'; did you mean 'repetition_penalty'? (known: ...)
     """
     return Strategy.of(text)
 

@@ -1,0 +1,58 @@
+"""A first token that is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from torch import Tensor
+
+from decodelab.core.protocols import Vocab
+from decodelab.core.stage import check_number
+from decodelab.core.values import Tokens
+from decodelab.processors.positions import PositionProcessor, Positions, forced
+
+
+@dataclass(frozen=True)
+class ForcedBOS(PositionProcessor):
+    """Make a token the first new one.
+
+    transformers forces it where the whole sequence, prompt included, has one token (made for encoder-decoders), which
+    is `length=1`; by default it comes after a prompt of any length. A token that an earlier stage has removed is not
+    brought back, as transformers would: then nothing is left, which is an error.
+
+    Raises:
+        InvalidParameter: if the token is no id of at least 0, or the length is not at least 1.
+        VocabularyMismatch: if the id is outside the model's vocabulary.
+
+    >>> import torch
+    >>> from decodelab import TableModel
+    >>> stage = ForcedBOS(1)
+    >>> begin = stage.init([(0,)], TableModel(list("ab"), {}, eos=None).vocab, None)
+    >>> stage.apply(torch.tensor([[3.0, -2.0]]), begin).tolist()
+    [[-inf, 0.0]]
+    """
+
+    token: Annotated[int, "the token id"]
+    length: Annotated[int | None, "force it where the text has so many tokens; none: at the first new token"] = None
+
+    name: ClassVar[str] = "forced_bos"
+    source: ClassVar[str] = "Tang et al. 2020 (mBART-50), section 3; transformers"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self, "token", low=0, integer=True, fix="give the id of the token")
+        if self.length is not None:
+            check_number(self, "length", low=1, integer=True, fix="use none for the first new token")
+
+    def acts_on(self, vocab: Vocab) -> Tokens:
+        """The token given."""
+        return (self.token,)
+
+    def counts_prompt(self) -> bool:
+        """Where a length is given."""
+        return self.length is not None
+
+    def apply(self, logits: Tensor, state: Positions) -> Tensor:
+        """Leave one token of float32 logits [rows, vocab]."""
+        return forced(logits, state.count == (self.length or 0), state.ids)

@@ -1,0 +1,61 @@
+"""An end at a given length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from torch import Tensor
+
+from decodelab.core.protocols import Vocab
+from decodelab.core.stage import check_choice, check_number
+from decodelab.core.values import Tokens
+from decodelab.processors.positions import PositionProcessor, Positions, forced
+from decodelab.processors.words import as_ids
+
+
+@dataclass(frozen=True)
+class ForcedEOS(PositionProcessor):
+    """Make the new token of a given number an end of sequence.
+
+    transformers forces it at `max_length`, which counts the prompt: `prompt=true`. Of several end tokens each has the
+    same chance, as there. A token that an earlier stage has removed is not brought back.
+
+    Raises:
+        InvalidParameter: if `at` is not an integer of at least 1, or a token is no id of at least 0.
+        VocabularyMismatch: if an id is outside the model's vocabulary.
+
+    >>> import torch
+    >>> from decodelab import TableModel
+    >>> stage = ForcedEOS(1)
+    >>> begin = stage.init([(0,)], TableModel(list("ab"), {}).vocab, None)
+    >>> stage.apply(torch.tensor([[3.0, -2.0, -2.0]]), begin).tolist()
+    [[-inf, -inf, 0.0]]
+    """
+
+    at: Annotated[int, "the number of the new token that ends it, 1 for the first"]
+    tokens: Annotated[Sequence[int] | int | None, "end tokens to choose from; none: those of the model"] = None
+    prompt: Annotated[bool, "whether the prompt's tokens are counted too"] = False
+
+    name: ClassVar[str] = "forced_eos"
+    source: ClassVar[str] = "transformers, ForcedEOSTokenLogitsProcessor"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self, "at", low=1, integer=True, fix="use the largest number of new tokens")
+        check_choice(self, "prompt", (True, False), fix="true counts the prompt's tokens too")
+        if self.tokens is not None:
+            object.__setattr__(self, "tokens", as_ids(self, "tokens"))
+
+    def acts_on(self, vocab: Vocab) -> Tokens:
+        """The tokens given, or the vocabulary's own."""
+        return vocab.eos_ids if self.tokens is None else as_ids(self, "tokens")
+
+    def counts_prompt(self) -> bool:
+        """As the parameter says."""
+        return self.prompt
+
+    def apply(self, logits: Tensor, state: Positions) -> Tensor:
+        """Leave the end tokens of float32 logits [rows, vocab]; a model that has none goes on."""
+        return forced(logits, state.count == self.at - 1, state.ids) if len(state.ids) else logits

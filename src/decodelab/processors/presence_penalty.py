@@ -1,0 +1,39 @@
+"""The presence penalty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from torch import Tensor
+
+from decodelab.processors.token_counts import TokenPenalty
+
+
+@dataclass(frozen=True)
+class PresencePenalty(TokenPenalty):
+    """Subtract a penalty from the logits of tokens that have been generated, however often.
+
+    Only generated tokens count, as with OpenAI and vLLM; llama.cpp counts the prompt too, and only the last 64 tokens
+    (`prompt=true, window=64`). OpenAI allows -2 to 2, we any number.
+
+    Raises:
+        InvalidParameter: if the penalty is not a finite number, or the window is not at least 1.
+
+    >>> import torch
+    >>> stage = PresencePenalty(0.5, prompt=True)
+    >>> stage.apply(torch.tensor([[1.0, 1.0, -1.0]]), stage.init([(1, 2, 2)], None, None)).tolist()
+    [[1.0, 0.5, -1.5]]
+    """
+
+    penalty: Annotated[float, "subtracted once; 0 is none, below 0 encourages repetition"]
+    prompt: Annotated[bool, "whether the prompt's tokens count, or only the generated ones"] = False
+    window: Annotated[int | None, "count only the last so many tokens; none counts all"] = None
+
+    name: ClassVar[str] = "presence_penalty"
+    source: ClassVar[str] = "OpenAI API reference, chat completions, presence_penalty"
+    off: ClassVar[float] = 0.0
+
+    def penalised(self, logits: Tensor, counts: Tensor) -> Tensor:
+        """A constant lower."""
+        return (logits.double() - self.penalty).float()
