@@ -6,7 +6,7 @@ search's scores) is a value indexed by row: forking, dropping and reordering row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -150,6 +150,36 @@ class Processor(Protocol):
 
     def update(self, state: Any, logits: Tensor, tokens: Tensor) -> Any:
         """State after int64 tokens [rows] were chosen; `logits` are those given to `apply`."""
+        ...
+
+
+@runtime_checkable
+class Randomised(Protocol):
+    """A processor that tosses coins: what `apply` may give, so that the law over many samples can be computed."""
+
+    def outcomes(self, logits: Tensor, state: Any) -> Sequence[tuple[float, Tensor]]:
+        """Every result `apply` could have, with its probability, in the order of the coin's uniform number.
+
+        The coin is the row's number of stream `PROCESSOR` at its position, which all stages of a chain share.
+        """
+        ...
+
+
+@runtime_checkable
+class Observable(Protocol):
+    """A processor with something to show of itself besides logits: a controller's state, a coin."""
+
+    def observe(self, logits: Tensor, state: Any) -> Mapping[str, Tensor]:
+        """Named readings of each row, [rows] each, from what `apply` is given; NaN where there is none."""
+        ...
+
+
+@runtime_checkable
+class ObservesChoice(Protocol):
+    """A processor with something to show of the token that was chosen: how far it is from what it steers to."""
+
+    def observe_choice(self, logits: Tensor, state: Any, tokens: Tensor) -> Mapping[str, Tensor]:
+        """Named readings of each row after int64 tokens [rows] were chosen, [rows] each; NaN where there is none."""
         ...
 
 

@@ -113,6 +113,10 @@ class Mirostat(Stage):
         kept = self.apply(logits, state).isfinite().sum(dim=-1)
         return {"k": kept, "s_hat": zipf_exponent(logits, self.m), "mu": state.mu}
 
+    def observe_choice(self, logits: Tensor, state: Controller, tokens: Tensor) -> dict[str, Tensor]:
+        """By how much tokens [rows] surprised more than tau, in bits, float64 [rows]."""
+        return {"surprise_error": self.surprise_bits(logits, state, tokens) - self.tau}
+
     def _rank(self, logits: Tensor, state: Controller) -> Tensor:
         """Version 1's k for each row, int64 [rows], from 1 to the vocabulary."""
         size = logits.shape[-1]

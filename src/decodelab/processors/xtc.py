@@ -72,13 +72,12 @@ class XTC(Stage):
 
     def apply(self, logits: Tensor, state: Coins) -> Tensor:
         """Remove the top choices of float32 logits [rows, vocab] in the rows whose coin falls."""
-        order = logits.argsort(dim=-1, descending=True, stable=True)
-        probs = torch.softmax(logits.gather(-1, order), dim=-1, dtype=torch.float64)
-        reach = (probs >= self.threshold).sum(dim=-1, keepdim=True)
-        reach = torch.minimum(reach, logits.isfinite().sum(dim=-1, keepdim=True))
-        excluded = torch.arange(logits.shape[-1], device=logits.device) < reach - 1
-        removed = torch.empty_like(order, dtype=torch.bool).scatter_(-1, order, excluded)
-        return logits.masked_fill(removed & self._falls(state).to(logits.device)[:, None], -torch.inf)
+        falls = self._falls(state).to(logits.device)
+        return torch.where(falls[:, None], self._excluded(logits), logits)
+
+    def outcomes(self, logits: Tensor, state: Coins) -> list[tuple[float, Tensor]]:
+        """The logits where the coin falls and where it does not, each with its probability."""
+        return [(self.probability, self._excluded(logits)), (1 - self.probability, logits)]
 
     def update(self, state: Coins, logits: Tensor, tokens: Tensor) -> Coins:
         """The coins before the next toss."""
@@ -90,3 +89,13 @@ class XTC(Stage):
 
     def _falls(self, state: Coins) -> Tensor:
         return state.keys.uniform(state.position, PROCESSOR) < self.probability
+
+    def _excluded(self, logits: Tensor) -> Tensor:
+        """The logits without the top choices."""
+        order = logits.argsort(dim=-1, descending=True, stable=True)
+        probs = torch.softmax(logits.gather(-1, order), dim=-1, dtype=torch.float64)
+        reach = (probs >= self.threshold).sum(dim=-1, keepdim=True)
+        reach = torch.minimum(reach, logits.isfinite().sum(dim=-1, keepdim=True))
+        excluded = torch.arange(logits.shape[-1], device=logits.device) < reach - 1
+        removed = torch.empty_like(order, dtype=torch.bool).scatter_(-1, order, excluded)
+        return logits.masked_fill(removed, -torch.inf)
