@@ -1,0 +1,116 @@
+"""Where a confidence can come from: option probabilities, likelihood, agreement, or what the model says of itself."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from decodelab.core.errors import InvalidData
+from decodelab.metrics.checks import Floats
+
+Answer = TypeVar("Answer", bound=Hashable)
+
+_NUMBER = r"(?<![\d.,/])(\d{1,3}(?:[.,]\d+)?|[.]\d+)"
+_OUT_OF = re.compile(_NUMBER + r"\s*(?:/|out of)\s*(\d{1,3})(?![\d.,/]*\d)", re.IGNORECASE)
+_PERCENT = re.compile(_NUMBER + r"\s*(?:%|\N{FULLWIDTH PERCENT SIGN}|per\s?cent\b)", re.IGNORECASE)
+_FRACTION = re.compile(_NUMBER + r"(?![\d.,]*\d)(?!\s*(?:%|/))")
+LONGEST_STATEMENT = 10_000
+
+
+def option_probabilities(logprobs: ArrayLike) -> Floats:
+    """Probabilities of the options given that one of them is the answer, from their log-probabilities.
+
+    Args:
+        logprobs: of each option as completion of the question, in nats, [..., options]; -inf is an impossible option.
+
+    Raises:
+        InvalidData: for NaN, +inf, no options, or only impossible ones.
+
+    >>> option_probabilities([-1.0, -1.0, -math.inf]).tolist()
+    [0.5, 0.5, 0.0]
+    """
+    from scipy.special import softmax
+
+    values = np.asarray(logprobs, dtype=np.float64)
+    if values.ndim == 0 or values.shape[-1] == 0:
+        raise InvalidData("logprobs must have at least one option, got none")
+    if bool(np.isnan(values).any()) or bool((values == math.inf).any()):
+        raise InvalidData("logprobs must be log-probabilities, got NaN or +inf; check the model")
+    if bool((values.max(-1) == -math.inf).any()):
+        raise InvalidData("logprobs must allow some option, got only -inf; the model rules out every one of them")
+    return softmax(values, axis=-1)
+
+
+def likelihood_confidence(logprob: float, tokens: int, *, normalise: bool = True) -> float:
+    """The probability of an answer's text, or its geometric mean a token, as confidence.
+
+    The whole probability falls with every token, whatever the answer; the mean a token is comparable over lengths.
+    Neither counts the other wordings of the same answer: see `decodelab.metrics.uncertainty`.
+
+    Args:
+        logprob: of the whole answer, in nats.
+        tokens: its number of tokens.
+        normalise: take the geometric mean a token.
+
+    Raises:
+        InvalidData: for a positive or NaN log-probability, or no tokens.
+
+    >>> round(likelihood_confidence(-2.0, 4), 4), round(likelihood_confidence(-2.0, 4, normalise=False), 4)
+    (0.6065, 0.1353)
+    """
+    if not logprob <= 1e-6:
+        raise InvalidData(f"logprob must be at most 0, got {logprob}; it is the logarithm of a probability")
+    if tokens < 1:
+        raise InvalidData(f"tokens must be at least 1, got {tokens}; an empty answer has no confidence")
+    return min(1.0, math.exp(logprob / tokens if normalise else logprob))
+
+
+def agreement_confidence(answers: Sequence[Answer | None]) -> tuple[Answer | None, float]:
+    """The most frequent answer of several samples and the share of all samples that give it.
+
+    Samples without an answer (None) count against it; ties go to the answer seen first.
+
+    Raises:
+        InvalidData: for no samples.
+
+    Source: Wang et al. 2023 (self-consistency), section 3.4; Si et al. 2023.
+
+    >>> agreement_confidence(["12", "12", None, "7"])
+    ('12', 0.5)
+    """
+    if not answers:
+        raise InvalidData("agreement_confidence: needs at least one sample, got none")
+    votes = Counter(a for a in answers if a is not None)
+    if not votes:
+        return None, 0.0
+    answer, count = votes.most_common(1)[0]
+    return answer, count / len(answers)
+
+
+def stated_confidence(text: str) -> float | None:
+    """The confidence that a text states, in [0, 1], or None when it states none.
+
+    Reads, in this order, the last "9/10" or "9 out of 10", the last percentage ("90 %", "90 percent"), and the last
+    number between 0 and 1 ("0.9"). Numbers out of range state nothing: "150 %" gives None.
+
+    Source: the forms that the prompts of Lin et al. 2022 and Tian et al. 2023 ask for.
+
+    >>> [stated_confidence(t) for t in ("I am 90 % sure.", "Confidence: 0.85", "8 out of 10", "Paris")]
+    [0.9, 0.85, 0.8, None]
+    """
+    text = text[-LONGEST_STATEMENT:]
+    shares = [(float(a.replace(",", ".")), float(b)) for a, b in _OUT_OF.findall(text)]
+    shares = [a / b for a, b in shares if b >= 2]
+    percentages = [float(p.replace(",", ".")) / 100 for p in _PERCENT.findall(text)]
+    for found in (shares, percentages):
+        if found:
+            return found[-1] if found[-1] <= 1 else None
+    numbers = [float(n.replace(",", ".")) for n in _FRACTION.findall(text)]
+    numbers = [n for n in numbers if n <= 1]
+    return numbers[-1] if numbers else None

@@ -1,0 +1,182 @@
+"""How much answers resemble references."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from decodelab.core.errors import InvalidData
+from decodelab.metrics.words import rouge_words
+
+# A minus right after a word or number is a dash; commas belong to a number where they part thousands.
+_INTEGER = re.compile(r"(?:(?<!\w)-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)")
+
+
+def exact_match(prediction: str, reference: str) -> bool:
+    """Whether two texts are equal but for white space, case, and how Unicode composes characters.
+
+    >>> exact_match(" Paris\\n", "paris"), exact_match("Paris.", "Paris")
+    (True, False)
+    """
+    return _plain(prediction) == _plain(reference)
+
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def last_integer(text: str) -> int | None:
+    """The last integer of a text of at most 1000 digits, or None; commas between thousands are read over.
+
+    >>> last_integer("7 + 1,005 is 1,012."), last_integer("none")
+    (1012, None)
+    """
+    found = _INTEGER.findall(text)
+    if not found:
+        return None
+    digits = found[-1].replace(",", "")
+    # int() of many digits takes quadratic time and Python refuses it; no answer is so long.
+    return int(digits) if len(digits) <= 1000 else None
+
+
+def integer_match(prediction: str, reference: str) -> bool:
+    """Whether the last integers of two texts are equal; False where either has none.
+
+    Source: the usual reading of GSM8K answers (Cobbe et al. 2021).
+
+    >>> integer_match("So she has 1,200 eggs.", "#### 1200")
+    True
+    """
+    found = last_integer(prediction)
+    return found is not None and found == last_integer(reference)
+
+
+@dataclass(frozen=True)
+class Rouge:
+    """ROUGE F1 scores, 0 to 1.
+
+    Attributes:
+        rouge1: of words.
+        rouge2: of pairs of words.
+        rouge_l: of the longest common subsequence.
+    """
+
+    rouge1: float
+    rouge2: float
+    rouge_l: float
+
+
+def rouge(prediction: str, references: str | Sequence[str], *, stem: bool = True) -> Rouge:
+    """ROUGE-1, ROUGE-2 and ROUGE-L (F1) of a text against one reference, or the best of several for each.
+
+    Empty texts score 0. Words are found in any script (see `rouge_words`); for ASCII this is rouge-score, whose own
+    tokeniser drops everything but a to z and digits and so gives 0 to Chinese or Russian.
+
+    Args:
+        prediction: the text.
+        references: one or several.
+        stem: compare English words by their stems (Porter), as papers mostly do.
+
+    Raises:
+        InvalidData: for no reference.
+
+    Source: Lin 2004; by rouge-score.
+
+    >>> round(rouge("the cat sat", "the cat sat down").rouge_l, 4)
+    0.8571
+    """
+    texts = [references] if isinstance(references, str) else list(references)
+    if not texts:
+        raise InvalidData("rouge: needs at least one reference, got none")
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=_RougeTokens(stem))
+    found = scorer.score_multi(texts, prediction)
+    return Rouge(*(float(found[kind].fmeasure) for kind in ("rouge1", "rouge2", "rougeL")))
+
+
+class _RougeTokens:
+    """rouge-score's way with tokens (stems of words longer than three letters), in any script."""
+
+    def __init__(self, stem: bool) -> None:
+        self._stemmer = None
+        if stem:
+            from nltk.stem.porter import PorterStemmer
+
+            self._stemmer = PorterStemmer()
+
+    def tokenize(self, text: str) -> list[str]:
+        found = rouge_words(text)
+        if self._stemmer is None:
+            return found
+        return [self._stemmer.stem(w) if len(w) > 3 and w.isascii() else w for w in found]
+
+
+def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> float:
+    """Corpus BLEU-4, 0 to 100.
+
+    The mean of sentences' BLEU is another number. Languages without spaces need their own tokens: "zh", or "char".
+
+    Args:
+        predictions: one text an item.
+        references: its references, at least one an item; items may have different numbers.
+        tokenize: sacrebleu's name of a tokeniser.
+
+    Raises:
+        InvalidData: for no items, different lengths, an item without reference, or an unknown tokeniser.
+
+    Source: Papineni et al. 2002; by sacrebleu (Post 2018).
+
+    >>> round(bleu(["the cat sat on the mat"], [["the cat sat on a mat"]]), 1)
+    53.7
+    """
+    columns = _columns(predictions, references)
+    from sacrebleu.metrics.bleu import BLEU
+
+    known = sorted(BLEU.TOKENIZERS)
+    if tokenize not in known:
+        raise InvalidData(f"bleu: tokenize must be one of {', '.join(known)}, got {tokenize!r}")
+    return float(BLEU(tokenize=tokenize).corpus_score(list(predictions), columns).score)
+
+
+def chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Corpus chrF (character n-grams up to 6, recall counted twice), 0 to 100; needs no tokens, so fits any script.
+
+    Args and errors: as `bleu`.
+
+    Source: Popović 2015; by sacrebleu.
+
+    >>> round(chrf(["the cat"], [["the cat"]]), 1)
+    100.0
+    """
+    columns = _columns(predictions, references)
+    from sacrebleu.metrics.chrf import CHRF
+
+    return float(CHRF().corpus_score(list(predictions), columns).score)
+
+
+def _columns(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[str | None]]:
+    """References the way sacrebleu wants them: the first of every item, the second of every item, ..."""
+    if not predictions:
+        raise InvalidData("needs at least one text, got none")
+    if len(predictions) != len(references):
+        raise InvalidData(f"needs references for each text, got {len(references)} for {len(predictions)}")
+    for i, refs in enumerate(references):
+        if isinstance(refs, str) or not refs:
+            raise InvalidData(f"item {i} needs a list of at least one reference")
+    most = max(map(len, references))
+    return [[refs[i] if i < len(refs) else None for refs in references] for i in range(most)]
+
+
+def mean_rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Rouge:
+    """The mean of `rouge` over items; NaN without any.
+
+    Raises:
+        InvalidData: as `bleu`.
+    """
+    _columns(predictions, references)
+    found = [rouge(p, refs) for p, refs in zip(predictions, references, strict=True)]
+    return Rouge(*(math.fsum(getattr(r, k) for r in found) / len(found) for k in ("rouge1", "rouge2", "rouge_l")))
