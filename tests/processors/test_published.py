@@ -71,3 +71,34 @@ def test_typical_sampling_may_drop_the_most_probable_token():
         True,
         False,
     ]
+
+
+FIVE = torch.tensor([[0.42, 0.26, 0.16, 0.1, 0.06]]).log()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "kept"),
+    [
+        ("epsilon_cutoff=0.15", 3),  # Hewitt et al. 2022, section 4.2: p >= epsilon
+        ("epsilon_cutoff=0.9", 1),
+        # section 4.3: entropy 1.407 nats, sqrt(0.3) exp(-1.407) = 0.134 < 0.3
+        ("eta_cutoff=0.3", 3),
+        ("eta_cutoff=0.12", 4),  # sqrt(0.12) exp(-1.407) = 0.085 < 0.12
+        ("top_a=0.5", 4),  # BlinkDL: 0.5 * 0.42^2 = 0.0882
+        ("top_a=1.0", 2),  # 0.1764
+        ("p_less", 1),  # Tan et al. 2025: the sum of squares is 0.2832
+        # Tang et al. 2024: the logits' standard deviation is 0.686, so the cut is at p = 0.42 exp(-0.686 n)
+        ("top_n_sigma=0.5", 1),  # 0.298
+        ("top_n_sigma=1.0", 2),  # 0.212
+        ("top_n_sigma=2.0", 3),  # 0.107
+        # Baghaei Potraghloo et al. 2025: running shares of the entropy 0.259, 0.508, 0.716, 0.880, 1
+        ("top_h=0.4", 1),
+        ("top_h=0.6", 2),
+        ("top_h=0.72", 3),
+        # Bricken 2019: second differences 0.06, 0.04, 0.02: shares 1/2, 1/3, 1/6
+        ("tfs_z=0.4", 1),
+        ("tfs_z=0.9", 2),
+    ],
+)
+def test_how_many_of_five_tokens_each_rule_keeps_by_hand(strategy, kept):
+    assert (dl.distribution(FIVE[0], strategy) > 0).tolist() == [i < kept for i in range(5)]
