@@ -40,7 +40,7 @@ SUBMIT_PATHS = {
 MIXTURE = {"stories": 0.17, "sums": 0.14, "paths": 0.08, "choice": 0.22, "code": 0.06, "instructions": 0.16,
            "summaries": 0.13, drills.NAME: 0.04}  # fmt: skip
 FIRST_MIXTURE = {name: share / 2 for name, share in MIXTURE.items()} | {"choice": 0.22, drills.NAME: 0.40}
-FIRST_STEPS = 400
+FIRST_STEPS = 700
 # A label of a document with n labels counts n ** -BALANCE: a choice has 20 labels, a graph 150, and both must count.
 BALANCE = 0.5
 # A label that repeats a fact counts this much more: most other words of a story are free, and drown it otherwise.
