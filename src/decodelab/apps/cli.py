@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import decodelab
-from decodelab.apps import compare, demo, generate, models, score, strategies, train
+from decodelab.apps import compare, demo, generate, models, perplexity_study, score, strategies, train
 from decodelab.apps.terminal import say, visible
 from decodelab.core.errors import DecodelabError
 
@@ -84,6 +84,7 @@ for name, module in {
     "generate": generate,
     "compare": compare,
     "score": score,
+    "perplexity-study": perplexity_study,
     "strategies": strategies,
     "models": models,
 }.items():

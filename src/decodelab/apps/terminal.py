@@ -15,6 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
@@ -43,6 +44,13 @@ def _escape(ch: str) -> str:
 def shown(text: str) -> str:
     r"""Model-written text for the terminal: newlines and tabs stay, all else unseen shows as an escape."""
     return visible(text, keep="\n\t")
+
+
+def one_line(text: str) -> Text:
+    """Model-written text for a cell of a table that gives way to the numbers: cut to one line, nothing unseen in it."""
+    from rich.text import Text
+
+    return Text(visible(text), no_wrap=True, overflow="ellipsis")
 
 
 def say(line: str) -> None:

@@ -204,7 +204,7 @@ def _items(model: LanguageModel, pairs: Sequence[tuple[Prompt, str | Sequence[in
     # An id stands for its object only as long as that lives, so the object is kept too.
     known: dict[str | int, tuple[Prompt, str, Tokens]] = {}
     items: list[_Item] = []
-    for prompt, completion in pairs:
+    for i, (prompt, completion) in enumerate(pairs):
         key = prompt if isinstance(prompt, str) else id(prompt)
         if key not in known:
             known[key] = (prompt, *encode_prompt(model, prompt))
@@ -215,7 +215,8 @@ def _items(model: LanguageModel, pairs: Sequence[tuple[Prompt, str | Sequence[in
             target = checked_ids(model.vocab.size, completion, "completion")
             words = model.vocab.decode_completion(given, target)
         if not target:
-            raise RequestError(f"completion {words!r} has no tokens to score; give at least one")
+            where = f"pair {i}: " if len(pairs) > 1 else ""
+            raise RequestError(f"{where}completion {words!r} has no tokens to score; give at least one")
         items.append(_Item(text, given, words, target))
     return items
 
