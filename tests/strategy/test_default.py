@@ -9,13 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import GenerationConfig
-from transformers.generation.logits_process import (
-    MinPLogitsWarper,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-    TypicalLogitsWarper,
-)
 
 import decodelab as dl
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy
@@ -66,6 +59,17 @@ GPT2 = {"_from_model_config": True, "bos_token_id": 50256, "eos_token_id": 50256
             "beam(width=4, length_penalty=0.6, early_stopping=true, n=2)",
         ),
         ({"num_beams": 2, "early_stopping": "never"}, "beam(width=2, early_stopping=never)"),
+        ({"repetition_penalty": 1.2}, "repetition_penalty=1.2 | greedy"),
+        ({"suppress_tokens": [1, 2], "min_length": 4}, "min_new_tokens(n=4, prompt=true) | ban=[1, 2] | greedy"),
+        ({"bad_words_ids": [[7], [5, 6], [2]], "eos_token_id": [2, 3]}, "ban=[7, [5, 6]] | greedy"),
+        ({"bad_words_ids": [[2]], "eos_token_id": 2}, "greedy"),
+        ({"forced_eos_token_id": 2, "max_new_tokens": 9, "max_length": 20}, "forced_eos(at=9, tokens=[2]) | greedy"),
+        (
+            {"forced_eos_token_id": [2, 3], "max_length": 20},
+            "forced_eos(at=20, tokens=[2, 3], prompt=true) | greedy",
+        ),
+        ({"num_beams": 2, "no_repeat_ngram_size": 3}, "no_repeat_ngram=3 | beam(width=2)"),
+        ({"do_sample": True, "top_k": 0, "epsilon_cutoff": 3e-4, "eta_cutoff": 0.0}, "epsilon_cutoff=0.0003 | sample"),
         ({"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "guidance_scale": None, "max_length": 99}, "greedy"),
     ],
 )
@@ -73,25 +77,85 @@ def test_a_generation_config_is_the_strategy_transformers_would_run(config, stra
     assert str(dl.Strategy.from_generation_config(config)) == strategy
 
 
-def warpers(config: GenerationConfig) -> Any:
+def warpers(config: GenerationConfig, length: int = 1) -> Any:
     """What `transformers.generate` itself builds for a config, by its own code."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tiny = LlamaConfig(vocab_size=4, hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1)
     model: Any = LlamaForCausalLM(tiny)
     prepared, _ = model._prepare_generation_config(config)
-    return model._get_logits_processor(prepared, input_ids_seq_length=1)
+    model._prepare_special_tokens(prepared, device="cpu")
+    return model._get_logits_processor(prepared, input_ids_seq_length=length)
+
+
+EVERYTHING: dict[str, Any] = {
+    "do_sample": True,
+    "begin_suppress_tokens": [3],
+    "suppress_tokens": [4],
+    "exponential_decay_length_penalty": (1, 1.1),
+    "forced_eos_token_id": 2,
+    "max_length": 9,
+    "min_new_tokens": 2,
+    "min_length": 3,
+    "bad_words_ids": [[5, 6]],
+    "no_repeat_ngram_size": 2,
+    "repetition_penalty": 1.3,
+    "sequence_bias": [[[7], 1.5]],
+    "eta_cutoff": 0.002,
+    "epsilon_cutoff": 0.001,
+    "typical_p": 0.9,
+    "min_p": 0.01,
+    "top_p": 0.8,
+    "top_k": 50,
+    "top_h": 0.7,
+    "temperature": 2.0,
+    "eos_token_id": 2,
+}
+THEIRS = {
+    "logit_bias": "SequenceBiasLogitsProcessor",
+    "repetition_penalty": "RepetitionPenaltyLogitsProcessor",
+    "no_repeat_ngram": "NoRepeatNGramLogitsProcessor",
+    "ban": "NoBadWordsLogitsProcessor",
+    "min_new_tokens": "MinLengthLogitsProcessor",
+    "forced_eos": "ForcedEOSTokenLogitsProcessor",
+    "exponential_length": "ExponentialDecayLengthPenalty",
+    "suppress_at_begin": "SuppressTokensAtBeginLogitsProcessor",
+    "temperature": "TemperatureLogitsWarper",
+    "top_h": "TopHLogitsWarper",
+    "top_k": "TopKLogitsWarper",
+    "top_p": "TopPLogitsWarper",
+    "min_p": "MinPLogitsWarper",
+    "typical_p": "TypicalLogitsWarper",
+    "epsilon_cutoff": "EpsilonLogitsWarper",
+    "eta_cutoff": "EtaLogitsWarper",
+}
 
 
 def test_the_order_of_stages_is_that_of_transformers():
-    config = GenerationConfig(do_sample=True, typical_p=0.9, min_p=0.1, top_p=0.8, top_k=5, temperature=2.0)
-    assert [type(p) for p in warpers(config)] == [
-        TemperatureLogitsWarper,
-        TopKLogitsWarper,
-        TopPLogitsWarper,
-        MinPLogitsWarper,
-        TypicalLogitsWarper,
-    ]
+    names = [type(p).__name__ for p in warpers(GenerationConfig(**EVERYTHING))]
+    ours = [THEIRS[s.name] for s in dl.Strategy.from_generation_config(EVERYTHING).stages[:-1]]
+    # Two processors of transformers are a stage that stands twice.
+    twins = {
+        "MinNewTokensLengthLogitsProcessor": "MinLengthLogitsProcessor",
+        "SuppressTokensLogitsProcessor": "NoBadWordsLogitsProcessor",
+    }
+    assert [twins.get(n, n) for n in names] == ours
+    assert len(names) == 18
+
+
+@pytest.mark.parametrize("prompt", [[1], [1, 5], [1, 5, 6, 5, 4, 5]])
+@pytest.mark.parametrize("new", [0, 1, 2, 3])
+def test_every_setting_together_gives_the_law_of_transformers_at_every_step(prompt, new):
+    generator = torch.Generator().manual_seed(new)
+    strategy = dl.Strategy.from_generation_config(EVERYTHING | {"forced_bos_token_id": None})
+    vocab = dl.TableModel([f"w{i}" for i in range(2)] + ["</s>"] + [f"w{i}" for i in range(3, 40)], {}).vocab
+    ids = torch.tensor([[*prompt, *torch.randint(40, (new,), generator=generator).tolist()]])
+    logits = 3 * torch.randn(1, 40, generator=generator)
+    theirs = warpers(GenerationConfig(**EVERYTHING), len(prompt))(ids, logits.clone())
+    processor: Any = strategy.to_logits_processor(vocab)
+    for length in range(len(prompt), ids.shape[1] + 1):
+        ours = processor(ids[:, :length], logits)
+    torch.testing.assert_close(ours.softmax(-1), theirs.softmax(-1), rtol=1e-5, atol=1e-7)
 
 
 configs = st.fixed_dictionaries(
@@ -118,16 +182,19 @@ def test_the_law_of_default_is_the_law_of_transformers_for_the_same_config(confi
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({"repetition_penalty": 1.1}, "repetition_penalty=1.1"),
-        ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size=3"),
-        ({"do_sample": True, "epsilon_cutoff": 0.001}, "epsilon_cutoff=0.001"),
+        ({"encoder_repetition_penalty": 1.1}, "encoder_repetition_penalty=1.1"),
+        ({"encoder_no_repeat_ngram_size": 3}, "encoder_no_repeat_ngram_size=3"),
+        ({"watermarking_config": {"bias": 2.5}}, "watermarking_config="),
+        ({"stop_strings": ["a"]}, "stop_strings="),
+        ({"num_beams": 3, "repetition_penalty": 1.2}, "repetition_penalty=1.2 with num_beams > 1"),
+        ({"num_beams": 3, "exponential_decay_length_penalty": (1, 1.2)}, "factor=1.2) with num_beams"),
+        ({"forced_bos_token_id": 1, "begin_suppress_tokens": [2]}, "begin_suppress_tokens with forced_bos_token_id"),
         ({"penalty_alpha": 0.6, "top_k": 4}, "penalty_alpha=0.6"),
         ({"num_beam_groups": 2, "num_beams": 4}, "num_beam_groups=2"),
-        ({"suppress_tokens": [1, 2]}, "suppress_tokens="),
         ({"guidance_scale": 1.5}, "guidance_scale=1.5"),
         ({"do_sample": True, "num_beams": 3}, "do_sample with num_beams > 1"),
         ({"num_return_sequences": 3}, "num_return_sequences=3"),
-        ({"bad_words_ids": [[5] * 1000] * 1000}, "bad_words_ids="),
+        ({"force_words_ids": [[5] * 1000] * 1000}, "force_words_ids="),
     ],
 )
 def test_a_setting_that_cannot_be_honoured_is_refused_by_name(config, named):
@@ -153,6 +220,15 @@ def test_a_setting_that_cannot_be_honoured_is_refused_by_name(config, named):
         ({"num_beams": 3, "early_stopping": "sometimes"}, "beam: early_stopping must be one of"),
         ({"num_beams": 2, "num_return_sequences": 3}, "beam: n must be"),
         ({"do_sample": True, "num_return_sequences": 0}, "sample: n must be"),
+        ({"repetition_penalty": 0}, "repetition_penalty: penalty must be"),
+        ({"no_repeat_ngram_size": -2}, "no_repeat_ngram: size must be"),
+        ({"bad_words_ids": [[]]}, "ban: words must hold"),
+        ({"bad_words_ids": "damn"}, "bad_words_ids must be a list of token ids, got damn"),
+        ({"suppress_tokens": 5}, "suppress_tokens must be a list of token ids, got 5"),
+        ({"forced_eos_token_id": 2}, "forced_eos_token_id needs max_new_tokens or max_length"),
+        ({"exponential_decay_length_penalty": 5}, "decay_length_penalty must be a start and a factor, got 5"),
+        ({"min_new_tokens": -1}, "min_new_tokens: n must be"),
+        ({"do_sample": True, "top_h": 1.5}, "top_h: h must be"),
     ],
 )
 def test_a_setting_that_is_wrong_is_refused_by_name(config, message):
@@ -205,8 +281,8 @@ def test_generate_runs_the_resolved_strategy_and_reports_it(configured):
 
 
 def test_a_model_with_a_setting_that_cannot_be_honoured_refuses_default_and_nothing_else(configured):
-    model = configured(repetition_penalty=1.2)
-    with pytest.raises(UnsupportedStrategy, match=r"repetition_penalty=1\.2"):
+    model = configured(guidance_scale=1.5)
+    with pytest.raises(UnsupportedStrategy, match=r"guidance_scale=1\.5"):
         dl.generate(model, "a", "default")
     assert dl.generate(model, "a", "greedy", max_new_tokens=1)
 
