@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = [sys.executable, "-c", "from decodelab.apps.cli import main; main()"]
-HEAVY = ("torch", "transformers", "tokenizers", "numpy", "jinja2", "rich", "yaml", "pydantic")
+HEAVY = ("torch", "transformers", "tokenizers", "numpy", "jinja2", "rich", "yaml", "pydantic", "matplotlib", "plotly")
 
 
 def test_the_command_line_loads_nothing_heavy():

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import decodelab
-from decodelab.apps import compare, demo, generate, models, perplexity_study, score, strategies, train
+from decodelab.apps import compare, demo, generate, models, perplexity_study, score, strategies, trace, train
 from decodelab.apps.terminal import say, visible
 from decodelab.core.errors import DecodelabError
 
@@ -83,6 +83,7 @@ for name, module in {
     "demo": demo,
     "generate": generate,
     "compare": compare,
+    "trace": trace,
     "score": score,
     "perplexity-study": perplexity_study,
     "strategies": strategies,
@@ -119,6 +120,7 @@ def top(
       decodelab demo                              two small models, eight strategies, four tasks
       decodelab generate "Once upon a time,"
       decodelab compare "What is 27 + 35?" -s greedy -s temperature=1.5
+      decodelab trace "Once upon a time," -s "temperature=0.8 | top_p=0.9"
       decodelab strategies                        every stage, its parameters and its source
 
     Nothing needs a network: two small models ship with the package (decodelab models). Every command has --help with

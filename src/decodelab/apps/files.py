@@ -143,6 +143,11 @@ def check_writable(path: Path, fix: str = "choose another path") -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8, whole or not at all; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; a device or pipe is written to directly.
 
     Raises:
@@ -152,10 +157,10 @@ def write_text(path: Path, text: str) -> None:
     part = _part(target)
     try:
         if not _replaceable(target):
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(data)
             return
         try:
-            part.write_text(text, encoding="utf-8")
+            part.write_bytes(data)
             if target.exists():
                 part.chmod(target.stat().st_mode)
             part.replace(target)

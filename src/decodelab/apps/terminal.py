@@ -89,6 +89,15 @@ def json_text(document: Any) -> str:
     return re.sub(r'\[\n[^\[\]{}"]*\]', lambda m: f"[{' '.join(m[0][1:-1].split())}]", text)
 
 
+def json_line(document: Any) -> str:
+    """Plain data as JSON in ASCII on one line, for JSONL; numbers that are not finite become null.
+
+    >>> json_line({"p": [0.5, float("inf")]})
+    '{"p": [0.5, null]}'
+    """
+    return json.dumps(_finite(document), allow_nan=False)
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
