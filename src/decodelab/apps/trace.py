@@ -79,9 +79,9 @@ def command(
     \b
     Examples:
       decodelab trace "Once upon a time," -s "temperature=0.8 | top_p=0.9"
-      decodelab trace "Once upon a time," -s "mirostat(tau=2)" -s "mirostat(tau=3)" --png mirostat.png
-      decodelab trace "What is 27 + 35?" -s greedy -s temperature=1.5 --logits-at 1,10 --html trace.html
-      decodelab trace "Once upon a time," -s top_p=0.9 --max-new-tokens 500 --show 0 --jsonl steps.jsonl
+      decodelab trace "Once upon a time," -s mirostat=2 -s mirostat=3 --png mirostat.png
+      decodelab trace "What is 27 + 35?" -s temperature=1.5 --logits-at 1,10 --html trace.html
+      decodelab trace "Once upon a time," -s top_p=0.9 --show 0 --jsonl steps.jsonl
 
     Next: decodelab strategies explains each stage; decodelab compare shows whole texts.
     """
