@@ -149,7 +149,7 @@ class Recalibration:
         if self.fitted_on & set(test.ids) or self.clusters & set(test.clusters):
             shared = len(self.fitted_on & set(test.ids)) or len(self.clusters & set(test.clusters))
             raise InvalidData(
-                f"recalibration was fitted on {shared} of these items or their clusters and would look better than it is; "
+                f"recalibration was fitted on {shared} of these items or clusters and would look better than it is; "
                 "test it on a split that it has not seen (Labelled.split)"
             )
         return replace(test, scores=self.map(test.scores))
