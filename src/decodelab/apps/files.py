@@ -69,6 +69,21 @@ def read_jsonl(file: Path, text: str, fields: Sequence[str]) -> list[dict[str, A
     """
     example = json.dumps(dict.fromkeys(fields, "..."))
     rows: list[dict[str, Any]] = []
+    for where, row in read_objects(file, text, example):
+        for field in fields:
+            if not isinstance(row.get(field), str) or not _is_unicode(row[field]):
+                raise RequestError(f"{where}: needs the field {field!r} as text; write {example}")
+        rows.append(row)
+    return rows
+
+
+def read_objects(file: Path, text: str, example: str) -> list[tuple[str, dict[str, Any]]]:
+    """The objects of JSONL text, one a line, each with where it stands; blank lines are passed over.
+
+    Raises:
+        RequestError: for a line that is not an object, with its number and the example.
+    """
+    rows: list[tuple[str, dict[str, Any]]] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -78,10 +93,9 @@ def read_jsonl(file: Path, text: str, fields: Sequence[str]) -> list[dict[str, A
         except (ValueError, RecursionError) as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
             raise RequestError(f"{where}: not JSON ({reason}); write {example}") from None
-        for field in fields:
-            if not isinstance(row, dict) or not isinstance(row.get(field), str) or not _is_unicode(row[field]):
-                raise RequestError(f"{where}: needs the field {field!r} as text; write {example}")
-        rows.append(row)
+        if not isinstance(row, dict):
+            raise RequestError(f"{where}: needs an object; write {example}")
+        rows.append((where, row))
     return rows
 
 
