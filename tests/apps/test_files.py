@@ -35,7 +35,7 @@ def test_jsonl_is_told_by_its_name_or_its_first_character(tmp_path: Path, name: 
     ("text", "why"),
     [
         ('{"prompt": "a"}\n{"prompt": \n', "line 2: not JSON"),
-        ('{"prompt": "a"}\n["a"]', "line 2: needs the field 'prompt'"),
+        ('{"prompt": "a"}\n["a"]', "line 2: needs an object"),
         ('{"prompt": "a"}\n{"promt": "b"}', "line 2: needs the field 'prompt'"),
         ('{"prompt": 7}', "line 1: needs the field 'prompt' as text"),
         ('{"prompt": "\\ud800"}', "line 1: needs the field 'prompt' as text"),
