@@ -1,7 +1,8 @@
-"""The key/value cache of a transformers model, written in place and gathered by row."""
+"""The key/value cache of a transformers model: written in place, gathered by row, the past of forked rows shared."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,20 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DummyLayer
 
 from decodelab.core.protocols import Cache as ProtocolCache
+from decodelab.models.prefix import Bucket, Prefixes, SharedAttention, bucketed
 
 _ROOM = 32
 """Positions of spare room a new buffer gets at least."""
+
+_ROOM_OF_FORKS = 8
+"""The same for what rows hold beyond a shared prefix: there are many of them, and beams move every step anyway."""
+
+_MOST_BLOCKS = 4
+"""Blocks of prefixes before two are merged: each costs a few operations a layer in every step."""
+
+
+class PlainCacheWarning(UserWarning):
+    """Rows that were forked do not share their past, because the model's attention cannot."""
 
 
 class GrowingLayer(CacheLayerMixin):
@@ -25,15 +37,16 @@ class GrowingLayer(CacheLayerMixin):
 
     is_sliding = False
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = _ROOM) -> None:
         super().__init__()
         self.key_buffer: Tensor | None = None
         self.value_buffer: Tensor | None = None
         self.length = 0
+        self.room = room
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Make empty buffers shaped for these states."""
-        capacity = key_states.shape[-2] + _ROOM
+        capacity = key_states.shape[-2] + self.room
         self.key_buffer = _resized(key_states, capacity)
         self.value_buffer = _resized(value_states, capacity)
         self.is_initialized = True
@@ -47,7 +60,7 @@ class GrowingLayer(CacheLayerMixin):
         start, count = self.length, key_states.shape[-2]
         end = start + count
         if end > self.key_buffer.shape[-2]:
-            capacity = end + max(_ROOM, end // 2)
+            capacity = end + max(self.room, end // 2 if self.room == _ROOM else end // 8)
             self.key_buffer = _grown(self.key_buffer, start, capacity)
             self.value_buffer = _grown(self.value_buffer, start, capacity)
         self.key_buffer.narrow(-2, start, count).copy_(key_states)
@@ -83,29 +96,50 @@ def _grown(buffer: Tensor, length: int, capacity: int) -> Tensor:
 
 
 class KeyValueCache(Cache):
-    """The cache of a transformers model's rows, which end together: shorter ones are padded on the left.
+    """The cache of a transformers model's rows.
+
+    What a row holds by itself ends at the same position for all rows: shorter ones are padded on the left. Rows that
+    are forked leave what they had in `blocks` of prefixes, which are not moved with them, and go on with nothing of
+    their own: a fork copies no past, and selecting, cutting back and joining rows moves only what they added since.
 
     Keys are stored as the model rotated them at their absolute positions, so moving a row along the buffer
     changes nothing but its padding.
 
     Attributes:
-        pads: positions of padding before each row.
+        pads: positions of padding before what each row holds by itself.
         pad_tensor: the same as int64 [rows] on the model's device; None when no row is padded.
+        blocks: the prefixes rows share; none at first.
+        owners: for each row, the block and the sequence in it that is its past; empty without blocks.
+        unshared: why the model cannot attend to shared prefixes, so that forks copy the past (said at the first);
+            None when it can.
     """
 
     layers: list[Any]
 
-    def __init__(self, layers: Sequence[GrowingLayer | DummyLayer], pads: Sequence[int], device: torch.device):
+    def __init__(
+        self,
+        layers: Sequence[GrowingLayer | DummyLayer],
+        pads: Sequence[int],
+        device: torch.device,
+        unshared: str | None = None,
+    ):
         super().__init__(layers=list(layers))
         self.device = device
+        self.unshared = unshared
         self.growing = [layer for layer in layers if isinstance(layer, GrowingLayer)]
         self._no = [False] * len(layers)
         self._dummy = [isinstance(layer, DummyLayer) for layer in layers]
+        self.blocks: list[Prefixes] = []
+        self.owners: list[tuple[int, int]] = []
+        self._buckets: list[Bucket] | None = None
         self._set_pads(list(pads))
 
     def _set_pads(self, pads: list[int]) -> None:
         self.pads = pads
         self.pad_tensor = torch.tensor(pads, device=self.device) if any(pads) else None
+        self.bases = [self.blocks[b].positions - self.blocks[b].pads[i] for b, i in self.owners]
+        self.base_tensor = torch.tensor(self.bases, device=self.device) if self.bases else None
+        self._buckets = None
 
     # What transformers asks at every step, without its walk over all layers.
 
@@ -125,17 +159,19 @@ class KeyValueCache(Cache):
         return self._dummy
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
-        """Append the states of new positions to a layer; returns those of all positions."""
+        """Append the states of new positions to a layer; returns those of all positions the rows hold themselves."""
         return self.layers[layer_idx].update(key_states, value_states, *args, **kwargs)
 
     # What a forward pass over `count` more tokens a row needs; None throughout when no row is padded.
 
     def positions(self, count: int) -> Tensor | None:
         """Positions of the next tokens in their own sequences, int64 [rows, count]."""
-        if self.pad_tensor is None:
+        if self.pad_tensor is None and self.base_tensor is None:
             return None
-        index = torch.arange(self.length, self.length + count, device=self.device)
-        return (index - self.pad_tensor[:, None]).clamp(min=0)
+        index = torch.arange(self.length, self.length + count, device=self.device)[None]
+        if self.pad_tensor is not None:
+            index = (index - self.pad_tensor[:, None]).clamp(min=0)
+        return index if self.base_tensor is None else index + self.base_tensor[:, None]
 
     def padding(self, count: int) -> Tensor | None:
         """Which positions hold tokens once these are appended, bool [rows, positions]."""
@@ -157,23 +193,36 @@ class KeyValueCache(Cache):
         causal = (index <= index[self.length :, None])[None, None]
         return causal if padding is None else causal & padding[:, None, None, :]
 
+    def attention(self, count: int) -> SharedAttention | None:
+        """Attention of the next pass over `count` tokens a row, where prefixes are shared."""
+        if self.base_tensor is None:
+            return None
+        if self._buckets is None:
+            self._buckets = bucketed(self.owners, [len(block.pads) for block in self.blocks], self.device)
+        own = self.length + count
+        longest = max(self.lengths) + count
+        return SharedAttention(self.blocks, self._buckets, self.base_tensor, self.pad_tensor, own, count, longest)
+
     # decodelab.core.protocols.Cache
 
     @property
     def length(self) -> int:
-        """Positions of the buffers in use, padding included."""
+        """Positions of the rows' own buffers in use, padding included."""
         return self.growing[0].length
 
     @property
     def lengths(self) -> Sequence[int]:
         """Tokens held for each row."""
         length = self.length
-        return [length - pad for pad in self.pads]
+        if not self.bases:
+            return [length - pad for pad in self.pads]
+        return [base + length - pad for base, pad in zip(self.bases, self.pads, strict=True)]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the buffers, their room to grow included."""
-        return len(self.growing) * sum(b.nbytes for b in self.growing[0].buffers())
+        """Bytes of the buffers, their room to grow included; what rows share counts once."""
+        own = sum(b.nbytes for layer in self.growing for b in layer.buffers())
+        return own + sum(block.nbytes for block in self.blocks)
 
     @torch.inference_mode()
     def select(self, rows: Tensor) -> KeyValueCache:
@@ -181,15 +230,24 @@ class KeyValueCache(Cache):
         index = rows.tolist()
         if index == list(range(len(self.pads))):
             return self
+        if not self.blocks and len(set(index)) < len(index):
+            if self.unshared is None:
+                self._freeze()
+            else:
+                warnings.warn(self.unshared, PlainCacheWarning, stacklevel=2)
         pads = [self.pads[i] for i in index]
         trim = min(pads, default=0)
         rows = rows.to(self.device)
         for layer in self.growing:
             for name in ("key_buffer", "value_buffer"):
                 buffer = getattr(layer, name)
-                kept = buffer.narrow(-2, trim, min(buffer.shape[-2], layer.length + _ROOM) - trim)
-                setattr(layer, name, kept.index_select(0, rows))
+                if buffer is not None:
+                    kept = buffer.narrow(-2, trim, min(buffer.shape[-2], layer.length + layer.room) - trim)
+                    setattr(layer, name, kept.index_select(0, rows))
             layer.length -= trim
+        if self.blocks:
+            self.owners = [self.owners[i] for i in index]
+            self._drop_unused()
         self._set_pads([pad - trim for pad in pads])
         return self
 
@@ -201,11 +259,14 @@ class KeyValueCache(Cache):
             raise ValueError(
                 f"rewind: lengths must be in [1, tokens held] for each row, got {list(lengths)} for {held}"
             )
-        width = max(lengths, default=0)
-        pads = [width - n for n in lengths]
+        if any(n < base for n, base in zip(lengths, self.bases, strict=False)):
+            self._thaw()
+        own = [n - base for n, base in zip(lengths, self.bases, strict=True)] if self.bases else list(lengths)
+        width = max(own, default=0)
+        pads = [width - n for n in own]
         # How far the row starts from where it has to be once all rows end at `width`.
         shifts = [old - new for old, new in zip(self.pads, pads, strict=True)]
-        if any(shifts):
+        if any(shifts) and width:
             source = torch.arange(width)[None, :] + torch.tensor(shifts)[:, None]
             source = source.clamp(min=0).to(self.device)[:, None, :, None]
             for layer in self.growing:
@@ -221,22 +282,96 @@ class KeyValueCache(Cache):
     def join(self, other: ProtocolCache) -> KeyValueCache:
         """The rows of this cache followed by those of another of the same model."""
         assert isinstance(other, KeyValueCache)
+        if bool(self.blocks) != bool(other.blocks):
+            # Beside rows that share their past, a whole prompt of one's own would be padding for all of them.
+            (other if self.blocks else self)._freeze()
+        first = len(self.blocks)
+        self.blocks = [*self.blocks, *other.blocks]
+        self.owners = [*self.owners, *((first + block, i) for block, i in other.owners)]
         width = max(self.length, other.length)
-        capacity = width + _ROOM
-        pads = [width - n for cache in (self, other) for n in cache.lengths]
+        pads = [width - cache.length + pad for cache in (self, other) for pad in cache.pads]
         for mine, theirs in zip(self.growing, other.growing, strict=True):
             for name in ("key_buffer", "value_buffer"):
-                parts = [(getattr(layer, name), layer.length) for layer in (mine, theirs)]
-                rows = sum(part.shape[0] for part, _ in parts)
-                first = parts[0][0]
-                # Zeros, because whatever padding holds is multiplied by zero: it must be finite.
-                joined = first.new_zeros((rows, *first.shape[1:-2], capacity, first.shape[-1]))
-                row = 0
-                for part, length in parts:
-                    place = joined.narrow(0, row, part.shape[0]).narrow(-2, width - length, length)
-                    place.copy_(part.narrow(-2, 0, length))
-                    row += part.shape[0]
-                setattr(mine, name, joined)
+                rows = len(self.pads), len(other.pads)
+                setattr(mine, name, self._joined(mine, theirs, name, width, rows) if width else None)
             mine.length = width
+        if len(self.blocks) > _MOST_BLOCKS:
+            self._merge_smallest()
         self._set_pads(pads)
         return self
+
+    @staticmethod
+    def _joined(mine: GrowingLayer, theirs: GrowingLayer, name: str, width: int, rows: tuple[int, int]) -> Tensor:
+        """One buffer of the rows of two layers, all ending at `width`."""
+        buffers = [getattr(layer, name) for layer in (mine, theirs)]
+        like = next(buffer for buffer in buffers if buffer is not None)
+        # Zeros, because whatever padding holds is multiplied by zero: it must be finite.
+        joined = like.new_zeros((sum(rows), *like.shape[1:-2], width + mine.room, like.shape[-1]))
+        row = 0
+        for buffer, layer, count in zip(buffers, (mine, theirs), rows, strict=True):
+            if layer.length:
+                place = joined.narrow(0, row, count).narrow(-2, width - layer.length, layer.length)
+                place.copy_(buffer.narrow(-2, 0, layer.length))
+            row += count
+        return joined
+
+    def _freeze(self) -> None:
+        """Make what each row holds a prefix; the rows go on with nothing of their own."""
+        held = [(layer.buffers(), layer.length) for layer in self.growing]
+        keys, values = (tuple(buffers[i].narrow(-2, 0, n) for buffers, n in held) for i in (0, 1))
+        self.blocks = [Prefixes(keys, values, tuple(self.pads))]
+        self.owners = [(0, i) for i in range(len(self.pads))]
+        for layer in self.growing:
+            layer.key_buffer = layer.value_buffer = None
+            layer.length = 0
+            layer.room = _ROOM_OF_FORKS
+        self._set_pads([0] * len(self.pads))
+
+    def _thaw(self) -> None:
+        """Give each row a copy of its prefix and share nothing any more."""
+        lengths = list(self.lengths)
+        width = max(lengths)
+        for at, layer in enumerate(self.growing):
+            for name in ("key_buffer", "value_buffer"):
+                own = getattr(layer, name)
+                shared = [(b.keys if name == "key_buffer" else b.values)[at] for b in self.blocks]
+                like = shared[0]
+                whole = like.new_zeros((len(lengths), *like.shape[1:-2], width + _ROOM, like.shape[-1]))
+                for row, (block, sequence) in enumerate(self.owners):
+                    base, mine = self.bases[row], self.length - self.pads[row]
+                    start = width - lengths[row]
+                    past = shared[block][sequence]
+                    whole[row].narrow(-2, start, base).copy_(past.narrow(-2, past.shape[-2] - base, base))
+                    if mine:
+                        whole[row].narrow(-2, start + base, mine).copy_(own[row].narrow(-2, self.pads[row], mine))
+                setattr(layer, name, whole)
+        for layer in self.growing:
+            layer.length = width
+            layer.room = _ROOM
+        self.blocks, self.owners = [], []
+        self._set_pads([width - n for n in lengths])
+
+    def _drop_unused(self) -> None:
+        """Let go of blocks nobody reads, and of sequences once half of a block's are not read."""
+        blocks: list[Prefixes] = []
+        moved: dict[tuple[int, int], tuple[int, int]] = {}
+        for at, block in enumerate(self.blocks):
+            used = sorted({i for b, i in self.owners if b == at})
+            if not used:
+                continue
+            kept = used if 2 * len(used) <= len(block.pads) else range(len(block.pads))
+            blocks.append(block.select(used) if kept is used else block)
+            moved |= {(at, i): (len(blocks) - 1, new) for new, i in enumerate(kept)}
+        self.blocks = blocks
+        self.owners = [moved[owner] for owner in self.owners]
+
+    def _merge_smallest(self) -> None:
+        """Make one block of the two that are the least to copy."""
+        order = sorted(range(len(self.blocks)), key=lambda i: self.blocks[i].nbytes)
+        one, two = sorted(order[:2])
+        shift = len(self.blocks[one].pads)
+        merged = Prefixes.merge([self.blocks[one], self.blocks[two]])
+        rest = [i for i in range(len(self.blocks)) if i not in (one, two)]
+        places = {**{i: (at, 0) for at, i in enumerate(rest)}, one: (len(rest), 0), two: (len(rest), shift)}
+        self.blocks = [*(self.blocks[i] for i in rest), merged]
+        self.owners = [(places[block][0], places[block][1] + i) for block, i in self.owners]

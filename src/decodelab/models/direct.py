@@ -3,7 +3,8 @@
 A step of a small model is mostly Python: a hundred module calls, each through hooks, decorators and output classes.
 This is the same arithmetic, operation by operation, on the same weights, as one function; for a model of a million
 parameters on a CPU it takes a third of the time. The logits are equal to the last bit, and `Direct.of` runs both on a
-padded batch to see that they are, so that anything unforeseen is left to transformers.
+padded batch to see that they are, so that anything unforeseen is left to transformers. Rows that share a prefix attend
+to it by `decodelab.models.prefix`, equal within rounding.
 """
 
 from __future__ import annotations
@@ -111,9 +112,12 @@ class Direct:
         rows, count = ids.shape
         start = cache.length
         end = start + count
-        if end > len(self.cos):
-            self._extend_angles(max(end, 2 * len(self.cos), 256))
-        mask, positions = cache.mask(count), cache.positions(count)
+        longest = max(cache.bases, default=0) + end
+        if longest > len(self.cos):
+            self._extend_angles(max(longest, 2 * len(self.cos), 256))
+        shared = cache.attention(count)
+        mask = cache.mask(count) if shared is None else None
+        positions = cache.positions(count)
         if positions is None:
             cos, sin = self.cos[start:end], self.sin[start:end]
         else:
@@ -121,7 +125,7 @@ class Direct:
         shape = (rows, count, -1, self.head_dim)
         half = self.head_dim // 2
         hidden = embedding(ids, self.embeddings)
-        for block, layer in zip(self.blocks, cache.growing, strict=True):
+        for at, (block, layer) in enumerate(zip(self.blocks, cache.growing, strict=True)):
             x = self._normed(hidden, block.attention_norm)
             queries = linear(x, *block.query).view(shape)
             keys = linear(x, *block.key).view(shape)
@@ -133,9 +137,13 @@ class Direct:
             turned = turned * cos + torch.roll(turned, half, -1) * sin
             heads = queries.shape[2]
             keys, values = layer.update(turned[:, heads:], values)
-            attended, _ = sdpa_attention_forward(
-                block.attention, turned[:, :heads], keys, values, mask, scaling=block.attention.scaling
-            )
+            scale = block.attention.scaling
+            if shared is None:
+                attended, _ = sdpa_attention_forward(
+                    block.attention, turned[:, :heads], keys, values, mask, scaling=scale
+                )
+            else:
+                attended = shared(turned[:, :heads], keys, values, at, scale=scale)
             hidden = hidden + linear(attended.reshape(rows, count, -1), *block.output)
             x = self._normed(hidden, block.mlp_norm)
             hidden = hidden + linear(self.act(linear(x, *block.gate)) * linear(x, *block.up), *block.down)

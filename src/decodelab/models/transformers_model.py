@@ -17,6 +17,7 @@ from decodelab.core.errors import EmptyPrompt, ModelError, PromptTooLong, Unknow
 from decodelab.core.protocols import FILLER, Cache
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
+from decodelab.models.attention import attending
 from decodelab.models.cache import GrowingLayer, KeyValueCache
 from decodelab.models.direct import Direct
 from decodelab.models.transformers_vocab import TransformersVocab
@@ -32,6 +33,14 @@ PROVEN = frozenset({
 })  # fmt: skip
 """Architectures (`model_type`) that the tests drive through ragged batches, forks, rewinds and joins; any other is
 probed when it is loaded."""
+
+SHARING = frozenset({
+    "apertus", "arcee", "biogpt", "bitnet", "cohere", "cohere2", "ctrl", "ernie4_5", "exaone4", "gemma", "gemma2",
+    "gemma3_text", "gemma4_text", "glm4", "gpt2", "gpt_bigcode", "gpt_neox", "gpt_oss", "granite", "helium", "lfm2",
+    "llama", "minimax_m2", "mistral", "mixtral", "modernbert-decoder", "nemotron", "olmo2", "opt", "persimmon", "phi",
+    "phi3", "qwen2", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2", "vaultgemma",
+})  # fmt: skip
+"""Those whose forked rows share their past: their attention goes through transformers' attention interface alone."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -60,7 +69,10 @@ class TransformersModel:
         parameters = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in parameters
         self._takes_last = "logits_to_keep" in parameters
-        self._layer_types = _layer_types(model, parameters)
+        layers = _layers(model, parameters)
+        self._layer_types = [DummyLayer if type(layer) is DummyLayer else GrowingLayer for layer in layers]
+        self._windows: list[int | None] = [getattr(layer, "sliding_window", None) for layer in layers]
+        self._unshared = _unshared(model, layers)
         self._vocab = _vocab(model, tokenizer)
         self._context = checkpoint.context(model.config.get_text_config(decoder=True).to_dict())
         self._digest: str | None = None
@@ -152,8 +164,7 @@ class TransformersModel:
         pads = [width - len(prompt) for prompt in prompts]
         # What fills the padding does not matter: it is masked.
         ids = [[0] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
-        layers = [GrowingLayer() if kind is GrowingLayer else kind() for kind in self._layer_types]
-        cache = KeyValueCache(layers, pads, self.device)
+        cache = KeyValueCache([kind() for kind in self._layer_types], pads, self.device, self._unshared)
         logits = self._forward(torch.tensor(ids, device=self.device), cache, last=True)[:, -1]
         if any(layer.length != width for layer in cache.growing):
             raise ModelError(
@@ -173,7 +184,7 @@ class TransformersModel:
         assert isinstance(cache, KeyValueCache)
         if len(tokens) != len(cache.pads) or not tokens.numel():
             raise ValueError(f"extend: tokens must be [{len(cache.pads)}, k >= 1], got {list(tokens.shape)}")
-        longest = cache.length - min(cache.pads) + tokens.shape[1]
+        longest = max(cache.lengths) + tokens.shape[1]
         if self.context is not None and longest > self.context:
             raise PromptTooLong(f"{self.name}: {longest} tokens exceed the context of {self.context}; ask for fewer")
         if tokens.device.type == "cpu":
@@ -217,6 +228,11 @@ class TransformersModel:
             return self._direct(ids, cache, last)
         count = ids.shape[1]
         inputs: dict[str, Any] = {"logits_to_keep": 1} if last and self._takes_last else {}
+        shared = cache.attention(count)
+        if shared is not None:
+            positions = {"position_ids": cache.positions(count)} if self._takes_positions else {}
+            with attending(self.model, shared, self._windows):
+                return self.model(input_ids=ids, past_key_values=cache, use_cache=True, **positions).logits
         padding = cache.padding(count)
         if padding is not None:
             inputs["attention_mask"] = padding.long()
@@ -267,8 +283,8 @@ def _digest_in_memory(model: Any, tokenizer: Any) -> str:
     return sha.hexdigest()
 
 
-def _layer_types(model: Any, parameters: Any) -> list[type]:
-    """What each layer of a cache has to be.
+def _layers(model: Any, parameters: Any) -> list[Any]:
+    """The layers of a cache as transformers would make them for this model.
 
     Raises:
         ModelError: when a layer keeps anything but keys and values.
@@ -285,17 +301,22 @@ def _layer_types(model: Any, parameters: Any) -> list[type]:
         layers = DynamicCache(config=config).layers
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise ModelError(f"{name}: transformers knows no key/value cache for it; {fix}") from error
-    types: list[type] = []
     for layer in layers:
-        if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer):
-            types.append(GrowingLayer)
-        elif type(layer) is DummyLayer:
-            types.append(DummyLayer)
-        else:
+        if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer):
             raise ModelError(f"{name}: a layer keeps its past as {type(layer).__name__}; {fix}")
-    if GrowingLayer not in types:
+    if all(type(layer) is DummyLayer for layer in layers):
         raise ModelError(f"{name}: no layer keeps keys and values; {fix}")
-    return types
+    return layers
+
+
+def _unshared(model: Any, layers: Sequence[Any]) -> str | None:
+    """Why rows that are forked cannot share their past; None when they can."""
+    if model.config.model_type in SHARING and not any(type(layer) is DummyLayer for layer in layers):
+        return None
+    return (
+        f"{type(model).__name__}: beams and samples of a prompt do not share its cache, which is copied for each; "
+        "the result is the same, it takes longer and more memory"
+    )
 
 
 def _device(name: str) -> torch.device:
