@@ -205,6 +205,14 @@ class ForgetsToFork(Counts):
         return torch.zeros_like(state).index_fill(1, tokens, 1.0)
 
 
+class FailsWithoutRows(Counts):
+    """The engine updates the states when the last row has ended."""
+
+    def update(self, state, logits, tokens):
+        tokens.max()
+        return super().update(state, logits, tokens)
+
+
 class ChangesTheTokens(Identity):
     def update(self, state, logits, tokens):
         tokens.zero_()
@@ -255,6 +263,7 @@ def test_a_right_stateful_processor_passes():
         (CountsInPlace(), "leave the old one as it was"),
         (SharesItsState(), r"state\[rows\] must hold all"),
         (ForgetsToFork(), r"state\[rows\] must hold all"),
+        (FailsWithoutRows(), "when no rows are left"),
         (ChangesTheTokens(), "update must not change its input"),
         (ChangesTheLogitsItIsUpdatedWith(), "update must not change its input"),
         (OvertakesTheArgmax(), "keeps_argmax"),

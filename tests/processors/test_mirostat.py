@@ -84,12 +84,11 @@ def test_no_rows_are_no_problem(version):
     assert stage.apply(none, state).shape == (0, 6)
 
 
-def test_a_flat_law_leaves_one_token_or_all_by_whether_mu_covers_the_vocabulary():
-    stage, flat = dl.Mirostat(version=1), torch.tensor([[0.0] * 8])
-    k = [int(stage._rank(flat, at(mu))) for mu in (2.0, 9.0)]  # log2 of 8 is 3
-    assert k == [1, 8]
-    # The one is a tie with all others, and ties at the cut stay, as with top_k.
-    assert bool(stage.apply(flat, at(2.0)).isfinite().all())
+def test_a_flat_law_asks_for_no_token_or_all_by_whether_mu_covers_the_vocabulary():
+    # 2^mu against the N - 1 = 7 of the equation; ties at the cut stay, as with top_k, so all eight remain either way.
+    assert [float(zipf_rank(at(0.0).mu, at(mu).mu, 8)) for mu in (2.0, 9.0)] == [0.0, math.inf]
+    for mu in (2.0, 9.0):
+        assert bool(dl.Mirostat(version=1).apply(torch.zeros(1, 8), at(mu)).isfinite().all())
 
 
 @pytest.mark.parametrize("mu", [-50.0, 0.0, 3.0, 6.0, 9.0, 1e6])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Processor, Vocab
-from decodelab.core.stage import Stage
+from decodelab.core.stage import Stage, shown
 from decodelab.models.table import TableModel
 from decodelab.testing.stage import check_stage, require
 
@@ -29,7 +29,7 @@ def check_processor(processor: Processor, *, vocab: Vocab | None = None, may_emp
     * be pure: the same logits and state give the same result, at once or later;
     * treat each row as if it were alone;
     * never bring a removed token back, and leave at least one;
-    * have a state whose `state[rows]` is all there is to a fork;
+    * have a state whose `state[rows]` is all there is to a fork, and that goes on when no rows are left;
     * keep its word where it says `keeps_argmax` or that its parameters have no effect;
     * be a proper stage (`check_stage`), if it is one.
 
@@ -156,6 +156,13 @@ def _check_state(processor: Processor, vocab: Vocab, prompts: Sequence[tuple[int
             (pasts[p][0], [*pasts[p][1], (logits[p], t)])
             for p, t in zip(parents.tolist(), tokens.tolist(), strict=True)
         ]
+    try:
+        none = torch.arange(0)
+        state = processor.update(_rows_of(state, none), torch.zeros(0, vocab.size), none)
+        shape = processor.apply(torch.zeros(0, vocab.size), state).shape
+    except (RuntimeError, ValueError, IndexError) as error:
+        shape = error
+    require(shape == (0, vocab.size), processor, f"must go on when no rows are left, not give {shown(shape)}")
     for logits, old, after in seen:
         kept = torch.equal(processor.apply(logits, old), after)
         require(kept, processor, "update must give a new state and leave the old one as it was")
