@@ -49,7 +49,7 @@ class Result:
     @property
     def verdict(self) -> str:
         """Whether tau was held, and if not whether it could have been."""
-        if abs(self.surprise - self.tau) <= NEAR:
+        if abs(self.surprise - self.tau) <= NEAR and self.tau <= self.own:
             return "held"
         return "out of reach" if self.tau > self.own - NEAR else "MISSED"
 

@@ -100,12 +100,12 @@ def only(law: Law, kept: set[int]) -> Law:
 
 
 def epsilon_cutoff(law: Law, epsilon: float) -> Law:
-    """Hewitt et al. 2022, section 4.2: probability at least epsilon."""
+    """Hewitt et al. 2022: probability at least epsilon."""
     return at_least(law, epsilon)
 
 
 def eta_cutoff(law: Law, epsilon: float) -> Law:
-    """Hewitt et al. 2022, eq. 5: probability at least min(epsilon, sqrt(epsilon) exp(-entropy))."""
+    """Hewitt et al. 2022: probability at least min(epsilon, sqrt(epsilon) exp(-entropy))."""
     return at_least(law, min(epsilon, math.sqrt(epsilon) * math.exp(-entropy_of(law))))
 
 

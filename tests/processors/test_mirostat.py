@@ -63,7 +63,7 @@ def test_removed_tokens_do_not_enter_the_estimate():
 
 
 @given(st.floats(0.2, 4).filter(lambda s: abs(s - 1) > 1e-3), st.floats(0, 12), st.integers(2, 200_000))
-def test_k_is_the_papers_equation_30(s, mu, size):
+def test_k_is_the_papers_equation(s, mu, size):
     e = s - 1
     expected = ((e * 2**mu) / (1 - size**-e)) ** (1 / s)
     got = zipf_rank(at(s).mu, at(mu).mu, size)

@@ -79,9 +79,9 @@ FIVE = torch.tensor([[0.42, 0.26, 0.16, 0.1, 0.06]]).log()
 @pytest.mark.parametrize(
     ("strategy", "kept"),
     [
-        ("epsilon_cutoff=0.15", 3),  # Hewitt et al. 2022, section 4.2: p >= epsilon
+        ("epsilon_cutoff=0.15", 3),  # Hewitt et al. 2022: p >= epsilon
         ("epsilon_cutoff=0.9", 1),
-        # section 4.3: entropy 1.407 nats, sqrt(0.3) exp(-1.407) = 0.134 < 0.3
+        # eta-sampling: entropy 1.407 nats, sqrt(0.3) exp(-1.407) = 0.134 < 0.3
         ("eta_cutoff=0.3", 3),
         ("eta_cutoff=0.12", 4),  # sqrt(0.12) exp(-1.407) = 0.085 < 0.12
         ("top_a=0.5", 4),  # BlinkDL: 0.5 * 0.42^2 = 0.0882
