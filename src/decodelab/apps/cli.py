@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import decodelab
-from decodelab.apps import compare, demo, generate, models, perplexity_study, score, strategies, trace, train
+from decodelab.apps import calibrate, compare, demo, generate, models, perplexity_study, score, strategies, trace, train
 from decodelab.apps.terminal import say, visible
 from decodelab.core.errors import DecodelabError
 
@@ -86,6 +86,7 @@ for name, module in {
     "trace": trace,
     "score": score,
     "perplexity-study": perplexity_study,
+    "calibrate": calibrate,
     "strategies": strategies,
     "models": models,
 }.items():

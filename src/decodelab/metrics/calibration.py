@@ -388,6 +388,7 @@ def ece_if_calibrated(
     bins: int = 10,
     *,
     equal: Equal = "width",
+    size: int | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Expected:
@@ -401,6 +402,7 @@ def ece_if_calibrated(
         correct: [n], 0 or 1.
         bins: as `buckets`.
         equal: as `buckets`.
+        size: as `buckets`.
         resamples: outcomes drawn with the stated confidences as probabilities.
         seed: of the draws.
 
@@ -414,7 +416,7 @@ def ece_if_calibrated(
     (True, True)
     """
     p, y = judged(confidence, correct)
-    b = buckets(p, y, bins, equal=equal)
+    b = buckets(p, y, bins, equal=equal, size=size)
     at_least("resamples", resamples, 1)
     rng = np.random.default_rng(seed)
     onehot = [np.flatnonzero(b.member == k) for k in range(len(b.count))]

@@ -74,7 +74,7 @@ def load_encoder(name: str, kind: Any) -> tuple[PreTrainedModel, PreTrainedToken
                 source, use_safetensors=True, trust_remote_code=False, output_loading_info=True
             )
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
         line = " ".join(str(error).split())[:300]
         if path.is_dir():
             raise ModelFormatError(f"{name!r} cannot be loaded: {line}") from None

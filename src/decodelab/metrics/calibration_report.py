@@ -1,0 +1,148 @@
+"""Everything there is to say about a set of confidences, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from decodelab.metrics.bootstrap import Statistic, bootstrap
+from decodelab.metrics.calibration import (
+    BrierParts,
+    Buckets,
+    Equal,
+    Expected,
+    auroc,
+    brier,
+    brier_parts,
+    buckets,
+    calibration_table,
+    ece,
+    ece_if_calibrated,
+    macro_ce,
+    max_ce,
+    nll,
+)
+from decodelab.metrics.checks import Floats, judged
+from decodelab.metrics.estimate import Estimate
+from decodelab.metrics.mean import mean
+from decodelab.metrics.proportion import proportion
+from decodelab.metrics.selective import accuracy_at_coverage, risk_coverage
+
+COVERAGES = (0.5, 0.8, 0.9)
+"""Shares of items answered, for which accuracy is reported."""
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationReport:
+    """The calibration of a set of answers.
+
+    Attributes:
+        estimates: every quantity by name, with its interval.
+        parts: the Brier score in parts.
+        expected: what perfect calibration would show.
+        buckets: the reliability diagram.
+        low: lower ends of the intervals of the buckets' accuracies.
+        high: upper ends.
+    """
+
+    estimates: dict[str, Estimate]
+    parts: BrierParts
+    expected: Expected
+    buckets: Buckets
+    low: Floats
+    high: Floats
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready data."""
+        return {
+            "estimates": {name: e.to_dict() for name, e in self.estimates.items()},
+            "brier_parts": asdict(self.parts),
+            "ece_if_calibrated": asdict(self.expected),
+            "buckets": calibration_table(self.buckets, self.low, self.high),
+        }
+
+
+def calibration_statistics(bins: int = 10, *, equal: Equal = "width", size: int | None = None) -> dict[str, Statistic]:
+    """The quantities of a report that are intervals by bootstrap, by name: functions of (confidence, correct).
+
+    >>> sorted(calibration_statistics())[:3]
+    ['accuracy_at_50', 'accuracy_at_80', 'accuracy_at_90']
+    """
+    found: dict[str, Statistic] = {
+        "ece": lambda p, y: ece(p, y, bins, equal=equal, size=size),
+        "max_ce": lambda p, y: max_ce(p, y, bins, equal=equal, size=size),
+        "ece_equal_mass": lambda p, y: ece(p, y, bins, equal="mass"),
+        "macro_ce": lambda p, y: macro_ce(p, y).value,
+        "macro_ce_right": lambda p, y: macro_ce(p, y).right,
+        "macro_ce_wrong": lambda p, y: macro_ce(p, y).wrong,
+        "brier": brier,
+        "nll": nll,
+        "auroc": auroc,
+        "aurc": lambda p, y: risk_coverage(p, y).area,
+    }
+    for coverage in COVERAGES:
+        found[f"accuracy_at_{coverage:.0%}".rstrip("%")] = _at(coverage)
+    return found
+
+
+def _at(coverage: float) -> Statistic:
+    return lambda p, y: accuracy_at_coverage(p, y, coverage)
+
+
+def calibration_report(
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    bins: int = 10,
+    equal: Equal = "width",
+    size: int | None = None,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    advance: Callable[[str], None] | None = None,
+) -> CalibrationReport:
+    """Measure the calibration of answers: every quantity of this package with its interval.
+
+    Args:
+        confidence: [n] in [0, 1].
+        correct: [n], 0 or 1.
+        clusters: what each item belongs to (its prompt); intervals then resample whole clusters.
+        bins: buckets of the ECE and the diagram.
+        equal: buckets of equal "width" or "mass".
+        size: instead, buckets of so many items.
+        level: of the intervals.
+        resamples: of the bootstrap.
+        seed: of all resampling.
+        advance: told the name of each quantity when it is done.
+
+    Raises:
+        InvalidData: for confidences outside [0, 1], outcomes other than 0 and 1, NaN, nothing, or bad options.
+
+    >>> report = calibration_report([0.9, 0.8, 0.6, 0.7], [1, 1, 0, 1], resamples=100)
+    >>> round(report.estimates["brier"].value, 3)
+    0.125
+    """
+    p, y = judged(confidence, correct)
+    b = buckets(p, y, bins, equal=equal, size=size)
+    low, high = b.accuracy_intervals(y, clusters, level=level)
+    estimates = {
+        "accuracy": proportion(y, clusters, level=level),
+        "mean_confidence": mean(p, clusters, level=level),
+        "overconfidence": mean(p - y, clusters, level=level),
+    }
+    for name, statistic in calibration_statistics(bins, equal=equal, size=size).items():
+        estimates[name] = bootstrap(statistic, p, y, clusters=clusters, level=level, resamples=resamples, seed=seed)
+        if advance is not None:
+            advance(name)
+    return CalibrationReport(
+        estimates,
+        brier_parts(p, y, bins),
+        ece_if_calibrated(p, y, bins, equal=equal, size=size, resamples=resamples, seed=seed),
+        b,
+        low,
+        high,
+    )
