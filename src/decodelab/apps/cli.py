@@ -13,7 +13,19 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import decodelab
-from decodelab.apps import calibrate, compare, demo, generate, models, perplexity_study, score, strategies, trace, train
+from decodelab.apps import (
+    calibrate,
+    compare,
+    demo,
+    generate,
+    measure,
+    models,
+    perplexity_study,
+    score,
+    strategies,
+    trace,
+    train,
+)
 from decodelab.apps.terminal import say, visible
 from decodelab.core.errors import DecodelabError
 
@@ -87,6 +99,7 @@ for name, module in {
     "score": score,
     "perplexity-study": perplexity_study,
     "calibrate": calibrate,
+    "measure": measure,
     "strategies": strategies,
     "models": models,
 }.items():

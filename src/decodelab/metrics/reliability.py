@@ -51,9 +51,9 @@ def reliability_diagram(
         top.errorbar(b.confidence, b.accuracy, yerr=errors, fmt="o", markersize=5, capsize=3, color=colour, label=name)
         width = 0.03 if after is not None else 0.05
         offset = side * width / 2 if after is not None else 0.0
-        bars = bottom.bar(b.confidence + offset, b.count, width=width, color=colour, alpha=0.7)
+        bars = bottom.bar((b.low + b.high) / 2 + offset, b.count, width=width, color=colour, alpha=0.7)
         bottom.bar_label(bars, labels=[str(c) for c in b.count], fontsize=7)
-    top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
+    top.set(xlim=(0, 1), ylim=(-0.03, 1.03), ylabel="accuracy")
     top.legend(loc="upper left", frameon=False)
     top.set_title(title, fontsize=10, parse_math=False)
     bottom.set(xlabel="confidence", ylabel="items")
