@@ -193,9 +193,9 @@ def test_a_cut_that_is_no_upper_part_has_no_cut_off(run):
 def test_what_the_engine_forbids_before_the_minimum_is_a_stage_of_its_own(run):
     arguments = ("trace", "-m", "toy.yaml", "-s", "top_k=2", "--min-new-tokens", "2")
     (first, *_, last) = steps_of(run(*arguments, "--json").json)
-    assert [s["name"] for s in first["stages"]] == ["min_new_tokens", "top_k=2"]
+    assert [s["name"] for s in first["stages"]] == ["min_new_tokens of the request", "top_k=2"]
     assert [s["name"] for s in last["stages"]] == ["top_k=2"]
-    assert "min_new_tokens: kept" in run(*arguments).stdout
+    assert "min_new_tokens of the request: kept" in run(*arguments).stdout
 
 
 def test_mirostat_shows_its_controller_and_its_error(run, folder: Path):

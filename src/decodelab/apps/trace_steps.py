@@ -232,28 +232,23 @@ class StepRecorder:
         """What happened, for each token that was chosen."""
         parents, tokens = event.parents, event.tokens
         logits, processed = event.logits[parents], event.processed[parents]
-        columns = zip(
-            event.positions[parents].tolist(),
-            tokens.tolist(),
-            rank(logits, tokens).tolist(),
-            surprise_bits(logits, tokens).tolist(),
-            surprise_bits(processed, tokens).tolist(),
-            entropy_bits(event.logits)[parents].tolist(),
-            entropy_bits(event.processed)[parents].tolist(),
-            kept(event.processed)[parents].tolist(),
-            mass_removed(event.logits, event.processed)[parents].tolist(),
-            self._stages(event),
-            strict=True,
-        )
+        columns: dict[str, list[Any]] = {
+            "step": (event.positions[parents] + 1).tolist(),
+            "token": tokens.tolist(),
+            "token_text": list(map(self.vocab.token_text, tokens.tolist())),
+            "rank": rank(logits, tokens).tolist(),
+            "surprise_bits": surprise_bits(logits, tokens).tolist(),
+            "law_surprise_bits": surprise_bits(processed, tokens).tolist(),
+            "entropy_bits": entropy_bits(event.logits)[parents].tolist(),
+            "law_entropy_bits": entropy_bits(event.processed)[parents].tolist(),
+            "kept": kept(event.processed)[parents].tolist(),
+            "mass_removed": mass_removed(event.logits, event.processed)[parents].tolist(),
+            "stages": self._stages(event),
+        }
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         return [
-            TokenStep(
-                position + 1,
-                token,
-                self.vocab.token_text(token),
-                *numbers,
-                self._logits(logits[i], processed[i], token) if position + 1 in self.logits_at else None,
-            )
-            for i, (position, token, *numbers) in enumerate(columns)
+            TokenStep(**row, logits=self._logits(x, y, row["token"]) if row["step"] in self.logits_at else None)
+            for row, x, y in zip(rows, logits, processed, strict=True)
         ]
 
     def _stages(self, event: Step) -> list[tuple[StageStep, ...]]:
@@ -261,7 +256,7 @@ class StepRecorder:
         views: list[tuple[StageView, Processor | None]] = list(zip(event.stages, self.processors, strict=True))
         first = event.stages[0].before if event.stages else event.processed
         if first is not event.logits:
-            views.insert(0, (StageView("min_new_tokens", event.logits, first, None), None))
+            views.insert(0, (StageView("min_new_tokens of the request", event.logits, first, None), None))
         stages = [self._stage(view, processor, event.parents, event.tokens) for view, processor in views]
         return list(zip(*stages, strict=True)) if stages else [()] * len(event.tokens)
 
@@ -274,19 +269,17 @@ class StepRecorder:
             state: Any = view.state
             mine = None if state is None else state[parents]
             readings |= processor.observe_choice(view.before[parents], mine, tokens)
-        columns = [
-            number[parents].tolist()
-            for number in (
-                kept(view.after),
-                mass_removed(view.before, view.after),
-                entropy_bits(view.before),
-                entropy_bits(view.after),
-            )
-        ]
-        values = [value.double().tolist() for value in readings.values()]
+        columns = zip(
+            kept(view.after)[parents].tolist(),
+            mass_removed(view.before, view.after)[parents].tolist(),
+            entropy_bits(view.before)[parents].tolist(),
+            entropy_bits(view.after)[parents].tolist(),
+            strict=True,
+        )
+        values = {name: value.double().tolist() for name, value in readings.items()}
         return [
-            StageStep(view.name, *numbers, dict(zip(readings, (v[i] for v in values), strict=True)))
-            for i, numbers in enumerate(zip(*columns, strict=True))
+            StageStep(view.name, count, removed, before, after, {name: value[i] for name, value in values.items()})
+            for i, (count, removed, before, after) in enumerate(columns)
         ]
 
     def _logits(self, logits: Tensor, processed: Tensor, token: int) -> Logits:
@@ -304,7 +297,8 @@ class StepRecorder:
         top = logits.argsort(descending=True, stable=True)[:TOP]
         return Logits(
             tuple(low + (high - low) * i / BINS for i in range(BINS + 1)),
-            *map(tuple, counts),
+            tuple(counts[0]),
+            tuple(counts[1]),
             cut_off if cut_off is None or math.isfinite(cut_off) else None,
             logits[token].item(),
             tuple(

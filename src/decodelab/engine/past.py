@@ -145,7 +145,12 @@ class _Unseen(Tensor):
         raise _Looked
 
 
-_SHAPE = (Tensor.shape.__get__, Tensor.device.__get__, Tensor.dtype.__get__, Tensor.size, Tensor.dim, Tensor.__len__)
+_SHAPE = (
+    Tensor.size,
+    Tensor.dim,
+    Tensor.__len__,
+    *(prop.__get__ for prop in (Tensor.shape, Tensor.device, Tensor.dtype)),  # pyright: ignore[reportAttributeAccessIssue]
+)
 
 
 class _Unknown:
