@@ -227,12 +227,13 @@ def test_a_summary_teaches_its_story_too_but_not_the_request(tokenizer):
     assert tokenizer.decode(learnt) == each.prompt.removesuffix("\nTL;DR:")
 
 
-def test_a_drill_tells_the_same_facts_three_times(tokenizer):
-    for seed in range(50):
-        told = drill(seed)
-        lines = (told.prompt.removeprefix("Facts: ") + told.answer).removesuffix(".").split(". ")
-        assert len(lines) == 3
-        assert len({frozenset(line.split(", ")) for line in lines}) == 1
+def test_a_drill_says_the_same_three_times(tokenizer):
+    drills = [drill(seed) for seed in range(100)]
+    tellings = [(d.prompt.removeprefix("Facts: ") + d.answer).removesuffix(".").split(". ") for d in drills]
+    assert all(len(told) == 3 for told in tellings)
+    assert all(len({frozenset(line.split(", ")) for line in told}) == 1 for told in tellings)
+    same_order = [len(set(told)) == 1 for told in tellings]
+    assert 0.3 < sum(same_order) / 100 < 0.7
 
 
 def test_the_first_telling_of_a_fact_is_free(tokenizer):

@@ -46,39 +46,37 @@ LEGS = ("0", "2", "4", "6", "8")
 Question = tuple[str, str, str, str, Sequence[str]]
 
 
-def _listed(told: Sequence[str]) -> str:
-    """Return facts as one sentence."""
-    first, second, third = told
-    text = f"{first}, {second} and {third}."
-    return text[0].upper() + text[1:]
+# Facts are told as pairs, `kite Tom`: what is asked for follows what it is asked by, in the working as in the question.
 
 
 def _owner(rng: random.Random) -> Question:
     names, things = rng.sample(NAMES, 4), rng.sample(THINGS, 3)
-    told = [f"the {thing} is with {name}" for name, thing in zip(names, things, strict=False)]
+    told = [f"{thing} {name}" for thing, name in zip(things, names, strict=False)]
     pick = rng.randrange(3)
     others = [name for name in names if name != names[pick]]
-    return _listed(told), f"Who has the {things[pick]}?", f"The{told[pick][3:]}.", names[pick], others
+    return f"Owners: {', '.join(told)}.", f"Who has the {things[pick]}?", f"{told[pick]}.", names[pick], others
 
 
 def _colour(rng: random.Random) -> Question:
     things, colours = rng.sample(THINGS, 3), rng.sample(COLOURS, 4)
-    told = [f"the {thing} is {colour}" for thing, colour in zip(things, colours, strict=False)]
+    told = [f"{thing} {colour}" for thing, colour in zip(things, colours, strict=False)]
     pick = rng.randrange(3)
     others = [colour for colour in colours if colour != colours[pick]]
-    return _listed(told), f"What colour is the {things[pick]}?", f"The{told[pick][3:]}.", colours[pick], others
+    asked = f"What colour is the {things[pick]}?"
+    return f"Colours: {', '.join(told)}.", asked, f"{told[pick]}.", colours[pick], others
 
 
 def _where(rng: random.Random) -> Question:
     # Two hops: who has the thing, then where that person is.
-    names, things, places = rng.sample(NAMES, 2), rng.sample(THINGS, 2), rng.sample(PLACES, 4)
-    has = [f"The {thing} is with {name}." for name, thing in zip(names, things, strict=True)]
-    at = [f"{name} is in the {place}." for name, place in zip(names, places, strict=False)]
-    pick = rng.randrange(2)
-    told = [*has, *at]
-    rng.shuffle(told)
+    names, things, places = rng.sample(NAMES, 3), rng.sample(THINGS, 3), rng.sample(PLACES, 4)
+    has = [f"{thing} {name}" for thing, name in zip(things, names, strict=True)]
+    at = [f"{name} {place}" for name, place in zip(names, places, strict=False)]
+    pick = rng.randrange(3)
+    reason = f"{has[pick]}, {at[pick]}."
+    rng.shuffle(at)
     others = [place for place in places if place != places[pick]]
-    return " ".join(told), f"Where is the {things[pick]}?", f"{has[pick]} {at[pick]}", places[pick], others
+    told = f"Owners: {', '.join(has)}. Places: {', '.join(at)}."
+    return told, f"Where is the {things[pick]}?", reason, places[pick], others
 
 
 def _count(rng: random.Random) -> Question:

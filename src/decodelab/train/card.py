@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from decodelab.pocket.language import CHAT_SHARE, TASKS
-from decodelab.train.data import BALANCE, FACT, FIRST_MIXTURE, FIRST_STEPS, MIXTURE
-from decodelab.train.drills import NAME
+from decodelab.train.data import BALANCE, FACT, FIRST_SHARE, FIRST_STEPS, MIXTURE
 from decodelab.train.recipe import Recipe
 
 RECORD = "training.json"
@@ -70,9 +69,9 @@ decoding strategies and for nothing else.
   own; BOS is added; chat template with system, user, assistant and tool turns and compact tools.
 * **Data**: generated on the fly by `decodelab.pocket` (train split; dev and test are disjoint from it), no text
   from anywhere else. Shares of documents: {mixture}; {CHAT_SHARE:.0%} of them are in chat form (10 % of the
-  stories). Of the first {FIRST_STEPS} steps' documents {FIRST_MIXTURE[NAME]:.0%} are drills: facts told three times,
-  each time in another order. Documents do not see their neighbours, except in one row of {recipe["length"]} every
-  fourth step.
+  stories). Of the first {FIRST_STEPS} steps' documents {FIRST_SHARE:.0%} are drills: words and facts said three
+  times, so that looking up is learnt first. Documents do not see their neighbours, except in one row of
+  {recipe["length"]} every fourth step.
 * **Loss**: cross-entropy of answers and of whole stories. A document of n labels counts n ** {1 - BALANCE} in all; a
   word that repeats a fact of its document (who, what, which word was asked for) counts {FACT:.0f} times.
 * **Training**: {record["tokens"] / 1e6:.1f} M tokens, {recipe["steps"]} steps of

@@ -37,10 +37,10 @@ SUBMIT_PATHS = {
 
 
 # Shares of documents, and of the first steps, until the model has learnt to look things up.
-MIXTURE = {"stories": 0.17, "sums": 0.14, "paths": 0.08, "choice": 0.22, "code": 0.06, "instructions": 0.16,
-           "summaries": 0.13, drills.NAME: 0.04}  # fmt: skip
-FIRST_MIXTURE = {name: share / 2 for name, share in MIXTURE.items()} | {"choice": 0.22, drills.NAME: 0.40}
-FIRST_STEPS = 700
+MIXTURE = {"stories": 0.16, "sums": 0.14, "paths": 0.08, "choice": 0.22, "code": 0.06, "instructions": 0.16,
+           "summaries": 0.12, drills.NAME: 0.06}  # fmt: skip
+FIRST_SHARE = 0.7  # of drills
+FIRST_STEPS = 400
 # A label of a document with n labels counts n ** -BALANCE: a choice has 20 labels, a graph 150, and both must count.
 BALANCE = 0.5
 # A label that repeats a fact counts this much more: most other words of a story are free, and drown it otherwise.
@@ -116,13 +116,15 @@ def batches(tokenizer: PreTrainedTokenizerBase, seed: int, step: int, tokens: in
     trained. Positions run on across documents.
     """
     rng = random.Random(digest("batch", seed, step))
-    mixture = FIRST_MIXTURE if step < FIRST_STEPS else MIXTURE
+    first = step < FIRST_STEPS
     half, quarter = length // 2, length // 4
     halves = (tokens - length) // (3 * half)
     quarters = (tokens - length - halves * half) // quarter
     rows = [_Row(width) for width, count in ((quarter, quarters), (half, halves), (length, 1)) for _ in range(count)]
     while True:
-        name = rng.choices(list(mixture), list(mixture.values()))[0]
+        name = rng.choices(list(MIXTURE), list(MIXTURE.values()))[0]
+        if first and rng.random() < FIRST_SHARE:
+            name = drills.NAME
         number = rng.getrandbits(62)
         encoded = encode(tokenizer, drill(number) if name == drills.NAME else document(name, number))
         size = len(encoded.weights)

@@ -84,6 +84,6 @@ RECIPES: dict[str, Recipe] = {
         heads=8,
         key_value_heads=4,
         intermediate=768,
-        steps=3200,
+        steps=2700,
     ),
 }
