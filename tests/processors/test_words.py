@@ -181,7 +181,10 @@ def test_an_end_can_be_forbidden_and_ids_alone_are_a_mask(applied):
         (lambda: dl.Ban([[]]), "ban: words must hold texts, token ids of at least 0 or lists of ids, got []; "),
         (lambda: dl.Ban([-1]), "ban: words must hold texts, token ids of at least 0 or lists of ids, got -1; "),
         (lambda: dl.Ban([True]), "ban: words must hold texts, token ids of at least 0 or lists of ids, got true; "),
-        (lambda: dl.Ban([[1, "a"]]), "ban: words must hold texts, token ids of at least 0 or lists of ids, got [1, "),
+        (
+            lambda: dl.Ban([[1, "a"]]),  # pyright: ignore
+            "ban: words must hold texts, token ids of at least 0 or lists of ids, got [1, ",
+        ),
         (lambda: dl.Ban(None), "ban: words must be words, token ids or lists of ids, got none; "),  # pyright: ignore
         (lambda: dl.Allow([]), "allow: words must hold at least one word, got none; leave allow out to allow all"),
         (lambda: dl.Allow(["a"], eos=1), "allow: eos must be one of true, false, got 1; "),  # pyright: ignore

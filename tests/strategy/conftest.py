@@ -11,12 +11,26 @@ from decodelab.core.protocols import LanguageModel
 from decodelab.core.stage import Stage
 
 fraction = st.floats(0, 1, exclude_min=True)
+token = st.integers(0, 2**63 - 1)
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+word = token | texts | st.lists(token, min_size=1, max_size=3)
+words = st.lists(word, max_size=4)
 processor = st.one_of(
     st.floats(0, 1e30).map(dl.Temperature),
     st.integers(1, 2**63 - 1).map(dl.TopK),
     fraction.map(dl.TopP),
     fraction.map(dl.MinP),
     fraction.map(dl.TypicalP),
+    st.builds(
+        dl.RepetitionPenalty,
+        st.floats(0.1, 1e3),
+        st.booleans(),
+        st.none() | st.integers(1, 2**63 - 1),
+    ),
+    words.map(dl.Ban),
+    words.map(lambda listed: dl.Dry(sequence_breakers=listed)),
+    st.lists(st.tuples(word, st.floats(-1e30, 1e30)), max_size=3).map(dl.LogitBias),
+    st.dictionaries(token | texts, st.floats(-100, 100), max_size=3).map(dl.LogitBias),
 )
 beam = st.integers(1, 10**6).flatmap(
     lambda width: st.builds(

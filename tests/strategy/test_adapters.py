@@ -61,10 +61,11 @@ def generated(
     """The new tokens of transformers.generate, prompts padded on the left."""
     width = max(map(len, prompts))
     ids = torch.tensor([[PAD] * (width - len(p)) + p for p in prompts])
-    torch.random.default_generator.manual_seed(seed)
-    out = llama.generate(
-        ids, attention_mask=(ids != PAD).long(), logits_processor=list(processors), max_new_tokens=12, **settings
-    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        out = llama.generate(
+            ids, attention_mask=(ids != PAD).long(), logits_processor=list(processors), max_new_tokens=12, **settings
+        )
     return out[:, width:].tolist()
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import decodelab as dl
 from decodelab.core.errors import StrategyError
-from decodelab.core.stage import Pipeline
+from decodelab.core.stage import Pipeline, value_text
+from decodelab.strategy.grammar import parse_stages
 
 EXAMPLES = [
     ("greedy", (dl.Greedy(),)),
@@ -39,6 +40,30 @@ EXAMPLES = [
 def test_the_language_reads_as_the_design_says(text, stages):
     assert dl.Strategy.of(text) == dl.Strategy(stages)
     assert dl.parse(text) == dl.Strategy(stages)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{}", {}),
+        ("{5: -1.5, 17: 2}", {5: -1.5, 17: 2}),
+        ("{' cat': 1, dog: -1, \"a: b\": 0.5}", {" cat": 1, "dog": -1, "a: b": 0.5}),
+        ("{5: [1, {x: 2}], '5': none}", {5: [1, {"x": 2}], "5": None}),
+        ("[[[1, 2], 0.5], [a, -1]]", [[[1, 2], 0.5], ["a", -1]]),
+    ],
+)
+def test_values_may_be_lists_and_maps_whose_keys_are_numbers_or_texts(text, value):
+    (stage,) = parse_stages(f"anything={text}")
+    assert stage.first == value
+    assert [type(key) for key in stage.first] == [type(key) for key in value]
+    (again,) = parse_stages(f"anything={value_text(value)}")
+    assert again.first == value
+
+
+@pytest.mark.parametrize("text", ["{5 1}", "{5:}", "{[1]: 2}", "{5: 1", "{5: 1,, 6: 2}"])
+def test_a_map_that_is_none_is_refused_with_its_place(text):
+    with pytest.raises(StrategyError, match=r"expected .* at character \d+, got "):
+        dl.parse(f"logit_bias={text}")
 
 
 def test_the_same_strategy_in_python_json_and_yaml():

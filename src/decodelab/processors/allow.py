@@ -103,8 +103,8 @@ class Allow(TokenProcessor):
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Begins:
         """Rows in which a word may begin; what the prompt ends with is nobody's beginning."""
-        assert isinstance(self.words, tuple)
-        found = (tokens for _, tokens in sequences(self, self.words, vocab, spaced=True))
+        words = as_words(self, "words")
+        found = (tokens for _, tokens in sequences(self, words, vocab, spaced=True))
         return Begins(torch.zeros(len(prompts), dtype=torch.int64), Grammar(found, vocab.eos_ids if self.eos else ()))
 
     def apply(self, logits: Tensor, state: Begins) -> Tensor:
@@ -119,4 +119,5 @@ class Allow(TokenProcessor):
     def update(self, state: Begins, logits: Tensor, tokens: Tensor) -> Begins:
         """Follow the chosen tokens."""
         places = zip(state.numbers.tolist(), tokens.tolist(), strict=True)
-        return dataclasses.replace(state, numbers=torch.tensor([state.grammar.follow(*place) for place in places]))
+        numbers = [state.grammar.follow(*place) for place in places]
+        return dataclasses.replace(state, numbers=torch.tensor(numbers, dtype=torch.int64))

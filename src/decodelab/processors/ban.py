@@ -56,8 +56,8 @@ class Ban(TokenProcessor):
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> SequenceBias:
         """The words under a vocabulary, after the prompts."""
-        assert isinstance(self.words, tuple)
-        found = {tokens for _, tokens in sequences(self, self.words, vocab, spaced=True)}
+        words = as_words(self, "words")
+        found = {tokens for _, tokens in sequences(self, words, vocab, spaced=True)}
         texts = prompts if self.prompt else [()] * len(prompts)
         return SequenceBias.of(texts, [(tokens, -math.inf) for tokens in sorted(found)])
 

@@ -48,7 +48,7 @@ class Repeats:
 class Breakers:
     """Sequence breakers under one vocabulary; the text of a token is looked up when it first occurs."""
 
-    def __init__(self, words: Sequence[Word], vocab: Vocab) -> None:
+    def __init__(self, words: Sequence[int | str | Tokens], vocab: Vocab) -> None:
         self.texts = tuple(word for word in words if isinstance(word, str))
         self.ids = tuple((word,) if isinstance(word, int) else word for word in words if not isinstance(word, str))
         self.vocab = vocab
@@ -125,9 +125,9 @@ class Dry(TokenProcessor):
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Repeats:
         """Look through the prompts, if they count."""
-        assert isinstance(self.sequence_breakers, tuple)
-        check_ids(self, self.sequence_breakers, vocab)
-        breakers = Breakers(self.sequence_breakers, vocab)
+        words = as_words(self, "sequence_breakers")
+        check_ids(self, words, vocab)
+        breakers = Breakers(words, vocab)
         texts = prompts if self.prompt else [()] * len(prompts)
         fresh, tails = [], []
         for text in texts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 from torch import Tensor
 
@@ -78,8 +78,7 @@ class LogitBias(TokenProcessor):
 
     @property
     def _pairs(self) -> tuple[tuple[int | str | Tokens, float], ...]:
-        assert isinstance(self.bias, tuple)
-        return self.bias
+        return cast(tuple[tuple[int | str | Tokens, float], ...], self.bias)
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> SequenceBias:
         """The biases under a vocabulary, after the prompts."""

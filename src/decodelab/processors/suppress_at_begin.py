@@ -43,8 +43,7 @@ class SuppressAtBegin(PositionProcessor):
 
     def acts_on(self, vocab: Vocab) -> Tokens:
         """The tokens given."""
-        assert isinstance(self.tokens, tuple)
-        return self.tokens
+        return as_ids(self, "tokens")
 
     def apply(self, logits: Tensor, state: Positions) -> Tensor:
         """Remove tokens from float32 logits [rows, vocab]."""

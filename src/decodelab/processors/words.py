@@ -45,7 +45,7 @@ def as_word(stage: Stage, parameter: str, item: Any) -> int | str | Tokens:
         return int(item)
     if isinstance(item, Sequence) and not isinstance(item, str) and item and all(map(_is_id, item)):
         ids = tuple(int(i) for i in item)
-        return ids if len(ids) > 1 else ids[0]
+        return ids if len(ids) > 1 else int(item[0])
     raise InvalidParameter(
         f"{stage.name}: {parameter} must hold texts, token ids of at least 0 or lists of ids, got {shown(item)}; "
         "leave out what is empty"

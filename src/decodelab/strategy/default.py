@@ -132,12 +132,15 @@ def _constraints(settings: Mapping[str, Any]) -> Iterable[Stage]:
         yield ForcedBOS(forced_bos, length=1)
     if (forced_eos := settings.get("forced_eos_token_id")) is not None:
         new, whole = settings.get("max_new_tokens"), settings.get("max_length")
-        if new is None and whole is None:
+        # max_new_tokens wins over max_length, which counts the prompt.
+        if new is not None:
+            yield ForcedEOS(new, forced_eos)
+        elif whole is not None:
+            yield ForcedEOS(whole, forced_eos, prompt=True)
+        else:
             raise InvalidParameter(
                 "generation config: forced_eos_token_id needs max_new_tokens or max_length, which says where; add one"
             )
-        # max_new_tokens wins over max_length, which counts the prompt.
-        yield ForcedEOS(new, forced_eos) if new is not None else ForcedEOS(whole, forced_eos, prompt=True)
     if (decay := settings.get("exponential_decay_length_penalty")) is not None:
         start, factor = _pair(decay)
         yield ExponentialLength(start, factor)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, cast
 
 import torch
-import transformers
 from torch import Tensor
+from transformers import LogitsProcessor
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.key import Keys
@@ -19,7 +19,7 @@ from decodelab.strategy.adapters.run import Run
 from decodelab.strategy.strategy import Strategy
 
 
-class StrategyLogitsProcessor(transformers.LogitsProcessor):
+class StrategyLogitsProcessor(LogitsProcessor):
     """The processors of a strategy as one `transformers.LogitsProcessor`; `Strategy.to_logits_processor` makes it.
 
     The first call's rows are the prompts. Padding on the left is part of them unless `pad_token_id` says what to strip.
