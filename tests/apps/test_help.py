@@ -5,7 +5,19 @@ import shlex
 
 import pytest
 
-COMMANDS = ["demo", "generate", "compare", "trace", "score", "perplexity-study", "strategies", "models", "train pocket"]
+COMMANDS = [
+    "demo",
+    "generate",
+    "compare",
+    "trace",
+    "score",
+    "perplexity-study",
+    "calibrate",
+    "measure",
+    "strategies",
+    "models",
+    "train pocket",
+]
 
 
 def test_the_help_of_the_whole_names_every_command_and_explains_strategies(run):

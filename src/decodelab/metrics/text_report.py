@@ -73,8 +73,8 @@ def text_report(
 ) -> dict[str, Estimate]:
     """Measure texts: length, diversity, repetition, and what references and judges allow, by name.
 
-    What is a mean over texts has an interval, clustered by prompt where prompts are known; a number of the whole set has
-    none. Words are those of `decodelab.metrics.words.words`, in any script. Texts without words count as
+    A mean over texts has an interval, clustered by prompt where prompts are known; a number of the whole set has none.
+    Words are those of `decodelab.metrics.words.words`, in any script. Texts without words count as
     texts, are said as `empty`, and have no diversity or embedding of their own.
 
     Args:
