@@ -51,7 +51,8 @@ class Result:
         """Whether tau was held, and if not whether it could have been."""
         if abs(self.surprise - self.tau) <= NEAR and self.tau <= self.own:
             return "held"
-        return "out of reach" if self.tau > self.own - NEAR else "MISSED"
+        only_the_best_was_left = self.kept < 1.05 and self.surprise > self.tau
+        return "out of reach" if self.tau > self.own - NEAR or only_the_best_was_left else "MISSED"
 
 
 def run(
