@@ -76,6 +76,14 @@ class Breakers:
         ended = ended or any(b in text[max(0, len(tail) - len(b) + 1) :] for b in self.texts)
         return ended, text[-self.reach :] if self.reach else ""
 
+    def last(self, text: Tokens) -> tuple[int, str]:
+        """How many tokens there are since the last breaker in a text, and the text's tail."""
+        since, tail = 0, ""
+        for at, token in enumerate(text):
+            ended, tail = self.ends(tail, text[max(0, at - self.longest + 1) : at], token)
+            since = 0 if ended else since + 1
+        return since, tail
+
 
 @dataclass(frozen=True)
 class Dry(TokenProcessor):
@@ -129,18 +137,10 @@ class Dry(TokenProcessor):
         check_ids(self, words, vocab)
         breakers = Breakers(words, vocab)
         texts = prompts if self.prompt else [()] * len(prompts)
-        fresh, tails = [], []
-        for text in texts:
-            since, tail = 0, ""
-            for at, token in enumerate(text):
-                ended, tail = breakers.ends(tail, text[max(0, at - breakers.longest + 1) : at], token)
-                since = 0 if ended else since + 1
-            fresh.append(since)
-            tails.append(tail)
+        ends = {text: breakers.last(text) for text in set(texts)}
+        fresh, tails = [ends[text][0] for text in texts], tuple(ends[text][1] for text in texts)
         matches = SuffixMatches.of(texts, self.window)
-        return Repeats(
-            matches, torch.tensor(fresh, dtype=torch.int64), tuple(tails) if breakers.texts else (), breakers
-        )
+        return Repeats(matches, torch.tensor(fresh, dtype=torch.int64), tails if breakers.texts else (), breakers)
 
     def apply(self, logits: Tensor, state: Repeats) -> Tensor:
         """Penalise float32 logits [rows, vocab]."""

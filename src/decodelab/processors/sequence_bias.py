@@ -72,5 +72,7 @@ class SequenceBias:
             length = group.before.shape[1]
             context = self.recent[:, self.recent.shape[1] - length :]
             rows, which = (context[:, None] == group.before).all(dim=-1).nonzero(as_tuple=True)
-            biased.index_put_((rows, group.last[which]), group.bias[which].float(), accumulate=True)
-        return torch.where(biased == torch.inf, _FLOAT32_MAX, biased)
+            places = (rows, group.last[which])
+            biased.index_put_(places, group.bias[which].float(), accumulate=True)
+            biased.index_put_(places, biased[places].clamp(max=_FLOAT32_MAX))
+        return biased

@@ -34,11 +34,12 @@ class SuffixMatches:
         """The matches in each text, only in its last `window` tokens unless that is None."""
         kept = [text if window is None else text[-window:] for text in texts]
         width = max(map(len, kept), default=0)
+        lengths_of = {text: _matches(text) for text in set(kept)}
         tokens, lengths = torch.full((len(texts), width), -1), torch.zeros(len(texts), width, dtype=torch.int64)
         for row, text in enumerate(kept):
             if text:
                 tokens[row, -len(text) :] = torch.tensor(text)
-                lengths[row, -len(text) :] = torch.tensor(_matches(text))
+                lengths[row, -len(text) :] = torch.tensor(lengths_of[text])
         return SuffixMatches(tokens, lengths)
 
     def __getitem__(self, rows: Tensor) -> SuffixMatches:
