@@ -223,6 +223,26 @@ class ChangesTheLogitsItIsUpdatedWith(Identity):
         logits.zero_()
 
 
+class OutcomesBeyondCertainty(Identity):
+    def outcomes(self, logits, state):
+        return [(0.7, logits), (0.7, logits)]
+
+
+class OutcomesItDoesNotApply(Identity):
+    def outcomes(self, logits, state):
+        return [(1.0, logits - 1)]
+
+
+class ReadingsOfTheWholeBatch(Identity):
+    def observe(self, logits, state):
+        return {"largest": logits.max()}
+
+
+class ChangesTheLogitsItIsObservedWith(Identity):
+    def observe_choice(self, logits, state, tokens):
+        return {"chosen": logits.log_().gather(1, tokens[:, None])[:, 0]}
+
+
 @dataclass(frozen=True)
 class OvertakesTheArgmax(StatelessProcessor):
     """Says that the argmax is kept, and turns the law round."""
@@ -266,6 +286,10 @@ def test_a_right_stateful_processor_passes():
         (FailsWithoutRows(), "when no rows are left"),
         (ChangesTheTokens(), "update must not change its input"),
         (ChangesTheLogitsItIsUpdatedWith(), "update must not change its input"),
+        (OutcomesBeyondCertainty(), "sum to 1"),
+        (OutcomesItDoesNotApply(), "one of the outcomes"),
+        (ReadingsOfTheWholeBatch(), "one number a row"),
+        (ChangesTheLogitsItIsObservedWith(), "must not change the logits"),
         (OvertakesTheArgmax(), "keeps_argmax"),
         (SaysItHasNoEffect(), "no effect, but changes the law"),
     ],

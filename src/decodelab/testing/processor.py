@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.key import Keys
-from decodelab.core.protocols import Processor, Vocab
+from decodelab.core.protocols import Observable, ObservesChoice, Processor, Randomised, Vocab
 from decodelab.core.stage import Stage, shown
 from decodelab.models.table import TableModel
 from decodelab.testing.stage import check_stage, require
@@ -31,6 +31,7 @@ def check_processor(processor: Processor, *, vocab: Vocab | None = None, may_emp
     * never bring a removed token back, and leave at least one;
     * have a state whose `state[rows]` is all there is to a fork, and that goes on when no rows are left;
     * keep its word where it says `keeps_argmax` or that its parameters have no effect;
+    * if it tells `outcomes`, apply one of them to each row; if it can be observed, change nothing by it;
     * be a proper stage (`check_stage`), if it is one.
 
     Args:
@@ -108,6 +109,7 @@ def _check_apply(
     rule(may_empty or bool(after.isfinite().any(-1).all()), "apply must leave at least one token")
     rule(torch.equal(processor.apply(logits, state), after), "apply must give the same result twice")
 
+    _check_offers(processor, logits, state, after)
     order = torch.tensor([3, 0, 4, 1, 2])
     shuffled = processor.apply(logits[order], _rows_of(state, order))
     rule(_same(shuffled, after[order]), "rows in another order must give the same rows in that order")
@@ -121,6 +123,28 @@ def _check_apply(
         rule(bool((largest >= after).all()), "says keeps_argmax, but the most probable token is removed or overtaken")
     if isinstance(processor, Stage) and processor.no_effect() is not None:
         rule(_same(after.log_softmax(-1), logits.log_softmax(-1)), "says it has no effect, but changes the law")
+
+
+def _check_offers(processor: Processor, logits: Tensor, state: Any, after: Tensor) -> None:
+    """What a processor may offer besides, for a step in which it gave `after`."""
+
+    def rule(condition: bool, text: str) -> None:
+        require(condition, processor, text)
+
+    before = logits.clone()
+    if isinstance(processor, Randomised):
+        outcomes = processor.outcomes(logits, state)
+        rule(abs(sum(p for p, _ in outcomes) - 1) < 1e-9, "outcomes must have probabilities that sum to 1")
+        fits = torch.stack([(after == outcome).all(-1) for p, outcome in outcomes if p > 0])
+        rule(bool(fits.any(0).all()), "apply must give each row one of the outcomes")
+    readings: dict[str, Tensor] = {}
+    if isinstance(processor, Observable):
+        readings |= processor.observe(logits, state)
+    if isinstance(processor, ObservesChoice):
+        readings |= processor.observe_choice(logits, state, after.argmax(-1))
+    rule(all(value.shape == (len(logits),) for value in readings.values()), "readings must be one number a row")
+    rule(torch.equal(logits, before), "to be observed must not change the logits")
+    rule(torch.equal(processor.apply(logits, state), after), "to be observed must not change the state")
 
 
 def _check_state(processor: Processor, vocab: Vocab, prompts: Sequence[tuple[int, ...]]) -> None:
