@@ -258,32 +258,48 @@ def _scored(
             report(done, total)
 
 
-def _batches(spans: Sequence[_Span], max_rows: int) -> Iterator[dict[Tokens, list[_Span]]]:
-    """Group spans by what precedes them, and groups of like lengths into batches; the longest come first."""
+def _batches(spans: Sequence[_Span], max_rows: int) -> Iterator[list[list[_Span]]]:
+    """Group spans by what precedes them, and groups of like lengths into batches; the longest come first.
+
+    What precedes is shared where it is at least as long as what follows; else it is computed for each span: attention
+    over a past that rows share is made for few new tokens a row.
+    """
     groups: dict[Tokens, list[_Span]] = {}
     for span in spans:
         groups.setdefault(span.given, []).append(span)
-    batch: dict[Tokens, list[_Span]] = {}
-    rows = widest = 0
-    for given in sorted(groups, key=lambda g: (len(g), max(len(s.target) for s in groups[g])), reverse=True):
-        for span in sorted(groups[given], key=lambda s: len(s.target), reverse=True):
-            widest = max(widest, span.size)
-            if batch and (rows == max_rows or (rows + 1) * widest > _POSITIONS):
-                yield batch
-                batch, rows, widest = {}, 0, span.size
-            batch.setdefault(given, []).append(span)
-            rows += 1
-    if batch:
-        yield batch
+    shared: list[list[_Span]] = []
+    alone: list[list[_Span]] = []
+    for group in groups.values():
+        group.sort(key=lambda span: len(span.target), reverse=True)
+        longest = len(group[0].target)
+        if longest == 1 or (len(group) > 1 and len(group[0].given) >= longest):
+            shared.append(group)
+        else:
+            alone += [[span] for span in group]
+    for some in (alone, shared):
+        some.sort(key=lambda group: (len(group[0].given), len(group[0].target)), reverse=True)
+        batch: list[list[_Span]] = []
+        rows = widest = 0
+        for group in some:
+            for i, span in enumerate(group):
+                if rows == max_rows or (batch and (rows + 1) * max(widest, span.size) > _POSITIONS):
+                    yield batch
+                    batch, rows, widest = [], 0, 0
+                if i == 0 or not batch:
+                    batch.append([])
+                batch[-1].append(span)
+                rows, widest = rows + 1, max(widest, span.size)
+        if batch:
+            yield batch
 
 
 def _computed(
-    model: LanguageModel, batch: dict[Tokens, list[_Span]], alternatives: int
+    model: LanguageModel, batch: Sequence[Sequence[_Span]], alternatives: int
 ) -> Iterator[tuple[_Span, _Places]]:
-    """Prefill each different prompt once, fork it for its completions, and extend all of them together."""
-    logits, cache = model.start(list(batch))
-    spans = [span for group in batch.values() for span in group]
-    prompts = torch.tensor([i for i, group in enumerate(batch.values()) for _ in group])
+    """Prefill once what each group has in common, fork it for its spans, and extend all of them together."""
+    logits, cache = model.start([group[0].given for group in batch])
+    spans = [span for group in batch for span in group]
+    prompts = torch.tensor([i for i, group in enumerate(batch) for _ in group])
     first = torch.tensor([span.target[0] for span in spans])
     found = [[place] for place in _split(_measured(model, logits[prompts], first, alternatives), [1] * len(spans))]
     live = [i for i, span in enumerate(spans) if len(span.target) > 1]
@@ -291,18 +307,19 @@ def _computed(
         cache = cache.select(prompts[live])
     fed = 0
     while live:
-        left = [len(spans[i].target) - 1 - fed for i in live]
+        rows = [spans[i] for i in live]
+        left = [len(span.target) - 1 - fed for span in rows]
         count = min(max(left), max(min(left), _RAGGED), max(1, _LOGITS // (len(live) * model.vocab.size)))
         if model.context is not None:
-            count = min(count, model.context - fed - max(len(spans[i].given) for i in live))
+            count = min(count, model.context - fed - max(len(span.given) for span in rows))
         counts = [min(n, count) for n in left]
         tokens = torch.full((len(live), count), FILLER)
-        for row, (i, n) in enumerate(zip(live, counts, strict=True)):
-            tokens[row, :n] = torch.tensor(spans[i].target[fed : fed + n])
+        for row, (span, n) in enumerate(zip(rows, counts, strict=True)):
+            tokens[row, :n] = torch.tensor(span.target[fed : fed + n])
         logits, cache = model.extend(cache, tokens)
         own = tokens != FILLER
         logits = logits.flatten(0, 1) if bool(own.all()) else logits[own.to(logits.device)]
-        after = [token for i, n in zip(live, counts, strict=True) for token in spans[i].target[fed + 1 : fed + n + 1]]
+        after = [token for span, n in zip(rows, counts, strict=True) for token in span.target[fed + 1 : fed + n + 1]]
         places = _measured(model, logits, torch.tensor(after), alternatives)
         for i, part in zip(live, _split(places, counts), strict=True):
             found[i].append(part)
