@@ -41,7 +41,13 @@ from decodelab.metrics.information import (
     jensen_shannon,
     kl_divergence,
 )
-from decodelab.metrics.likelihood import perplexity
+from decodelab.metrics.likelihood import (
+    TokenPerplexity,
+    bits_per_byte,
+    bits_per_character,
+    perplexity,
+    token_perplexities,
+)
 from decodelab.metrics.long_form import Criterion, long_form_calibration
 from decodelab.metrics.mean import mean
 from decodelab.metrics.overlap import bleu, chrf, exact_match, integer_match, rouge
@@ -73,11 +79,14 @@ __all__ = [
     "Labelled",
     "LogitComparison",
     "Spread",
+    "TokenPerplexity",
     "accuracy_at_coverage",
     "adaptive_ce",
     "agreement_confidence",
     "answer_entropy",
     "auroc",
+    "bits_per_byte",
+    "bits_per_character",
     "bleu",
     "bootstrap",
     "bradley_terry",
@@ -132,6 +141,7 @@ __all__ = [
     "stated_confidence",
     "temperature_scaling",
     "text_report",
+    "token_perplexities",
     "token_repetition",
     "unique_n_grams",
     "vector_scaling",
