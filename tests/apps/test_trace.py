@@ -241,7 +241,8 @@ def test_the_page_needs_nothing_else_and_escapes_what_models_write(run, folder: 
     rest = page.replace(library, "").replace(draw, "")
     assert not re.search(r"""(src|href)\s*=\s*["']?https?:""", rest)
     assert page.count("<script") - library.count("<script") == 2
-    assert "default-src 'none'" in rest
+    assert "default-src 'none'; form-action 'none'" in rest
+    assert "showSendToCloud: false" in draw, "plotly offers to upload the plot"
     for hostile in ("<script>alert(1)", "\x1b", "\x00", "\u202e"):
         assert hostile not in rest
         assert hostile not in draw

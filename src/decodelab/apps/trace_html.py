@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LINE, _OTHERS, _REMOVED, _MARK = "#0b5c8a", "#9db8c9", "#b9b3a8", "#b3471d"
 _HEIGHT, _WIDTH = 230, 420
+# Left to itself, plotly 7 offers a button that uploads the plot to its makers.
+_CONFIG = '{displaylogo: false, showSendToCloud: false, plotlyServerURL: ""}'
 
 
 def to_html(traces: Sequence[Trace]) -> str:
@@ -45,7 +47,7 @@ def to_html(traces: Sequence[Trace]) -> str:
     folder = files("decodelab.apps") / "templates"
     library = get_plotlyjs()
     figure = _script_data(_figure(traces))
-    draw = f'Plotly.newPlot("plot", {{...{figure}, config: {{displaylogo: false}}}});'
+    draw = f'Plotly.newPlot("plot", {{...{figure}, config: {_CONFIG}}});'
     return environment.get_template("trace.html").render(
         traces=traces,
         under=UNDER,
@@ -100,7 +102,7 @@ def _figure(traces: Sequence[Trace]) -> Figure:
     figure.update_layout(
         template="none",
         height=110 + _HEIGHT * rows,
-        width=60 + _WIDTH * len(traces),
+        width=60 + max(2 * _WIDTH, _WIDTH * len(traces)),
         margin={"l": 60, "r": 20, "t": 70, "b": 40},
         showlegend=False,
         barmode="stack",
