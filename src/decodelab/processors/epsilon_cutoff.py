@@ -28,7 +28,7 @@ class EpsilonCutoff(StatelessProcessor):
     epsilon: Annotated[float, "smallest probability to keep, in (0, 1)"]
 
     name: ClassVar[str] = "epsilon_cutoff"
-    source: ClassVar[str] = "Hewitt, Manning & Liang 2022, section 4.2"
+    source: ClassVar[str] = "Hewitt, Manning & Liang 2022 (Truncation sampling as language model desmoothing)"
 
     def __post_init__(self) -> None:
         """Check the parameters."""

@@ -32,7 +32,7 @@ class EtaCutoff(StatelessProcessor):
     epsilon: Annotated[float, "largest cut-off, and its square root times exp(-entropy) the other, in (0, 1)"]
 
     name: ClassVar[str] = "eta_cutoff"
-    source: ClassVar[str] = "Hewitt, Manning & Liang 2022, section 4.3, eq. 5"
+    source: ClassVar[str] = "Hewitt, Manning & Liang 2022 (Truncation sampling as language model desmoothing)"
 
     def __post_init__(self) -> None:
         """Check the parameters."""

@@ -43,13 +43,13 @@ class Mirostat(Stage):
     token alone (of equal ones that of lowest id).
 
     Version 1 takes the law for Zipf's, p_i ~ i^-s, estimates s from the m most probable tokens (`zipf_exponent`) and
-    keeps the k most probable tokens, k being the number at which a Zipf law over the vocabulary would surprise
-    by mu on average (`zipf_rank`), rounded down, at least 1. Tokens equal to the k-th are all kept, as by top_k. The
+    keeps the k most probable tokens, k being the rank at which a Zipf law over the vocabulary surprises by mu
+    (`zipf_rank`), rounded down, at least 1. Tokens equal to the k-th are all kept, as by top_k. The
     vocabulary is that of the model also when tokens have been removed before. (llama.cpp rounds k alike;
     the authors' code rounds it to the nearest and adds 1, and estimates s from m + 1 tokens.)
 
-    Both keep the most probable token always. A token chosen against this stage's cut (something behind it forced one
-    of no probability) leaves mu as it is. Sums are float64.
+    Both keep the most probable token always. A token of infinite surprise (something behind this stage forced it)
+    leaves mu as it is. Sums are float64.
 
     Raises:
         InvalidParameter: if tau or eta is negative, m is below 2, or version or surprise is not one of those named.
@@ -73,7 +73,7 @@ class Mirostat(Stage):
 
     name: ClassVar[str] = "mirostat"
     kind: ClassVar[Kind] = "processor"
-    source: ClassVar[str] = "Basu et al. 2021 (Mirostat), algorithm 1, eq. 29-30; version 2: the authors' repository"
+    source: ClassVar[str] = "Basu et al. 2021 (Mirostat), algorithm 1; version 2: the authors' repository"
     keeps_argmax: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ def zipf_exponent(logits: Tensor, m: int = 100) -> Tensor:
     """Estimate the exponent s of Zipf's law p_i ~ i^-s from the m most probable tokens.
 
     The least-squares estimate: sum t_i b_i / sum t_i^2 over i = 1..m-1, with t_i = log((i + 1) / i) and
-    b_i = log(p_i / p_{i+1}). Exact on a Zipf law. Basu et al. 2021, section 4.2, eq. 29.
+    b_i = log(p_i / p_{i+1}). Exact on a Zipf law. Basu et al. 2021, algorithm 1.
 
     Args:
         logits: [rows, vocab]; tokens of -inf are left out, a row of a single token gives 0.
@@ -149,10 +149,10 @@ def zipf_exponent(logits: Tensor, m: int = 100) -> Tensor:
 
 
 def zipf_rank(exponent: Tensor, mu: Tensor, size: int) -> Tensor:
-    """The k for which top-k sampling from Zipf's law has the cross-entropy rate mu, in bits.
+    """The rank k whose token surprises by mu bits under Zipf's law.
 
-    k = (e 2^mu / (1 - N^-e))^(1/s) with e = s - 1 and N the size of the vocabulary; the limit at s = 1 is
-    taken exactly. Basu et al. 2021, section 4.2, eq. 30.
+    k = (e 2^mu / (1 - N^-e))^(1/s) with e = s - 1 and N the size of the vocabulary, which is the law with its
+    normalising sum taken as an integral; the limit at s = 1 is taken exactly. Basu et al. 2021, algorithm 1.
 
     Args:
         exponent: s, float64 [rows], at least 0.

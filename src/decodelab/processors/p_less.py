@@ -25,7 +25,7 @@ class PLess(StatelessProcessor):
     """
 
     name: ClassVar[str] = "p_less"
-    source: ClassVar[str] = "Tan, Wu & Howard 2025 (p-less sampling), section 3, eq. 2"
+    source: ClassVar[str] = "Tan, Wu & Howard 2025 (p-less sampling)"
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Remove the improbable of float32 logits [rows, vocab]."""

@@ -18,8 +18,8 @@ class TopH(StatelessProcessor):
     Only the 100 most probable tokens are considered, and their law is normalised. In order of probability, a token
     stays while the running sum of -p log p is at most h times the sum over all candidates; the first always
     stays. Equal tokens are taken by lowest id. This is the law of the authors' code and of transformers; the
-    paper's text bounds the entropy of the kept tokens after renormalising them, which keeps other sets. Sums are
-    float64, so that h = 1 keeps exactly the candidates; transformers may lose the last to rounding.
+    authors describe it as a bound H(q) <= h H(p) on the entropy of the kept tokens renormalised, which keeps other
+    sets. Sums are float64, so that h = 1 keeps exactly the candidates; transformers may lose the last to rounding.
 
     Raises:
         InvalidParameter: if h is not in (0, 1] or candidates is not an integer of at least 1.
@@ -32,7 +32,7 @@ class TopH(StatelessProcessor):
     candidates: Annotated[int, "how many of the most probable tokens are considered, at least 1"] = 100
 
     name: ClassVar[str] = "top_h"
-    source: ClassVar[str] = "Baghaei Potraghloo et al. 2025 (Top-H decoding), section 5, algorithm 1"
+    source: ClassVar[str] = "Baghaei Potraghloo et al. 2025 (Top-H decoding), the authors' code"
 
     def __post_init__(self) -> None:
         """Check the parameters."""

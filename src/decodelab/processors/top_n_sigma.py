@@ -30,7 +30,7 @@ class TopNSigma(StatelessProcessor):
     n: Annotated[float, "how many standard deviations below the largest logit to keep, greater than 0"]
 
     name: ClassVar[str] = "top_n_sigma"
-    source: ClassVar[str] = "Tang et al. 2024 (Top-n-sigma: not all logits are you need), section 3, algorithm 1"
+    source: ClassVar[str] = "Tang et al. 2024 (Top-n-sigma: eliminating noise in logit space)"
 
     def __post_init__(self) -> None:
         """Check the parameters."""
