@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint types bench format clean
+.PHONY: help run test test-slow lint types bench bench-samplers peers format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 run: $(READY) ## compare decoding strategies on both pocket models, offline
 	$(BIN)/decodelab demo
@@ -31,6 +31,12 @@ types: $(READY) ## check the types
 
 bench: $(READY) ## measure greedy decoding against transformers.generate
 	$(BIN)/python benchmarks/greedy.py
+
+bench-samplers: $(READY) ## measure samplers against transformers, and llama.cpp after make peers
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py
+
+peers: $(READY) ## install what benchmarks compare with and nothing else needs: llama.cpp, compiled here (minutes)
+	$(BIN)/python -m pip install --quiet llama-cpp-python==0.3.36
 
 format: $(READY) ## mend style and format in place
 	$(BIN)/ruff check --fix

@@ -42,7 +42,7 @@ class Step:
         positions: int64 [rows], how many tokens it had generated before this step.
         logits: float32 [rows, vocab], as the model gave them.
         processed: float32 [rows, vocab], after all processors.
-        stages: one view for each processor.
+        view_stages: computes one view for each processor when first called; what nobody looks at costs nothing.
         parents: int64 [n], the row each continued or ended hypothesis comes from.
         tokens: int64 [n], the token it chose.
         ended: bool [n], whether it ended with that token.
@@ -53,10 +53,15 @@ class Step:
     positions: Tensor
     logits: Tensor
     processed: Tensor
-    stages: tuple[StageView, ...]
+    view_stages: Callable[[], tuple[StageView, ...]]
     parents: Tensor
     tokens: Tensor
     ended: Tensor
+
+    @property
+    def stages(self) -> tuple[StageView, ...]:
+        """One view for each processor."""
+        return self.view_stages()
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from decodelab.core.errors import EmptySupport, NonFiniteLogits
-from decodelab.core.events import Observer, StageView, Step
+from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Cache, LanguageModel, Rows
 from decodelab.core.reasons import CONTINUES, REASONS, STOP
-from decodelab.core.stage import Stage
 from decodelab.core.values import Candidate, Cost, FinishReason, Generation, Limits
 from decodelab.engine.history import Ended, History
 from decodelab.engine.job import Job
+from decodelab.engine.processing import Processed, process
 from decodelab.engine.stops import Stops
+from decodelab.kernels.fused import log_normaliser
 
 
 class Batch:
@@ -92,12 +93,15 @@ class Batch:
         """Choose the next tokens from the model's logits [rows, vocab] and bring all values up to date."""
         position = self.history.length
         logits = raw.float().cpu()
-        normaliser = logits.logsumexp(-1)
+        normaliser = log_normaliser(logits)
         self._check_finite(logits, normaliser)
-        views, processed = self._process(logits, position)
-        law_normaliser = normaliser if processed is logits else processed.logsumexp(-1)
+        forbidden = self.stops.forbidden(position)
+        begun = logits if forbidden is None else logits.index_fill(-1, forbidden, -torch.inf)
+        work = process(self.processors, self.states, begun)
+        processed = work.logits
+        law_normaliser = normaliser if processed is logits else log_normaliser(processed)
         if processed is not logits:
-            self._check_support(law_normaliser, views)
+            self._check_support(law_normaliser, work)
 
         positions = torch.full_like(self.row_jobs, position)
         rows = Rows(
@@ -110,7 +114,7 @@ class Batch:
         )
         advance, search_state = self.search.step(processed, self.search_state, rows)
         if self.observers:
-            self._observe(positions, logits, processed, views, advance)
+            self._observe(positions, logits, work, advance)
 
         def chosen(source: Tensor, norm: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
             return source[parents, tokens].double() - norm[parents].double()
@@ -127,10 +131,10 @@ class Batch:
         states = [
             p.update(
                 None if s is None else s if identity else s[parents],
-                v.before if identity else v.before[parents],
+                given if identity or s is None else given[parents],
                 tokens,
             )
-            for p, s, v in zip(self.processors, self.states, views, strict=True)
+            for p, s, given in zip(self.processors, self.states, work.given, strict=True)
         ]
         texts = (
             [self.texts[p].push(self.model.vocab, t) for p, t in zip(parents.tolist(), tokens.tolist(), strict=True)]
@@ -145,19 +149,6 @@ class Batch:
             self.row_jobs, self.keys = self.row_jobs[parents], self.keys[parents]
         return advance
 
-    def _process(self, logits: Tensor, position: int) -> tuple[tuple[StageView, ...], Tensor]:
-        """The logits after the minimum length and all processors, and what each processor did."""
-        forbidden = self.stops.forbidden(position)
-        if forbidden is not None:
-            logits = logits.index_fill(-1, forbidden, -torch.inf)
-        views: list[StageView] = []
-        for processor, state in zip(self.processors, self.states, strict=True):
-            after = processor.apply(logits, state)
-            name = str(processor) if isinstance(processor, Stage) else type(processor).__name__
-            views.append(StageView(name, logits, after, state))
-            logits = after
-        return tuple(views), logits
-
     def _check_finite(self, logits: Tensor, normaliser: Tensor) -> None:
         """Refuse NaN, +inf and rows of nothing but -inf; all of them make the normaliser non-finite."""
         if bool(normaliser.isfinite().all()):
@@ -170,15 +161,15 @@ class Batch:
             "check the weights, or load it with dtype='float32'"
         )
 
-    def _check_support(self, normaliser: Tensor, views: Sequence[StageView]) -> None:
+    def _check_support(self, normaliser: Tensor, work: Processed) -> None:
         """Refuse rows in which no token is left, naming the stage that removed the last."""
         if bool(normaliser.isfinite().all()):
             return
         row = int((~normaliser.isfinite()).nonzero()[0])
-        stages = [("min_new_tokens", views[0].before), *((v.name, v.after) for v in views)] if views else []
+        stages = [("min_new_tokens", work.start), *((v.name, v.after) for v in work.views)]
         guilty = [name for name, given in stages if not bool(given[row].logsumexp(-1).isfinite())]
         raise EmptySupport(
-            f"{guilty[0] if guilty else 'min_new_tokens'} left no token to choose from {self._place(row)}; "
+            f"{guilty[0] if guilty else work.views[-1].name} left no token to choose from {self._place(row)}; "
             "loosen it or reorder the stages"
         )
 
@@ -202,8 +193,7 @@ class Batch:
         self,
         positions: Tensor,
         logits: Tensor,
-        processed: Tensor,
-        views: tuple[StageView, ...],
+        work: Processed,
         advance: Advance,
     ) -> None:
         """Tell the observers about the step."""
@@ -214,8 +204,8 @@ class Batch:
             self.keys.sample,
             positions,
             logits,
-            processed,
-            views,
+            work.logits,
+            lambda: work.views,
             torch.cat([advance.parents, advance.ended_parents]),
             torch.cat([advance.tokens, advance.ended_tokens]),
             torch.cat(flags).bool(),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
+from decodelab.kernels.fused import DYNAMIC_TEMPERATURE, Fused
 from decodelab.processors.temperature import Temperature
 
 
@@ -48,6 +49,12 @@ class DynamicTemperature(StatelessProcessor):
     def no_effect(self) -> str | None:
         """A fixed temperature of 1 is the identity."""
         return "range 0 around temperature 1 changes nothing" if (self.range, self.temperature) == (0.0, 1.0) else None
+
+    def fused(self, state: None) -> Fused:
+        """How the compiled chain does the same."""
+        if self.range == 0.0:
+            return Temperature(self.temperature).fused(None)
+        return Fused(DYNAMIC_TEMPERATURE, self.range, self.exponent, self.temperature)
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Scale float32 logits [rows, vocab], each row by its own temperature."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
+from decodelab.kernels.fused import EPSILON, Fused
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class EpsilonCutoff(StatelessProcessor):
             high_open=True,
             fix="leave epsilon_cutoff out to keep everything, try 3e-4 to 2e-3",
         )
+
+    def fused(self, state: None) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(EPSILON, self.epsilon)
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Remove the improbable of float32 logits [rows, vocab]."""

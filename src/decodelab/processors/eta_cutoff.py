@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
+from decodelab.kernels.fused import ETA, Fused
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class EtaCutoff(StatelessProcessor):
             high_open=True,
             fix="leave eta_cutoff out to keep everything, try 3e-4 to 4e-3",
         )
+
+    def fused(self, state: None) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(ETA, self.epsilon)
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Remove the improbable of float32 logits [rows, vocab]."""

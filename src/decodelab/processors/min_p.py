@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
+from decodelab.kernels.fused import MIN_P, Fused
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class MinP(StatelessProcessor):
             low_open=True,
             fix="leave min_p out to keep everything, try 0.05 to 0.1",
         )
+
+    def fused(self, state: None) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(MIN_P, self.p)
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Remove the improbable of float32 logits [rows, vocab]."""

@@ -14,6 +14,7 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.core.values import Tokens
+from decodelab.kernels.fused import MIROSTAT_1, MIROSTAT_2, Fused, apply_fused, log_normaliser, suits
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ class Mirostat(Stage):
         """Controllers at mu = 2 tau."""
         return Controller(torch.full((len(prompts),), 2 * self.tau, dtype=torch.float64, device=keys.sample.device))
 
+    def fused(self, state: Controller) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(MIROSTAT_1, state.mu, self.m) if self.version == 1 else Fused(MIROSTAT_2, state.mu)
+
     def apply(self, logits: Tensor, state: Controller) -> Tensor:
         """Remove what surprises too much from float32 logits [rows, vocab]."""
         if self.version == 1:
@@ -105,8 +110,10 @@ class Mirostat(Stage):
 
     def surprise_bits(self, logits: Tensor, state: Controller, tokens: Tensor) -> Tensor:
         """Surprise of tokens [rows] as this stage measures it, in bits, float64 [rows]; inf for removed ones."""
-        law = logits if self.surprise == "full" else self.apply(logits, state)
-        return _surprise_bits(law).gather(-1, tokens[:, None])[:, 0]
+        law = logits
+        if self.surprise == "truncated":
+            law = apply_fused(logits, [self.fused(state)]) if suits(logits) else self.apply(logits, state)
+        return (log_normaliser(law) - law.gather(-1, tokens[:, None])[:, 0]) / math.log(2)
 
     def observe(self, logits: Tensor, state: Controller) -> dict[str, Tensor]:
         """Of each row: mu, how many tokens are kept (k), and the estimated Zipf exponent (s_hat)."""

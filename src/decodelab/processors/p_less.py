@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor
+from decodelab.kernels.fused import P_LESS, Fused
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class PLess(StatelessProcessor):
 
     name: ClassVar[str] = "p_less"
     source: ClassVar[str] = "Tan, Wu & Howard 2025 (p-less sampling)"
+
+    def fused(self, state: None) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(P_LESS)
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Remove the improbable of float32 logits [rows, vocab]."""

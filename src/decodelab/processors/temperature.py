@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
+from decodelab.kernels.fused import NOTHING, TEMPERATURE, Fused
 
 _FLOAT32 = torch.finfo(torch.float32)
 
@@ -40,6 +41,10 @@ class Temperature(StatelessProcessor):
     def no_effect(self) -> str | None:
         """Temperature 1 is the identity."""
         return "temperature 1 changes nothing" if self.temperature == 1.0 else None
+
+    def fused(self, state: None) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(NOTHING) if self.temperature == 1.0 else Fused(TEMPERATURE, self.temperature)
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Scale float32 logits [rows, vocab]."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
+from decodelab.kernels.fused import TOP_A, Fused
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class TopA(StatelessProcessor):
         check_number(
             self, "a", low=0.0, high=1.0, low_open=True, fix="leave top_a out to keep everything, try 0.1 to 0.3"
         )
+
+    def fused(self, state: None) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(TOP_A, self.a)
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Remove the improbable of float32 logits [rows, vocab]."""

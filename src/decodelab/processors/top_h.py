@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
+from decodelab.kernels.fused import TOP_H, Fused
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class TopH(StatelessProcessor):
         """Check the parameters."""
         check_number(self, "h", low=0.0, high=1.0, low_open=True, fix="try 0.4, the authors' value")
         check_number(self, "candidates", low=1, integer=True, fix="leave it out for 100, the authors' value")
+
+    def fused(self, state: None) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(TOP_H, self.h, self.candidates)
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Remove the tail of float32 logits [rows, vocab]."""

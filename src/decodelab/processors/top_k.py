@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
+from decodelab.kernels.fused import TOP_K, Fused
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class TopK(StatelessProcessor):
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_number(self, "k", low=1, integer=True, fix="leave top_k out to keep every token")
+
+    def fused(self, state: None) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(TOP_K, self.k)
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Remove all but the k largest of float32 logits [rows, vocab]."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
+from decodelab.kernels.fused import TOP_N_SIGMA, Fused
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class TopNSigma(StatelessProcessor):
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_number(self, "n", low=0.0, low_open=True, fix="leave top_n_sigma out to keep everything, try 1.0")
+
+    def fused(self, state: None) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(TOP_N_SIGMA, self.n)
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Remove the tail of float32 logits [rows, vocab]."""

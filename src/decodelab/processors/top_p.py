@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
+from decodelab.kernels.fused import NOTHING, TOP_P, Fused
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class TopP(StatelessProcessor):
     def no_effect(self) -> str | None:
         """The whole mass is every token."""
         return "p = 1 keeps every token" if self.p == 1.0 else None
+
+    def fused(self, state: None) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(NOTHING) if self.p == 1.0 else Fused(TOP_P, self.p)
 
     def apply(self, logits: Tensor, state: None) -> Tensor:
         """Remove the tail of float32 logits [rows, vocab]."""

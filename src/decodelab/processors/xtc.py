@@ -13,6 +13,7 @@ from decodelab.core.key import PROCESSOR, Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.core.values import Tokens
+from decodelab.kernels.fused import EXCLUDE_TOP, Fused
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ class XTC(Stage):
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Coins:
         """The rows' coins, before the first toss."""
         return Coins(keys, torch.zeros_like(keys.sample))
+
+    def fused(self, state: Coins) -> Fused:
+        """How the compiled chain does the same."""
+        return Fused(EXCLUDE_TOP, torch.where(self._falls(state), self.threshold, torch.nan).double())
 
     def apply(self, logits: Tensor, state: Coins) -> Tensor:
         """Remove the top choices of float32 logits [rows, vocab] in the rows whose coin falls."""

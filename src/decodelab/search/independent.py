@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.protocols import Advance, Ranked, Rows
+from decodelab.kernels.fused import log_normaliser
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class IndependentRows:
 
     def advance(self, logits: Tensor, tokens: Tensor, rows: Rows) -> tuple[Advance, IndependentRows]:
         """Append one token [rows] to each row; the rows that end with it leave."""
-        chosen = logits.gather(-1, tokens[:, None])[:, 0].double() - logits.logsumexp(-1).double()
+        chosen = logits.gather(-1, tokens[:, None])[:, 0].double() - log_normaliser(logits)
         scores = self.scores + chosen
         everyone = torch.arange(len(tokens), device=tokens.device)
         reasons = rows.ends(everyone, tokens)

@@ -1,0 +1,64 @@
+"""The processors of a step: stages in a row that can be fused go through one compiled chain, the others one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from decodelab.core.events import StageView
+from decodelab.core.protocols import Processor
+from decodelab.core.stage import Stage
+from decodelab.kernels.fused import Fused, apply_fused, fused_form, suits
+
+
+@dataclass(frozen=True)
+class Processed:
+    """Logits that went through processors, and what each of them did.
+
+    Attributes:
+        processors, states: the processors and their states in this step.
+        start: float32 [rows, vocab], what the first was given.
+        logits: float32 [rows, vocab], what the last gave.
+        given: for each processor the logits to update its state with; for one without a state it may be others.
+    """
+
+    processors: Sequence[Processor]
+    states: Sequence[Any]
+    start: Tensor
+    logits: Tensor
+    given: Sequence[Tensor]
+
+    @cached_property
+    def views(self) -> tuple[StageView, ...]:
+        """What each processor was given and gave, computed one by one when first asked for."""
+        views: list[StageView] = []
+        logits = self.start
+        for processor, state in zip(self.processors, self.states, strict=True):
+            after = processor.apply(logits, state)
+            name = str(processor) if isinstance(processor, Stage) else type(processor).__name__
+            views.append(StageView(name, logits, after, state))
+            logits = after
+        return tuple(views)
+
+
+def process(processors: Sequence[Processor], states: Sequence[Any], logits: Tensor) -> Processed:
+    """Put logits [rows, vocab] through all processors.
+
+    A stage with a state begins a chain of its own, so that what it was given is there for its update.
+    """
+    start, given = logits, list[Tensor]()
+    chain: list[Fused] = []
+    for processor, state in zip(processors, states, strict=True):
+        form = fused_form(processor, state) if suits(logits) else None
+        if chain and (form is None or state is not None):
+            logits, chain = apply_fused(logits, chain), []
+        given.append(logits)
+        if form is None:
+            logits = processor.apply(logits, state)
+        else:
+            chain.append(form)
+    return Processed(processors, states, start, apply_fused(logits, chain) if chain else logits, given)

@@ -1,0 +1,833 @@
+"""The compiled part of the fused chain: one row of logits, all its stages, in a few passes over the vocabulary.
+
+Numba compiles this module when it is first imported, which nothing does before a large vocabulary asks for it; the
+result is cached on disk. All of the compiled code is in this one file because numba's cache notices a change of the
+file a function is in, and of no other.
+
+How a stage is computed. The vocabulary is cut into blocks of 64 and the largest logit of each block is kept, so
+that a pass can step over blocks that hold nothing it looks for. Sums over the law are float64, with an exponential
+that the compiler can vectorise, as it does other loops over a slice (an index into the whole row it would have to
+check for being negative). Where a stage needs the k-th largest or a quantile of mass, tokens are counted (or
+weighed) in a histogram over their distance from a centre, whose bins are the leading bits of the float32 distance:
+fine near the centre, coarse far away, whatever the scale of the logits. Only the one bin in which the target is
+crossed is looked at again, bit by bit, and sorted when few are left. Nothing is approximate but float64 rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from decodelab.kernels.fused import (
+    DYNAMIC_TEMPERATURE,
+    EPSILON,
+    ETA,
+    EXCLUDE_TOP,
+    MIN_P,
+    MIROSTAT_1,
+    MIROSTAT_2,
+    P_LESS,
+    SAME_DISTANCE,
+    TEMPERATURE,
+    TOP_A,
+    TOP_H,
+    TOP_K,
+    TOP_N_SIGMA,
+    TOP_P,
+    TYPICAL_P,
+)
+
+BLOCK = 64
+BINS = 2048
+FEW = 64
+
+_NEGATIVE_INFINITY = np.float32(-np.inf)
+_TINY = np.float32(np.finfo(np.float32).tiny)
+_HUGE = np.float32(np.finfo(np.float32).max)
+_LOWEST_KEY = np.int32(-(2**31))
+_HIGHEST_KEY = np.int32(2**31 - 1)
+_KEY_OF_INFINITY = np.int32(0x7F800000)
+_KEY_OF_MINUS_INFINITY = np.int32(-0x7F800001)
+
+_LOG2_E = 1.4426950408889634
+_LN2_HIGH, _LN2_LOW = 0.6931471805599453, 2.3190468138462996e-17
+_LARGEST = float(np.finfo(np.float64).max)
+_LN_2 = float(np.log(2.0))
+_ROUND = 1.5 * 2.0**52 + 1023.0
+"""Adding this rounds to an integer and leaves it, biased as an exponent, in the lowest bits."""
+_T2, _T3, _T4, _T5, _T6, _T7, _T8, _T9, _T10, _T11 = (
+    1.0 / float(np.prod(np.arange(1.0, k + 1.0))) for k in range(2, 12)
+)
+
+
+def _compiled(*flags: str, entry: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a function; an entry point is cached on disk where there is a place for it."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        options: dict[str, Any] = {"fastmath": set(flags), "nogil": True, "error_model": "numpy"}
+        if not entry:
+            return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:  # neither the package's folder nor the user's cache can be written to
+            return njit(**options)(function)
+
+    return decorate
+
+
+@_compiled("contract")
+def _exp(x: float) -> float:
+    """e^x for x <= 0 to 1e-14, without branches or table so that loops over it vectorise; 0 below -708."""
+    z = x * _LOG2_E + _ROUND
+    k = z - _ROUND
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    p = _T11
+    p = p * r + _T10
+    p = p * r + _T9
+    p = p * r + _T8
+    p = p * r + _T7
+    p = p * r + _T6
+    p = p * r + _T5
+    p = p * r + _T4
+    p = p * r + _T3
+    p = p * r + _T2
+    p = p * r + 1.0
+    p = p * r + 1.0
+    power = np.int64(np.float64(z).view(np.int64) << np.int64(52)).view(np.float64)
+    return p * power if x > -708.0 else 0.0
+
+
+@_compiled()
+def _key(bits: int) -> int:
+    """The bits of a float32 as an integer of the same order."""
+    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@_compiled()
+def _float(key: int) -> float:
+    """The float32 of a key."""
+    return np.int32(_key(key)).view(np.float32)
+
+
+@_compiled()
+def _block_maxima(bits: Any, peaks: Any) -> bool:
+    """Write the largest logit of each block of a row, given as int32; False when the row holds NaN or +inf.
+
+    Integers order NaN too: above +inf or below -inf, by its sign.
+    """
+    lowest, highest = _HIGHEST_KEY, _LOWEST_KEY
+    for b in range(len(peaks)):
+        block = bits[b * BLOCK : b * BLOCK + BLOCK]
+        low, high = _HIGHEST_KEY, _LOWEST_KEY
+        for i in range(len(block)):
+            key = _key(block[i])
+            low, high = np.int32(min(low, key)), np.int32(max(high, key))
+        peaks[b] = _float(high)
+        lowest, highest = np.int32(min(lowest, low)), np.int32(max(highest, high))
+    return lowest >= _KEY_OF_MINUS_INFINITY and highest < _KEY_OF_INFINITY
+
+
+@_compiled()
+def _largest(peaks: Any) -> float:
+    """The largest logit."""
+    top = _NEGATIVE_INFINITY
+    for b in range(len(peaks)):
+        top = max(top, peaks[b])
+    return top
+
+
+@_compiled("reassoc", "contract", "nsz")
+def _block_mass(block: Any, top: float) -> float:
+    """The sum of w = e^(x - top)."""
+    mass = 0.0
+    for i in range(len(block)):
+        mass += _exp(np.float64(block[i]) - top)
+    return mass
+
+
+@_compiled("reassoc", "contract", "nsz")
+def _block_moments(block: Any, top: float) -> tuple[float, float, float]:
+    """The sums of w = e^(x - top), of w^2 and of w (top - x)."""
+    mass, squares, spread = 0.0, 0.0, 0.0
+    for i in range(len(block)):
+        distance = max(np.float64(block[i]) - top, -709.0)
+        weight = _exp(distance)
+        mass += weight
+        squares += weight * weight
+        spread -= weight * distance
+    return mass, squares, spread
+
+
+@_compiled()
+def _moments(row: Any, peaks: Any, top: float, only_mass: bool) -> tuple[float, float, float]:
+    """Total mass and sum of squared masses relative to the largest logit, and the mean distance from it.
+
+    The entropy is log(mass) + mean distance. If only the mass is asked for, the others are 0.
+    """
+    mass, squares, spread = 0.0, 0.0, 0.0
+    for b in range(len(peaks)):
+        if peaks[b] > _NEGATIVE_INFINITY and only_mass:
+            mass += _block_mass(row[b * BLOCK : b * BLOCK + BLOCK], np.float64(top))
+        elif peaks[b] > _NEGATIVE_INFINITY:
+            m, q, s = _block_moments(row[b * BLOCK : b * BLOCK + BLOCK], np.float64(top))
+            mass += m
+            squares += q
+            spread += s
+    return mass, squares, spread / mass
+
+
+@_compiled("reassoc", "contract", "nsz")
+def _block_sums(block: Any, top: float, mean: float) -> tuple[float, float, float]:
+    """Of what is left: the number, the sum of top - x - mean, and the sum of its squares."""
+    count, total, squares = 0.0, 0.0, 0.0
+    for i in range(len(block)):
+        left = block[i] > _NEGATIVE_INFINITY
+        off = top - np.float64(block[i]) - mean if left else 0.0
+        count += 1.0 if left else 0.0
+        total += off
+        squares += off * off
+    return count, total, squares
+
+
+@_compiled()
+def _spread(row: Any, peaks: Any, top: float) -> tuple[float, float]:
+    """How many tokens are left, and the standard deviation of their logits."""
+    count, mean, squares = 0.0, 0.0, 0.0
+    for _ in range(2):
+        count, total, squares = 0.0, 0.0, 0.0
+        for b in range(len(peaks)):
+            if peaks[b] > _NEGATIVE_INFINITY:
+                c, t, q = _block_sums(row[b * BLOCK : b * BLOCK + BLOCK], np.float64(top), mean)
+                count += c
+                total += t
+                squares += q
+        mean += total / count
+    return count, np.sqrt(squares / count)
+
+
+@_compiled()
+def _sort(keys: Any, values: Any) -> None:
+    """Sort by key and carry the values along (Shell's sort: it is called for a few, and must survive many)."""
+    n = len(keys)
+    gap = 1
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    while gap >= 1:
+        for i in range(gap, n):
+            key, value, j = keys[i], values[i], i
+            while j >= gap and keys[j - gap] > key:
+                keys[j], values[j] = keys[j - gap], values[j - gap]
+                j -= gap
+            keys[j], values[j] = key, value
+        gap //= 3
+
+
+@_compiled()
+def _distance_bits(x: float, centre: float) -> int:
+    """The bits of the float32 distance from the centre, an integer that grows with the distance."""
+    return np.int64(np.float32(abs(np.float64(x) - centre)).view(np.int32))
+
+
+@_compiled()
+def _weigh(block: Any, top: float, by_mass: bool, weights: Any) -> None:
+    """Write the relative probabilities of tokens, or 1 for each that is left."""
+    weights = weights[: len(block)]
+    if by_mass:
+        for i in range(len(block)):
+            weights[i] = _exp(np.float64(block[i]) - top)
+    else:
+        for i in range(len(block)):
+            weights[i] = 1.0 if block[i] > _NEGATIVE_INFINITY else 0.0
+
+
+@_compiled()
+def _add_to_bins(block: Any, centre: float, weights: Any, hist: Any) -> None:
+    """Add weights to the bins of the leading bits of the distance.
+
+    Each bin is four sums, and each of the four has an instruction of its own: an addition then waits for none but the
+    fourth before it, even if all are to one bin.
+    """
+    whole = len(block) // 4 * 4
+    for i in range(0, whole, 4):
+        hist[_distance_bits(block[i], centre) >> 20, 0] += weights[i]
+        hist[_distance_bits(block[i + 1], centre) >> 20, 1] += weights[i + 1]
+        hist[_distance_bits(block[i + 2], centre) >> 20, 2] += weights[i + 2]
+        hist[_distance_bits(block[i + 3], centre) >> 20, 3] += weights[i + 3]
+    for i in range(whole, len(block)):
+        hist[_distance_bits(block[i], centre) >> 20, 0] += weights[i]
+
+
+@_compiled()
+def _all_equal(values: Any) -> bool:
+    """Whether all values are the same."""
+    for j in range(1, len(values)):  # noqa: SIM110  (numba has no generator expressions)
+        if values[j] != values[0]:
+            return False
+    return True
+
+
+@_compiled()
+def _zero(hist: Any) -> None:
+    """Clear the histograms."""
+    for b in range(BINS):
+        for i in range(4):
+            hist[b, i] = 0.0
+
+
+@_compiled()
+def _first_bin(hist: Any, target: float) -> tuple[int, float]:
+    """The bin in which the running sum reaches the target, and the sum before it; -1 if none does."""
+    before = 0.0
+    for b in range(BINS):
+        here = hist[b, 0] + hist[b, 1] + hist[b, 2] + hist[b, 3]
+        if before + here >= target:
+            return b, before
+        before += here
+    return -1, before
+
+
+@_compiled()
+def _fill_bins(row: Any, peaks: Any, top: float, centre: float, by_mass: bool, hist: Any) -> None:
+    """Weigh the bins of all tokens."""
+    weights = np.empty(BLOCK)
+    _zero(hist)
+    for b in range(len(peaks)):
+        if peaks[b] > _NEGATIVE_INFINITY:
+            block = row[b * BLOCK : b * BLOCK + BLOCK]
+            _weigh(block, np.float64(top), by_mass, weights)
+            _add_to_bins(block, centre, weights, hist)
+
+
+@_compiled()
+def _gather_bin(row: Any, peaks: Any, centre: float, found: int, values: Any, ids: Any) -> int:
+    """List the tokens of one bin, and say how many there are."""
+    # First, without a branch, all that might be in it: on each side of the centre a hair more than the bin.
+    near = np.float64(np.int32(found << 20).view(np.float32)) * (1.0 - 1e-6)
+    far = np.float64(np.int32(min((found + 1) << 20, 0x7F800000)).view(np.float32)) * (1.0 + 1e-6)
+    low, high = np.float32(-np.inf), np.float32(np.inf)
+    below, under = np.nextafter(np.float32(centre - far), low), np.nextafter(np.float32(centre - near), high)
+    above, over = np.nextafter(np.float32(centre + near), low), np.nextafter(np.float32(centre + far), high)
+    candidates = 0
+    for b in range(len(peaks)):
+        if peaks[b] >= below and peaks[b] > _NEGATIVE_INFINITY:
+            block = row[b * BLOCK : b * BLOCK + BLOCK]
+            first = b * BLOCK
+            for i in range(len(block)):
+                ids[candidates] = first + i
+                x = block[i]
+                candidates += np.int64(((x >= below) & (x <= under)) | ((x >= above) & (x <= over)))
+    members = 0
+    for j in range(candidates):
+        x = row[ids[j]]
+        if _distance_bits(x, centre) >> 20 == found and x > _NEGATIVE_INFINITY:
+            values[members], ids[members] = x, ids[j]
+            members += 1
+    return members
+
+
+@_compiled()
+def _crossing(
+    row: Any, peaks: Any, top: float, centre: float, share: float, mass: float, by_mass: bool,
+    reach: float, hist: Any, values: Any, ids: Any,
+) -> tuple[bool, float, int]:  # fmt: skip
+    """Where the tokens, by distance from the centre, first weigh the target.
+
+    Args:
+        row, peaks: logits and the largest of each block.
+        top: the largest logit; a token weighs e^(x - top) if `by_mass`, else 1.
+        centre: distances are |x - centre|.
+        share, mass: the sum of weights to reach is share * mass; 0 stands for the mass of the whole law, if not known.
+        reach: a first guess of a distance within which it is reached: while few tokens are, no others are looked at.
+        hist, values, ids: memory to work in.
+
+    Returns:
+        Whether the target is reached at all, the logit of the token that reaches it, and, of the tokens of
+        this very logit, the id of the last that is needed if they are taken by id.
+    """
+    target, before, members, shift = share * mass, 0.0, 0, 20
+    while True:
+        near, weight = 0, 0.0
+        for b in range(len(peaks)):
+            near += peaks[b] >= centre - reach
+        if 4 * near > len(peaks):
+            break
+        if mass == 0.0:
+            mass, _, _ = _moments(row, peaks, top, True)
+            target = share * mass
+        for b in range(len(peaks)):
+            if peaks[b] >= centre - reach and peaks[b] > _NEGATIVE_INFINITY:
+                block = row[b * BLOCK : b * BLOCK + BLOCK]
+                for i in range(len(block)):
+                    if abs(np.float64(block[i]) - centre) <= reach:
+                        values[members], ids[members] = block[i], b * BLOCK + i
+                        members += 1
+                        weight += _exp(np.float64(block[i]) - top) if by_mass else 1.0
+        if weight >= target:
+            break
+        members = 0
+        reach *= 2.0
+
+    if members == 0:
+        _fill_bins(row, peaks, top, centre, by_mass, hist)
+        if mass == 0.0:
+            for b in range(BINS):
+                mass += hist[b, 0] + hist[b, 1] + hist[b, 2] + hist[b, 3]
+            target = share * mass
+        found, before = _first_bin(hist, target)
+        if found < 0:
+            return False, top, 0
+        members = _gather_bin(row, peaks, centre, found, values, ids)
+        shift = 9
+
+    while members > FEW and shift >= 0 and not _all_equal(values[:members]):
+        _zero(hist)
+        for j in range(members):
+            weight = _exp(np.float64(values[j]) - top) if by_mass else 1.0
+            hist[(_distance_bits(values[j], centre) >> shift) & 0x7FF, j & 3] += weight
+        found, inside = _first_bin(hist, target - before)
+        if found < 0:  # rounding: the sums by bin fall short of the sum over bins
+            break
+        before += inside
+        kept = 0
+        for j in range(members):
+            values[kept], ids[kept] = values[j], ids[j]
+            kept += (_distance_bits(values[j], centre) >> shift) & 0x7FF == found
+        members = kept
+        shift = 9 if shift == 20 else 0 if shift == 9 else -1
+
+    if _all_equal(values[:members]):
+        # So many that adding them up one by one would take long, as when all logits are the same.
+        weight = _exp(np.float64(values[0]) - top) if by_mass else 1.0
+        needed = min(max(np.int64(np.ceil((target - before) / weight)), 1), members)
+        return True, values[0], ids[needed - 1]
+
+    keys, sorted_values = np.empty(members), np.empty(members, np.float32)
+    for j in range(members):
+        sorted_values[j] = values[j]
+        keys[j] = abs(np.float64(values[j]) - centre)
+        if centre >= top:
+            keys[j] = -np.float64(values[j])
+    _sort(keys, sorted_values)
+    at, below = 0, before
+    for j in range(members):
+        if j > 0 and keys[j] > keys[j - 1]:
+            below = before
+        at = j
+        before += _exp(np.float64(sorted_values[j]) - top) if by_mass else 1.0
+        if before >= target:
+            break
+    reached = sorted_values[at]
+    weight = _exp(np.float64(reached) - top) if by_mass else 1.0
+    last_id = ids[members - 1]
+    for j in range(members):
+        if values[j] == reached:
+            below += weight
+            last_id = ids[j]
+            if below >= target:
+                break
+    return True, reached, last_id
+
+
+@_compiled()
+def _clear(block: Any) -> None:
+    """Remove a block."""
+    for i in range(len(block)):
+        block[i] = _NEGATIVE_INFINITY
+
+
+@_compiled()
+def _peak(block: Any) -> float:
+    """The largest logit of a block."""
+    peak = _NEGATIVE_INFINITY
+    for i in range(len(block)):
+        peak = max(peak, block[i])
+    return peak
+
+
+@_compiled()
+def _copy(block: Any, out: Any) -> None:
+    """Copy a block."""
+    for i in range(len(block)):
+        out[i] = block[i]
+
+
+@_compiled()
+def _keep(block: Any, low: float, high: float) -> None:
+    """Keep the logits from `low` to `high`."""
+    for i in range(len(block)):
+        block[i] = block[i] if block[i] >= low and block[i] <= high else _NEGATIVE_INFINITY
+
+
+@_compiled()
+def _cut(row: Any, out: Any, peaks: Any, fresh: bool, low: float, high: float, last_id: int) -> None:
+    """Keep the logits from `low` to `high`, but of those equal to `low` only the ones up to `last_id`.
+
+    Where `out` has been written before, it is `row`, and a block without a peak is removed already.
+    """
+    for b in range(len(peaks)):
+        first = b * BLOCK
+        to = out[first : first + BLOCK]
+        if peaks[b] < low or peaks[b] == _NEGATIVE_INFINITY:
+            if fresh or peaks[b] > _NEGATIVE_INFINITY:
+                _clear(to)
+            peaks[b] = _NEGATIVE_INFINITY
+            continue
+        if fresh:
+            _copy(row[first : first + BLOCK], to)
+        _keep(to, low, high)
+        if first + len(to) > last_id + 1:
+            rest = to[max(0, last_id + 1 - first) :]
+            for i in range(len(rest)):
+                rest[i] = rest[i] if rest[i] != low else _NEGATIVE_INFINITY
+        if peaks[b] == low or peaks[b] > high:
+            peaks[b] = _peak(to)
+
+
+@_compiled()
+def _exclude_top(row: Any, out: Any, peaks: Any, fresh: bool, least: float) -> bool:
+    """Remove all tokens of at least this logit but the last of the lowest among them; NaN removes nothing."""
+    low, kept = np.float32(np.inf), -1
+    for b in range(len(peaks)):
+        if peaks[b] >= least and peaks[b] > _NEGATIVE_INFINITY:
+            block = row[b * BLOCK : b * BLOCK + BLOCK]
+            for i in range(len(block)):
+                if block[i] >= least and block[i] <= low and block[i] > _NEGATIVE_INFINITY:
+                    low, kept = block[i], b * BLOCK + i
+    if kept < 0:
+        return False
+    for b in range(len(peaks)):
+        block, to = row[b * BLOCK : b * BLOCK + BLOCK], out[b * BLOCK : b * BLOCK + BLOCK]
+        if fresh:
+            _copy(block, to)
+        if peaks[b] >= low:
+            for i in range(len(to)):
+                if to[i] >= low and b * BLOCK + i != kept:
+                    to[i] = _NEGATIVE_INFINITY
+            peaks[b] = _peak(to)
+    return True
+
+
+@_compiled()
+def _float32_at_least(x: float) -> float:
+    """The smallest float32 that is not below x."""
+    y = np.float32(x)
+    return np.nextafter(y, np.float32(np.inf)) if np.float64(y) < x else y
+
+
+@_compiled()
+def _edge(centre: float, distance: float, sign: float) -> float:
+    """The float32 furthest from the centre on one side that is within the distance."""
+    y = np.float32(centre + sign * distance)
+    outwards, inwards = np.float32(sign * np.inf), np.float32(-sign * np.inf)
+    while abs(np.float64(y) - centre) > distance:
+        y = np.nextafter(y, inwards)
+    while abs(np.float64(np.nextafter(y, outwards)) - centre) <= distance:
+        y = np.nextafter(y, outwards)
+    return y
+
+
+@_compiled()
+def _scale(row: Any, out: Any, peaks: Any, fresh: bool, top: float, temperature: float, single: bool) -> None:
+    """(x - top) / temperature, in single precision or double."""
+    divisor = np.float32(temperature)
+    for b in range(len(peaks)):
+        block, to = row[b * BLOCK : b * BLOCK + BLOCK], out[b * BLOCK : b * BLOCK + BLOCK]
+        if peaks[b] == _NEGATIVE_INFINITY:
+            if fresh:
+                _clear(to)
+            continue
+        if fresh:
+            _copy(block, to)
+        if single:
+            for i in range(len(to)):
+                to[i] = (to[i] - top) / divisor
+            peaks[b] = (peaks[b] - top) / divisor
+        else:
+            for i in range(len(to)):
+                to[i] = np.float32((np.float64(to[i]) - np.float64(top)) / temperature)
+            peaks[b] = np.float32((np.float64(peaks[b]) - np.float64(top)) / temperature)
+
+
+@_compiled()
+def _reach_of(peaks: Any, top: float, k: int) -> float:
+    """A distance within which at least k tokens lie, judged by the largest of each block; inf if unknown."""
+    if k > len(peaks) // 2:
+        return np.inf
+    low, high = 0.0, 0.0
+    for b in range(len(peaks)):
+        if peaks[b] > _NEGATIVE_INFINITY:
+            high = max(high, np.float64(top) - peaks[b])
+    reach = np.inf
+    for _ in range(12):
+        count, middle = 0, 0.5 * (low + high)
+        for b in range(len(peaks)):
+            count += np.float64(top) - peaks[b] <= middle
+        if count >= k:
+            reach = high = middle
+        else:
+            low = middle
+    return reach
+
+
+@_compiled()
+def _leaders(row: Any, peaks: Any, low: float, last_id: int, values: Any) -> Any:
+    """The logits above `low`, and of those equal to it the ones up to `last_id`, in descending order."""
+    count = 0
+    for b in range(len(peaks)):
+        if peaks[b] >= low and peaks[b] > _NEGATIVE_INFINITY:
+            block = row[b * BLOCK : b * BLOCK + BLOCK]
+            for i in range(len(block)):
+                if block[i] > low or (block[i] == low and b * BLOCK + i <= last_id):
+                    values[count] = block[i]
+                    count += 1
+    leaders, keys = np.empty(count, np.float32), np.empty(count)
+    for j in range(count):
+        leaders[j], keys[j] = values[j], -np.float64(values[j])
+    _sort(keys, leaders)
+    return leaders
+
+
+@_compiled()
+def _nth_equal(row: Any, value: float, n: int) -> int:
+    """The id of the n-th token of this logit."""
+    for i in range(len(row)):
+        n -= row[i] == value
+        if n == 0:
+            return i
+    return len(row)
+
+
+@_compiled()
+def _count_equal(leaders: Any, first: int, value: float) -> int:
+    """How many of the first leaders have this logit."""
+    count = 0
+    for j in range(first):
+        count += leaders[j] == value
+    return count
+
+
+@_compiled()
+def _entropy_rank(leaders: Any, share: float) -> int:
+    """How many leaders top-H keeps: while their part of the entropy is at most a share of the whole."""
+    top, mass = np.float64(leaders[0]), 0.0
+    for j in range(len(leaders)):
+        mass += _exp(np.float64(leaders[j]) - top)
+    entropy = np.empty(len(leaders))
+    running = 0.0
+    for j in range(len(leaders)):
+        p = _exp(np.float64(leaders[j]) - top) / mass
+        running += -p * np.log(p) if p > 0.0 else 0.0
+        entropy[j] = running
+    kept = 1
+    while kept < len(leaders) and entropy[kept] <= share * running:
+        kept += 1
+    return kept
+
+
+@_compiled()
+def _zipf_rank(leaders: Any, mu: float, size: int) -> int:
+    """Mirostat's k: the exponent of a Zipf law from the leading logits, then the rank at which it surprises by mu."""
+    upper, lower = 0.0, 0.0
+    for j in range(len(leaders) - 1):
+        t = np.log((j + 2.0) / (j + 1.0))
+        upper += t * (np.float64(leaders[j]) - np.float64(leaders[j + 1]))
+        lower += t * t
+    exponent = upper / max(lower, 2.2250738585072014e-308)
+    epsilon = exponent - 1.0
+    ratio = 1.0 / np.log(max(size, 2)) if epsilon == 0.0 else epsilon / -np.expm1(-epsilon * np.log(size))
+    k = np.exp((mu * _LN_2 + np.log(ratio)) / exponent)
+    return size if np.isnan(k) else np.int64(min(max(k, 1.0), np.float64(size)))
+
+
+@_compiled()
+def _least(code: int, number: float, mass: float, squares: float, mean_distance: float) -> float:
+    """The smallest logit, relative to the largest, that a stage with a threshold on probability keeps."""
+    if code in (EPSILON, EXCLUDE_TOP):
+        return np.log(number * mass)
+    if code == ETA:
+        return np.log(min(number, np.sqrt(number) / mass * np.exp(-mean_distance)) * mass)
+    if code == TOP_A:
+        return np.log(number / mass)
+    if code == P_LESS:
+        return np.log(squares / mass)
+    return np.log(mass) - number * _LN_2  # MIROSTAT_2
+
+
+@_compiled()
+def _stage(
+    code: int, numbers: Any, row: Any, out: Any, peaks: Any, fresh: bool, hist: Any, values: Any, ids: Any
+) -> bool:
+    """One stage from `row` to `out`, the same but while `fresh`; False if nothing changes and nothing was written.
+
+    Each of the larger functions is called from one place, which keeps the time to compile down.
+    """
+    top, size, number = _largest(peaks), len(row), numbers[0]
+    mass, squares, mean_distance, count, deviation = 0.0, 0.0, 0.0, 0.0, 0.0
+    if code not in (TEMPERATURE, MIN_P, TOP_N_SIGMA, TOP_P, TOP_K, TOP_H, MIROSTAT_1):
+        mass, squares, mean_distance = _moments(row, peaks, top, code in (MIROSTAT_2, TOP_A, EPSILON, EXCLUDE_TOP))
+    if code in (TOP_N_SIGMA, DYNAMIC_TEMPERATURE):
+        count, deviation = _spread(row, peaks, top)
+
+    if code in (TEMPERATURE, DYNAMIC_TEMPERATURE):
+        temperature = number
+        if code == DYNAMIC_TEMPERATURE:
+            low_end, high_end = max(0.0, numbers[2] - number), min(numbers[2] + number, _LARGEST)
+            relative = min((np.log(mass) + mean_distance) / np.log(max(count, 2.0)), 1.0)
+            temperature = low_end + (high_end - low_end) * relative ** numbers[1]
+        if temperature == 0.0:
+            _cut(row, out, peaks, fresh, top, top, _nth_equal(row, top, 1))
+            row, fresh, temperature = out, False, 1.0
+        _scale(row, out, peaks, fresh, top, temperature, code == TEMPERATURE and _TINY <= temperature <= _HUGE)
+        return True
+
+    if code == EXCLUDE_TOP:
+        return _exclude_top(row, out, peaks, fresh, np.float64(top) + _least(code, number, mass, squares, 0.0))
+
+    low, high, last_id = top, top, size
+    if code == MIN_P:
+        low = np.float32(top + np.float32(np.log(number)))
+    elif code == TOP_N_SIGMA:
+        low = min(top, _float32_at_least(np.float64(top) - number * deviation))
+    elif code in (TOP_K, TOP_P, TYPICAL_P, TOP_H, MIROSTAT_1):
+        # Typical: the logit whose surprise is the entropy.
+        centre = np.float64(top) - mean_distance if code == TYPICAL_P else np.float64(top)
+        by_mass = code in (TOP_P, TYPICAL_P)
+        share = numbers[1] if code in (TOP_H, MIROSTAT_1) else number
+        if not by_mass:
+            mass = 1.0
+        while True:
+            reach = 2.0 if by_mass else _reach_of(peaks, top, share)
+            found, low, last_id = _crossing(row, peaks, top, centre, share, mass, by_mass, reach, hist, values, ids)
+            if code in (TOP_H, MIROSTAT_1):
+                leaders = _leaders(row, peaks, low if found else -_HUGE, last_id if found else size, values)
+                if code == MIROSTAT_1:
+                    code, share = TOP_K, np.float64(_zipf_rank(leaders, number, size))
+                    continue
+                kept = _entropy_rank(leaders, number)
+                low, found = leaders[kept - 1], True
+                last_id = _nth_equal(row, low, _count_equal(leaders, kept, low))
+            break
+        if not found:
+            return False
+        if code == TYPICAL_P:
+            distance = abs(np.float64(low) - centre) + SAME_DISTANCE
+            low, high = _edge(centre, distance, -1.0), _edge(centre, distance, 1.0)
+        if code in (TYPICAL_P, TOP_K):
+            last_id = size
+    else:
+        # Less a rounding error: a probability that float64 cannot tell from the border reaches it.
+        least = np.float64(top) + _least(code, number, mass, squares, mean_distance) - 1e-14
+        if least <= top:
+            low = _float32_at_least(least)
+        elif code == MIROSTAT_2:
+            last_id = _nth_equal(row, top, 1)
+    _cut(row, out, peaks, fresh, low, high, last_id)
+    return True
+
+
+@_compiled(entry=True)
+def run_chain(logits: Any, bits: Any, codes: Any, numbers: Any, values: Any, ids: Any, out: Any) -> int:
+    """Put every row of logits through the stages.
+
+    Args:
+        logits, bits: float32 [rows, vocab], and the same memory as int32.
+        codes: int64 [stages], the codes of `decodelab.kernels.fused`.
+        numbers: float64 [stages, rows, NUMBERS].
+        values, ids: float32 and int32 [vocab + 1], memory to work in.
+        out: float32 [rows, vocab], written; -inf is removed.
+
+    Returns:
+        -1, or the first row that holds NaN or +inf.
+    """
+    rows, size = logits.shape
+    peaks = np.empty((size + BLOCK - 1) // BLOCK, np.float32)
+    hist = np.empty((BINS, 4))
+    for r in range(rows):
+        row, fresh = logits[r], True
+        if not _block_maxima(bits[r], peaks):
+            return r
+        for s in range(len(codes)):
+            if _largest(peaks) == _NEGATIVE_INFINITY:
+                break
+            if _stage(codes[s], numbers[s, r], row, out[r], peaks, fresh, hist, values, ids):
+                row, fresh = out[r], False
+        if fresh:
+            for i in range(size):
+                out[r, i] = row[i]
+    return -1
+
+
+@_compiled(entry=True)
+def run_draw(logits: Any, bits: Any, uniform: Any, tokens: Any) -> int:
+    """Draw a token a row by inverting the cumulative distribution over ids.
+
+    Args:
+        logits, bits: float32 [rows, vocab], and the same memory as int32.
+        uniform: float64 [rows] in (0, 1).
+        tokens: int64 [rows], written.
+
+    Returns:
+        -1, or the first row that holds NaN or +inf or nothing but -inf.
+    """
+    rows, size = logits.shape
+    peaks = np.empty((size + BLOCK - 1) // BLOCK, np.float32)
+    masses = np.empty(len(peaks))
+    for r in range(rows):
+        row = logits[r]
+        if not _block_maxima(bits[r], peaks):
+            return r
+        top = _largest(peaks)
+        if top == _NEGATIVE_INFINITY:
+            return r
+        total = 0.0
+        for b in range(len(peaks)):
+            masses[b] = 0.0
+            if peaks[b] > _NEGATIVE_INFINITY:
+                masses[b] = _block_mass(row[b * BLOCK : b * BLOCK + BLOCK], np.float64(top))
+            total += masses[b]
+        target, before, at = uniform[r] * total, 0.0, 0
+        for b in range(len(peaks)):
+            if masses[b] > 0.0:
+                at = b
+                if before + masses[b] > target:
+                    break
+                before += masses[b]
+        # Where rounding leaves the target uncovered, the last token that can be drawn is.
+        for i in range(at * BLOCK, min(at * BLOCK + BLOCK, size)):
+            weight = _exp(np.float64(row[i]) - top)
+            if weight > 0.0:
+                tokens[r] = i
+                before += weight
+                if before > target:
+                    break
+    return -1
+
+
+@_compiled(entry=True)
+def run_normaliser(logits: Any, bits: Any, out: Any) -> None:
+    """Write the log of the sum of e^logit over each row.
+
+    Args:
+        logits, bits: float32 [rows, vocab], and the same memory as int32.
+        out: float64 [rows], written; NaN and infinities as torch's logsumexp has them.
+    """
+    rows, size = logits.shape
+    peaks = np.empty((size + BLOCK - 1) // BLOCK, np.float32)
+    for r in range(rows):
+        row = logits[r]
+        ordinary = _block_maxima(bits[r], peaks)
+        top = np.float64(_largest(peaks))
+        if ordinary and top > -np.inf:
+            mass = 0.0
+            for b in range(len(peaks)):
+                if peaks[b] > -np.inf:
+                    mass += _block_mass(row[b * BLOCK : b * BLOCK + BLOCK], top)
+            out[r] = top + np.log(mass)
+        else:
+            out[r] = top
+            for i in range(size):
+                if np.isnan(row[i]):
+                    out[r] = np.nan

@@ -1,0 +1,170 @@
+"""What the compiled kernels offer: chains of cut-offs, the draw and the normaliser, for large vocabularies on a CPU.
+
+A processor says that it can be fused by a method `fused(state)` which gives a `Fused`: a code the compiled chain
+knows, and numbers for each row. Its `apply` stays the reference, and what runs on a GPU, for small
+vocabularies and where an observer wants to see each stage.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decodelab.core.errors import NonFiniteLogits
+
+LARGE = 4096
+"""Vocabularies smaller than this are left to torch: there is little to gain, and nothing to compile for."""
+
+NUMBERS = 3
+"""The most numbers a stage has."""
+
+SAME_DISTANCE = 1e-10
+"""Surprises that are equally far from the entropy to this many nats are tied: float64 sums cannot tell them apart."""
+
+NOTHING = -1
+"""The code of a stage that changes nothing."""
+
+TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, TOP_N_SIGMA, TOP_A, P_LESS = range(10)
+TOP_H, DYNAMIC_TEMPERATURE, MIROSTAT_1, MIROSTAT_2, EXCLUDE_TOP = range(10, 15)
+
+_kept = threading.local()
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A stage as the compiled chain sees it: its code and its numbers, each one for all rows or float64 [rows].
+
+    >>> Fused(TOP_P, 0.9).numbers
+    (0.9,)
+    """
+
+    code: int
+    numbers: tuple[float | Tensor, ...]
+
+    def __init__(self, code: int, *numbers: float | Tensor) -> None:
+        object.__setattr__(self, "code", code)
+        object.__setattr__(self, "numbers", numbers)
+
+
+def fused_form(processor: Any, state: Any) -> Fused | None:
+    """How the compiled chain does a processor's step, or None when only its `apply` can.
+
+    A subclass that changes `apply` and inherits `fused` is not fused: the two need not agree any more.
+    """
+    cls = type(processor)
+    owners = [next((c for c in cls.__mro__ if name in vars(c)), None) for name in ("apply", "fused")]
+    return processor.fused(state) if owners[1] is not None and owners[0] is owners[1] else None
+
+
+def suits(logits: Tensor) -> bool:
+    """Whether the compiled kernels take these logits: float32 [rows, LARGE or more] on the CPU."""
+    return (
+        logits.device.type == "cpu"
+        and logits.dtype == torch.float32
+        and logits.ndim == 2
+        and logits.shape[-1] >= LARGE
+        and not logits.requires_grad
+    )
+
+
+def apply_fused(logits: Tensor, stages: Sequence[Fused]) -> Tensor:
+    """Put logits through stages, in order, as the processors' `apply` would one after the other.
+
+    Which tokens are removed, and the logits of the others, are those of the reference up to float64 rounding of masses
+    and entropies: a token may differ only where the reference's own decision hangs on the last digits. Rows without
+    a token stay as they are; a row is not worked on any further once its last token is removed.
+
+    Args:
+        logits: float32 [rows, vocab] on the CPU, of any vocabulary.
+        stages: what to do; with none the logits are copied.
+
+    Returns:
+        New float32 [rows, vocab]; -inf is removed.
+
+    Raises:
+        NonFiniteLogits: for NaN or +inf.
+
+    >>> apply_fused(torch.tensor([[3.0, 1.0, 2.0, -5.0]]), [Fused(TOP_K, 3), Fused(TEMPERATURE, 0.5)]).tolist()
+    [[0.0, -4.0, -2.0, -inf]]
+    """
+    from decodelab.kernels.compiled import run_chain
+
+    stages = [stage for stage in stages if stage.code != NOTHING]
+    rows = len(logits)
+    codes = np.array([stage.code for stage in stages], dtype=np.int64)
+    numbers = np.zeros((len(stages), rows, NUMBERS))
+    for s, stage in enumerate(stages):
+        for n, number in enumerate(stage.numbers):
+            numbers[s, :, n] = number.numpy() if isinstance(number, Tensor) else number
+    out = torch.empty_like(logits, memory_format=torch.contiguous_format)
+    _refuse(run_chain(*_memory(logits), codes, numbers, *_workspace(logits.shape[-1]), out.numpy()))
+    return out
+
+
+def draw(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Draw a token a row by inverting the cumulative distribution over token ids, in float64.
+
+    Args:
+        logits: float32 [rows, vocab] on the CPU; tokens of -inf are never drawn.
+        uniform: float64 [rows] in (0, 1).
+
+    Returns:
+        int64 [rows]: the first token whose cumulative probability exceeds the number.
+
+    Raises:
+        NonFiniteLogits: for NaN, +inf or a row of only -inf.
+
+    >>> draw(torch.tensor([[0.5, 0.0, 0.5]]).log(), torch.tensor([0.5], dtype=torch.float64))
+    tensor([2])
+    """
+    from decodelab.kernels.compiled import run_draw
+
+    tokens = torch.empty(len(logits), dtype=torch.int64)
+    _refuse(run_draw(*_memory(logits), uniform.contiguous().numpy(), tokens.numpy()))
+    return tokens
+
+
+def log_normaliser(logits: Tensor) -> Tensor:
+    """The log of the sum of e^logit over each row, in float64.
+
+    Args:
+        logits: float32 [rows, vocab] on any device.
+
+    Returns:
+        float64 [rows]: NaN where a logit is NaN, inf where one is +inf, -inf where all are -inf.
+
+    >>> log_normaliser(torch.tensor([[0.5, 0.25, 0.25]]).log()).round(decimals=6).abs()
+    tensor([0.], dtype=torch.float64)
+    """
+    if not suits(logits):
+        return logits.double().logsumexp(-1)
+    from decodelab.kernels.compiled import run_normaliser
+
+    out = torch.empty(len(logits), dtype=torch.float64)
+    run_normaliser(*_memory(logits), out.numpy())
+    return out
+
+
+def _memory(logits: Tensor) -> tuple[Any, Any]:
+    """Float32 logits as an array, and the same memory as int32."""
+    values = logits.contiguous().numpy()
+    return values, values.view(np.int32)
+
+
+def _workspace(size: int) -> tuple[Any, Any]:
+    """Memory for the chain to work in, kept for the thread's next call: fresh pages cost more than the work itself."""
+    if len(getattr(_kept, "ids", ())) != size + 1:
+        _kept.values, _kept.ids = np.empty(size + 1, np.float32), np.empty(size + 1, np.int32)
+    return _kept.values, _kept.ids
+
+
+def _refuse(row: int) -> None:
+    """Refuse the row that a kernel could not work on."""
+    if row >= 0:
+        raise NonFiniteLogits(f"row {row} of the logits holds NaN or +inf, or nothing but -inf; pass finite scores")
