@@ -20,8 +20,10 @@ from decodelab.models.loading import load
 Report = Callable[[int, int], None]
 """Told how many tokens are scored, and of how many."""
 
-_POSITIONS = 16_384
-"""Positions of a batch, padding included: what its cache holds and its prefill computes."""
+_POSITIONS = 4_096
+"""Positions of a batch, padding included; larger batches were slower on a CPU (benchmarks/scoring.py)."""
+_FULL = 0.75
+"""Share of a prefill that is not padding, at least."""
 _LOGITS = 1 << 25
 """Logits of one extension, in numbers: 128 MiB in float32."""
 _RAGGED = 32
@@ -184,11 +186,6 @@ class _Span:
     given: Tokens
     target: Tokens
 
-    @property
-    def size(self) -> int:
-        """Positions the span takes."""
-        return len(self.given) + len(self.target)
-
 
 class _Places(NamedTuple):
     """What a model says of tokens in their places, [n] each; `best` and `best_logprobs` are [n, alternatives]."""
@@ -273,24 +270,27 @@ def _batches(spans: Sequence[_Span], max_rows: int) -> Iterator[list[list[_Span]
         group.sort(key=lambda span: len(span.target), reverse=True)
         longest = len(group[0].target)
         if longest == 1 or (len(group) > 1 and len(group[0].given) >= longest):
-            shared.append(group)
+            shared += [group[i : i + max_rows] for i in range(0, len(group), max_rows)]
         else:
             alone += [[span] for span in group]
     for some in (alone, shared):
         some.sort(key=lambda group: (len(group[0].given), len(group[0].target)), reverse=True)
         batch: list[list[_Span]] = []
-        rows = widest = 0
         for group in some:
-            for i, span in enumerate(group):
-                if rows == max_rows or (batch and (rows + 1) * max(widest, span.size) > _POSITIONS):
-                    yield batch
-                    batch, rows, widest = [], 0, 0
-                if i == 0 or not batch:
-                    batch.append([])
-                batch[-1].append(span)
-                rows, widest = rows + 1, max(widest, span.size)
+            if batch and not _fits([*batch, group], max_rows):
+                yield batch
+                batch = []
+            batch.append(group)
         if batch:
             yield batch
+
+
+def _fits(batch: Sequence[Sequence[_Span]], max_rows: int) -> bool:
+    """Whether groups make a batch of bounded size, little of whose prefill is padding."""
+    given = [len(group[0].given) for group in batch]
+    rows = sum(map(len, batch))
+    positions = len(batch) * max(given) + rows * max(len(group[0].target) for group in batch)
+    return rows <= max_rows and positions <= _POSITIONS and sum(given) >= _FULL * len(batch) * max(given)
 
 
 def _computed(
