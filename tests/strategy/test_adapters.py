@@ -160,6 +160,15 @@ def test_a_past_that_was_not_seen_is_replayed_from_its_prompt():
     assert run.process([(2, 2)], torch.zeros(1, 3)).tolist() == [[0.0, 0.0, 0.0]]
 
 
+def test_coins_are_replayed_with_the_tokens():
+    strategy = dl.parse("xtc(probability=0.5, threshold=0.1)")
+    step, jump = Run(strategy, None, 3), Run(strategy, None, 3)
+    logits = torch.tensor([[1.0, 0.9, 0.8]])
+    outcomes = [step.process([(1, 2, 0, 1, 2)[:end]], logits) for end in range(1, 6)]
+    jump.process([(1,)], logits)
+    assert torch.equal(jump.process([(1, 2, 0, 1, 2)], logits), outcomes[-1])
+
+
 def test_what_learns_from_logits_refuses_a_past_whose_logits_it_has_not_seen():
     run = Run(dl.parse("mirostat"), None, 0)
     run.process([(1,)], torch.zeros(1, 3))

@@ -19,10 +19,10 @@ from decodelab.core.errors import (
 
 CASES: list[tuple[str, type[StrategyError], str]] = [
     # unknown names, with the near one
-    ("topp=0.9", UnknownStage, "unknown stage 'topp'; did you mean 'top_p'? (known: "),
+    ("topp=0.9", UnknownStage, "unknown stage 'topp'; did you mean 'top_p'?"),
     ("greddy", UnknownStage, "unknown stage 'greddy'; did you mean 'greedy'?"),
     ("temprature=1", UnknownStage, "unknown stage 'temprature'; did you mean 'temperature'?"),
-    ("xyzzy", UnknownStage, "unknown stage 'xyzzy'; see `decodelab strategies`"),
+    ("xyzzy", UnknownStage, "unknown stage 'xyzzy'; `decodelab strategies` lists all "),
     ("beam(widht=3)", UnknownParameter, "beam has no parameter 'widht'; did you mean 'width'? (allowed: width, "),
     ("sample(n=2, m=3)", UnknownParameter, "sample has no parameter 'm'"),
     ("greedy(k=1)", UnknownParameter, "greedy has no parameter 'k' (it takes none)"),

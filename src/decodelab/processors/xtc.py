@@ -11,7 +11,7 @@ from torch import Tensor
 
 from decodelab.core.key import PROCESSOR, Keys
 from decodelab.core.protocols import Vocab
-from decodelab.core.stage import Kind, Stage, check_number
+from decodelab.core.stage import TokenProcessor, check_number
 from decodelab.core.values import Tokens
 from decodelab.kernels.fused import EXCLUDE_TOP, Fused
 
@@ -29,7 +29,7 @@ class Coins:
 
 
 @dataclass(frozen=True)
-class XTC(Stage):
+class XTC(TokenProcessor):
     """With some probability, remove all tokens of at least the threshold but the least probable of them.
 
     A coin is tossed for each row at each step; its toss depends on seed, prompt, sample index and position alone, so
@@ -52,9 +52,7 @@ class XTC(Stage):
     )
 
     name: ClassVar[str] = "xtc"
-    kind: ClassVar[Kind] = "processor"
     source: ClassVar[str] = "p-e-w 2024 (Exclude Top Choices, text-generation-webui pull request 6335)"
-    keeps_argmax: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the parameters."""

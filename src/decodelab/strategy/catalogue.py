@@ -41,8 +41,8 @@ def stage_class(name: str) -> type[Stage]:
     # Entry points mean reading the metadata of every installed package: only for names that are not ours.
     paths = OURS if name in OURS else stage_paths()
     if name not in paths:
-        hint = did_you_mean(name, paths) or "; see `decodelab strategies`"
-        raise UnknownStage(f"unknown stage {name[:60]!r}{hint} (known: {', '.join(sorted(paths))})")
+        hint = did_you_mean(name, paths) or f"; `decodelab strategies` lists all {len(paths)}"
+        raise UnknownStage(f"unknown stage {name[:60]!r}{hint}")
     module, _, attribute = paths[name].partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)

@@ -315,7 +315,7 @@ def parse(text: str) -> Strategy:
 
     >>> parse("repeat_penalty=1.2")
     Traceback (most recent call last):
-    decodelab.core.errors.UnknownStage: unknown stage 'repeat_penalty'; did you mean 'repetition_penalty'? (known: ...)
+    decodelab.core.errors.UnknownStage: unknown stage 'repeat_penalty'; did you mean 'repetition_penalty'?
     """
     return Strategy.of(text)
 
