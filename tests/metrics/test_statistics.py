@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from decodelab.core.errors import InvalidData
 from decodelab.metrics.bootstrap import bootstrap
 from decodelab.metrics.bradley_terry import bradley_terry
-from decodelab.metrics.calibration import auroc, brier, ece, macro_ce
+from decodelab.metrics.calibration import auroc, brier, buckets, ece, macro_ce, max_ce
+from decodelab.metrics.ece_interval import ece_interval, max_ce_interval
 from decodelab.metrics.mean import mean, pooled
 from decodelab.metrics.paired import holm, mcnemar, paired_difference, permutation_test
 from decodelab.metrics.power import Spread, minimum_detectable_difference, sample_size, spread
@@ -97,6 +98,12 @@ def test_independent_items_get_wilson_s_interval_and_copies_do_not_narrow_it():
     assert (alone.low, alone.high) == wilson(30, 40)
     thrice = proportion(np.repeat(y, 3), [i for i in range(40) for _ in range(3)])
     assert thrice.high - thrice.low >= alone.high - alone.low
+
+
+def test_clusters_that_are_all_alike_count_item_by_item():
+    found = proportion([1, 0, 1, 0, 1, 0], list("aabbcc"))
+    assert found.standard_error == 0
+    assert (found.low, found.high) == wilson(3, 6)
 
 
 def test_all_right_in_few_clusters_is_not_certainty():
@@ -307,7 +314,7 @@ ESTIMATORS = {
     "bootstrap MacroCE": lambda p, y, owner: bootstrap(
         lambda p, y: macro_ce(p, y).value, p, y, clusters=owner, resamples=400
     ),
-    "bootstrap ECE": lambda p, y, owner: bootstrap(lambda p, y: ece(p, y, 5), p, y, clusters=owner, resamples=400),
+    "ECE": lambda p, y, owner: ece_interval(buckets(p, y, 5), p, y, owner, resamples=300),
 }
 
 
@@ -322,7 +329,7 @@ def coverage(name: str, studies: int, clusters: int, seed: int = 0) -> float:
         "bootstrap Brier": brier,
         "bootstrap AUROC": auroc,
         "bootstrap MacroCE": lambda p, y: macro_ce(p, y).value,
-        "bootstrap ECE": lambda p, y: ece(p, y, 5),
+        "ECE": lambda p, y: ece(p, y, 5),
     }[name](*binary(rng, 300_000)[:2])
     held = 0
     for _ in range(studies):
@@ -341,6 +348,32 @@ def test_intervals_of_clustered_data_hold_the_truth(name: str):
 @pytest.mark.parametrize("name", list(ESTIMATORS))
 def test_coverage_is_93_to_97_percent(name: str):
     assert 0.93 <= coverage(name, 2000, 80, seed=1) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("slope", "shift"), [(0.75, -0.12), (0.7, 0.0), (1.0, 0.0)], ids=["overconfident", "mixed", "calibrated"]
+)
+def test_the_interval_of_an_ece_allows_for_its_bias(slope: float, shift: float):
+    def study(clusters: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        sizes = rng.integers(1, 7, clusters)
+        p = np.clip(np.repeat(rng.beta(2, 1.5, clusters), sizes) + rng.normal(scale=0.08, size=sizes.sum()), 0.01, 0.99)
+        y = rng.random(len(p)) < np.clip(0.5 + slope * (p - 0.5) + shift, 0, 1)
+        return p, y.astype(float), np.repeat(np.arange(clusters), sizes).tolist()
+
+    rng = np.random.default_rng(5)
+    p, y, _ = study(200_000)
+    truth, largest = ece(p, y), max_ce(p, y)
+    held = most = 0
+    for _ in range(150):
+        p, y, owner = study(100)
+        b = buckets(p, y)
+        found = ece_interval(b, p, y, owner, resamples=200)
+        worst = max_ce_interval(b, p, y, owner, resamples=200)
+        held += found.low <= truth <= found.high
+        most += worst.low <= largest <= worst.high
+    # 99.9 % of binomial(150, 0.95) / 150 lies above 0.88; conservative intervals may reach 1.
+    assert held / 150 >= 0.88
+    assert most / 150 >= 0.88
 
 
 def test_ignoring_clusters_would_not():

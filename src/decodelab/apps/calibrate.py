@@ -199,7 +199,7 @@ def _run(
         **whole.to_dict(),
     }
     if items.scores.ndim == 2:
-        document["estimates"]["adaptive_ce"] = _adaptive(items, answers.clustered, how).to_dict()
+        document["estimates"]["adaptive_ce"] = _adaptive(items, how).to_dict()
     if fit is not None and test is not None and parts is not None:
         document["recalibration"] = _recalibration(fit, test, parts, answers.clustered, how["level"])
     rows = _rows(document, whole)
@@ -233,20 +233,14 @@ def _fit(items: Labelled, method: str, validation: float, seed: int) -> tuple[Re
     return METHODS[method](fitted_on), test
 
 
-def _adaptive(items: Labelled, clustered: bool, how: dict[str, Any]) -> Estimate:
-    from decodelab.metrics.bootstrap import bootstrap
+def _adaptive(items: Labelled, how: dict[str, Any]) -> Estimate:
     from decodelab.metrics.calibration import adaptive_ce
     from decodelab.metrics.confidence import option_probabilities
+    from decodelab.metrics.estimate import Estimate
 
-    return bootstrap(
-        lambda p, y: adaptive_ce(p, y, how["bins"]),
-        option_probabilities(items.scores),
-        items.labels,
-        clusters=items.clusters if clustered else None,
-        level=how["level"],
-        resamples=how["resamples"],
-        seed=how["seed"],
-    )
+    value = adaptive_ce(option_probabilities(items.scores), items.labels, how["bins"])
+    # No interval: a bootstrap of this sum of absolute values would be biased (metrics/ece_interval.py).
+    return Estimate(value, math.nan, math.nan, math.nan, len(items), len(set(items.clusters)), how["level"])
 
 
 def _recalibration(

@@ -91,7 +91,7 @@ def command(
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure texts: length, diversity, repetition, and overlap with references.
+    """Measure the diversity, repetition and overlap of texts.
 
     A line of FILE has the text; a prompt groups samples that belong together; reference or references allow overlap. A
     mean over texts comes with its interval, clustered by prompt. Diversity depends on how much text there is: compare

@@ -54,7 +54,7 @@ class Buckets:
         found = []
         for bucket in range(len(self.count)):
             rows = np.flatnonzero(self.member == bucket)
-            of = None if clusters is None else [clusters[i] for i in rows]
+            of = None if clusters is None else [clusters[i] for i in rows.tolist()]
             found.append(proportion(y[rows], of, level=level))
         return np.array([e.low for e in found]), np.array([e.high for e in found])
 

@@ -19,13 +19,12 @@ from decodelab.metrics.calibration import (
     brier_parts,
     buckets,
     calibration_table,
-    ece,
     ece_if_calibrated,
     macro_ce,
-    max_ce,
     nll,
 )
 from decodelab.metrics.checks import Floats, judged
+from decodelab.metrics.ece_interval import ece_interval, max_ce_interval
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
 from decodelab.metrics.proportion import proportion
@@ -65,16 +64,13 @@ class CalibrationReport:
         }
 
 
-def calibration_statistics(bins: int = 10, *, equal: Equal = "width", size: int | None = None) -> dict[str, Statistic]:
-    """The quantities of a report that are intervals by bootstrap, by name: functions of (confidence, correct).
+def calibration_statistics() -> dict[str, Statistic]:
+    """The quantities of a report whose intervals are a BCa bootstrap's, by name: functions of (confidence, correct).
 
     >>> sorted(calibration_statistics())[:3]
     ['accuracy_at_50', 'accuracy_at_80', 'accuracy_at_90']
     """
     found: dict[str, Statistic] = {
-        "ece": lambda p, y: ece(p, y, bins, equal=equal, size=size),
-        "max_ce": lambda p, y: max_ce(p, y, bins, equal=equal, size=size),
-        "ece_equal_mass": lambda p, y: ece(p, y, bins, equal="mass"),
         "macro_ce": lambda p, y: macro_ce(p, y).value,
         "macro_ce_right": lambda p, y: macro_ce(p, y).right,
         "macro_ce_wrong": lambda p, y: macro_ce(p, y).wrong,
@@ -133,8 +129,13 @@ def calibration_report(
         "accuracy": proportion(y, clusters, level=level),
         "mean_confidence": mean(p, clusters, level=level),
         "overconfidence": mean(p - y, clusters, level=level),
+        "ece": ece_interval(b, p, y, clusters, level=level, resamples=resamples, seed=seed),
+        "max_ce": max_ce_interval(b, p, y, clusters, level=level, resamples=resamples, seed=seed),
+        "ece_equal_mass": ece_interval(
+            buckets(p, y, bins, equal="mass"), p, y, clusters, level=level, resamples=resamples, seed=seed
+        ),
     }
-    for name, statistic in calibration_statistics(bins, equal=equal, size=size).items():
+    for name, statistic in calibration_statistics().items():
         estimates[name] = bootstrap(statistic, p, y, clusters=clusters, level=level, resamples=resamples, seed=seed)
         if advance is not None:
             advance(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -114,7 +115,9 @@ def _clusters(rows: Floats, count: int, seed: int) -> np.ndarray:
         pca = PCA(random_state=seed).fit(reduced)
         explained = np.cumsum(pca.explained_variance_ratio_)
         kept = int(np.searchsorted(explained, 0.9) + 1)
-        reduced = pca.transform(reduced)[:, :kept]
+        reduced = np.asarray(pca.transform(reduced))[:, :kept]
     # Fewer different texts than clusters: as many clusters as there are.
     count = min(count, len(np.unique(reduced.round(12), axis=0)))
-    return KMeans(count, n_init=5, max_iter=500, random_state=seed).fit_predict(reduced)
+    # Five starts, as the authors; the stubs know only "auto".
+    starts: Any = 5
+    return KMeans(count, n_init=starts, max_iter=500, random_state=seed).fit_predict(reduced)

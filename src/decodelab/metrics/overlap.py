@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from decodelab.core.errors import InvalidData
 from decodelab.metrics.words import rouge_words
@@ -158,8 +159,8 @@ def chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> flo
     return float(CHRF().corpus_score(list(predictions), columns).score)
 
 
-def _columns(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[list[str | None]]:
-    """References the way sacrebleu wants them: the first of every item, the second of every item, ..."""
+def _columns(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Any:
+    """References the way sacrebleu wants them: the first of every item, then the second (None where there is none)."""
     if not predictions:
         raise InvalidData("needs at least one text, got none")
     if len(predictions) != len(references):

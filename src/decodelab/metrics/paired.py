@@ -151,8 +151,8 @@ def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
     p = numbers("p_values", list(p_values.values()))
     if bool(((p < 0) | (p > 1)).any()):
         raise InvalidData("p_values must be in [0, 1], got a value outside; these are probabilities")
-    adjusted = multipletests(p, method="holm")[1]
-    return dict(zip(p_values, map(float, adjusted), strict=True))
+    adjusted = np.asarray(multipletests(p, method="holm")[1]).tolist()
+    return dict(zip(p_values, adjusted, strict=True))
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> Floats:

@@ -66,6 +66,9 @@ def proportion(correct: ArrayLike, clusters: Sequence[Hashable] | None = None, *
         effective = 1.0
     elif p in (0.0, 1.0):
         effective = float(count)
+    elif error == 0:
+        # Every cluster has the same share.
+        effective = float(n)
     else:
         shrink = (t_quantile(level, n - 1) / t_quantile(level, count - 1)) ** 2
         effective = min(p * (1 - p) / error**2 * shrink, float(n))
