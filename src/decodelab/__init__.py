@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from decodelab.core.values import Candidate, Chat, Cost, Generation
     from decodelab.engine.distribution import distribution
     from decodelab.engine.generate import NoEffectWarning, generate
+    from decodelab.engine.scheduler import Engine, Failed
     from decodelab.engine.scoring import score, score_many
     from decodelab.engine.streaming import TextStream
     from decodelab.metrics.likelihood import Score
@@ -76,6 +77,8 @@ _WHERE = {
     "distribution": "engine.distribution",
     "NoEffectWarning": "engine.generate",
     "generate": "engine.generate",
+    "Engine": "engine.scheduler",
+    "Failed": "engine.scheduler",
     "score": "engine.scoring",
     "score_many": "engine.scoring",
     "TextStream": "engine.streaming",
@@ -141,9 +144,11 @@ __all__ = [
     "Default",
     "Dry",
     "DynamicTemperature",
+    "Engine",
     "EpsilonCutoff",
     "EtaCutoff",
     "ExponentialLength",
+    "Failed",
     "ForcedBOS",
     "ForcedEOS",
     "FrequencyPenalty",

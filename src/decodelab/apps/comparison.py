@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from decodelab.core.errors import InvalidParameter
-from decodelab.core.values import Candidate, Chat, Generation
+from decodelab.core.values import Candidate, Chat, Generation, Limits, Prompt
 
 if TYPE_CHECKING:
-    from decodelab.apps.progress import Advance
+    from decodelab.apps.progress import Advance, TokensDone
     from decodelab.core.protocols import LanguageModel
     from decodelab.strategy.strategy import Strategy
 
@@ -79,8 +79,8 @@ class Result:
         strategy: the strategy as written in the request.
         generation: what came out, with the effective strategy and the cost.
         answers: its candidates, measured, best first.
-        tokens_per_second: new tokens of all candidates a second of wall clock. All questions share a batch, so this is
-            the speed one of several requests would see.
+        tokens_per_second: new tokens of all candidates a second of wall clock. All questions and strategies share a
+            batch, so this is the speed one of several requests would see.
     """
 
     model: str
@@ -200,17 +200,16 @@ def compare(
                 with threads_for(model):
                     if was_interrupted(generate(model, prompts[:1], "greedy", max_new_tokens=2), 1):
                         raise KeyboardInterrupt
-                    for written, plan in zip(strategies, plans, strict=True):
-                        report = _reporter(advance, done, f"{model.name}: {written}")
-                        run = generate(
-                            model, prompts, plan, seed=seed, observers=[TokensDone(report)], max_rows=max_rows, **limits
+                    report = _reporter(advance, done, f"{model.name}: {len(plans)} strategies")
+                    run = _run(model, prompts, plans, limits, seed, max_rows, TokensDone(report))
+                    for generation in sorted(run, key=lambda g: g.index):
+                        at, which = divmod(generation.index, len(plans))
+                        found[at].append(
+                            _measured(model, strategies[which], replace(generation, index=at), questions[at].grade)
                         )
-                        for generation in run:
-                            grade = questions[generation.index].grade
-                            found[generation.index].append(_measured(model, written, generation, grade))
-                        if was_interrupted(run, len(prompts)):
-                            raise KeyboardInterrupt
-                        done += each
+                    if was_interrupted(run, len(prompts) * len(plans)):
+                        raise KeyboardInterrupt
+                    done += each * len(plans)
             complete = True
         except KeyboardInterrupt:
             # What is finished is worth having; the engine gave back what it had begun, marked.
@@ -224,6 +223,40 @@ def compare(
         tuple(said),
         not complete,
     )
+
+
+def _run(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    plans: Sequence[Strategy],
+    limits: dict[str, Any],
+    seed: int,
+    max_rows: int,
+    progress: TokensDone,
+) -> list[Generation]:
+    """Every prompt under every strategy in one running batch, numbered prompt by prompt."""
+    import warnings
+
+    from decodelab.core.events import RunStarted
+    from decodelab.engine.generate import NoEffectWarning, collected
+    from decodelab.engine.job import check_limits, make_job
+    from decodelab.engine.scheduler import Engine
+
+    for note in dict.fromkeys(note for plan in plans for note in plan.no_effects()):
+        warnings.warn(note, NoEffectWarning, stacklevel=2)
+    bounds = Limits(**limits)
+    check_limits(model, bounds)
+    engine = Engine(model, max_rows=max_rows, observers=[progress])
+    # The strategies of a prompt follow one another, so that they share its prefill.
+    jobs = [
+        replace(make_job(model, i, prompt, plan, bounds, seed), index=i * len(plans) + j)
+        for i, prompt in enumerate(prompts)
+        for j, plan in enumerate(plans)
+    ]
+    for job in jobs:
+        engine.enqueue(job)
+    progress(RunStarted(tuple(job.tokens for job in jobs), bounds.max_new_tokens))
+    return collected(engine, [progress])
 
 
 def _reporter(advance: Advance, begun: float, what: str) -> Callable[[int], None]:

@@ -10,10 +10,12 @@ DecodelabError
 ├── RequestError                  the request around the strategy is wrong
 │   ├── EmptyPrompt               nothing to condition on and no BOS token to begin with
 │   ├── PromptTooLong             the prompt leaves no room in the model's context
+│   ├── TooLarge                  a job whose cache can never fit the memory allowed
 │   └── UnknownToken              text that the model's vocabulary cannot represent
 ├── ModelError                    the model cannot be used
 │   ├── ModelNotFound             no such name, directory or hub id
 │   ├── ModelFormatError          a directory that is there but broken, half-written or unsafe
+│   ├── ForwardFailed             a forward pass raised (out of memory, say); the other jobs go on
 │   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
 │   └── VocabularyMismatch        two models (or a model and logits) of different vocabularies
 ├── EmptySupport                  a chain of processors removed every token
@@ -67,6 +69,10 @@ class PromptTooLong(RequestError):
     """The prompt leaves no room for a new token in the model's context."""
 
 
+class TooLarge(RequestError):
+    """A job whose cache can never fit the memory allowed."""
+
+
 class UnknownToken(RequestError):
     """Text or a token id that the vocabulary does not contain."""
 
@@ -81,6 +87,10 @@ class ModelNotFound(ModelError):
 
 class ModelFormatError(ModelError):
     """A model directory that is incomplete, damaged or in an unsafe format."""
+
+
+class ForwardFailed(ModelError):
+    """A forward pass raised an error of its own."""
 
 
 class NonFiniteLogits(ModelError):

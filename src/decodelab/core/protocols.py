@@ -120,6 +120,10 @@ class LanguageModel(Protocol):
         """The model's own generation settings, in transformers' names; empty when it has none."""
         ...
 
+    def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
+        """Bytes a cache may come to hold for `rows` continuations of `new` tokens of a prompt of `prompt` tokens."""
+        ...
+
     def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
         """Prefill prompts of any lengths: the logits after each, [rows, vocab], and their cache."""
         ...

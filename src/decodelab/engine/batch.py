@@ -1,4 +1,4 @@
-"""One batch: jobs of one strategy, prefilled together and advanced a token a step until all are done."""
+"""Jobs of one strategy that began together: what they have generated, and how they go on from a step's logits."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from decodelab.core.errors import EmptySupport, NonFiniteLogits
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
-from decodelab.core.protocols import Advance, Cache, LanguageModel, Rows
+from decodelab.core.protocols import Advance, LanguageModel, Rows
 from decodelab.core.reasons import CONTINUES, REASONS, STOP
-from decodelab.core.values import Candidate, Cost, FinishReason, Generation, Limits
+from decodelab.core.values import Candidate, Cost, FinishReason, Generation
 from decodelab.engine.history import Ended, History
 from decodelab.engine.job import Job
 from decodelab.engine.processing import Processed, process
@@ -24,13 +24,23 @@ from decodelab.kernels.fused import log_normaliser
 
 
 class Batch:
-    """Jobs of one strategy on one model, from prefill to the last generation."""
+    """Jobs of one strategy and the same limits, all at the same position; their rows are a slice of the running batch.
+
+    It sees logits and answers with the rows and tokens to go on with; forward passes and the cache are the engine's.
+
+    Args:
+        model: for its vocabulary and name.
+        jobs: of one strategy and the same limits.
+        prefill: tokens computed for the prompt of each job.
+        observers: told of every step.
+    """
 
     def __init__(
-        self, model: LanguageModel, jobs: Sequence[Job], limits: Limits, observers: Sequence[Observer]
+        self, model: LanguageModel, jobs: Sequence[Job], prefill: Sequence[int], observers: Sequence[Observer]
     ) -> None:
         self.model = model
         self.jobs = jobs
+        self.prefill = prefill
         self.observers = observers
         self.processors = jobs[0].strategy.processors
         self.search = jobs[0].strategy.search
@@ -41,55 +51,20 @@ class Batch:
         self.keys = Keys.join([Keys.of(job.seed, job.tokens, range(width)) for job in jobs])
         self.states: list[Any] = [p.init(prompts, model.vocab, self.keys) for p in self.processors]
         self.search_state = self.search.init(len(jobs), self.keys.sample)
-        self.stops = Stops.of(model.vocab, limits, [job.max_new_tokens for job in jobs])
+        self.stops = Stops.of(model.vocab, jobs[0].limits, [job.max_new_tokens for job in jobs])
         self.texts = self.stops.texts(prompts)
         self.history = History.empty(len(prompts))
         self.began = time.perf_counter()
-        self.prefill = [0] * len(jobs)
         self.decoded = torch.zeros(len(jobs), dtype=torch.int64)
         self.passes = torch.zeros(len(jobs), dtype=torch.int64)
         self.peak_bytes = torch.zeros(len(jobs), dtype=torch.float64)
         self.done: set[int] = set()
 
-    def run(self) -> Iterator[Generation]:
-        """Yield the generation of each job when it is done.
+    def __len__(self) -> int:
+        """Live rows."""
+        return len(self.row_jobs)
 
-        On KeyboardInterrupt the unfinished jobs are yielded as far as they came, then it is raised again.
-        """
-        try:
-            logits, cache = self._start()
-            while True:
-                advance = self._step(logits)
-                for job in self._newly_done():
-                    yield self._generation(job)
-                if not len(self.row_jobs):
-                    return
-                cache = self._follow(cache, advance.parents)
-                logits, cache = self.model.extend(cache, advance.tokens[:, None])
-                logits = logits[:, 0]
-                self._count(cache)
-        except KeyboardInterrupt:
-            for job in range(len(self.jobs)):
-                if job not in self.done:
-                    yield self._generation(job)
-            raise
-
-    def _start(self) -> tuple[Tensor, Cache]:
-        """Prefill every different prompt once and give each row its copy."""
-        different: dict[tuple[int, ...], int] = {}
-        for i, job in enumerate(self.jobs):
-            if job.tokens not in different:
-                different[job.tokens] = len(different)
-                self.prefill[i] = len(job.tokens)
-        logits, cache = self.model.start(list(different))
-        rows = torch.tensor([different[job.tokens] for job in self.jobs])[self.row_jobs]
-        if len(rows) != len(different) or not torch.equal(rows, torch.arange(len(rows))):
-            logits, cache = logits[rows], cache.select(rows)
-        self.passes += 1
-        self._weigh(cache)
-        return logits, cache
-
-    def _step(self, raw: Tensor) -> Advance:
+    def step(self, raw: Tensor) -> Advance:
         """Choose the next tokens from the model's logits [rows, vocab] and bring all values up to date."""
         position = self.history.length
         logits = raw.float().cpu()
@@ -127,7 +102,7 @@ class Batch:
         parents, tokens = advance.parents, advance.tokens
         logprobs = chosen(logits, normaliser, parents, tokens)
         law = logprobs if processed is logits else chosen(processed, law_normaliser, parents, tokens)
-        identity = _is_identity(parents, len(logits))
+        identity = is_identity(parents, len(logits))
         states = [
             p.update(
                 None if s is None else s if identity else s[parents],
@@ -175,7 +150,7 @@ class Batch:
 
     def _place(self, row: int) -> str:
         """Where a row stands, for errors."""
-        return f"for prompt {self.jobs[int(self.row_jobs[row])].index} at new token {self.history.length + 1}"
+        return f"for {self.jobs[int(self.row_jobs[row])].name} at new token {self.history.length + 1}"
 
     def _ended(self, advance: Advance, logprobs: Tensor, law_logprobs: Tensor) -> list[Ended]:
         """The hypotheses that ended in this step."""
@@ -213,26 +188,47 @@ class Batch:
         for observer in self.observers:
             observer(event)
 
-    def _follow(self, cache: Cache, parents: Tensor) -> Cache:
-        """The cache of the rows that go on."""
-        return cache if _is_identity(parents, len(cache.lengths)) else cache.select(parents)
+    def count(self, lengths: Sequence[int], token_bytes: float, decoded: bool = True) -> None:
+        """Book one forward pass over the live rows.
 
-    def _count(self, cache: Cache) -> None:
-        """Book one forward pass over the live rows."""
-        live = torch.bincount(self.row_jobs, minlength=len(self.jobs))
-        self.decoded += live
+        Args:
+            lengths: tokens the cache holds for each row.
+            token_bytes: bytes the cache holds for each of these tokens.
+            decoded: whether each row had a token computed; at the start it is the prompt's pass.
+        """
+        jobs = len(self.jobs)
+        live = torch.bincount(self.row_jobs, minlength=jobs)
+        if decoded:
+            self.decoded += live
         self.passes += live > 0
-        self._weigh(cache)
+        held = torch.bincount(self.row_jobs, torch.tensor(lengths, dtype=torch.float64), minlength=jobs)
+        self.peak_bytes = torch.maximum(self.peak_bytes, held * token_bytes)
 
-    def _weigh(self, cache: Cache) -> None:
-        """Book each job's share of the cache."""
-        live = torch.bincount(self.row_jobs, minlength=len(self.jobs))
-        self.peak_bytes = torch.maximum(self.peak_bytes, live * (cache.nbytes / max(len(self.row_jobs), 1)))
+    def cancel(self, number: int) -> bool:
+        """Make the job of that number end at its next token; False when there is none unfinished."""
+        for i, job in enumerate(self.jobs):
+            if job.index == number and i not in self.done:
+                # A limit of one more token ends every continuation, whatever the search.
+                self.stops.max_new_tokens[i] = self.history.length + 1
+                return True
+        return False
 
-    def _newly_done(self) -> list[int]:
-        """Jobs that have no rows any more."""
+    def newly_done(self) -> Iterator[Generation]:
+        """The generations of jobs that have no rows any more; a job is done when its own is taken."""
         live = set(self.row_jobs.tolist()) if len(self.history.ended) else range(len(self.jobs))
-        return [j for j in range(len(self.jobs)) if j not in live and j not in self.done]
+        for job in range(len(self.jobs)):
+            if job not in live and job not in self.done:
+                yield self._generation(job)
+
+    def unfinished(self) -> list[Job]:
+        """The jobs that are not done."""
+        return [job for i, job in enumerate(self.jobs) if i not in self.done]
+
+    def interrupted(self) -> Iterator[Generation]:
+        """The generations of all jobs that are not done, as far as they came."""
+        for job in range(len(self.jobs)):
+            if job not in self.done:
+                yield self._generation(job)
 
     def _generation(self, job: int) -> Generation:
         """The generation of a job, its candidates best first; rows still live (after Ctrl-C) come last."""
@@ -272,5 +268,6 @@ class Batch:
         )
 
 
-def _is_identity(parents: Tensor, rows: int) -> bool:
+def is_identity(parents: Tensor, rows: int) -> bool:
+    """Whether all rows go on, in order."""
     return len(parents) == rows and bool((parents == torch.arange(rows)).all())

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from numbers import Integral
 
-from decodelab.core.errors import InvalidParameter
 from decodelab.core.events import Finished, Observer, RunStarted
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Chat, Generation, Limits, Prompt
-from decodelab.engine.batch import Batch
-from decodelab.engine.job import Job, check_limits, make_job
+from decodelab.engine.job import check_limits, make_job
+from decodelab.engine.scheduler import Engine, Failed
 from decodelab.models.loading import load
 from decodelab.strategy.strategy import Strategy, StrategyLike
-
-MOST_ROWS = 65_536
-"""Rows one job may have; far above any use, far below what exhausts the memory before a clear error."""
 
 
 class NoEffectWarning(UserWarning):
@@ -79,42 +75,42 @@ def generate(
         tuple(stop_token_ids),
     )
     check_limits(lm, limits)
-    if max_rows < 1:
-        raise InvalidParameter(f"max_rows must be at least 1, got {max_rows}; it bounds the rows computed at once")
-    if plan.search.peak_rows > MOST_ROWS:
-        raise InvalidParameter(
-            f"{plan}: asks for {plan.search.peak_rows} rows at once, at most {MOST_ROWS} are possible; ask for fewer"
-        )
+    engine = Engine(lm, max_rows=max_rows, observers=observers)
     jobs = [make_job(lm, i, p, plan, limits, seed) for i, p in enumerate(as_prompts(prompts))]
+    # Prompts of similar length share a prefill, so that little of it is padding.
+    for job in sorted(jobs, key=lambda job: len(job.tokens)):
+        engine.enqueue(job)
     for observer in observers:
         observer(RunStarted(tuple(job.tokens for job in jobs), max_new_tokens))
+    return sorted(collected(engine, observers), key=lambda g: g.index)
+
+
+def collected(engine: Engine, observers: Sequence[Observer] = ()) -> list[Generation]:
+    """Run an engine to the end, telling observers of each generation as it finishes.
+
+    After Ctrl-C, the generations of the jobs that had begun, as far as they came.
+
+    Raises:
+        DecodelabError: of the first job that fails.
+    """
     found: list[Generation] = []
 
-    def collect(generations: Iterable[Generation]) -> None:
-        for generation in generations:
-            found.append(generation)
+    def collect(outcomes: Iterable[Generation | Failed]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, Failed):
+                raise outcome.error
+            found.append(outcome)
             for observer in observers:
-                observer(Finished(generation))
+                observer(Finished(outcome))
 
-    running = run(lm, jobs, limits, observers, max_rows)
+    running = engine.run()
     try:
         collect(running)
     except KeyboardInterrupt:
-        # Raised in a step, it has closed the batch already; raised here, in an observer, the batch must hear of it.
+        # Raised in a step, it has ended the run already; raised here, in an observer, the run must hear of it.
         with suppress(KeyboardInterrupt, StopIteration):
             collect(chain([running.throw(KeyboardInterrupt())], running))
-    return sorted(found, key=lambda g: g.index)
-
-
-def run(
-    model: LanguageModel, jobs: Sequence[Job], limits: Limits, observers: Sequence[Observer], max_rows: int
-) -> Generator[Generation, None, None]:
-    """Run jobs of one strategy in batches of similar prompt length, yielding generations as they finish."""
-    waiting = sorted(jobs, key=lambda job: len(job.tokens))
-    while waiting:
-        fits = max(1, max_rows // waiting[0].strategy.search.peak_rows)
-        batch, waiting = waiting[:fits], waiting[fits:]
-        yield from Batch(model, batch, limits, observers).run()
+    return found
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

@@ -19,20 +19,24 @@ class Job:
     """One prompt under one strategy.
 
     Attributes:
-        index: its place in the request.
+        index: its number, which its generation bears.
+        name: what errors call it.
         prompt: the prompt as text.
         tokens: its token ids, never empty.
         strategy: the resolved strategy.
         max_new_tokens: the limit, no more than the context allows.
         seed: the seed of its draws.
+        limits: the limits it was asked for with.
     """
 
     index: int
+    name: str
     prompt: str
     tokens: Tokens
     strategy: Strategy
     max_new_tokens: int
     seed: int
+    limits: Limits
 
 
 def checked_ids(size: int, tokens: Iterable[SupportsIndex], what: str) -> Tokens:
@@ -94,7 +98,7 @@ def make_job(model: LanguageModel, index: int, prompt: Prompt, strategy: Strateg
                 f"shorten it to at most {model.context - 1}"
             )
         room = min(room, model.context - len(tokens))
-    return Job(index, text, tokens, strategy, room, seed)
+    return Job(index, f"prompt {index}", text, tokens, strategy, room, seed, limits)
 
 
 def check_limits(model: LanguageModel, limits: Limits) -> None:

@@ -13,10 +13,10 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DummyLayer
 from decodelab.core.protocols import Cache as ProtocolCache
 from decodelab.models.prefix import Bucket, Prefixes, SharedAttention, bucketed
 
-_ROOM = 32
+ROOM = 32
 """Positions of spare room a new buffer gets at least."""
 
-_ROOM_OF_FORKS = 8
+ROOM_OF_FORKS = 8
 """The same for what rows hold beyond a shared prefix: there are many of them, and beams move every step anyway."""
 
 _MOST_BLOCKS = 4
@@ -37,7 +37,7 @@ class GrowingLayer(CacheLayerMixin):
 
     is_sliding = False
 
-    def __init__(self, room: int = _ROOM) -> None:
+    def __init__(self, room: int = ROOM) -> None:
         super().__init__()
         self.key_buffer: Tensor | None = None
         self.value_buffer: Tensor | None = None
@@ -60,9 +60,9 @@ class GrowingLayer(CacheLayerMixin):
         start, count = self.length, key_states.shape[-2]
         end = start + count
         if end > self.key_buffer.shape[-2]:
-            capacity = end + max(self.room, end // 2 if self.room == _ROOM else end // 8)
-            self.key_buffer = _grown(self.key_buffer, start, capacity)
-            self.value_buffer = _grown(self.value_buffer, start, capacity)
+            capacity = grown(end, self.room)
+            self.key_buffer = _copied(self.key_buffer, start, capacity)
+            self.value_buffer = _copied(self.value_buffer, start, capacity)
         self.key_buffer.narrow(-2, start, count).copy_(key_states)
         self.value_buffer.narrow(-2, start, count).copy_(value_states)
         self.length = end
@@ -85,14 +85,19 @@ class GrowingLayer(CacheLayerMixin):
         return [b for b in (self.key_buffer, self.value_buffer) if b is not None]
 
 
+def grown(positions: int, room: int) -> int:
+    """Positions of a buffer that has to grow to hold so many, given the room of its kind."""
+    return positions + max(room, positions // 2 if room == ROOM else positions // 8)
+
+
 def _resized(like: Tensor, positions: int) -> Tensor:
     return like.new_empty((*like.shape[:-2], positions, like.shape[-1]))
 
 
-def _grown(buffer: Tensor, length: int, capacity: int) -> Tensor:
-    grown = _resized(buffer, capacity)
-    grown.narrow(-2, 0, length).copy_(buffer.narrow(-2, 0, length))
-    return grown
+def _copied(buffer: Tensor, length: int, capacity: int) -> Tensor:
+    copy = _resized(buffer, capacity)
+    copy.narrow(-2, 0, length).copy_(buffer.narrow(-2, 0, length))
+    return copy
 
 
 class KeyValueCache(Cache):
@@ -324,7 +329,7 @@ class KeyValueCache(Cache):
         for layer in self.growing:
             layer.key_buffer = layer.value_buffer = None
             layer.length = 0
-            layer.room = _ROOM_OF_FORKS
+            layer.room = ROOM_OF_FORKS
         self._set_pads([0] * len(self.pads))
 
     def _thaw(self) -> None:
@@ -336,7 +341,7 @@ class KeyValueCache(Cache):
                 own = getattr(layer, name)
                 shared = [(b.keys if name == "key_buffer" else b.values)[at] for b in self.blocks]
                 like = shared[0]
-                whole = like.new_zeros((len(lengths), *like.shape[1:-2], width + _ROOM, like.shape[-1]))
+                whole = like.new_zeros((len(lengths), *like.shape[1:-2], width + ROOM, like.shape[-1]))
                 for row, (block, sequence) in enumerate(self.owners):
                     base, mine = self.bases[row], self.length - self.pads[row]
                     start = width - lengths[row]
@@ -347,7 +352,7 @@ class KeyValueCache(Cache):
                 setattr(layer, name, whole)
         for layer in self.growing:
             layer.length = width
-            layer.room = _ROOM
+            layer.room = ROOM
         self.blocks, self.owners = [], []
         self._set_pads([width - n for n in lengths])
 

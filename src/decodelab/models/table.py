@@ -236,6 +236,10 @@ class TableModel:
                 if p > 0:
                     yield from self._outcomes(prompt, (*tokens, token), (*logs, math.log(p)), room)
 
+    def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
+        """Bytes its cache holds for `rows` continuations of `new` tokens of a prompt of `prompt` tokens."""
+        return 8 * rows * (prompt + new)
+
     def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, TableCache]:
         """Log-probabilities after each prompt, float32 [rows, vocab], and a cache of the prompts.
 

@@ -18,7 +18,7 @@ from decodelab.core.protocols import FILLER, Cache
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
 from decodelab.models.attention import attending
-from decodelab.models.cache import GrowingLayer, KeyValueCache
+from decodelab.models.cache import ROOM, ROOM_OF_FORKS, GrowingLayer, KeyValueCache, grown
 from decodelab.models.direct import Direct
 from decodelab.models.transformers_vocab import TransformersVocab
 
@@ -76,6 +76,7 @@ class TransformersModel:
         self._vocab = _vocab(model, tokenizer)
         self._context = checkpoint.context(model.config.get_text_config(decoder=True).to_dict())
         self._digest: str | None = None
+        self._token_bytes: int | None = None
         own = model.generation_config
         self._generation_config = (
             checkpoint.generation_settings(directory)
@@ -149,6 +150,20 @@ class TransformersModel:
     def dtype(self) -> torch.dtype:
         """The number format of its weights."""
         return self.model.dtype
+
+    def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
+        """Bytes a cache may come to hold for `rows` continuations of `new` tokens of a prompt of `prompt` tokens.
+
+        Room to grow is counted; padding beside longer rows is not.
+        """
+        if self._token_bytes is None:
+            _, cache = self.start([(0,)])
+            self._token_bytes = sum(
+                b[:, :, :1].numel() * b.element_size() for layer in cache.growing for b in layer.buffers()
+            )
+        if rows == 1 or self._unshared is not None:
+            return self._token_bytes * rows * grown(prompt + new, ROOM)
+        return self._token_bytes * (prompt + rows * grown(new, ROOM_OF_FORKS))
 
     @torch.inference_mode()
     def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, KeyValueCache]:

@@ -1,0 +1,377 @@
+"""`Engine`: jobs of any strategies, prompts and lengths in one running batch, one forward pass a step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from decodelab.core.errors import DecodelabError, ForwardFailed, InvalidParameter, TooLarge
+from decodelab.core.events import Observer
+from decodelab.core.protocols import Cache, LanguageModel
+from decodelab.core.values import Generation, Limits, Prompt, Tokens
+from decodelab.engine.batch import Batch, is_identity
+from decodelab.engine.job import Job, check_limits, make_job
+from decodelab.models.loading import load
+from decodelab.strategy.strategy import Strategy, StrategyLike
+
+CHUNK = 256
+"""Tokens of a long prompt computed between two steps of the rows that run already."""
+
+MOST_ROWS = 65_536
+"""Rows one job may have; far above any use, far below what exhausts the memory before a clear error."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A job that came to nothing, and why."""
+
+    index: int
+    error: DecodelabError
+
+
+@dataclass
+class _Prefill:
+    """Jobs of one prompt that is computed in chunks: what is done of it."""
+
+    jobs: list[Job]
+    done: int = 0
+    cache: Cache | None = None
+    logits: Tensor | None = None
+
+
+@dataclass
+class _Running:
+    """The rows that run: their batches in order, their cache, and the logits after their last tokens."""
+
+    batches: list[Batch] = field(default_factory=list)
+    cache: Cache | None = None
+    logits: Tensor | None = None
+
+
+class Engine:
+    """Runs jobs of any strategies, prompts and lengths together on one model.
+
+    One forward pass a step computes the next token of every row; rows are grouped by strategy only for processors and
+    search. Rows that finish leave at once; once a quarter of the rows is free, waiting jobs are prefilled (a prompt
+    once, whatever the strategies that wait for it) and join, in the order they were submitted. A long prompt is
+    prefilled in chunks between the steps of the others. The result of a job does not depend on what runs beside it,
+    as far as the model's own arithmetic does not.
+
+    Args:
+        model: a model, or the name of one for `load`.
+        max_rows: rows (beams, samples) computed at once; a job that has more runs alone.
+        memory: bytes of cache that admitted jobs may come to hold; None: as `max_rows` allows.
+        observers: told of every step (see `decodelab.core.events`).
+
+    Raises:
+        InvalidParameter: for max_rows or memory below 1.
+
+    >>> engine = Engine("pocket-nano")
+    >>> prompt = "Once upon a time"
+    >>> a = engine.submit(prompt, "greedy", max_new_tokens=4)
+    >>> b = engine.submit(prompt, "beam(width=4)", max_new_tokens=4)
+    >>> sorted((done.index, done.cost.prefill_tokens > 0) for done in engine.run())
+    [(0, True), (1, False)]
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel | str,
+        *,
+        max_rows: int = 64,
+        memory: int | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        if max_rows < 1:
+            raise InvalidParameter(f"max_rows must be at least 1, got {max_rows}; it bounds the rows computed at once")
+        if memory is not None and memory < 1:
+            raise InvalidParameter(f"memory must be at least 1 byte, got {memory}; leave it out for no bound")
+        self.model = load(model) if isinstance(model, str) else model
+        self.max_rows = max_rows
+        self.memory = memory
+        self.observers = observers
+        self._submitted = 0
+        self._waiting: deque[Job] = deque()
+        self._prefills: deque[_Prefill] = deque()
+        self._running = _Running()
+        self._cancelled: set[int] = set()
+
+    def submit(
+        self,
+        prompt: Prompt,
+        strategy: StrategyLike = "default",
+        *,
+        max_new_tokens: int = 128,
+        min_new_tokens: int = 0,
+        stop: str | Sequence[str] = (),
+        stop_token_ids: Sequence[int] = (),
+        seed: int = 0,
+    ) -> int:
+        """Put a job in the queue; its number is the `index` of what comes out.
+
+        Args:
+            prompt: text, token ids or a `Chat`.
+            strategy: and the others: as `decodelab.generate`.
+
+        Raises:
+            StrategyError, RequestError: as `decodelab.generate`; TooLarge if it can never fit the memory.
+        """
+        limits = Limits(
+            max_new_tokens, min_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop), tuple(stop_token_ids)
+        )
+        check_limits(self.model, limits)
+        plan = Strategy.of(strategy).resolve(self.model)
+        job = make_job(self.model, self._submitted, prompt, plan, limits, seed)
+        self.enqueue(job)
+        return job.index
+
+    def enqueue(self, job: Job) -> None:
+        """Put a job that is made already in the queue; its index must be its own.
+
+        Raises:
+            InvalidParameter: if it asks for too many rows.
+            TooLarge: if it can never fit the memory.
+        """
+        rows = job.strategy.search.peak_rows
+        if rows > MOST_ROWS:
+            raise InvalidParameter(
+                f"{job.strategy}: asks for {rows} rows at once, at most {MOST_ROWS} are possible; ask for fewer"
+            )
+        if self.memory is not None and self._bytes(job) > self.memory:
+            raise TooLarge(
+                f"{job.name} under {job.strategy} may need {self._bytes(job):,} bytes of cache, "
+                f"memory allows {self.memory:,}; ask for fewer rows or new tokens, or allow more"
+            )
+        self._submitted = max(self._submitted, job.index + 1)
+        self._waiting.append(job)
+
+    def cancel(self, number: int) -> bool:
+        """Drop a job: nothing more of it comes out, its rows are gone before the next forward pass.
+
+        Returns:
+            Whether there was such a job, not yet done.
+        """
+        for queue in (self._waiting, *(prefill.jobs for prefill in self._prefills)):
+            for job in queue:
+                if job.index == number:
+                    queue.remove(job)
+                    return True
+        found = number not in self._cancelled and any(batch.cancel(number) for batch in self._running.batches)
+        if found:
+            self._cancelled.add(number)
+        return found
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job is waiting or running."""
+        return bool(self._waiting or self._prefills or self._running.batches)
+
+    @property
+    def rows(self) -> int:
+        """Rows that run."""
+        return sum(map(len, self._running.batches))
+
+    def run(self) -> Generator[Generation | Failed, None, None]:
+        """Yield what comes of each job as it finishes, until none is left; more may be submitted meanwhile.
+
+        On KeyboardInterrupt the jobs that have begun are yielded as far as they came, those that wait are dropped,
+        and it is raised again.
+        """
+        try:
+            while self.busy:
+                yield from self.step()
+        except KeyboardInterrupt:
+            running = self._running.batches
+            self._running = _Running()
+            self._waiting.clear()
+            self._prefills.clear()
+            for batch in running:
+                yield from self._wanted(batch.interrupted())
+            raise
+
+    def step(self) -> Iterator[Generation | Failed]:
+        """One step: admit what fits, choose a token for every row, yield what finished, and compute the next logits."""
+        yield from self._admit()
+        yield from self._prefill_chunk()
+        running = self._running
+        if running.cache is None or running.logits is None:
+            return
+        parents: list[Tensor] = []
+        tokens: list[Tensor] = []
+        first = 0
+        for batch in list(running.batches):
+            rows = len(batch)
+            try:
+                advance = batch.step(running.logits[first : first + rows])
+            except DecodelabError as error:
+                running.batches.remove(batch)
+                yield from self._failed(batch.unfinished(), error)
+            else:
+                parents.append(advance.parents + first)
+                tokens.append(advance.tokens)
+            first += rows
+        running.logits = None
+        for batch in running.batches:
+            yield from self._wanted(batch.newly_done())
+        running.batches = [batch for batch in running.batches if len(batch)]
+        if not running.batches:
+            self._running = _Running()
+            return
+        try:
+            going = torch.cat(parents)
+            if not is_identity(going, first):
+                running.cache = running.cache.select(going)
+            logits, running.cache = self.model.extend(running.cache, torch.cat(tokens)[:, None])
+        except Exception as error:  # whatever a model raises: memory, a kernel, its own code
+            self._running = _Running()
+            yield from self._failed([job for batch in running.batches for job in batch.unfinished()], error)
+            return
+        running.logits = logits[:, 0]
+        self._count(running.batches, running.cache)
+
+    def _wanted(self, generations: Iterator[Generation]) -> Iterator[Generation]:
+        """Those that were not cancelled."""
+        for generation in generations:
+            if generation.index in self._cancelled:
+                self._cancelled.discard(generation.index)
+            else:
+                yield generation
+
+    def _failed(self, jobs: Sequence[Job], error: Exception) -> Iterator[Failed]:
+        """The jobs of a step that raised."""
+        if not isinstance(error, DecodelabError):
+            what = " ".join(str(error).split()) or type(error).__name__
+            cause = error
+            error = ForwardFailed(f"{self.model.name}: the forward pass failed: {what}; fewer rows need less memory")
+            error.__cause__ = cause
+        for job in jobs:
+            if job.index in self._cancelled:
+                self._cancelled.discard(job.index)
+            else:
+                yield Failed(job.index, error)
+
+    def _bytes(self, job: Job) -> int:
+        """What the cache of a job may come to hold."""
+        return self.model.cache_bytes(len(job.tokens), job.strategy.search.peak_rows, job.max_new_tokens)
+
+    def _admit(self) -> Iterator[Failed]:
+        """Prefill the jobs next in line and let them join, if there is room."""
+        if not self._waiting:
+            return
+        held = [job for batch in self._running.batches for job in batch.unfinished()]
+        held += [job for prefill in self._prefills for job in prefill.jobs]
+        rows = sum(job.strategy.search.peak_rows for job in held)
+        # A batch for each job that joins alone would cost more than its rows: wait until there is room for several.
+        if held and 4 * (self.max_rows - rows) < self.max_rows:
+            return
+        nbytes = 0 if self.memory is None else sum(map(self._bytes, held))
+        if self._running.cache is not None:
+            nbytes = max(nbytes, self._running.cache.nbytes)
+        admitted: list[Job] = []
+        while self._waiting:
+            job = self._waiting[0]
+            rows += job.strategy.search.peak_rows
+            nbytes += 0 if self.memory is None else self._bytes(job)
+            too_many = rows > self.max_rows or (self.memory is not None and nbytes > self.memory)
+            if too_many and (held or admitted):
+                break
+            admitted.append(self._waiting.popleft())
+        whole: list[Job] = []
+        for job in admitted:
+            if len(job.tokens) <= CHUNK or not held:
+                whole.append(job)
+                continue
+            same = [p for p in self._prefills if p.jobs and p.jobs[0].tokens == job.tokens]
+            if same:
+                same[0].jobs.append(job)
+            else:
+                self._prefills.append(_Prefill([job]))
+        if whole:
+            different = list(dict.fromkeys(job.tokens for job in whole))
+            try:
+                logits, cache = self.model.start(different)
+            except Exception as error:  # as in `step`
+                yield from self._failed(whole, error)
+                return
+            yield from self._join(whole, different, logits, cache)
+
+    def _prefill_chunk(self) -> Iterator[Failed]:
+        """Compute the next chunk of the first long prompt; at its end its jobs join."""
+        while self._prefills and not self._prefills[0].jobs:  # all cancelled
+            self._prefills.popleft()
+        if not self._prefills:
+            return
+        prefill = self._prefills[0]
+        tokens = prefill.jobs[0].tokens
+        chunk = tokens[prefill.done : prefill.done + CHUNK]
+        try:
+            if prefill.cache is None:
+                logits, prefill.cache = self.model.start([chunk])
+            else:
+                logits, prefill.cache = self.model.extend(prefill.cache, torch.tensor([chunk]))
+                logits = logits[:, -1]
+        except Exception as error:  # as in `step`
+            self._prefills.popleft()
+            yield from self._failed(prefill.jobs, error)
+            return
+        prefill.done += len(chunk)
+        if prefill.done == len(tokens):
+            self._prefills.popleft()
+            yield from self._join(prefill.jobs, [tokens], logits, prefill.cache)
+
+    def _join(self, jobs: Sequence[Job], prompts: list[Tokens], logits: Tensor, cache: Cache) -> Iterator[Failed]:
+        """Give jobs their rows of a prefilled cache and put them beside those that run."""
+        groups: list[list[Job]] = []
+        for job in jobs:
+            for group in groups:
+                if group[0].strategy == job.strategy and group[0].limits == job.limits:
+                    group.append(job)
+                    break
+            else:
+                groups.append([job])
+        places = {prompt: i for i, prompt in enumerate(prompts)}
+        paid: set[Tokens] = set()
+        batches: list[Batch] = []
+        rows: list[int] = []
+        for group in groups:
+            prefill: list[int] = []
+            for job in group:
+                prefill.append(0 if job.tokens in paid else len(job.tokens))
+                paid.add(job.tokens)
+            try:
+                batches.append(Batch(self.model, group, prefill, self.observers))
+            except DecodelabError as error:  # a processor that refuses the vocabulary or the prompt
+                yield from self._failed(group, error)
+                continue
+            for job in group:
+                rows += [places[job.tokens]] * job.strategy.search.start_rows
+        if not batches:
+            return
+        running = self._running
+        try:
+            index = torch.tensor(rows)
+            if not is_identity(index, len(prompts)):
+                logits, cache = logits[index.to(logits.device)], cache.select(index)
+            self._count(batches, cache, decoded=False)
+            if running.cache is None or running.logits is None:
+                running.cache, running.logits = cache, logits
+            else:
+                running.cache, running.logits = running.cache.join(cache), torch.cat([running.logits, logits])
+            running.batches += batches
+        except Exception as error:  # as in `step`; a join that failed may have touched both sides
+            self._running = _Running()
+            for batch in (*running.batches, *(b for b in batches if b not in running.batches)):
+                yield from self._failed(batch.unfinished(), error)
+
+    def _count(self, batches: Sequence[Batch], cache: Cache, decoded: bool = True) -> None:
+        """Book a forward pass over the rows of these batches, which are those of the cache."""
+        lengths = cache.lengths
+        token_bytes = cache.nbytes / max(sum(lengths), 1)
+        first = 0
+        for batch in batches:
+            batch.count(lengths[first : first + len(batch)], token_bytes, decoded)
+            first += len(batch)
