@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 from torch import Tensor
 
@@ -37,7 +37,7 @@ class LogitBias(TokenProcessor):
     """
 
     bias: Annotated[
-        Mapping[Word, float] | Sequence[tuple[Word, float]], "token ids, texts or lists of ids, each with its bias"
+        Mapping[Any, float] | Sequence[tuple[Word, float]], "token ids, texts or lists of ids, each with its bias"
     ]
 
     name: ClassVar[str] = "logit_bias"
