@@ -244,7 +244,7 @@ def _scored(
         missing[span.item] += 1
     parts: dict[int, dict[int, _Places]] = {}
     done, total = 0, sum(len(span.target) for span in spans)
-    for batch in _batches(spans, max_rows):
+    for batch in _batches(spans, max_rows, model.context):
         for span, places in _computed(model, batch, alternatives):
             parts.setdefault(span.item, {})[span.offset] = places
             missing[span.item] -= 1
@@ -255,7 +255,7 @@ def _scored(
             report(done, total)
 
 
-def _batches(spans: Sequence[_Span], max_rows: int) -> Iterator[list[list[_Span]]]:
+def _batches(spans: Sequence[_Span], max_rows: int, context: int | None) -> Iterator[list[list[_Span]]]:
     """Group spans by what precedes them, and groups of like lengths into batches; the longest come first.
 
     What precedes is shared where it is at least as long as what follows; else it is computed for each span: attention
@@ -277,7 +277,7 @@ def _batches(spans: Sequence[_Span], max_rows: int) -> Iterator[list[list[_Span]
         some.sort(key=lambda group: (len(group[0].given), len(group[0].target)), reverse=True)
         batch: list[list[_Span]] = []
         for group in some:
-            if batch and not _fits([*batch, group], max_rows):
+            if batch and not _fits([*batch, group], max_rows, context):
                 yield batch
                 batch = []
             batch.append(group)
@@ -285,12 +285,17 @@ def _batches(spans: Sequence[_Span], max_rows: int) -> Iterator[list[list[_Span]
             yield batch
 
 
-def _fits(batch: Sequence[Sequence[_Span]], max_rows: int) -> bool:
-    """Whether groups make a batch of bounded size, little of whose prefill is padding."""
+def _fits(batch: Sequence[Sequence[_Span]], max_rows: int, context: int | None) -> bool:
+    """Whether groups make a batch of bounded size, little of whose prefill is padding, that can be extended at once."""
     given = [len(group[0].given) for group in batch]
+    longest = max(len(group[0].target) for group in batch)
     rows = sum(map(len, batch))
-    positions = len(batch) * max(given) + rows * max(len(group[0].target) for group in batch)
-    return rows <= max_rows and positions <= _POSITIONS and sum(given) >= _FULL * len(batch) * max(given)
+    return (
+        rows <= max_rows
+        and len(batch) * max(given) + rows * longest <= _POSITIONS
+        and sum(given) >= _FULL * len(batch) * max(given)
+        and (context is None or max(given) + longest <= context + 1)
+    )
 
 
 def _computed(
@@ -310,8 +315,6 @@ def _computed(
         rows = [spans[i] for i in live]
         left = [len(span.target) - 1 - fed for span in rows]
         count = min(max(left), max(min(left), _RAGGED), max(1, _LOGITS // (len(live) * model.vocab.size)))
-        if model.context is not None:
-            count = min(count, model.context - fed - max(len(span.given) for span in rows))
         counts = [min(n, count) for n in left]
         tokens = torch.full((len(live), count), FILLER)
         for row, (span, n) in enumerate(zip(rows, counts, strict=True)):
