@@ -145,3 +145,19 @@ def test_bad_input_is_refused_in_one_line(run, folder: Path, arguments: list[str
     assert (found.code, found.stdout) == (2, "")
     assert why in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_ctrl_c_keeps_what_was_scored(run, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    from decodelab.engine import scoring
+
+    whole = scoring.score_each
+
+    def interrupted(*given, **more):
+        yield from list(whole(*given, **more))[:2]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "score_each", interrupted)
+    (folder / "pairs.jsonl").write_text('{"prompt": "the", "completion": "cat"}\n' * 3)
+    found = run("score", "--file", "pairs.jsonl", "-m", "toy.yaml", "--json")
+    assert (found.code, found.json["interrupted"], len(found.json["scores"])) == (130, True, 2)
+    assert "2 of 3 were scored" in found.stderr
