@@ -46,7 +46,7 @@ from decodelab.search.sample import inverse_cdf
 CHAINS = {
     "temperature+top_p": "temperature=0.8 | top_p=0.9",
     "typical": "temperature=0.8 | typical_p=0.9",
-    "mirostat": "temperature=0.8 | mirostat(tau=3.0, surprise=truncated)",
+    "mirostat": "temperature=0.8 | mirostat(tau=3.0)",
     "top_k": "temperature=0.8 | top_k=40",
     "all": "top_k=40 | typical_p=0.99 | top_p=0.95 | min_p=0.05 | temperature=0.8",
 }

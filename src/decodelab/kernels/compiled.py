@@ -244,20 +244,26 @@ def _weigh(block: Any, top: float, by_mass: bool, weights: Any) -> None:
 
 
 @_compiled()
-def _add_to_bins(block: Any, centre: float, weights: Any, hist: Any) -> None:
-    """Add weights to the bins of the leading bits of the distance.
+def _bin(x: float, centre: float, shift: int) -> int:
+    """Eleven bits of the distance, from this one on."""
+    return (_distance_bits(x, centre) >> shift) & (BINS - 1)
+
+
+@_compiled()
+def _add_to_bins(block: Any, centre: float, shift: int, weights: Any, hist: Any) -> None:
+    """Add weights to the bins of the distances.
 
     Each bin is four sums, and each of the four has an instruction of its own: an addition then waits for none but the
     fourth before it, even if all are to one bin.
     """
     whole = len(block) // 4 * 4
     for i in range(0, whole, 4):
-        hist[_distance_bits(block[i], centre) >> 20, 0] += weights[i]
-        hist[_distance_bits(block[i + 1], centre) >> 20, 1] += weights[i + 1]
-        hist[_distance_bits(block[i + 2], centre) >> 20, 2] += weights[i + 2]
-        hist[_distance_bits(block[i + 3], centre) >> 20, 3] += weights[i + 3]
+        hist[_bin(block[i], centre, shift), 0] += weights[i]
+        hist[_bin(block[i + 1], centre, shift), 1] += weights[i + 1]
+        hist[_bin(block[i + 2], centre, shift), 2] += weights[i + 2]
+        hist[_bin(block[i + 3], centre, shift), 3] += weights[i + 3]
     for i in range(whole, len(block)):
-        hist[_distance_bits(block[i], centre) >> 20, 0] += weights[i]
+        hist[_bin(block[i], centre, shift), 0] += weights[i]
 
 
 @_compiled()
@@ -290,41 +296,38 @@ def _first_bin(hist: Any, target: float) -> tuple[int, float]:
 
 
 @_compiled()
-def _fill_bins(row: Any, peaks: Any, top: float, centre: float, by_mass: bool, hist: Any) -> None:
-    """Weigh the bins of all tokens."""
+def _fill_bins(tokens: Any, top: float, centre: float, shift: int, by_mass: bool, hist: Any) -> None:
+    """Weigh the bins of tokens: of a row, or of a list. Those of -inf weigh nothing."""
     weights = np.empty(BLOCK)
     _zero(hist)
-    for b in range(len(peaks)):
-        if peaks[b] > _NEGATIVE_INFINITY:
-            block = row[b * BLOCK : b * BLOCK + BLOCK]
-            _weigh(block, np.float64(top), by_mass, weights)
-            _add_to_bins(block, centre, weights, hist)
+    for first in range(0, len(tokens), BLOCK):
+        block = tokens[first : first + BLOCK]
+        _weigh(block, np.float64(top), by_mass, weights)
+        _add_to_bins(block, centre, shift, weights, hist)
 
 
 @_compiled()
 def _gather_bin(row: Any, peaks: Any, centre: float, found: int, values: Any, ids: Any) -> int:
     """List the tokens of one bin, and say how many there are."""
-    # First, without a branch, all that might be in it: on each side of the centre a hair more than the bin.
-    near = np.float64(np.int32(found << 20).view(np.float32)) * (1.0 - 1e-6)
-    far = np.float64(np.int32(min((found + 1) << 20, 0x7F800000)).view(np.float32)) * (1.0 + 1e-6)
-    low, high = np.float32(-np.inf), np.float32(np.inf)
-    below, under = np.nextafter(np.float32(centre - far), low), np.nextafter(np.float32(centre - near), high)
-    above, over = np.nextafter(np.float32(centre + near), low), np.nextafter(np.float32(centre + far), high)
+    # First, without a branch and in float32, all that might be in it: those a hair more than the bin away.
+    middle = np.float32(centre)
+    off = abs(np.float64(middle) - centre)
+    near = np.float32(np.float64(np.int32(found << 20).view(np.float32)) * (1.0 - 1e-6) - off)
+    far = np.float32(np.float64(np.int32(min((found + 1) << 20, 0x7F800000)).view(np.float32)) * (1.0 + 1e-6) + off)
     candidates = 0
     for b in range(len(peaks)):
-        if peaks[b] >= below and peaks[b] > _NEGATIVE_INFINITY:
+        if middle - peaks[b] <= far and peaks[b] > _NEGATIVE_INFINITY:
             block = row[b * BLOCK : b * BLOCK + BLOCK]
             first = b * BLOCK
             for i in range(len(block)):
                 ids[candidates] = first + i
-                x = block[i]
-                candidates += np.int64(((x >= below) & (x <= under)) | ((x >= above) & (x <= over)))
+                distance = abs(block[i] - middle)
+                candidates += np.int64((distance >= near) & (distance <= far))
     members = 0
     for j in range(candidates):
         x = row[ids[j]]
-        if _distance_bits(x, centre) >> 20 == found and x > _NEGATIVE_INFINITY:
-            values[members], ids[members] = x, ids[j]
-            members += 1
+        values[members], ids[members] = x, ids[j]
+        members += np.int64(_bin(x, centre, 20) == found) & np.int64(x > _NEGATIVE_INFINITY)
     return members
 
 
@@ -352,16 +355,17 @@ def _crossing(
         near, weight = 0, 0.0
         for b in range(len(peaks)):
             near += peaks[b] >= centre - reach
-        if 4 * near > len(peaks):
+        if 4 * near > 3 * len(peaks):
             break
         if mass == 0.0:
             mass, _, _ = _moments(row, peaks, top, True)
             target = share * mass
+        least = np.nextafter(np.float32(centre - reach), _NEGATIVE_INFINITY)
         for b in range(len(peaks)):
-            if peaks[b] >= centre - reach and peaks[b] > _NEGATIVE_INFINITY:
+            if peaks[b] >= least and peaks[b] > _NEGATIVE_INFINITY:
                 block = row[b * BLOCK : b * BLOCK + BLOCK]
                 for i in range(len(block)):
-                    if abs(np.float64(block[i]) - centre) <= reach:
+                    if block[i] >= least and abs(np.float64(block[i]) - centre) <= reach:
                         values[members], ids[members] = block[i], b * BLOCK + i
                         members += 1
                         weight += _exp(np.float64(block[i]) - top) if by_mass else 1.0
@@ -370,32 +374,29 @@ def _crossing(
         members = 0
         reach *= 2.0
 
-    if members == 0:
-        _fill_bins(row, peaks, top, centre, by_mass, hist)
+    listed = members > 0
+    while not listed or (members > FEW and shift >= 0 and not _all_equal(values[:members])):
+        _fill_bins(values[:members] if listed else row, top, centre, shift, by_mass, hist)
         if mass == 0.0:
             for b in range(BINS):
                 mass += hist[b, 0] + hist[b, 1] + hist[b, 2] + hist[b, 3]
             target = share * mass
-        found, before = _first_bin(hist, target)
-        if found < 0:
-            return False, top, 0
-        members = _gather_bin(row, peaks, centre, found, values, ids)
-        shift = 9
-
-    while members > FEW and shift >= 0 and not _all_equal(values[:members]):
-        _zero(hist)
-        for j in range(members):
-            weight = _exp(np.float64(values[j]) - top) if by_mass else 1.0
-            hist[(_distance_bits(values[j], centre) >> shift) & 0x7FF, j & 3] += weight
         found, inside = _first_bin(hist, target - before)
-        if found < 0:  # rounding: the sums by bin fall short of the sum over bins
+        if found < 0:
+            # Not reached by all tokens; or, of a list, not by rounding: its bins sum to a little less than it did.
+            if not listed:
+                return False, top, 0
             break
         before += inside
-        kept = 0
-        for j in range(members):
-            values[kept], ids[kept] = values[j], ids[j]
-            kept += (_distance_bits(values[j], centre) >> shift) & 0x7FF == found
-        members = kept
+        if listed:
+            kept = 0
+            for j in range(members):
+                values[kept], ids[kept] = values[j], ids[j]
+                kept += _bin(values[j], centre, shift) == found
+            members = kept
+        else:
+            members = _gather_bin(row, peaks, centre, found, values, ids)
+            listed = True
         shift = 9 if shift == 20 else 0 if shift == 9 else -1
 
     if _all_equal(values[:members]):
