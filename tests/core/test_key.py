@@ -211,3 +211,12 @@ def test_draws_are_pinned_across_versions():
     # Stored results name a seed: if these numbers ever change, no stored sample can be reproduced any more.
     keys = Keys.of(0, [1, 2, 3], [0, 1])
     assert keys.uniform(torch.tensor([0, 5])).tolist() == [0.9777116339269625, 0.0936751906195285]
+
+
+def test_few_rows_computed_as_integers_have_the_bits_of_many_computed_as_tensors():
+    keys = Keys.join([Keys.of(seed, [seed, 2], [5, 2**33 + 1]) for seed in range(20)])
+    at = torch.arange(40)
+    one_by_one = torch.cat([keys[i].uniform(at[i]) for i in torch.arange(40).split(4)])
+    assert torch.equal(one_by_one, keys.uniform(at))
+    stream = torch.cat([keys[i].uniform(at[i], 7) for i in torch.arange(40).split(1)])
+    assert torch.equal(stream, keys.uniform(at, 7))
