@@ -32,7 +32,9 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, f
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(successes, n, alpha=1 - in_unit("level", level), method="wilson")
-    return float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
+    # At 0 and n rounding leaves the end just short of the proportion itself.
+    p = successes / n
+    return min(max(float(low), 0.0), p), max(min(float(high), 1.0), p)
 
 
 def proportion(correct: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level: float = 0.95) -> Estimate:
