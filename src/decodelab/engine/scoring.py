@@ -20,8 +20,10 @@ from decodelab.models.loading import load
 Report = Callable[[int, int], None]
 """Told how many tokens are scored, and of how many."""
 
-_POSITIONS = 4_096
-"""Positions of a batch, padding included; larger batches were slower on a CPU (benchmarks/scoring.py)."""
+_POSITIONS = 1_024
+"""Positions of a batch, padding included, on a CPU: four times as many took a third longer with pocket-small."""
+_POSITIONS_ON_ACCELERATOR = 65_536
+"""The same elsewhere, where small batches leave most of the device idle; not measured."""
 _FULL = 0.75
 """Share of a prefill that is not padding, at least."""
 _LOGITS = 1 << 25
@@ -244,7 +246,7 @@ def _scored(
         missing[span.item] += 1
     parts: dict[int, dict[int, _Places]] = {}
     done, total = 0, sum(len(span.target) for span in spans)
-    for batch in _batches(spans, max_rows, model.context):
+    for batch in _batches(spans, max_rows, _positions(model), model.context):
         for span, places in _computed(model, batch, alternatives):
             parts.setdefault(span.item, {})[span.offset] = places
             missing[span.item] -= 1
@@ -255,7 +257,13 @@ def _scored(
             report(done, total)
 
 
-def _batches(spans: Sequence[_Span], max_rows: int, context: int | None) -> Iterator[list[list[_Span]]]:
+def _positions(model: LanguageModel) -> int:
+    """How many positions a batch may have, from where the model computes, if it says so."""
+    device = getattr(model, "device", None)
+    return _POSITIONS if device is None or device.type == "cpu" else _POSITIONS_ON_ACCELERATOR
+
+
+def _batches(spans: Sequence[_Span], max_rows: int, positions: int, context: int | None) -> Iterator[list[list[_Span]]]:
     """Group spans by what precedes them, and groups of like lengths into batches; the longest come first.
 
     What precedes is shared where it is at least as long as what follows; else it is computed for each span: attention
@@ -277,7 +285,7 @@ def _batches(spans: Sequence[_Span], max_rows: int, context: int | None) -> Iter
         some.sort(key=lambda group: (len(group[0].given), len(group[0].target)), reverse=True)
         batch: list[list[_Span]] = []
         for group in some:
-            if batch and not _fits([*batch, group], max_rows, context):
+            if batch and not _fits([*batch, group], max_rows, positions, context):
                 yield batch
                 batch = []
             batch.append(group)
@@ -285,14 +293,14 @@ def _batches(spans: Sequence[_Span], max_rows: int, context: int | None) -> Iter
             yield batch
 
 
-def _fits(batch: Sequence[Sequence[_Span]], max_rows: int, context: int | None) -> bool:
+def _fits(batch: Sequence[Sequence[_Span]], max_rows: int, positions: int, context: int | None) -> bool:
     """Whether groups make a batch of bounded size, little of whose prefill is padding, that can be extended at once."""
     given = [len(group[0].given) for group in batch]
     longest = max(len(group[0].target) for group in batch)
     rows = sum(map(len, batch))
     return (
         rows <= max_rows
-        and len(batch) * max(given) + rows * longest <= _POSITIONS
+        and len(batch) * max(given) + rows * longest <= positions
         and sum(given) >= _FULL * len(batch) * max(given)
         and (context is None or max(given) + longest <= context + 1)
     )
