@@ -1,5 +1,7 @@
 """The running batch: jobs of any strategies, prompts and lengths, and what each says alone."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -266,4 +268,23 @@ def test_a_bad_job_is_refused_when_it_is_submitted(endless):
     engine = dl.Engine(endless)
     with pytest.raises(UnknownToken):
         engine.submit((99,), "greedy")
+    assert not engine.busy
+
+
+@pytest.mark.slow
+def test_ten_thousand_short_jobs_run_in_bounded_memory():
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    engine = dl.Engine("pocket-nano")
+    texts = ["Once upon a time", "The dog", "Lily went to the park", "A cat"]
+    for i in range(10_000):
+        strategy = ("greedy", "temperature=0.9 | sample")[i % 2]
+        engine.submit(texts[i % 4], strategy, max_new_tokens=1 + i % 5, seed=i)
+    at: dict[int, int] = {}
+    for count, done in enumerate(engine.run(), start=1):
+        assert isinstance(done, dl.Generation)
+        if count in (2_000, 10_000):
+            at[count] = resident()
+    assert at[10_000] - at[2_000] < 20e6
     assert not engine.busy

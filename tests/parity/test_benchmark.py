@@ -1,4 +1,4 @@
-"""The benchmark runs, and compares what is the same."""
+"""The benchmarks run, and compare what is the same."""
 
 import json
 import os
@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "greedy.py"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
+def benchmark(*arguments: str, name: str = "greedy") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(BENCHMARK), *arguments], capture_output=True, text=True, env=dict(os.environ)
+        [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
     )
 
 
@@ -33,3 +36,18 @@ def test_bad_arguments_are_refused_in_one_line():
     result = benchmark("--rounds", "1")
     assert result.returncode == 2
     assert "--rounds must be at least 2, got 1" in result.stderr
+
+
+def test_beams_and_a_mixture_of_strategies_against_transformers(stories260k_dir):
+    result = benchmark(
+        *("--model", str(stories260k_dir), "--case", "beam", "sweep", "--prompt", "12", "--width", "3"),
+        *("--prompts", "2", "--new-tokens", "4", "--rounds", "2", "--threads", "1", "--json"),
+        name="engine",
+    )
+    assert result.returncode == 0, result.stderr
+    beam, sweep = json.loads(result.stdout)["results"]
+    assert beam["same"] == 1.0
+    assert beam["our_bytes"] > 0
+    assert beam["their_bytes"] > 0
+    assert sweep["case"]["prompts"] == 2
+    assert sweep["ratio"] > 0
