@@ -2,11 +2,14 @@
 
 import json
 import unicodedata
+import warnings
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decodelab.apps.terminal import json_text, visible
+from decodelab.apps.terminal import json_text, notes, visible
+from decodelab.core.notices import PlainCacheWarning
+from decodelab.engine.generate import NoEffectWarning
 
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 JOINERS = "\u200c\u200d"
@@ -46,3 +49,12 @@ def test_json_is_ascii_and_numbers_that_are_not_finite_are_null():
     text = json_text({"p": [float("nan"), float("-inf"), 0.5], "text": "é\u202e\x7f["})
     assert text.isascii()
     assert json.loads(text) == {"p": [None, None, 0.5], "text": "é\u202e\x7f["}
+
+
+def test_notes_are_what_has_no_effect_and_what_takes_longer_each_once():
+    with notes() as said:
+        for _ in range(2):
+            warnings.warn("top_p=1 keeps everything", NoEffectWarning, stacklevel=1)
+            warnings.warn("beams copy the cache", PlainCacheWarning, stacklevel=1)
+            warnings.warn("somebody else's", UserWarning, stacklevel=1)
+    assert said == ["top_p=1 keeps everything", "beams copy the cache"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from decodelab.core.errors import ModelError
-from decodelab.models.cache import PlainCacheWarning
+from decodelab.core.notices import PlainCacheWarning
 from decodelab.models.transformers_model import PROVEN, SHARING
 from decodelab.testing.model import check_model
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import decodelab as dl
+from decodelab.core.notices import PlainCacheWarning
 from decodelab.models import TransformersModel
-from decodelab.models.cache import KeyValueCache, PlainCacheWarning
+from decodelab.models.cache import KeyValueCache
 from decodelab.models.prefix import bucketed
 
 HEADS_OF_8 = {"head_dim": 8}

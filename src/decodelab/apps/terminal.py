@@ -110,19 +110,22 @@ def _finite(value: Any) -> Any:
 
 @contextmanager
 def notes() -> Iterator[list[str]]:
-    """Collect the warnings about terms without effect, each once, for `note`."""
+    """Collect the warnings about terms without effect and slower caches, each once, for `note`."""
     import warnings
 
+    from decodelab.core.notices import PlainCacheWarning
     from decodelab.engine.generate import NoEffectWarning
 
+    told = (NoEffectWarning, PlainCacheWarning)
     said: list[str] = []
 
     def collect(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, NoEffectWarning) and str(message) not in said:
+        if issubclass(category, told) and str(message) not in said:
             said.append(str(message))
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", NoEffectWarning)
+        for category in told:
+            warnings.simplefilter("always", category)
         warnings.showwarning = collect
         yield said
 

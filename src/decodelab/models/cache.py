@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DummyLayer
 
+from decodelab.core.notices import PlainCacheWarning
 from decodelab.core.protocols import Cache as ProtocolCache
 from decodelab.models.prefix import Bucket, Prefixes, SharedAttention, bucketed
 
@@ -21,10 +22,6 @@ ROOM_OF_FORKS = 8
 
 _MOST_BLOCKS = 4
 """Blocks of prefixes before two are merged: each costs a few operations a layer in every step."""
-
-
-class PlainCacheWarning(UserWarning):
-    """Rows that were forked do not share their past, because the model's attention cannot."""
 
 
 class GrowingLayer(CacheLayerMixin):

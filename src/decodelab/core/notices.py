@@ -1,0 +1,5 @@
+"""Warnings about what still works, but not as one may expect."""
+
+
+class PlainCacheWarning(UserWarning):
+    """Rows that were forked do not share their past, because the model's attention cannot."""
