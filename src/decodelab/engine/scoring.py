@@ -28,6 +28,8 @@ _FULL = 0.75
 """Share of a prefill that is not padding, at least."""
 _LOGITS = 1 << 25
 """Logits of one extension, in numbers: 128 MiB in float32."""
+_BLOCK = 1 << 19
+"""Logits normalised and ranked at once on a CPU: two megabytes stay in its cache, which is five times as fast."""
 _RAGGED = 32
 """Tokens by which completions of different lengths are extended at once; no row is padded by more."""
 
@@ -345,11 +347,20 @@ def _computed(
 
 def _measured(model: LanguageModel, logits: Tensor, tokens: Tensor, alternatives: int) -> _Places:
     """Log-probabilities and ranks of int64 tokens [n] under logits [n, vocab], and the most probable tokens."""
-    logits = logits.float()
-    normaliser = logits.logsumexp(-1)
-    if not bool(normaliser.isfinite().all()):
-        raise NonFiniteLogits(f"{model.name} returned NaN, +inf or only -inf as logits; check the weights")
+    size = max(1, _BLOCK // logits.shape[-1]) if logits.device.type == "cpu" else len(logits)
     column = tokens.to(logits.device)[:, None]
+    found = _joined(
+        [_places(*block, alternatives) for block in zip(logits.split(size), column.split(size), strict=True)]
+    )
+    if bool(found.logprobs.isnan().any()):
+        raise NonFiniteLogits(f"{model.name} returned NaN, +inf or only -inf as logits; check the weights")
+    return _Places(*(field.cpu() for field in found))
+
+
+def _places(logits: Tensor, column: Tensor, alternatives: int) -> _Places:
+    """The same for a block, the tokens as [n, 1]; log-probabilities are NaN where the logits are no law."""
+    logits = logits.float()
+    logprobs = logits.log_softmax(-1)
     chosen = logits.gather(-1, column)
     ranks = 1 + torch.count_nonzero(logits > chosen, -1)
     tied = (torch.count_nonzero(logits >= chosen, -1) > ranks).nonzero()[:, 0]
@@ -357,13 +368,7 @@ def _measured(model: LanguageModel, logits: Tensor, tokens: Tensor, alternatives
         before = torch.arange(logits.shape[-1], device=logits.device) < column[tied]
         ranks[tied] += ((logits[tied] == chosen[tied]) & before).sum(-1)
     best = logits.argsort(descending=True, stable=True)[:, :alternatives] if alternatives else column[:, :0]
-    normaliser = normaliser.double()[:, None]
-    return _Places(
-        (chosen.double() - normaliser)[:, 0].cpu(),
-        ranks.cpu(),
-        best.cpu(),
-        (logits.gather(-1, best).double() - normaliser).cpu(),
-    )
+    return _Places(logprobs.gather(-1, column)[:, 0].double(), ranks, best, logprobs.gather(-1, best).double())
 
 
 def _split(places: _Places, counts: list[int]) -> list[_Places]:
