@@ -117,7 +117,7 @@ def _clusters(rows: Floats, count: int, seed: int) -> np.ndarray:
         kept = int(np.searchsorted(explained, 0.9) + 1)
         reduced = np.asarray(pca.transform(reduced))[:, :kept]
     # Fewer different texts than clusters: as many clusters as there are.
-    count = min(count, len(np.unique(reduced.round(12), axis=0)))
+    count = min(count, len(np.unique(np.round(np.asarray(reduced), 12), axis=0)))
     # Five starts, as the authors; the stubs know only "auto".
     starts: Any = 5
     return KMeans(count, n_init=starts, max_iter=500, random_state=seed).fit_predict(reduced)

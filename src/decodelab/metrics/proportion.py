@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from decodelab.core.errors import InvalidData
