@@ -34,7 +34,7 @@ class Classifier:
         self.name = name
         self.batch = batch
         self.model, self.tokenizer = load_encoder(name, AutoModelForSequenceClassification)
-        labels = self.model.config.id2label or {}
+        labels: dict[Any, Any] = dict(self.model.config.id2label or {})
         self.labels = tuple(str(labels[i]) for i in sorted(labels))
 
     def probabilities(self, texts: Sequence[str | tuple[str, str]]) -> Floats:
