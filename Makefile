@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint types bench bench-samplers peers format clean
+.PHONY: help run test test-slow lint types bench bench-samplers bench-scoring peers format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -35,8 +35,12 @@ bench: $(READY) ## measure greedy decoding against transformers.generate
 bench-samplers: $(READY) ## measure samplers against transformers, and llama.cpp after make peers
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py
 
-peers: $(READY) ## install what benchmarks compare with and nothing else needs: llama.cpp, compiled here (minutes)
+bench-scoring: $(READY) ## measure scoring against transformers, and lm-evaluation-harness after make peers
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scoring.py --threads 1
+
+peers: $(READY) ## install what only benchmarks compare with: llama.cpp (compiled here, minutes), lm-evaluation-harness
 	$(BIN)/python -m pip install --quiet llama-cpp-python==0.3.36
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt lm_eval==0.4.13 accelerate
 
 format: $(READY) ## mend style and format in place
 	$(BIN)/ruff check --fix
