@@ -13,6 +13,9 @@ fine near the centre, coarse far away, whatever the scale of the logits. Only th
 crossed is looked at again, bit by bit, and sorted when few are left. Nothing is approximate but float64 rounding.
 """
 
+# pyright: reportReturnType=false, reportCallIssue=false
+# Annotations say what a value means; numba has machine types of its own for it, and compiles by what it is called with.
+
 from __future__ import annotations
 
 from collections.abc import Callable
