@@ -15,9 +15,10 @@ from decodelab.train.tokenizer import BOS_ID, CONTEXT, EOS_ID, PAD_ID, VOCABULAR
 class Recipe:
     """All that decides the weights of a run, besides its seed and number of threads.
 
-    The learning rates warm up over `warm_up` steps, stay, and fall to zero over the last `decay` share of `steps` by
+    The learning rates warm up over `warm_up` steps, stay, and fall to zero over the last `decay` share of the steps by
     1 - sqrt(progress) (Hägele et al. 2024, section 3). Until the fall begins nothing depends on `steps`, so a run
-    can be ended early by asking for fewer.
+    can be ended early by asking for fewer. The last `restart` steps, if any, begin once more at `restart_rate` of the
+    rates and fall to zero in a straight line (a warm restart; Loshchilov & Hutter 2017).
     """
 
     size: str
@@ -35,6 +36,8 @@ class Recipe:
     adam_rate: float = 0.003
     weight_decay: float = 0.1
     clip: float = 1.0
+    restart: int = 0
+    restart_rate: float = 0.35
 
     def rate(self, step: int) -> float:
         """Return the factor, 0 to 1, on both learning rates at `step`.
@@ -42,8 +45,11 @@ class Recipe:
         >>> RECIPES["nano"].rate(0) < 0.1
         True
         """
-        start = round((1 - self.decay) * self.steps)
-        progress = max(0.0, (step - start) / max(1, self.steps - start))
+        first = self.steps - self.restart
+        if step >= first:
+            return self.restart_rate * (1 - (step - first) / max(1, self.restart))
+        start = round((1 - self.decay) * first)
+        progress = max(0.0, (step - start) / max(1, first - start))
         return min(1.0, (step + 1) / self.warm_up, 1 - math.sqrt(progress))
 
     def config(self) -> LlamaConfig:
@@ -84,6 +90,7 @@ RECIPES: dict[str, Recipe] = {
         heads=8,
         key_value_heads=4,
         intermediate=768,
-        steps=2700,
+        steps=3400,
+        restart=700,
     ),
 }
