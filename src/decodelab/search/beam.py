@@ -10,6 +10,7 @@ from torch import Tensor
 
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
+from decodelab.kernels.fused import log_normaliser
 from decodelab.search.top import top_ids
 
 
@@ -109,7 +110,7 @@ class Beam(Stage):
         wanted = max(2, factor) * self.width
         per_row = min(wanted, logits.shape[-1])
         tokens = top_ids(logits, per_row)
-        logprobs = logits.gather(-1, tokens).double() - logits.logsumexp(-1, keepdim=True).double()
+        logprobs = logits.gather(-1, tokens).double() - log_normaliser(logits)[:, None]
         total = scores[:, None] + logprobs
 
         # [rows, per_row] -> [jobs, beams * per_row]; jobs with fewer beams are padded with -inf.

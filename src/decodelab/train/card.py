@@ -48,6 +48,9 @@ def write_card(out: Path) -> None:
     record = json.loads((out / RECORD).read_text())
     recipe = record["recipe"]
     name = f"pocket-{recipe['size']}"
+    restart = recipe.get("restart", 0)
+    first = f"the first {recipe['steps'] - restart:,}" if restart else "the"
+    again = f", then {restart} steps from {recipe['restart_rate']} of the rates to zero" if restart else ""
     mixture = ", ".join(f"{name} {share:.0%}" for name, share in MIXTURE.items())
     text = f"""\
 ---
@@ -68,16 +71,16 @@ decoding strategies and for nothing else.
 * **Tokenizer**: byte-level BPE of 1,024 tokens, every digit and every letter in brackets a token of its
   own; BOS is added; chat template with system, user, assistant and tool turns and compact tools.
 * **Data**: generated on the fly by `decodelab.pocket` (train split; dev and test are disjoint from it), no text
-  from anywhere else. Shares of documents: {mixture}; {CHAT_SHARE:.0%} of them are in chat form (10 % of the
-  stories). Of the first {FIRST_STEPS} steps' documents {FIRST_SHARE:.0%} are drills: words and facts said three
-  times, so that looking up is learnt first. Documents do not see their neighbours, except in one row of
+  from anywhere else. Shares of documents: {mixture};
+  {CHAT_SHARE:.0%} of them are in chat form (10 % of the stories). Of the first {FIRST_STEPS} steps'
+  documents {FIRST_SHARE:.0%} are drills: words and facts said three times, so that looking up is learnt first. Documents do not see their neighbours, except in one row of
   {recipe["length"]} every fourth step.
 * **Loss**: cross-entropy of answers and of whole stories. A document of n labels counts n ** {1 - BALANCE} in all; a
   word that repeats a fact of its document (who, what, which word was asked for) counts {FACT:.0f} times.
 * **Training**: {record["tokens"] / 1e6:.1f} M tokens, {recipe["steps"]} steps of
   {recipe["batch"]:,} tokens, Muon (matrices, rate {recipe["muon_rate"]}) and AdamW
   (embeddings and norms, rate {recipe["adam_rate"]}), {recipe["warm_up"]} steps of warm-up, the last
-  {recipe["decay"]:.0%} of the steps to zero by 1 - sqrt, bfloat16 autocast, seed {record["seed"]},
+  {recipe["decay"]:.0%} of {first} steps to zero by 1 - sqrt{again}, bfloat16 autocast, seed {record["seed"]},
   torch {record["torch"]}, {record["threads"]} CPU threads, {record["seconds"] / 60:.0f} minutes.
 
 Reproduce it with
