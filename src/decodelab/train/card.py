@@ -73,7 +73,8 @@ decoding strategies and for nothing else.
 * **Data**: generated on the fly by `decodelab.pocket` (train split; dev and test are disjoint from it), no text
   from anywhere else. Shares of documents: {mixture};
   {CHAT_SHARE:.0%} of them are in chat form (10 % of the stories). Of the first {FIRST_STEPS} steps'
-  documents {FIRST_SHARE:.0%} are drills: words and facts said three times, so that looking up is learnt first. Documents do not see their neighbours, except in one row of
+  documents {FIRST_SHARE:.0%} are drills: words and facts said three times, so that looking up is learnt first.
+  Documents do not see their neighbours, except in one row of
   {recipe["length"]} every fourth step.
 * **Loss**: cross-entropy of answers and of whole stories. A document of n labels counts n ** {1 - BALANCE} in all; a
   word that repeats a fact of its document (who, what, which word was asked for) counts {FACT:.0f} times.
