@@ -26,7 +26,7 @@ def next_logprobs(model: LanguageModel, prefix: Tokens, chain: str = "") -> list
     logits = model.start([(model.vocab.bos_id or 0, *prefix)])[0]
     for stage in dl.Strategy.of(f"{chain} | greedy").processors if chain else ():
         logits = stage.apply(logits, None)
-    return (logits[0].double() - logits[0].logsumexp(0).double()).tolist()
+    return logits[0].double().log_softmax(0).tolist()
 
 
 def enumerated(model: LanguageModel, limit: int, penalty: float) -> list[Found]:

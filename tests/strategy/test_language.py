@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import decodelab as dl
@@ -112,6 +112,7 @@ def test_white_space_does_not_matter(stage_lists, data):
     strategy = dl.Strategy.of(data.draw(stage_lists))
     space = st.text(" \t\n", max_size=3)
     loose = str(strategy)
+    assume('"' not in loose)  # inside quotes it does
     for mark in "|=(),":
         loose = loose.replace(mark, f"{data.draw(space)}{mark}{data.draw(space)}")
     assert dl.Strategy.of(loose) == strategy

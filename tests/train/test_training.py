@@ -242,11 +242,18 @@ def test_the_first_telling_of_a_fact_is_free(tokenizer):
 
 
 def test_the_schedule_warms_up_stays_and_ends_at_zero():
-    recipe = dataclasses.replace(RECIPES["small"], steps=1000, warm_up=100, decay=0.2)
+    recipe = dataclasses.replace(RECIPES["nano"], steps=1000, warm_up=100, decay=0.2)
     assert recipe.rate(0) == 0.01
     assert recipe.rate(99) == recipe.rate(500) == recipe.rate(800) == 1.0
     assert recipe.rate(850) == 0.5
     assert recipe.rate(1000) == 0.0
+
+
+def test_a_restart_follows_the_fall_and_ends_at_zero_too():
+    once = dataclasses.replace(RECIPES["nano"], steps=1000)
+    again = dataclasses.replace(once, steps=1400, restart=400, restart_rate=0.5)
+    assert [again.rate(step) for step in range(1000)] == [once.rate(step) for step in range(1000)]
+    assert [again.rate(step) for step in (1000, 1200, 1400)] == [0.5, 0.25, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def signature(stage: type[Stage]) -> str:
 
     >>> from decodelab import Sample, TopP
     >>> signature(TopP), signature(Sample)
-    ('top_p=P', 'sample(n=1)')
+    ('top_p=P', 'sample(n=1, draw=inverse_cdf)')
     """
     parameters = stage.parameters()
     if not parameters:

@@ -46,8 +46,8 @@ class Recipe:
         True
         """
         first = self.steps - self.restart
-        if step >= first:
-            return self.restart_rate * (1 - (step - first) / max(1, self.restart))
+        if self.restart and step >= first:
+            return self.restart_rate * (1 - (step - first) / self.restart)
         start = round((1 - self.decay) * first)
         progress = max(0.0, (step - start) / max(1, first - start))
         return min(1.0, (step + 1) / self.warm_up, 1 - math.sqrt(progress))
