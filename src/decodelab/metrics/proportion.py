@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -30,10 +31,11 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, f
         raise InvalidData(f"wilson: needs 0 <= successes <= n and n > 0, got {successes} of {n}")
     from statsmodels.stats.proportion import proportion_confint
 
-    low, high = proportion_confint(successes, n, alpha=1 - in_unit("level", level), method="wilson")
+    ends: Any = proportion_confint(successes, n, alpha=1 - in_unit("level", level), method="wilson")
+    low, high = float(ends[0]), float(ends[1])
     # At 0 and n rounding leaves the end just short of the proportion itself.
     p = successes / n
-    return min(max(float(low), 0.0), p), max(min(float(high), 1.0), p)
+    return min(max(low, 0.0), p), max(min(high, 1.0), p)
 
 
 def proportion(correct: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level: float = 0.95) -> Estimate:
