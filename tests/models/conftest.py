@@ -9,8 +9,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from decodelab.core.quiet import quiet
 from decodelab.models import TransformersModel
-from decodelab.models.checkpoint import quiet
 
 VOCAB = 64
 SIZES = {

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from logging import CRITICAL
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from decodelab.core.errors import InvalidData, ModelFormatError, ModelNotFound
+from decodelab.core.quiet import quiet
 from decodelab.metrics.checks import Floats
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def load_encoder(name: str, kind: Any) -> tuple[PreTrainedModel, PreTrainedToken
         raise ModelNotFound(f"there is no directory {name!r}; check the path")
     source = str(path) if path.is_dir() else name
     try:
-        with _quietly():
+        with quiet():
             model, told = kind.from_pretrained(
                 source, use_safetensors=True, trust_remote_code=False, output_loading_info=True
             )
@@ -86,22 +85,6 @@ def load_encoder(name: str, kind: Any) -> tuple[PreTrainedModel, PreTrainedToken
         )
     model.eval()
     return model, tokenizer
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without transformers' progress bars and warnings: what matters of them is raised."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def encoded(

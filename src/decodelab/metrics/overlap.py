@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from decodelab.core.errors import InvalidData
+from decodelab.core.integers import last_integer_text
 from decodelab.metrics.words import rouge_words
-
-# A minus right after a word or number is a dash; commas belong to a number where they part thousands.
-_INTEGER = re.compile(r"(?:(?<!\w)-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)")
 
 
 def exact_match(prediction: str, reference: str) -> bool:
@@ -35,12 +32,9 @@ def last_integer(text: str) -> int | None:
     >>> last_integer("7 + 1,005 is 1,012."), last_integer("none")
     (1012, None)
     """
-    found = _INTEGER.findall(text)
-    if not found:
-        return None
-    digits = found[-1].replace(",", "")
+    digits = last_integer_text(text)
     # int() of many digits takes quadratic time and Python refuses it; no answer is so long.
-    return int(digits) if len(digits) <= 1000 else None
+    return int(digits) if digits is not None and len(digits) <= 1000 else None
 
 
 def integer_match(prediction: str, reference: str) -> bool:

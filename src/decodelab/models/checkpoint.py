@@ -5,19 +5,17 @@ Nothing here imports torch or transformers, except `read`, which loads.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
 import struct
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
 from decodelab.core.errors import ModelError, ModelFormatError, ModelNotFound
+from decodelab.core.quiet import quiet
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -361,21 +359,3 @@ def read(directory: Path, dtype: Any) -> tuple[Any, Any]:
             "get a complete copy"
         )
     return model, tokenizer
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' log, warnings and progress bars silent inside, and leave its settings as they were."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

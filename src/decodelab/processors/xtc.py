@@ -71,7 +71,9 @@ class XTC(TokenProcessor):
 
     def fused(self, state: Coins) -> Fused:
         """How the compiled chain does the same."""
-        return Fused(EXCLUDE_TOP, torch.where(self._falls(state), self.threshold, torch.nan).double())
+        falls = self._falls(state)
+        threshold = torch.full(falls.shape, self.threshold, dtype=torch.float64, device=falls.device)
+        return Fused(EXCLUDE_TOP, threshold.masked_fill(~falls, torch.nan))
 
     def apply(self, logits: Tensor, state: Coins) -> Tensor:
         """Remove the top choices of float32 logits [rows, vocab] in the rows whose coin falls."""

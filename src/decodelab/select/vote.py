@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from decodelab.core.integers import last_integer_text
 from decodelab.core.stage import Kind, Stage, check_choice
 from decodelab.core.values import Candidate
-
-# A minus right after a word or number is a dash; commas belong to a number where they part thousands.
-_INTEGER = re.compile(r"(?:(?<!\w)-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)")
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,11 @@ class Vote(Stage):
         '1012'
         """
         if self.answer == "integer":
-            found = _INTEGER.findall(text)
-            if not found:
+            found = last_integer_text(text)
+            if found is None:
                 return None
-            sign = "-" if found[-1].startswith("-") else ""
-            digits = found[-1].replace(",", "").lstrip("-").lstrip("0")
+            sign = "-" if found.startswith("-") else ""
+            digits = found.lstrip("-").lstrip("0")
             return sign + digits if digits else "0"
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if not lines:
