@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from decodelab.core.values import Candidate, Chat, Cost, Generation
     from decodelab.engine.distribution import distribution
     from decodelab.engine.generate import NoEffectWarning, generate
-    from decodelab.engine.scheduler import Engine, Failed
+    from decodelab.engine.lane import Failed
+    from decodelab.engine.scheduler import Engine
     from decodelab.engine.scoring import score, score_many
     from decodelab.engine.streaming import TextStream
     from decodelab.metrics.likelihood import Score
@@ -78,7 +79,7 @@ _WHERE = {
     "NoEffectWarning": "engine.generate",
     "generate": "engine.generate",
     "Engine": "engine.scheduler",
-    "Failed": "engine.scheduler",
+    "Failed": "engine.lane",
     "score": "engine.scoring",
     "score_many": "engine.scoring",
     "TextStream": "engine.streaming",

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 _KINDS = {
     "source": "Stands for other stages; may come first",
+    "model": "Models made of models, below the logits; any number, before the processors",
     "processor": "Processors change the logits of the next token; any number, in the order written",
     "search": "Searches decide which tokens are taken; one, and sample when none is written",
+    "driver": "Drivers make the same law in fewer passes; at most one, after the search",
     "selection": "Selections rank the finished candidates; at most one, at the end",
 }
 
@@ -59,10 +61,11 @@ def command(
         print_json([_as_data(stage) for stage in every])
         return
     for kind, role in _KINDS.items():
-        typer.secho(role, underline=True)
-        for stage in every:
-            if stage.kind == kind:
-                _print_in_short(stage)
+        of_kind = [stage for stage in every if stage.kind == kind]
+        if of_kind:
+            typer.secho(role, underline=True)
+        for stage in of_kind:
+            _print_in_short(stage)
 
 
 def _as_data(stage: type[Stage]) -> dict[str, Any]:

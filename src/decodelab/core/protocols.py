@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from decodelab.core.key import Keys
-from decodelab.core.values import Candidate, Chat, Tokens
+from decodelab.core.values import Candidate, Chat, Partial, Tokens
 
 
 class Vocab(Protocol):
@@ -138,6 +138,15 @@ class LanguageModel(Protocol):
 
 
 @runtime_checkable
+class Composition(Protocol):
+    """A language model made of others: guidance, contrast, mixtures. Processors and searches see one model."""
+
+    def compose(self, model: LanguageModel) -> LanguageModel:
+        """The model that stands for `model` below the processors."""
+        ...
+
+
+@runtime_checkable
 class Processor(Protocol):
     """Logits to logits; never draws a token.
 
@@ -199,6 +208,7 @@ class Rows:
         eos_count: how many ids end a sequence.
         ends: for candidate continuations (parents, tokens), int64 [n] each, the reason each would end with
             that token, int64 [n], as a code of `decodelab.core.reasons`; 0 means it goes on.
+        partials: the texts of candidate continuations (parents, tokens), for searches that ask a scorer or a checker.
     """
 
     jobs: Tensor
@@ -207,6 +217,7 @@ class Rows:
     max_new_tokens: Tensor
     eos_count: int
     ends: Callable[[Tensor, Tensor], Tensor]
+    partials: Callable[[Tensor, Tensor], Sequence[Partial]]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from decodelab.core.protocols import Vocab
     from decodelab.core.values import Tokens
 
-Kind = Literal["processor", "search", "selection", "source"]
+Kind = Literal["source", "model", "processor", "search", "driver", "selection"]
+"""What a stage is, in the order in which kinds stand in a strategy."""
 
 _BARE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _RESERVED = frozenset(["none", "null", "true", "false", "inf", "nan"])

@@ -156,6 +156,23 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Partial:
+    """A continuation that may not be finished yet, for those who judge it by its text.
+
+    Attributes:
+        prompt: the prompt as text.
+        prompt_tokens: its token ids.
+        tokens: the generated ids so far.
+        text: the decoded continuation, special tokens left out; an unfinished character at its end is left out too.
+    """
+
+    prompt: str
+    prompt_tokens: Tokens
+    tokens: Tokens
+    text: str
+
+
+@dataclass(frozen=True)
 class Limits:
     """When a continuation has to end, and before when it must not.
 

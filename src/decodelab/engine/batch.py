@@ -15,7 +15,7 @@ from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, LanguageModel, Rows
 from decodelab.core.reasons import CONTINUES, REASONS, STOP
-from decodelab.core.values import Candidate, Cost, FinishReason, Generation
+from decodelab.core.values import Candidate, Cost, FinishReason, Generation, Partial
 from decodelab.engine.history import Ended, History
 from decodelab.engine.job import Job
 from decodelab.engine.processing import Processed, process
@@ -86,6 +86,7 @@ class Batch:
             self.stops.max_new_tokens,
             len(self.model.vocab.eos_ids),
             lambda parents, tokens: self.stops.reasons(self.row_jobs, position, self.texts, parents, tokens),
+            self._partials,
         )
         advance, search_state = self.search.step(processed, self.search_state, rows)
         if self.observers:
@@ -151,6 +152,16 @@ class Batch:
     def _place(self, row: int) -> str:
         """Where a row stands, for errors."""
         return f"for {self.jobs[int(self.row_jobs[row])].name} at new token {self.history.length + 1}"
+
+    def _partials(self, parents: Tensor, tokens: Tensor) -> list[Partial]:
+        """The text of each row `parents[i]` continued with `tokens[i]`."""
+        found = []
+        for row, token in zip(parents.tolist(), tokens.tolist(), strict=True):
+            job = self.jobs[int(self.row_jobs[row])]
+            generated = (*self.history.tokens[row, : self.history.length].tolist(), token)
+            text = self.model.vocab.decode_completion(job.tokens, generated).rstrip("\ufffd")
+            found.append(Partial(job.prompt, job.tokens, generated, text))
+        return found
 
     def _ended(self, advance: Advance, logprobs: Tensor, law_logprobs: Tensor) -> list[Ended]:
         """The hypotheses that ended in this step."""

@@ -12,7 +12,8 @@ from decodelab.core.events import Finished, Observer, RunStarted
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Chat, Generation, Limits, Prompt
 from decodelab.engine.job import check_limits, make_job
-from decodelab.engine.scheduler import Engine, Failed
+from decodelab.engine.lane import Failed
+from decodelab.engine.scheduler import Engine
 from decodelab.models.loading import load
 from decodelab.strategy.strategy import Strategy, StrategyLike
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from decodelab.core.errors import DecodelabError, ForwardFailed, InvalidParameter, TooLarge
 from decodelab.core.events import Observer
-from decodelab.core.protocols import Cache, LanguageModel
+from decodelab.core.protocols import Cache, Composition, LanguageModel
 from decodelab.core.values import Generation, Limits, Prompt, Tokens
 from decodelab.engine.batch import Batch, is_identity
 from decodelab.engine.job import Job, check_limits, make_job
+from decodelab.engine.lane import Failed, Lane
 from decodelab.models.loading import load
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
@@ -23,14 +24,6 @@ CHUNK = 256
 
 MOST_ROWS = 65_536
 """Rows one job may have; far above any use, far below what exhausts the memory before a clear error."""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A job that came to nothing, and why."""
-
-    index: int
-    error: DecodelabError
 
 
 @dataclass
@@ -99,6 +92,8 @@ class Engine:
         self._prefills: deque[_Prefill] = deque()
         self._running = _Running()
         self._cancelled: set[int] = set()
+        self._composed: tuple[Composition, ...] = ()
+        self._lanes: dict[Hashable, Lane] = {}
 
     def submit(
         self,
@@ -136,6 +131,11 @@ class Engine:
             InvalidParameter: if it asks for too many rows.
             TooLarge: if it can never fit the memory.
         """
+        lane = self._lane(job)
+        if lane is not None:
+            lane.enqueue(job)
+            self._submitted = max(self._submitted, job.index + 1)
+            return
         rows = job.strategy.search.peak_rows
         if rows > MOST_ROWS:
             raise InvalidParameter(
@@ -148,6 +148,20 @@ class Engine:
             )
         self._submitted = max(self._submitted, job.index + 1)
         self._waiting.append(job)
+
+    def _lane(self, job: Job) -> Lane | None:
+        """The lane of a job that cannot share the running batch; None for one that can."""
+        compositions = job.strategy.compositions
+        if compositions == self._composed:
+            return None
+        if compositions not in self._lanes:
+            model = self.model
+            for composition in compositions:
+                model = composition.compose(model)
+            engine = Engine(model, max_rows=self.max_rows, memory=self.memory, observers=self.observers)
+            engine._composed = compositions
+            self._lanes[compositions] = engine
+        return self._lanes[compositions]
 
     def cancel(self, number: int) -> bool:
         """Drop a job: nothing more of it comes out, its rows are gone before the next forward pass.
@@ -163,17 +177,22 @@ class Engine:
         found = number not in self._cancelled and any(batch.cancel(number) for batch in self._running.batches)
         if found:
             self._cancelled.add(number)
-        return found
+        return found or any(lane.cancel(number) for lane in self._lanes.values())
 
     @property
     def busy(self) -> bool:
         """Whether any job is waiting or running."""
+        return self._own_busy or any(lane.busy for lane in self._lanes.values())
+
+    @property
+    def _own_busy(self) -> bool:
+        """Whether any job of the running batch is."""
         return bool(self._waiting or self._prefills or self._running.batches)
 
     @property
     def rows(self) -> int:
         """Rows that run."""
-        return sum(map(len, self._running.batches))
+        return sum(map(len, self._running.batches)) + sum(lane.rows for lane in self._lanes.values())
 
     def run(self) -> Generator[Generation | Failed, None, None]:
         """Yield what comes of each job as it finishes, until none is left; more may be submitted meanwhile.
@@ -185,16 +204,30 @@ class Engine:
             while self.busy:
                 yield from self.step()
         except KeyboardInterrupt:
-            running = self._running.batches
-            self._running = _Running()
-            self._waiting.clear()
-            self._prefills.clear()
-            for batch in running:
-                yield from self._wanted(batch.interrupted())
+            yield from self.interrupted()
             raise
 
+    def interrupted(self) -> Iterator[Generation | Failed]:
+        """Empty the engine: the jobs that have begun as far as they came, of those that wait nothing."""
+        running = self._running.batches
+        self._running = _Running()
+        self._waiting.clear()
+        self._prefills.clear()
+        for batch in running:
+            yield from self._wanted(batch.interrupted())
+        for lane in self._lanes.values():
+            yield from lane.interrupted()
+
     def step(self) -> Iterator[Generation | Failed]:
-        """One step: admit what fits, choose a token for every row, yield what finished, and compute the next logits."""
+        """One step: admit what fits, choose a token for every row, yield what finished, and compute the next logits.
+
+        Jobs that cannot share the running batch have their turn when it is empty, one lane after the other.
+        """
+        if not self._own_busy:
+            lane = next((lane for lane in self._lanes.values() if lane.busy), None)
+            if lane is not None:
+                yield from lane.step()
+            return
         yield from self._admit()
         yield from self._prefill_chunk()
         running = self._running

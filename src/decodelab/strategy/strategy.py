@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from decodelab.core.errors import (
     InvalidParameter,
@@ -14,8 +14,8 @@ from decodelab.core.errors import (
     UnknownParameter,
     did_you_mean,
 )
-from decodelab.core.protocols import LanguageModel, Processor, Search, Selection, Vocab
-from decodelab.core.stage import Pipeline, Stage, shown
+from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection, Vocab
+from decodelab.core.stage import Kind, Pipeline, Stage, shown
 from decodelab.search.sample import Sample
 from decodelab.strategy.catalogue import stage_class
 from decodelab.strategy.default import stages_from_generation_config
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
     from decodelab.strategy.adapters.llama_cpp import LlamaCppLogitsProcessor
 
+_ORDER: tuple[Kind, ...] = get_args(Kind)
+
 
 @dataclass(frozen=True)
 class Strategy:
-    """How to decode: `processor* | search | selection?`.
+    """How to decode: `model* | processor* | search | driver? | selection?`.
 
     Stages run in the order written. Without a search the strategy samples once. `default` may stand first,
     for the model's own settings, until `resolve` replaces it.
@@ -50,18 +52,17 @@ class Strategy:
 
     def __post_init__(self) -> None:
         """Check the order and add the default search."""
-        kinds = [s.kind for s in self.stages]
-        if not kinds:
+        if not self.stages:
             raise StrategySyntaxError("a strategy needs at least one stage; write for example 'greedy'")
-        rank = {"source": 0, "processor": 1, "search": 2, "selection": 3}
         for before, after in zip(self.stages, self.stages[1:], strict=False):
-            if rank[before.kind] > rank[after.kind] or (before.kind == after.kind != "processor"):
+            twice = before.kind == after.kind and after.kind not in ("model", "processor")
+            if _ORDER.index(before.kind) > _ORDER.index(after.kind) or twice:
                 raise StrategyError(
                     f"{after.name} ({after.kind}) cannot come after {before.name} ({before.kind}); "
-                    "the order is processors | one search | at most one selection, with default first"
+                    "the order is default | models | processors | search | driver | selection"
                 )
-        if "search" not in kinds and kinds[0] != "source":
-            at = kinds.count("processor")
+        if all(s.kind != "search" for s in self.stages) and self.stages[0].kind != "source":
+            at = sum(s.kind in ("model", "processor") for s in self.stages)
             object.__setattr__(self, "stages", (*self.stages[:at], Sample(), *self.stages[at:]))
 
     @staticmethod
@@ -174,6 +175,11 @@ class Strategy:
         return str(Pipeline(self.stages))
 
     @property
+    def compositions(self) -> tuple[Composition, ...]:
+        """The stages that make another model of the one that is decoded, in order."""
+        return tuple(cast(Composition, s) for s in self.stages if s.kind == "model")
+
+    @property
     def processors(self) -> tuple[Processor, ...]:
         """The processors in order (without those `default` stands for)."""
         return tuple(cast(Processor, s) for s in self.stages if s.kind == "processor")
@@ -183,6 +189,11 @@ class Strategy:
         """The search (sampling once, where `default` has not been resolved)."""
         found = [cast(Search, s) for s in self.stages if s.kind == "search"]
         return found[0] if found else Sample()
+
+    @property
+    def driver(self) -> Stage | None:
+        """The stage that says how forward passes are made, if any; the result follows the same law without it."""
+        return next((s for s in self.stages if s.kind == "driver"), None)
 
     @property
     def selection(self) -> Selection | None:
@@ -198,14 +209,11 @@ class Strategy:
         """
         if self.stages[0].kind != "source":
             return self
-        rest = self.stages[1:]
         own = stages_from_generation_config(model.generation_config)
-        if any(s.kind == "search" for s in rest):
+        if any(s.kind == "search" for s in self.stages):
             own = [s for s in own if s.kind != "search"]
-            return replace(self, stages=(*own, *rest))
-        # Processors written after `default` go before the search it brings.
-        written = [s for s in rest if s.kind == "processor"]
-        return replace(self, stages=(*own[:-1], *written, own[-1], *(s for s in rest if s.kind != "processor")))
+        # Sorting is stable: of one kind, those `default` stands for come first.
+        return replace(self, stages=tuple(sorted((*own, *self.stages[1:]), key=lambda s: _ORDER.index(s.kind))))
 
     def to_logits_processor(
         self, vocab: Vocab | None = None, *, seed: int = 0, pad_token_id: int | None = None

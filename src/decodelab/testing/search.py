@@ -14,6 +14,7 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Ranked, Rows, Search
 from decodelab.core.reasons import CONTINUES, EOS, LENGTH
 from decodelab.core.stage import Stage
+from decodelab.core.values import Partial
 from decodelab.testing.stage import check_stage, require
 
 _SIZE = 7
@@ -85,6 +86,22 @@ def _equal(a: Sequence[_Hypothesis], b: Sequence[_Hypothesis]) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class _Partials:
+    """Texts of candidate continuations, in which a token is its digit."""
+
+    jobs: Sequence[_Job]
+    row_jobs: Tensor
+    prefixes: Sequence[tuple[int, ...]]
+
+    def __call__(self, parents: Tensor, tokens: Tensor) -> list[Partial]:
+        found = []
+        for parent, token in zip(parents.tolist(), tokens.tolist(), strict=True):
+            prompt, generated = self.jobs[int(self.row_jobs[parent])].prompt, (*self.prefixes[parent], token)
+            found.append(Partial(str(prompt), (prompt,), generated, "".join(map(str, generated))))
+        return found
+
+
 def _law(prompt: int, prefix: tuple[int, ...]) -> Tensor:
     """Logits after a prefix, a function of prompt and prefix; one in four laws has ties, some tokens are impossible."""
     digest = hashlib.blake2b(repr((prompt, prefix)).encode(), digest_size=8).digest()
@@ -122,7 +139,15 @@ def _run(search: Search, jobs: Sequence[_Job], eos: tuple[int, ...]) -> list[lis
             codes[torch.isin(tokens, torch.tensor(eos, dtype=torch.int64))] = EOS
             return codes
 
-        rows = Rows(row_jobs, torch.full_like(row_jobs, position), keys, limits, len(eos), ends)
+        rows = Rows(
+            row_jobs,
+            torch.full_like(row_jobs, position),
+            keys,
+            limits,
+            len(eos),
+            ends,
+            _Partials(jobs, row_jobs, prefixes),
+        )
         given = logits.clone()
         advance, after = search.step(logits, state, rows)
         rule(torch.equal(logits, given), "step must not change the logits")
