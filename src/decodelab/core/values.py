@@ -114,6 +114,21 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """What a search can say of the hypotheses that it does not return.
+
+    Attributes:
+        proved: whether no hypothesis scores better than those returned.
+        bound: no hypothesis other than those returned scores better than this; -inf when there is no other.
+        evaluated: nodes of the tree whose next-token law was computed, the prompt's included.
+    """
+
+    proved: bool
+    bound: float
+    evaluated: int
+
+
+@dataclass(frozen=True)
 class Generation:
     """Everything one prompt under one strategy gave, as plain data.
 
@@ -127,6 +142,7 @@ class Generation:
         strategy: the effective strategy, in the strategy language.
         model: the model's name.
         model_digest: digest of the model's weights and vocabulary.
+        certificate: what the search knows of what it did not find; None of a search that knows nothing.
     """
 
     index: int
@@ -138,6 +154,7 @@ class Generation:
     strategy: str
     model: str
     model_digest: str
+    certificate: Certificate | None = None
 
     @property
     def best(self) -> Candidate:
