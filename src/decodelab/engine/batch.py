@@ -13,14 +13,16 @@ from torch import Tensor
 from decodelab.core.errors import EmptySupport, NonFiniteLogits
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
-from decodelab.core.protocols import Advance, LanguageModel, Rows
+from decodelab.core.protocols import Advance, AnyScorer, LanguageModel, Rows
 from decodelab.core.reasons import CONTINUES, REASONS, STOP
 from decodelab.core.values import Candidate, Cost, FinishReason, Generation, Partial
 from decodelab.engine.history import Ended, History
 from decodelab.engine.job import Job
+from decodelab.engine.metered import Metered
 from decodelab.engine.processing import Processed, process
 from decodelab.engine.stops import Stops
 from decodelab.kernels.fused import log_normaliser
+from decodelab.scorers.judging import judged
 
 
 class Batch:
@@ -66,27 +68,25 @@ class Batch:
 
     def step(self, raw: Tensor) -> Advance:
         """Choose the next tokens from the model's logits [rows, vocab] and bring all values up to date."""
-        position = self.history.length
+        positions = self.history.positions
         logits = raw.float().cpu()
         normaliser = log_normaliser(logits)
         self._check_finite(logits, normaliser)
-        forbidden = self.stops.forbidden(position)
-        begun = logits if forbidden is None else logits.index_fill(-1, forbidden, -torch.inf)
-        work = process(self.processors, self.states, begun)
+        work = process(self.processors, self.states, self.stops.begun(logits, positions))
         processed = work.logits
         law_normaliser = normaliser if processed is logits else log_normaliser(processed)
         if processed is not logits:
             self._check_support(law_normaliser, work)
 
-        positions = torch.full_like(self.row_jobs, position)
         rows = Rows(
             self.row_jobs,
             positions,
             self.keys,
             self.stops.max_new_tokens,
             len(self.model.vocab.eos_ids),
-            lambda parents, tokens: self.stops.reasons(self.row_jobs, position, self.texts, parents, tokens),
+            lambda parents, tokens: self.stops.reasons(self.row_jobs, positions, self.texts, parents, tokens),
             self._partials,
+            self._judge,
         )
         advance, search_state = self.search.step(processed, self.search_state, rows)
         if self.observers:
@@ -138,10 +138,21 @@ class Batch:
         )
 
     def _check_support(self, normaliser: Tensor, work: Processed) -> None:
-        """Refuse rows in which no token is left, naming the stage that removed the last."""
-        if bool(normaliser.isfinite().all()):
+        """Refuse rows in which no token is left, naming the stage that removed the last.
+
+        A search that says `drops_dead_ends` does without such rows; it is refused jobs of which nothing is left.
+        """
+        dead = ~normaliser.isfinite()
+        if not bool(dead.any()):
             return
-        row = int((~normaliser.isfinite()).nonzero()[0])
+        if getattr(self.search, "drops_dead_ends", False):
+            for job in self.row_jobs[dead].unique().tolist():
+                own = self.row_jobs == job
+                if not bool(dead[own].all()) or self.search.finished(self.search_state, job):
+                    dead &= ~own
+            if not bool(dead.any()):
+                return
+        row = int(dead.nonzero()[0])
         stages = [("min_new_tokens", work.start), *((v.name, v.after) for v in work.views)]
         guilty = [name for name, given in stages if not bool(given[row].logsumexp(-1).isfinite())]
         raise EmptySupport(
@@ -151,16 +162,29 @@ class Batch:
 
     def _place(self, row: int) -> str:
         """Where a row stands, for errors."""
-        return f"for {self.jobs[int(self.row_jobs[row])].name} at new token {self.history.length + 1}"
+        return f"for {self.jobs[int(self.row_jobs[row])].name} at new token {int(self.history.positions[row]) + 1}"
 
     def _partials(self, parents: Tensor, tokens: Tensor) -> list[Partial]:
         """The text of each row `parents[i]` continued with `tokens[i]`."""
         found = []
         for row, token in zip(parents.tolist(), tokens.tolist(), strict=True):
             job = self.jobs[int(self.row_jobs[row])]
-            generated = (*self.history.tokens[row, : self.history.length].tolist(), token)
+            generated = (*self.history.row(row)[0], token)
             text = self.model.vocab.decode_completion(job.tokens, generated).rstrip("\ufffd")
             found.append(Partial(job.prompt, job.tokens, generated, text))
+        return found
+
+    def _judge(self, scorer: AnyScorer, parents: Tensor, tokens: Tensor) -> Tensor:
+        """What a scorer gives each row `parents[i]` continued with `tokens[i]`: float64 [n], asked once for each job."""
+        found = torch.zeros(len(parents), dtype=torch.float64)
+        jobs = self.row_jobs[parents]
+        for job in jobs.unique().tolist():
+            chosen = (jobs == job).nonzero()[:, 0]
+            model = Metered(self.model)
+            partials = self._partials(parents[chosen], tokens[chosen])
+            found[chosen] = torch.tensor(judged(scorer, partials, model.metered), dtype=torch.float64)
+            self.decoded[job] += model.tokens
+            self.passes[job] += model.passes
         return found
 
     def _ended(self, advance: Advance, logprobs: Tensor, law_logprobs: Tensor) -> list[Ended]:
@@ -183,6 +207,7 @@ class Batch:
         advance: Advance,
     ) -> None:
         """Tell the observers about the step."""
+        held = self.history.tokens
         index = torch.tensor([job.index for job in self.jobs])
         flags = [torch.zeros_like(advance.parents), torch.ones_like(advance.ended_parents)]
         event = Step(
@@ -195,6 +220,7 @@ class Batch:
             torch.cat([advance.parents, advance.ended_parents]),
             torch.cat([advance.tokens, advance.ended_tokens]),
             torch.cat(flags).bool(),
+            lambda: tuple(tuple(row[:n]) for row, n in zip(held.tolist(), positions.tolist(), strict=True)),
         )
         for observer in self.observers:
             observer(event)
@@ -220,7 +246,7 @@ class Batch:
         for i, job in enumerate(self.jobs):
             if job.index == number and i not in self.done:
                 # A limit of one more token ends every continuation, whatever the search.
-                self.stops.max_new_tokens[i] = self.history.length + 1
+                self.stops.max_new_tokens[i] = int(self.history.positions[self.row_jobs == i].min()) + 1
                 return True
         return False
 

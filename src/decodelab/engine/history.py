@@ -21,12 +21,18 @@ class Ended:
 
 @dataclass
 class History:
-    """Tokens and log-probabilities of all live rows, [rows, capacity] each, and the hypotheses that ended."""
+    """Tokens and log-probabilities of all live rows, [rows, capacity] each, and the hypotheses that ended.
+
+    Attributes:
+        positions: int64 [rows], how many tokens each row has.
+        longest: no row has more.
+    """
 
     tokens: Tensor
     logprobs: Tensor
     law_logprobs: Tensor
-    length: int = 0
+    positions: Tensor
+    longest: int = 0
     ended: list[Ended] = field(default_factory=list)
 
     @staticmethod
@@ -36,11 +42,12 @@ class History:
             torch.zeros(rows, 64, dtype=torch.int64),
             torch.zeros(rows, 64, dtype=torch.float64),
             torch.zeros(rows, 64, dtype=torch.float64),
+            torch.zeros(rows, dtype=torch.int64),
         )
 
     def row(self, row: int) -> tuple[list[int], list[float], list[float]]:
         """What a live row has generated."""
-        n = self.length
+        n = int(self.positions[row])
         return (
             self.tokens[row, :n].tolist(),
             self.logprobs[row, :n].tolist(),
@@ -49,7 +56,7 @@ class History:
 
     def advance(self, parents: Tensor | None, tokens: Tensor, logprobs: Tensor, law_logprobs: Tensor) -> None:
         """Continue with these rows (None: all, in order) and append one token to each."""
-        t = self.length
+        at = self.positions if parents is None else self.positions[parents]
         columns = []
         for kept, new in (
             (self.tokens, tokens),
@@ -57,9 +64,9 @@ class History:
             (self.law_logprobs, law_logprobs),
         ):
             column = kept if parents is None else kept[parents]
-            if t == column.shape[1]:
+            if self.longest == column.shape[1]:
                 column = torch.cat([column, torch.zeros_like(column)], dim=1)
-            column[:, t] = new
-            columns.append(column)
+            columns.append(column.scatter_(1, at[:, None], new[:, None]))
         self.tokens, self.logprobs, self.law_logprobs = columns
-        self.length = t + 1
+        self.positions = at + 1
+        self.longest += 1

@@ -38,24 +38,28 @@ class Stops:
         codes[list(vocab.eos_ids)] = EOS
         return Stops(vocab, limits, codes, torch.tensor(max_new_tokens))
 
-    def forbidden(self, position: int) -> Tensor | None:
-        """Token ids that may not be chosen at this position because the minimum is not reached."""
-        if position >= self.limits.min_new_tokens:
-            return None
-        return self.codes.nonzero()[:, 0]
+    def begun(self, logits: Tensor, positions: Tensor) -> Tensor:
+        """Logits [rows, vocab] without what would end a row that has not reached the minimum."""
+        early = positions < self.limits.min_new_tokens
+        if not bool(early.any()):
+            return logits
+        return logits.masked_fill(early[:, None] & (self.codes != CONTINUES), -torch.inf)
 
     def texts(self, prompts: Sequence[Tokens]) -> list[Detokenizer]:
         """The text state of rows that begin with these prompts; empty when no stop string needs it."""
         return [Detokenizer.after(p) for p in prompts] if self.limits.stop else []
 
-    def reasons(self, jobs: Tensor, position: int, texts: list[Detokenizer], parents: Tensor, tokens: Tensor) -> Tensor:
-        """Reason codes, int64 [n], of continuing row `parents[i]` with `tokens[i]` at this position."""
-        last = self.max_new_tokens[jobs[parents]] <= position + 1
+    def reasons(
+        self, jobs: Tensor, positions: Tensor, texts: list[Detokenizer], parents: Tensor, tokens: Tensor
+    ) -> Tensor:
+        """Reason codes, int64 [n], of continuing row `parents[i]` with `tokens[i]`; `positions` is int64 [rows]."""
+        last = self.max_new_tokens[jobs[parents]] <= positions[parents] + 1
         codes = self.codes[tokens]
         codes = torch.where((codes == CONTINUES) & last, LENGTH, codes)
-        if texts and position >= self.limits.min_new_tokens:
+        if texts:
             for i, (parent, token) in enumerate(zip(parents.tolist(), tokens.tolist(), strict=True)):
-                if codes[i] in (CONTINUES, LENGTH) and self.cut(texts[parent], token) is not None:
+                enough = positions[parent] >= self.limits.min_new_tokens
+                if enough and codes[i] in (CONTINUES, LENGTH) and self.cut(texts[parent], token) is not None:
                     codes[i] = STOP
         return codes
 
