@@ -78,7 +78,7 @@ class TreeSearch(Protocol):
         ...
 
     def grow(self, logits: Tensor, state: Any, tree: Tree) -> tuple[Growth, Any]:
-        """Go on from what was asked for last: float32 [nodes, vocab], processed but not normalised; first, the prompt."""
+        """Go on, given the processed logits of what was asked for last (first the prompt), float32 [nodes, vocab]."""
         ...
 
     def finished(self, state: Any) -> list[Ranked]:

@@ -233,10 +233,7 @@ class KeyValueCache(Cache):
         if index == list(range(len(self.pads))):
             return self
         if not self.blocks and len(set(index)) < len(index):
-            if self.unshared is None:
-                self._freeze()
-            else:
-                warnings.warn(self.unshared, PlainCacheWarning, stacklevel=2)
+            self._share()
         pads = [self.pads[i] for i in index]
         trim = min(pads, default=0)
         rows = rows.to(self.device)
@@ -252,6 +249,33 @@ class KeyValueCache(Cache):
             self._drop_unused()
         self._set_pads([pad - trim for pad in pads])
         return self
+
+    @torch.inference_mode()
+    def fork(self, rows: Tensor) -> KeyValueCache:
+        """A copy of the given rows (int64 [n]) that goes its own way; the past they have in common is not copied."""
+        if not self.blocks:
+            self._share()
+        index = rows.tolist()
+        trim = min(self.pads[i] for i in index)
+        rows = rows.to(self.device)
+        layers: list[GrowingLayer | DummyLayer] = []
+        for layer in self.layers:
+            if isinstance(layer, GrowingLayer):
+                copy = GrowingLayer(layer.room)
+                copy.length, copy.is_initialized = layer.length - trim, layer.is_initialized
+                if layer.key_buffer is not None and layer.value_buffer is not None:
+                    held = min(layer.key_buffer.shape[-2], layer.length + layer.room) - trim
+                    copy.key_buffer = layer.key_buffer.narrow(-2, trim, held).index_select(0, rows)
+                    copy.value_buffer = layer.value_buffer.narrow(-2, trim, held).index_select(0, rows)
+                layers.append(copy)
+            else:
+                layers.append(DummyLayer())
+        forked = KeyValueCache(layers, [], self.device, self.unshared)
+        forked.blocks = list(self.blocks)
+        forked.owners = [self.owners[i] for i in index] if self.blocks else []
+        forked._drop_unused()
+        forked._set_pads([self.pads[i] - trim for i in index])
+        return forked
 
     @torch.inference_mode()
     def rewind(self, lengths: Sequence[int]) -> KeyValueCache:
@@ -287,9 +311,13 @@ class KeyValueCache(Cache):
         if bool(self.blocks) != bool(other.blocks):
             # Beside rows that share their past, a whole prompt of one's own would be padding for all of them.
             (other if self.blocks else self)._freeze()
-        first = len(self.blocks)
-        self.blocks = [*self.blocks, *other.blocks]
-        self.owners = [*self.owners, *((first + block, i) for block, i in other.owners)]
+        places: list[int] = []
+        for block in other.blocks:  # rows that were forked from one another have blocks in common
+            known = next((at for at, mine in enumerate(self.blocks) if mine is block), len(self.blocks))
+            if known == len(self.blocks):
+                self.blocks = [*self.blocks, block]
+            places.append(known)
+        self.owners = [*self.owners, *((places[block], i) for block, i in other.owners)]
         width = max(self.length, other.length)
         pads = [width - cache.length + pad for cache in (self, other) for pad in cache.pads]
         for mine, theirs in zip(self.growing, other.growing, strict=True):
@@ -316,6 +344,13 @@ class KeyValueCache(Cache):
                 place.copy_(buffer.narrow(-2, 0, layer.length))
             row += count
         return joined
+
+    def _share(self) -> None:
+        """Make what each row holds a prefix before it is forked, or say that the model cannot share one."""
+        if self.unshared is None:
+            self._freeze()
+        else:
+            warnings.warn(self.unshared, PlainCacheWarning, stacklevel=3)
 
     def _freeze(self) -> None:
         """Make what each row holds a prefix; the rows go on with nothing of their own."""

@@ -595,6 +595,10 @@ class TableCache:
         """The given rows, in that order."""
         return TableCache([self.rows[i] for i in rows.tolist()])
 
+    def fork(self, rows: Tensor) -> TableCache:
+        """A copy of the given rows."""
+        return self.select(rows)
+
     def rewind(self, lengths: Sequence[int]) -> TableCache:
         """Forget the last tokens of each row so that `lengths` remain."""
         if len(lengths) != len(self.rows) or any(not 0 < n <= m for n, m in zip(lengths, self.lengths, strict=True)):
