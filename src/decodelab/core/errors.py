@@ -19,6 +19,7 @@ DecodelabError
 │   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
 │   └── VocabularyMismatch        two models (or a model and logits) of different vocabularies
 ├── EmptySupport                  a chain of processors removed every token
+├── ScorerFailed                  a scorer raised, or gave something that is not one finite number a text
 ├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
 └── OutputError                   a path that cannot be written
 """
@@ -103,6 +104,10 @@ class VocabularyMismatch(ModelError):
 
 class EmptySupport(DecodelabError):
     """A stage left no token to choose from."""
+
+
+class ScorerFailed(DecodelabError):
+    """A scorer raised an error, or gave something that is not one finite number a text."""
 
 
 class InvalidData(DecodelabError, ValueError):

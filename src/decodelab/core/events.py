@@ -46,6 +46,7 @@ class Step:
         parents: int64 [n], the row each continued or ended hypothesis comes from.
         tokens: int64 [n], the token it chose.
         ended: bool [n], whether it ended with that token.
+        read_prefixes: gives what each row had generated before this step, to an observer that asks while it is told.
     """
 
     generations: Tensor
@@ -57,6 +58,12 @@ class Step:
     parents: Tensor
     tokens: Tensor
     ended: Tensor
+    read_prefixes: Callable[[], tuple[Tokens, ...]]
+
+    @property
+    def prefixes(self) -> tuple[Tokens, ...]:
+        """The token ids that each row had generated before this step; they tell which node of a tree it is."""
+        return self.read_prefixes()
 
     @property
     def stages(self) -> tuple[StageView, ...]:

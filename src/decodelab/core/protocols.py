@@ -59,6 +59,15 @@ class Vocab(Protocol):
         ...
 
 
+@runtime_checkable
+class ByteVocab(Protocol):
+    """A vocabulary that tells the bytes of its tokens, which constraints on text are matched with."""
+
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        """The bytes a token adds to a text, or with nothing before it (`first`); none for what is no text of its own."""
+        ...
+
+
 class Cache(Protocol):
     """What a model remembers of its rows; opaque, owned by the model.
 
@@ -137,12 +146,87 @@ class LanguageModel(Protocol):
         ...
 
 
+class Segment(Protocol):
+    """What a model remembers of some consecutive tokens of a sequence; opaque, owned by the model."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held."""
+        ...
+
+    def split(self, at: int) -> tuple[Segment, Segment]:
+        """Its first `at` tokens and the others, each in memory of its own."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A language model that can begin a prompt from what it remembers of another that begins alike."""
+
+    def remember(self, cache: Cache, row: int, start: int, stop: int) -> Segment:
+        """A copy of what a cache holds of the tokens `start` to `stop` of a row of it; the cache goes on unchanged."""
+        ...
+
+    def resume(
+        self, pasts: Sequence[Sequence[Segment]], lengths: Sequence[int], tokens: Tensor
+    ) -> tuple[Tensor, Cache]:
+        """Prefill prompts of which the beginning is known.
+
+        Args:
+            pasts: for each row, the segments of its beginning, in order.
+            lengths: how many tokens of them count, at least one.
+            tokens: what follows, int64 [rows, k].
+
+        Returns:
+            The logits after each prompt, [rows, vocab], and their cache, as from `start`.
+        """
+        ...
+
+
+@runtime_checkable
+class HiddenStates(LanguageModel, Protocol):
+    """A language model that shows what its layers make of the tokens.
+
+    Layer 0 is the embedding, layer n the output of the n-th block; that of the last, `depth`, is shown as the head
+    reads it, behind the final norm.
+    """
+
+    @property
+    def depth(self) -> int:
+        """How many blocks it has."""
+        ...
+
+    @property
+    def tied(self) -> bool:
+        """Whether embedding and head share their weights."""
+        ...
+
+    def start_showing(self, prompts: Sequence[Tokens], layers: Sequence[int]) -> tuple[Tensor, Tensor, Cache]:
+        """As `start`, and the hidden states of these layers, [layers, rows, longest, width].
+
+        Those of a shorter prompt come last in its row; what stands before them means nothing.
+        """
+        ...
+
+    def extend_showing(self, cache: Cache, tokens: Tensor, layers: Sequence[int]) -> tuple[Tensor, Tensor, Cache]:
+        """As `extend`, and the hidden states of these layers, [layers, rows, k, width]."""
+        ...
+
+    def exits(self, hidden: Tensor) -> Tensor:
+        """The head's logits [..., vocab] of hidden states [..., width], without the final norm."""
+        ...
+
+
+Load = Callable[[str], LanguageModel]
+"""Loads a model by name."""
+
+
 @runtime_checkable
 class Composition(Protocol):
     """A language model made of others: guidance, contrast, mixtures. Processors and searches see one model."""
 
-    def compose(self, model: LanguageModel) -> LanguageModel:
-        """The model that stands for `model` below the processors."""
+    def compose(self, model: LanguageModel, load: Load) -> LanguageModel:
+        """The model that stands for `model` below the processors; `load` gives the others that it is made of."""
         ...
 
 
@@ -150,7 +234,8 @@ class Composition(Protocol):
 class Processor(Protocol):
     """Logits to logits; never draws a token.
 
-    State is None or a value indexed by row: `state[rows]` must give the state of these rows.
+    State is None or a value indexed by row: `state[rows]` must give the state of these rows. A state that is neither
+    None nor a tensor should be `Joinable`: speculative decoding refuses a processor whose state is not.
     """
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Any:
@@ -163,6 +248,15 @@ class Processor(Protocol):
 
     def update(self, state: Any, logits: Tensor, tokens: Tensor) -> Any:
         """State after int64 tokens [rows] were chosen; `logits` are those given to `apply`."""
+        ...
+
+
+@runtime_checkable
+class Joinable(Protocol):
+    """A state of a processor that takes up rows which have seen more or fewer tokens."""
+
+    def join(self, other: Any) -> Any:
+        """The rows of this state followed by those of another state of the same processor."""
         ...
 
 
@@ -208,7 +302,8 @@ class Rows:
         eos_count: how many ids end a sequence.
         ends: for candidate continuations (parents, tokens), int64 [n] each, the reason each would end with
             that token, int64 [n], as a code of `decodelab.core.reasons`; 0 means it goes on.
-        partials: the texts of candidate continuations (parents, tokens), for searches that ask a scorer or a checker.
+        partials: the texts of candidate continuations (parents, tokens), for searches that ask a checker.
+        judge: what a scorer gives candidate continuations (scorer, parents, tokens): float64 [n], finite.
     """
 
     jobs: Tensor
@@ -218,6 +313,7 @@ class Rows:
     eos_count: int
     ends: Callable[[Tensor, Tensor], Tensor]
     partials: Callable[[Tensor, Tensor], Sequence[Partial]]
+    judge: Callable[[AnyScorer, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -286,3 +382,16 @@ class Scorer(Protocol):
     def __call__(self, prompt: str, texts: Sequence[str]) -> Sequence[float]:
         """One finite number a text, higher is better."""
         ...
+
+
+@runtime_checkable
+class ModelScorer(Protocol):
+    """A judgement that asks the model which is being decoded."""
+
+    def score(self, model: LanguageModel, partials: Sequence[Partial]) -> Sequence[float]:
+        """One finite number a continuation, higher is better; all continue the same prompt."""
+        ...
+
+
+AnyScorer = str | Scorer | ModelScorer
+"""A scorer as a stage names it: by its name, or in Python as what it is."""

@@ -11,7 +11,7 @@ import math
 import re
 import reprlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints
 
 from decodelab.core.errors import InvalidParameter
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Kind = Literal["source", "model", "processor", "search", "driver", "selection"]
 """What a stage is, in the order in which kinds stand in a strategy."""
 
-_BARE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_BARE = re.compile(r"[A-Za-z_]\w*(?:-\w+)*", re.ASCII)
 _RESERVED = frozenset(["none", "null", "true", "false", "inf", "nan"])
 
 
@@ -131,7 +131,20 @@ def value_text(value: Any) -> str:
         return value if _BARE.fullmatch(value) and value not in _RESERVED else quoted(value)
     if isinstance(value, dict):
         return "{" + ", ".join(f"{value_text(k)}: {value_text(v)}" for k, v in value.items()) + "}"
+    if not isinstance(value, Iterable):
+        return quoted(plain(value))
     return "[" + ", ".join(value_text(v) for v in value) + "]"
+
+
+def plain(value: Any) -> Any:
+    """A parameter value as JSON can hold it: a Python object by its name, in brackets, which no stage takes.
+
+    >>> plain(len), plain([1, 2])
+    ('<len>', [1, 2])
+    """
+    if value is None or isinstance(value, bool | int | float | Iterable):
+        return value
+    return "<" + re.sub("[<>]", "", getattr(value, "__qualname__", type(value).__qualname__)) + ">"
 
 
 def quoted(text: str) -> str:

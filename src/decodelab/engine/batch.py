@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from decodelab.core.errors import EmptySupport, NonFiniteLogits
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
+from decodelab.core.notices import FewerCandidates
 from decodelab.core.protocols import Advance, AnyScorer, LanguageModel, Rows
 from decodelab.core.reasons import CONTINUES, REASONS, STOP
 from decodelab.core.values import Candidate, Cost, FinishReason, Generation, Partial
@@ -175,7 +177,7 @@ class Batch:
         return found
 
     def _judge(self, scorer: AnyScorer, parents: Tensor, tokens: Tensor) -> Tensor:
-        """What a scorer gives each row `parents[i]` continued with `tokens[i]`: float64 [n], asked once for each job."""
+        """What a scorer gives each row `parents[i]` continued with `tokens[i]`, asked once a job: float64 [n]."""
         found = torch.zeros(len(parents), dtype=torch.float64)
         jobs = self.row_jobs[parents]
         for job in jobs.unique().tolist():
@@ -278,6 +280,8 @@ class Batch:
             tokens, lps, laws = self.history.row(row)
             part = Ended(tokens, lps, laws, CONTINUES, None)
             candidates.append(self._candidate(self.jobs[job], part, int(self.keys.sample[row]), sum(laws)))
+        if not live:
+            self._tell_missing(job, len(candidates))
         if self.selection is not None and not live:
             candidates = [replace(c, score=score) for c, score in self.selection.rank(candidates)]
         spec = self.jobs[job]
@@ -293,6 +297,18 @@ class Batch:
             spec.index, spec.prompt, spec.tokens, tuple(candidates), cost, spec.seed, str(spec.strategy),
             self.model.name, self.model.digest,
         )  # fmt: skip
+
+    def _tell_missing(self, job: int, found: int) -> None:
+        """Warn where constraints left fewer hypotheses than were asked for."""
+        wanted = getattr(self.search, "n", 1)
+        constraints = [s.name for s in self.jobs[job].strategy.stages if getattr(s, "constrains", False)]
+        if constraints and found < wanted:
+            warnings.warn(
+                f"{self.jobs[job].name}: found {found} of {wanted} candidates; {self.search} found no more sequences "
+                f"that satisfy {' and '.join(constraints)}",
+                FewerCandidates,
+                stacklevel=2,
+            )
 
     def _candidate(self, job: Job, ended: Ended, sample: int, score: float) -> Candidate:
         """A finished hypothesis as a candidate with its text."""

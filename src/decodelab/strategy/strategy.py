@@ -15,7 +15,7 @@ from decodelab.core.errors import (
     did_you_mean,
 )
 from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection, Vocab
-from decodelab.core.stage import Kind, Pipeline, Stage, shown
+from decodelab.core.stage import Kind, Pipeline, Stage, plain, shown
 from decodelab.search.sample import Sample
 from decodelab.strategy.catalogue import stage_class
 from decodelab.strategy.default import stages_from_generation_config
@@ -162,7 +162,7 @@ class Strategy:
 
     def to_json(self) -> list[dict[str, dict[str, Any]]]:
         """The strategy as a JSON-ready list with every parameter written out."""
-        return [{s.name: {p.name: getattr(s, p.name) for p in s.parameters()}} for s in self.stages]
+        return [{s.name: {p.name: plain(getattr(s, p.name)) for p in s.parameters()}} for s in self.stages]
 
     def to_yaml(self) -> str:
         """The strategy as YAML text."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from decodelab.core.key import Keys
-from decodelab.core.protocols import Advance, Ranked, Rows, Search
+from decodelab.core.protocols import Advance, AnyScorer, Ranked, Rows, Search
 from decodelab.core.reasons import CONTINUES, EOS, LENGTH
 from decodelab.core.stage import Stage
 from decodelab.core.values import Partial
+from decodelab.scorers.judging import judged
 from decodelab.testing.stage import check_stage, require
 
 _SIZE = 7
@@ -101,6 +102,15 @@ class _Partials:
             found.append(Partial(str(prompt), (prompt,), generated, "".join(map(str, generated))))
         return found
 
+    def judge(self, scorer: AnyScorer, parents: Tensor, tokens: Tensor) -> Tensor:
+        """What a scorer that needs no model gives them, asked job by job."""
+        found = torch.zeros(len(parents), dtype=torch.float64)
+        owners = self.row_jobs[parents]
+        for job in owners.unique().tolist():
+            chosen = (owners == job).nonzero()[:, 0]
+            found[chosen] = torch.tensor(judged(scorer, self(parents[chosen], tokens[chosen])), dtype=torch.float64)
+        return found
+
 
 def _law(prompt: int, prefix: tuple[int, ...]) -> Tensor:
     """Logits after a prefix, a function of prompt and prefix; one in four laws has ties, some tokens are impossible."""
@@ -146,7 +156,8 @@ def _run(search: Search, jobs: Sequence[_Job], eos: tuple[int, ...]) -> list[lis
             limits,
             len(eos),
             ends,
-            _Partials(jobs, row_jobs, prefixes),
+            partials := _Partials(jobs, row_jobs, prefixes),
+            partials.judge,
         )
         given = logits.clone()
         advance, after = search.step(logits, state, rows)

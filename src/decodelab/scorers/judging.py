@@ -1,0 +1,81 @@
+"""Asking a scorer, and holding it to one finite number a text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from decodelab.core.errors import DecodelabError, ScorerFailed
+from decodelab.core.protocols import AnyScorer, LanguageModel, ModelScorer
+from decodelab.core.stage import plain, shown
+from decodelab.core.values import Partial
+from decodelab.scorers.catalogue import scorer_named
+
+
+def judged(scorer: AnyScorer, partials: Sequence[Partial], model: LanguageModel | None = None) -> list[float]:
+    """What a scorer gives continuations of one prompt, in one call.
+
+    Args:
+        scorer: by name or itself.
+        partials: the continuations.
+        model: for scorers that ask it.
+
+    Raises:
+        ScorerFailed: if it raises, or gives another number of values, or one that is no finite number; with the
+            text that caused it, found by asking again for one text at a time.
+
+    >>> judged(lambda prompt, texts: [len(text) for text in texts], [Partial("", (), (4,), "four")])
+    [4.0]
+    """
+    if not partials:
+        return []
+    name, ask = _asked(scorer, model)
+    try:
+        answers = list(ask(partials))
+    except DecodelabError:
+        raise
+    except Exception as error:  # whatever other people's code raises
+        culprit = next((p for p in partials if _raises(ask, p)), partials[0])
+        raised = f"raised {type(error).__name__}: {shown(' '.join(str(error).split()))}"
+        raise ScorerFailed(f"scorer {name} {raised} for the text {shown(culprit.text)}; mend the scorer") from error
+    if len(answers) != len(partials):
+        raise ScorerFailed(
+            f"scorer {name} gave {len(answers)} numbers for {len(partials)} texts, the first of them "
+            f"{shown(partials[0].text)}; give one a text"
+        )
+    return [_finite(answer, name, partial) for answer, partial in zip(answers, partials, strict=True)]
+
+
+Ask = Callable[[Sequence[Partial]], Sequence[Any]]
+
+
+def _asked(scorer: AnyScorer, model: LanguageModel | None) -> tuple[str, Ask]:
+    """What errors call a scorer, and how it is asked."""
+    name, found = (scorer, scorer_named(scorer)) if isinstance(scorer, str) else (plain(scorer), scorer)
+    if isinstance(found, ModelScorer):
+        if model is None:
+            raise ScorerFailed(f"scorer {name} asks the model, and there is none here; use one that judges texts")
+        return name, lambda partials: found.score(model, partials)
+    return name, lambda partials: found(partials[0].prompt, [p.text for p in partials])
+
+
+def _raises(ask: Ask, partial: Partial) -> bool:
+    try:
+        ask([partial])
+    except Exception:  # as in `judged`
+        return True
+    return False
+
+
+def _finite(answer: Any, name: str, partial: Partial) -> float:
+    try:
+        value = math.nan if isinstance(answer, str | bytes) else float(answer)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise ScorerFailed(
+            f"scorer {name} must give a finite number, got {shown(answer)} for the text {shown(partial.text)}; "
+            "for the impossible give a large negative number"
+        )
+    return value

@@ -1,0 +1,64 @@
+"""Scorers of the model itself: how probable a text is to it, and how sure it was at every token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from decodelab.core.protocols import FILLER, LanguageModel
+from decodelab.core.values import Partial
+
+
+@dataclass(frozen=True)
+class MeanLogprob:
+    """The mean log-probability of a continuation's tokens under the model itself, in nats, at most 0.
+
+    Source: the length-normalised score of Wu et al. 2016 (GNMT), section 7, with exponent 1. Every judgement is a
+    pass over the whole continuation.
+    """
+
+    def score(self, model: LanguageModel, partials: Sequence[Partial]) -> list[float]:
+        """One mean a continuation."""
+        laws, tokens, real = next_laws(model, partials)
+        chosen = laws.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
+        return _means(chosen, real)
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Minus the mean entropy of the model's next-token laws along a continuation, in nats, at most 0.
+
+    Source: Malinin and Gales 2021, Uncertainty estimation in autoregressive structured prediction, section 3
+    (token-level entropy); its sign is turned, so that higher is surer. Every judgement is a pass over the whole
+    continuation.
+    """
+
+    def score(self, model: LanguageModel, partials: Sequence[Partial]) -> list[float]:
+        """One mean a continuation."""
+        laws, _, real = next_laws(model, partials)
+        return _means(torch.where(laws.isfinite(), laws.exp() * laws, 0.0).sum(-1), real)
+
+
+def next_laws(model: LanguageModel, partials: Sequence[Partial]) -> tuple[Tensor, Tensor, Tensor]:
+    """The model's laws before each token of continuations of one prompt.
+
+    Returns:
+        float64 log-probabilities [continuations, tokens, vocab], the int64 tokens [continuations, tokens] with
+        `FILLER` after the shorter ones, and where they are real, bool [continuations, tokens].
+    """
+    longest = max(len(p.tokens) for p in partials)
+    tokens = torch.tensor([[*p.tokens, *[FILLER] * (longest - len(p.tokens))] for p in partials])
+    first, cache = model.start([partials[0].prompt_tokens])
+    together = torch.zeros(len(partials), dtype=torch.int64)
+    logits = first[together.to(first.device)][:, None]
+    if longest > 1:
+        rest, _ = model.extend(cache.select(together), tokens[:, :-1])
+        logits = torch.cat([logits, rest], dim=1)
+    return logits.cpu().double().log_softmax(-1), tokens, tokens != FILLER
+
+
+def _means(values: Tensor, real: Tensor) -> list[float]:
+    return (values.masked_fill(~real, 0).sum(1) / real.sum(1)).tolist()
