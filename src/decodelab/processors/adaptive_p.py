@@ -31,6 +31,11 @@ class Averages:
         """The averages of the given rows."""
         return Averages(self.weighted_sum[rows], self.total_weight[rows])
 
+    def join(self, other: Averages) -> Averages:
+        """The rows of this state followed by those of another."""
+        sums = torch.cat([self.weighted_sum, other.weighted_sum])
+        return Averages(sums, torch.cat([self.total_weight, other.total_weight]))
+
 
 @dataclass(frozen=True)
 class AdaptiveP(Stage):

@@ -66,6 +66,10 @@ class Begins:
         """The state of the given rows."""
         return dataclasses.replace(self, numbers=self.numbers[rows])
 
+    def join(self, other: Begins) -> Begins:
+        """The rows of this state followed by those of another."""
+        return dataclasses.replace(self, numbers=torch.cat([self.numbers, other.numbers]))
+
 
 @dataclass(frozen=True)
 class Allow(TokenProcessor):

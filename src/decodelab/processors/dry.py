@@ -44,6 +44,11 @@ class Repeats:
         tails = tuple(self.tails[row] for row in rows.tolist()) if self.tails else ()
         return dataclasses.replace(self, matches=self.matches[rows], fresh=self.fresh[rows], tails=tails)
 
+    def join(self, other: Repeats) -> Repeats:
+        """The rows of this state followed by those of another."""
+        matches, fresh = self.matches.join(other.matches), torch.cat([self.fresh, other.fresh])
+        return dataclasses.replace(self, matches=matches, fresh=fresh, tails=self.tails + other.tails)
+
 
 class Breakers:
     """Sequence breakers under one vocabulary; the text of a token is looked up when it first occurs."""

@@ -27,6 +27,10 @@ class Controller:
         """The controllers of the given rows."""
         return Controller(self.mu[rows])
 
+    def join(self, other: Controller) -> Controller:
+        """The rows of this state followed by those of another."""
+        return Controller(torch.cat([self.mu, other.mu]))
+
 
 @dataclass(frozen=True)
 class Mirostat(Stage):

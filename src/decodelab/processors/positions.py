@@ -27,6 +27,10 @@ class Positions:
         """The state of the given rows."""
         return dataclasses.replace(self, count=self.count[rows])
 
+    def join(self, other: Positions) -> Positions:
+        """The rows of this state followed by those of another."""
+        return dataclasses.replace(self, count=torch.cat([self.count, other.count]))
+
 
 class PositionProcessor(TokenProcessor):
     """A processor that acts on some tokens at some positions: what its subclasses share."""

@@ -61,6 +61,10 @@ class SequenceBias:
         """The state of the given rows."""
         return dataclasses.replace(self, recent=self.recent[rows])
 
+    def join(self, other: SequenceBias) -> SequenceBias:
+        """The rows of this state followed by those of another."""
+        return dataclasses.replace(self, recent=torch.cat([self.recent, other.recent]))
+
     def plus(self, tokens: Tensor) -> SequenceBias:
         """The state after one more token, int64 [rows], in each row."""
         return dataclasses.replace(self, recent=followed_by(self.recent, tokens))

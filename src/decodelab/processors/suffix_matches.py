@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from decodelab.core.values import Tokens
 
@@ -45,6 +46,15 @@ class SuffixMatches:
     def __getitem__(self, rows: Tensor) -> SuffixMatches:
         """The matches of the given rows."""
         return SuffixMatches(self.tokens[rows], self.lengths[rows])
+
+    def join(self, other: SuffixMatches) -> SuffixMatches:
+        """The rows of this state followed by those of another."""
+        width = max(self.tokens.shape[1], other.tokens.shape[1])
+        tokens, lengths = (
+            torch.cat([pad(a, (width - a.shape[1], 0), value=v), pad(b, (width - b.shape[1], 0), value=v)])
+            for a, b, v in ((self.tokens, other.tokens, -1), (self.lengths, other.lengths, 0))
+        )
+        return SuffixMatches(tokens, lengths)
 
     def plus(self, chosen: Tensor, window: int | None = None) -> SuffixMatches:
         """The matches after one more token, int64 [rows], in each row; these stay as they are."""

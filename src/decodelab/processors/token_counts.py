@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
@@ -60,6 +61,16 @@ class TokenCounts:
         """The counts of the given rows."""
         recent = None if self.recent is None else self.recent[rows]
         return TokenCounts(self.tokens[rows], self.counts[rows], recent)
+
+    def join(self, other: TokenCounts) -> TokenCounts:
+        """The rows of this state followed by those of another."""
+        slots = max(self.counts.shape[1], other.counts.shape[1])
+        tokens, counts = (
+            torch.cat([pad(a, (0, slots - a.shape[1])), pad(b, (0, slots - b.shape[1]))])
+            for a, b in ((self.tokens, other.tokens), (self.counts, other.counts))
+        )
+        recent = None if self.recent is None or other.recent is None else torch.cat([self.recent, other.recent])
+        return TokenCounts(tokens, counts, recent)
 
     def plus(self, chosen: Tensor) -> TokenCounts:
         """The counts after one more token, int64 [rows], in each row; these counts stay as they are."""

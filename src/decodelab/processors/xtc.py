@@ -27,6 +27,10 @@ class Coins:
         """The coins of the given rows."""
         return Coins(self.keys[rows], self.position[rows])
 
+    def join(self, other: Coins) -> Coins:
+        """The rows of this state followed by those of another."""
+        return Coins(Keys.join([self.keys, other.keys]), torch.cat([self.position, other.position]))
+
 
 @dataclass(frozen=True)
 class XTC(TokenProcessor):

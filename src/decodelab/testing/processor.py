@@ -11,6 +11,7 @@ from torch import Tensor
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Observable, ObservesChoice, Processor, Randomised, Vocab
 from decodelab.core.stage import Stage, shown
+from decodelab.core.states import can_join, join_states
 from decodelab.models.table import TableModel
 from decodelab.testing.stage import check_stage, require
 
@@ -30,6 +31,7 @@ def check_processor(processor: Processor, *, vocab: Vocab | None = None, may_emp
     * treat each row as if it were alone;
     * never bring a removed token back, and leave at least one;
     * have a state whose `state[rows]` is all there is to a fork, and that goes on when no rows are left;
+    * if the state can be joined, treat rows that have seen more and fewer tokens as if each were alone;
     * keep its word where it says `keeps_argmax` or that its parameters have no effect;
     * if it tells `outcomes`, apply one of them to each row; if it can be observed, change nothing by it;
     * be a proper stage (`check_stage`), if it is one.
@@ -190,3 +192,20 @@ def _check_state(processor: Processor, vocab: Vocab, prompts: Sequence[tuple[int
     for logits, old, after in seen:
         kept = torch.equal(processor.apply(logits, old), after)
         require(kept, processor, "update must give a new state and leave the old one as it was")
+    _check_join(processor, seen)
+
+
+def _check_join(processor: Processor, seen: Sequence[tuple[Tensor, Any, Tensor]]) -> None:
+    """Put rows of the last step before those of the first, and take one step more with them."""
+    (first, begun, after), (later, grown, last) = seen[0], seen[-1]
+    if not (can_join(begun) and can_join(grown)):
+        return
+    joined, logits = join_states([grown, begun]), torch.cat([later, first])
+    require(_same(processor.apply(logits, joined), torch.cat([last, after])), processor, "join must keep its rows")
+    tokens = torch.cat([last, after]).argmax(-1)
+    both = processor.apply(logits, processor.update(joined, logits, tokens))
+    parts = [
+        processor.apply(given, processor.update(state, given, chosen))
+        for given, state, chosen in zip((later, first), (grown, begun), tokens.split(len(later)), strict=False)
+    ]
+    require(_same(both, torch.cat(parts)), processor, "rows that were joined must go on as they would apart")
