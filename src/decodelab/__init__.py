@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from decodelab.core.errors import DecodelabError
     from decodelab.core.values import Candidate, Chat, Cost, Generation
+    from decodelab.engine.cost import predict_cost
     from decodelab.engine.distribution import distribution
     from decodelab.engine.generate import NoEffectWarning, generate
     from decodelab.engine.lane import Failed
@@ -75,6 +76,7 @@ _WHERE = {
     "Cost": "core.values",
     "Generation": "core.values",
     "Score": "metrics.likelihood",
+    "predict_cost": "engine.cost",
     "distribution": "engine.distribution",
     "NoEffectWarning": "engine.generate",
     "generate": "engine.generate",
@@ -190,6 +192,7 @@ __all__ = [
     "list_models",
     "load",
     "parse",
+    "predict_cost",
     "score",
     "score_many",
     "watermark_z",

@@ -11,6 +11,7 @@ COMMANDS = [
     "compare",
     "trace",
     "score",
+    "cost",
     "perplexity-study",
     "calibrate",
     "measure",

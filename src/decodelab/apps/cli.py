@@ -16,6 +16,7 @@ import decodelab
 from decodelab.apps import (
     calibrate,
     compare,
+    cost,
     demo,
     generate,
     measure,
@@ -97,6 +98,7 @@ for name, module in {
     "compare": compare,
     "trace": trace,
     "score": score,
+    "cost": cost,
     "perplexity-study": perplexity_study,
     "calibrate": calibrate,
     "measure": measure,

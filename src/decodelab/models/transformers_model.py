@@ -163,7 +163,7 @@ class TransformersModel:
             )
         if rows == 1 or self._unshared is not None:
             return self._token_bytes * rows * grown(prompt + new, ROOM)
-        return self._token_bytes * (prompt + rows * grown(new, ROOM_OF_FORKS))
+        return self._token_bytes * (prompt + ROOM + rows * grown(new, ROOM_OF_FORKS))
 
     @torch.inference_mode()
     def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, KeyValueCache]:
