@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from decodelab.core.errors import DecodelabError
     from decodelab.core.values import Candidate, Chat, Cost, Generation
+    from decodelab.engine.composing import compose
     from decodelab.engine.cost import predict_cost
     from decodelab.engine.distribution import distribution
     from decodelab.engine.generate import NoEffectWarning, generate
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
     from decodelab.engine.scoring import score, score_many
     from decodelab.engine.streaming import TextStream
     from decodelab.metrics.likelihood import Score
+    from decodelab.models.contrast import Contrast
+    from decodelab.models.dola import Dola
+    from decodelab.models.guidance import Guidance
     from decodelab.models.loading import list_models, load
+    from decodelab.models.mix import Mix
     from decodelab.models.table import TableModel
     from decodelab.models.transformers_model import TransformersModel
     from decodelab.processors.adaptive_p import AdaptiveP
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
     from decodelab.processors.forced_bos import ForcedBOS
     from decodelab.processors.forced_eos import ForcedEOS
     from decodelab.processors.frequency_penalty import FrequencyPenalty
+    from decodelab.processors.grammar import Grammar
+    from decodelab.processors.json_schema import JSONSchema
     from decodelab.processors.logit_bias import LogitBias
     from decodelab.processors.min_new_tokens import MinNewTokens
     from decodelab.processors.min_p import MinP
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
     from decodelab.processors.p_less import PLess
     from decodelab.processors.presence_penalty import PresencePenalty
     from decodelab.processors.rank_parity import RankParity
+    from decodelab.processors.regex import Regex
     from decodelab.processors.repetition_penalty import RepetitionPenalty
     from decodelab.processors.subtractive_penalty import SubtractivePenalty
     from decodelab.processors.suppress_at_begin import SuppressAtBegin
@@ -76,6 +84,11 @@ _WHERE = {
     "Cost": "core.values",
     "Generation": "core.values",
     "Score": "metrics.likelihood",
+    "compose": "engine.composing",
+    "Contrast": "models.contrast",
+    "Dola": "models.dola",
+    "Guidance": "models.guidance",
+    "Mix": "models.mix",
     "predict_cost": "engine.cost",
     "distribution": "engine.distribution",
     "NoEffectWarning": "engine.generate",
@@ -100,6 +113,8 @@ _WHERE = {
     "ForcedBOS": "processors.forced_bos",
     "ForcedEOS": "processors.forced_eos",
     "FrequencyPenalty": "processors.frequency_penalty",
+    "Grammar": "processors.grammar",
+    "JSONSchema": "processors.json_schema",
     "LogitBias": "processors.logit_bias",
     "MinNewTokens": "processors.min_new_tokens",
     "MinP": "processors.min_p",
@@ -108,6 +123,7 @@ _WHERE = {
     "PLess": "processors.p_less",
     "PresencePenalty": "processors.presence_penalty",
     "RankParity": "processors.rank_parity",
+    "Regex": "processors.regex",
     "RepetitionPenalty": "processors.repetition_penalty",
     "SubtractivePenalty": "processors.subtractive_penalty",
     "SuppressAtBegin": "processors.suppress_at_begin",
@@ -142,9 +158,11 @@ __all__ = [
     "BestOf",
     "Candidate",
     "Chat",
+    "Contrast",
     "Cost",
     "DecodelabError",
     "Default",
+    "Dola",
     "Dry",
     "DynamicTemperature",
     "Engine",
@@ -156,16 +174,21 @@ __all__ = [
     "ForcedEOS",
     "FrequencyPenalty",
     "Generation",
+    "Grammar",
     "Greedy",
+    "Guidance",
+    "JSONSchema",
     "LogitBias",
     "MinNewTokens",
     "MinP",
     "Mirostat",
+    "Mix",
     "NoEffectWarning",
     "NoRepeatNGram",
     "PLess",
     "PresencePenalty",
     "RankParity",
+    "Regex",
     "RepetitionPenalty",
     "Sample",
     "Score",
@@ -186,6 +209,7 @@ __all__ = [
     "Vote",
     "Watermark",
     "__version__",
+    "compose",
     "distribution",
     "from_logits_processor",
     "generate",

@@ -66,6 +66,9 @@ VALUES: dict[str, list[Any]] = {
     "logit_bias": [{"bias": {}}, {"bias": {0: -2.5}}, {"bias": {"w0": 1e30}}, {"bias": [[[0, 0], 2.0], [0, 0.5]]}],
     "ban": [[], 0, "w0", [[0, 0]]],
     "allow": [0, "w0", {"words": [[0, 0]], "eos": False}],
+    "regex": ["w1( w2)*", ".*"],
+    "json_schema": [{"schema": {"type": "integer"}}, {"schema": True, "whitespace": False}],
+    "grammar": ['start: "w0" start | "w1"'],
     "suppress_at_begin": [0],
     "forced_bos": [0, {"token": 0, "length": 2}],
     "forced_eos": [1, {"at": 3, "tokens": 0}, {"at": 3, "tokens": [0], "prompt": True}],
@@ -73,7 +76,18 @@ VALUES: dict[str, list[Any]] = {
     "exponential_length": [0, {"start": 1, "factor": 2.0}],
     "watermark": [{}, 0.5, {"green_fraction": 0.9, "bias": 1e30, "key": -3, "context": 2}],
 }
-MAY_EMPTY = ("no_repeat_ngram", "ban", "allow", "suppress_at_begin", "forced_bos", "forced_eos", "min_new_tokens")
+MAY_EMPTY = (
+    "regex",
+    "json_schema",
+    "grammar",
+    "no_repeat_ngram",
+    "ban",
+    "allow",
+    "suppress_at_begin",
+    "forced_bos",
+    "forced_eos",
+    "min_new_tokens",
+)
 
 
 @pytest.mark.parametrize("name", PROCESSORS)

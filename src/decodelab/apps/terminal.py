@@ -110,13 +110,13 @@ def _finite(value: Any) -> Any:
 
 @contextmanager
 def notes() -> Iterator[list[str]]:
-    """Collect the warnings about terms without effect and slower caches, each once, for `note`."""
+    """Collect the warnings about terms without effect, slower caches and missing candidates, each once, for `note`."""
     import warnings
 
-    from decodelab.core.notices import PlainCacheWarning
+    from decodelab.core.notices import FewerCandidates, PlainCacheWarning
     from decodelab.engine.generate import NoEffectWarning
 
-    told = (NoEffectWarning, PlainCacheWarning)
+    told = (NoEffectWarning, PlainCacheWarning, FewerCandidates)
     said: list[str] = []
 
     def collect(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:

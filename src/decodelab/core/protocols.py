@@ -222,6 +222,16 @@ Load = Callable[[str], LanguageModel]
 
 
 @runtime_checkable
+class Embeddings(LanguageModel, Protocol):
+    """A language model that shows what its tokens mean to it."""
+
+    @property
+    def unit_embeddings(self) -> Tensor:
+        """The vectors that stand for its tokens, scaled to unit length: float32 [vocab, width] on the CPU."""
+        ...
+
+
+@runtime_checkable
 class Composition(Protocol):
     """A language model made of others: guidance, contrast, mixtures. Processors and searches see one model."""
 
@@ -304,6 +314,9 @@ class Rows:
             that token, int64 [n], as a code of `decodelab.core.reasons`; 0 means it goes on.
         partials: the texts of candidate continuations (parents, tokens), for searches that ask a checker.
         judge: what a scorer gives candidate continuations (scorer, parents, tokens): float64 [n], finite.
+        model_logits: the logits that the model itself gave, float32 [rows, vocab], for searches that score by them.
+        unit_embeddings: the model's token vectors of unit length, float32 [vocab, width]; UnsupportedStrategy if it
+            shows none.
     """
 
     jobs: Tensor
@@ -314,6 +327,8 @@ class Rows:
     ends: Callable[[Tensor, Tensor], Tensor]
     partials: Callable[[Tensor, Tensor], Sequence[Partial]]
     judge: Callable[[AnyScorer, Tensor, Tensor], Tensor]
+    model_logits: Callable[[], Tensor]
+    unit_embeddings: Callable[[], Tensor]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import EmptySupport, NonFiniteLogits
+from decodelab.core.errors import EmptySupport, NonFiniteLogits, UnsupportedStrategy
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.notices import FewerCandidates
-from decodelab.core.protocols import Advance, AnyScorer, LanguageModel, Rows
+from decodelab.core.protocols import Advance, AnyScorer, Embeddings, LanguageModel, Rows
 from decodelab.core.reasons import CONTINUES, REASONS, STOP
 from decodelab.core.values import Candidate, Cost, FinishReason, Generation, Partial
 from decodelab.engine.history import Ended, History
@@ -89,6 +89,8 @@ class Batch:
             lambda parents, tokens: self.stops.reasons(self.row_jobs, positions, self.texts, parents, tokens),
             self._partials,
             self._judge,
+            lambda: logits,
+            self._unit_embeddings,
         )
         advance, search_state = self.search.step(processed, self.search_state, rows)
         if self.observers:
@@ -172,9 +174,19 @@ class Batch:
         for row, token in zip(parents.tolist(), tokens.tolist(), strict=True):
             job = self.jobs[int(self.row_jobs[row])]
             generated = (*self.history.row(row)[0], token)
-            text = self.model.vocab.decode_completion(job.tokens, generated).rstrip("\ufffd")
-            found.append(Partial(job.prompt, job.tokens, generated, text))
+            text = self.model.vocab.decode_completion(job.tokens, generated)
+            settled = text.rstrip("\ufffd")
+            found.append(Partial(job.prompt, job.tokens, generated, settled, settled == text))
         return found
+
+    def _unit_embeddings(self) -> Tensor:
+        """The model's token vectors."""
+        if not isinstance(self.model, Embeddings):
+            raise UnsupportedStrategy(
+                f"{self.jobs[0].strategy}: {self.model.name} shows no vectors of its tokens, which the search compares; "
+                "write another diversity"
+            )
+        return self.model.unit_embeddings
 
     def _judge(self, scorer: AnyScorer, parents: Tensor, tokens: Tensor) -> Tensor:
         """What a scorer gives each row `parents[i]` continued with `tokens[i]`, asked once a job: float64 [n]."""

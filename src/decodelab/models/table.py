@@ -562,6 +562,12 @@ class TableVocab:
         """The word."""
         return self.words[token]
 
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        """The word as UTF-8, with the separator before it unless it is the first; BOS and EOS add nothing."""
+        if token in (self._bos, self._eos):
+            return b""
+        return (self.words[token] if first else self.separator + self.words[token]).encode()
+
     def render_chat(self, chat: Chat) -> tuple[str, Tokens]:
         """Refuse: a table has no chat template.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -189,6 +190,39 @@ class TransformersVocab:
         if all(character in table for character in piece):
             return "".join(f"\\x{table[character]:02x}" for character in piece)
         return text
+
+    @cached_property
+    def _spelt_as_bytes(self) -> bool:
+        """Whether pieces are written in the byte letters of byte-level BPE."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        return backend is not None and '"ByteLevel"' in json.dumps(json.loads(backend.to_str()).get("decoder"))
+
+    @cached_property
+    def _strips_first_space(self) -> bool:
+        """Whether the space that begins a piece is dropped where the piece begins the text."""
+        spaces = ("\N{LOWER ONE EIGHTH BLOCK}", "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}")
+        pieces = self.tokenizer.get_vocab().items()
+        token = next((t for piece, t in pieces if piece[:1] in spaces and piece[1:2].isalpha()), None)
+        return token is not None and not self._text([token]).startswith(" ")
+
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        """The bytes a token adds to a text, or with nothing before it; none for special and added tokens."""
+        if token >= len(self.tokenizer) or token in self._added:
+            return b""
+        if token in self._bytes:
+            return bytes([self._bytes[token]])
+        if self._spelt_as_bytes:
+            table = self._byte_letters
+            found = bytes(table[c] for c in self.tokenizer.convert_ids_to_tokens(token) or "" if c in table)
+        else:
+            text = self.token_text(token)
+            found = b"" if _REPLACEMENT in text else text.encode()
+        return found[1:] if first and self._strips_first_space and found[:1] == b" " else found
+
+    @cached_property
+    def _added(self) -> frozenset[int]:
+        """Special tokens and those added to the tokenizer, which are no text of its own making."""
+        return frozenset([*self.tokenizer.added_tokens_decoder, *self.tokenizer.all_special_ids])
 
     def render_chat(self, chat: Chat) -> tuple[str, Tokens]:
         """The chat template applied, ready for the assistant's turn: its text and its tokens.

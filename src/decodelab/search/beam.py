@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import log_normaliser
+from decodelab.search.by_job import best_of_jobs, places
+from decodelab.search.pool import Pool, repeats
 from decodelab.search.top import top_ids
 
 
@@ -19,49 +23,109 @@ class BeamState:
     """Live beams and the best finished hypotheses of every job.
 
     Attributes:
-        scores: float64 [rows], log-probability of each live beam, best first within a job.
-        pool_scores: float64 [jobs, width], length-normalised, best first, -inf where empty.
-        pool: int64 [jobs, width], the hypothesis numbers.
+        scores: float64 [rows], log-probability of each live beam, in the order in which they were ranked within a job.
+        pool: the finished ones.
         ended: how many hypotheses have ended so far.
     """
 
     scores: Tensor
-    pool_scores: Tensor
-    pool: Tensor
+    pool: Pool
     ended: int
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Continuations of each job in the order in which they were chosen, [jobs, candidates] each.
+
+    Attributes:
+        keys: float64, what they were chosen by, -inf where there is none.
+        ranks: float64, what they are ranked by.
+        scores: float64, their log-probabilities.
+        parents: int64, the rows they continue.
+        tokens: int64.
+        reasons: int64, why each ends, 0 where it goes on.
+        texts: int64, what stands for their texts; None where nobody compares them.
+        all: whether no job has more of them.
+    """
+
+    keys: Tensor
+    ranks: Tensor
+    scores: Tensor
+    parents: Tensor
+    tokens: Tensor
+    reasons: Tensor
+    texts: Tensor | None
+    all: bool
+
+    def at(self, order: Tensor) -> _Candidates:
+        """The candidates at these places, int64 [jobs, n]."""
+        fields = (self.keys, self.ranks, self.scores, self.parents, self.tokens, self.reasons)
+        texts = None if self.texts is None else self.texts.gather(1, order)
+        return _Candidates(*(f.gather(1, order) for f in fields), texts, self.all)
 
 
 @dataclass(frozen=True)
 class Beam(Stage):
     """Keep the `width` most probable hypotheses at every step; return the n best finished ones.
 
-    A hypothesis of t tokens (EOS included) and log-probability s under the processed law scores
-    s / t^length_penalty. Of the (1 + number of EOS ids) * width best continuations of a step, those among the
-    first `width` that end enter the pool of finished hypotheses, and the first `width` that do not end go on.
+    Of the (1 + number of EOS ids) * width best continuations of a step, those among the first `width` that end enter
+    the pool of finished hypotheses, and the first `width` that do not end go on. A finished hypothesis of t tokens
+    (EOS included) and log-probability s is ranked by its normalised score:
+
+    * `normaliser="length"`: s / t^length_penalty (transformers);
+    * `normaliser="gnmt"`: s / ((5 + t) / 6)^length_penalty (Wu et al. 2016, equation 14; their penalty on what of the
+      source is not covered needs a source to attend to, which these models have not);
+    * `normaliser=None`: s.
+
     `early_stopping` says when a job with a full pool is done: `true` at once; `false` when the best
     live beam, normalised at its present length, is no better than the worst in the pool (a heuristic);
     `never` when it cannot become better at any length the limit allows (exact, for the beams kept).
 
+    `scores="law"`: log-probabilities are those of the processed law, so that temperature and penalties change what is
+    best. `scores="model"`: they are the model's own, and processors only say which tokens are possible; a score is
+    then the sum of the candidate's `token_logprobs`.
+
+    `sampling=True` (beam sampling) draws the continuations of a step without replacement, in proportion to
+    e^(score of the beam) times the processed law of the token, and then goes on as above with those drawn, best first.
+
+    `dedupe="text"`: of hypotheses with the same text and different tokens only the best takes a place, among the beams of a
+    step and in the pool (when sampling: the one drawn first). It keeps its own score: the others' probability is neither
+    added to it nor given to anybody, because a sum over those that a beam happens to see would bound the probability of
+    the text from below, by an unknown amount. A text whose last character is not complete yet is equal to no other;
+    stop strings are not cut off before texts are compared.
+
     Token for token what transformers 5 returns without processors, with these differences: scores are
     accumulated in float64 and ties go to the better beam, then the lowest token id (float32 and unspecified
     there); processors act on logits and the result is normalised (there they act on log-probabilities, which
-    are then summed unnormalised); impossible beams are dropped rather than carried at -1e9.
+    are then summed unnormalised); impossible beams are dropped rather than carried at -1e9. When sampling, transformers 5
+    lets hypotheses end by the order of the draw; here, as in its version 4, those drawn are sorted by score first. The
+    draws are those of Gumbel-top-k under our keys, `torch.multinomial`'s law.
 
     Raises:
         InvalidParameter: if a parameter is out of its range, or n is greater than width.
 
     >>> str(Beam(width=25, length_penalty=0.6))
     'beam(width=25, length_penalty=0.6)'
+    >>> str(Beam(width=4, normaliser=None, sampling=True))
+    'beam(width=4, normaliser=none, sampling=true)'
     """
 
     width: Annotated[int, "hypotheses kept at every step, at least 1"]
-    length_penalty: Annotated[float, "exponent of the length that divides the score; 0 is the plain sum"] = 1.0
+    length_penalty: Annotated[float, "exponent of the normaliser; 0 is the plain sum"] = 1.0
     early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends the search"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
+    normaliser: Annotated[
+        Literal["length", "gnmt"] | None, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"
+    ] = "length"
+    sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
+    scores: Annotated[
+        Literal["law", "model"], "whose log-probabilities are summed: those of the processed law, or the model's own"
+    ] = "law"
+    dedupe: Annotated[Literal["text"] | None, "text: hypotheses of the same text share one place; or none"] = None
 
     name: ClassVar[str] = "beam"
     kind: ClassVar[Kind] = "search"
-    source: ClassVar[str] = "Lowerre 1976; scoring and stopping as in transformers 5"
+    source: ClassVar[str] = "Lowerre 1976; Wu et al. 2016 (gnmt); scoring and stopping as in transformers 5"
     start_rows: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -70,6 +134,10 @@ class Beam(Stage):
         check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
         check_choice(self, "early_stopping", (True, False, "never"), fix="see decodelab strategies")
         check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
+        check_choice(self, "normaliser", ("length", "gnmt", None), fix="leave it out to divide by length^length_penalty")
+        check_choice(self, "sampling", (True, False), fix="leave it out to take the best")
+        check_choice(self, "scores", ("law", "model"), fix="leave it out for the processed law")
+        check_choice(self, "dedupe", ("text", None), fix="leave it out to keep all")
 
     @property
     def peak_rows(self) -> int:
@@ -78,82 +146,137 @@ class Beam(Stage):
 
     def init(self, jobs: int, samples: Tensor) -> BeamState:
         """One empty beam a job."""
-        empty = torch.full((jobs, self.width), -torch.inf, dtype=torch.float64, device=samples.device)
         scores = torch.zeros(jobs, dtype=torch.float64, device=samples.device)
-        return BeamState(scores, empty, torch.full_like(empty, -1, dtype=torch.int64), 0)
+        return BeamState(scores, Pool.empty(jobs, self.width, samples.device), 0)
 
     def step(self, logits: Tensor, state: BeamState, rows: Rows) -> tuple[Advance, BeamState]:
         """Extend all beams of all jobs, keep the best."""
-        live, beams = rows.jobs.unique_consecutive(return_counts=True)
-        scores, parents, tokens = self._candidates(logits, state.scores, beams, 1 + rows.eos_count)
-        possible = scores.isfinite()
-        reasons = rows.ends(parents.flatten(), tokens.flatten()).view_as(parents)
+        return self.extend(logits, state, rows)
 
-        first = torch.arange(scores.shape[1], device=scores.device) < self.width
-        over = possible & (reasons != 0) & first
-        length = rows.positions.new_zeros(len(state.pool)).index_put_((rows.jobs,), rows.positions)[live] + 1
-        pool_scores, pool, ended = self._pool(state, live, scores, over, length)
+    def extend(
+        self, logits: Tensor, state: BeamState, rows: Rows, seats: Tensor | None = None, penalty: Tensor | None = None
+    ) -> tuple[Advance, BeamState]:
+        """Extend all beams, for searches that are made of beams.
 
-        going = possible & (reasons == 0)
-        going &= going.cumsum(1) <= self.width
-        done = self._done(pool_scores[live], scores, going, length, rows.max_new_tokens[live])
-        going &= ~done[:, None]
-        advance = Advance(parents[going], tokens[going], parents[over], tokens[over], reasons[over])
-        return advance, BeamState(scores[going], pool_scores, pool, ended)
-
-    def _candidates(self, logits: Tensor, scores: Tensor, beams: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The best continuations of each job, best first: scores, parent rows and tokens, [jobs, candidates].
-
-        Each row contributes its own best `factor * width`, which must contain those of its job. Places
-        without a candidate have score -inf.
+        Args:
+            logits: as in `step`, and the others too.
+            seats: int64 [rows], the number under which each row draws; by default its place within its job.
+            penalty: [rows, vocab], subtracted when continuations are ranked, but not from their log-probabilities.
         """
-        wanted = max(2, factor) * self.width
-        per_row = min(wanted, logits.shape[-1])
-        tokens = top_ids(logits, per_row)
-        logprobs = logits.gather(-1, tokens).double() - log_normaliser(logits)[:, None]
-        total = scores[:, None] + logprobs
+        live, beams = rows.jobs.unique_consecutive(return_counts=True)
+        found = self._chosen(logits, state.scores, beams, rows, seats, penalty)
+        possible = found.keys.isfinite()
+        first = possible.cumsum(1) <= self.width
+        over = possible & (found.reasons != 0) & first
+        length = rows.positions.new_zeros(len(state.pool.scores)).index_put_((rows.jobs,), rows.positions)[live] + 1
+        pool = state.pool.enter(live, self._normalised(found.scores, length[:, None]), over, state.ended, found.texts)
 
-        # [rows, per_row] -> [jobs, beams * per_row]; jobs with fewer beams are padded with -inf.
-        jobs, widest = len(beams), int(beams.max())
-        slot = torch.arange(widest, device=beams.device) < beams[:, None]
-        padded = total.new_full((jobs, widest, per_row), -torch.inf)
-        padded[slot] = total
-        parent = torch.zeros_like(slot, dtype=torch.int64)
-        parent[slot] = torch.arange(len(total), device=total.device)
-        token = tokens.new_zeros((jobs, widest, per_row))
-        token[slot] = tokens
+        going = possible & (found.reasons == 0)
+        going &= going.cumsum(1) <= self.width
+        best = found.scores.masked_fill(~going, -torch.inf).amax(dim=1)
+        going &= ~self._done(pool.worst(live), best, length, rows.max_new_tokens[live])[:, None]
+        advance = Advance(
+            found.parents[going], found.tokens[going], found.parents[over], found.tokens[over], found.reasons[over]
+        )
+        return advance, BeamState(found.scores[going], pool, state.ended + len(advance.ended_parents))
 
-        best, order = padded.view(jobs, -1).sort(dim=1, descending=True, stable=True)
-        best, order = best[:, :wanted], order[:, :wanted]
-        return best, parent.gather(1, order // per_row), token.view(jobs, -1).gather(1, order)
+    def _chosen(
+        self, logits: Tensor, scores: Tensor, beams: Tensor, rows: Rows, seats: Tensor | None, penalty: Tensor | None
+    ) -> _Candidates:
+        """The candidates of a step, best first, of which as many go on or end as find a place."""
+        wanted = max(2, 1 + rows.eos_count) * self.width
+        k = wanted
+        while True:
+            found = self._candidates(logits, scores, beams, k, rows, seats, penalty)
+            if found.texts is None:
+                break
+            fresh = found.keys.isfinite() & ~repeats(found.texts, found.keys.isfinite())
+            if found.all or bool((fresh.sum(1) >= wanted).all()):
+                # What repeats a text goes behind all others, as if it were impossible.
+                order = fresh.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, :wanted]
+                found = found.at(order)
+                found.keys.masked_fill_(~fresh.gather(1, order), -torch.inf)
+                break
+            k *= 2
+        if not self.sampling:
+            return found
+        ranks = found.ranks.masked_fill(found.keys.isneginf(), -torch.inf)
+        return found.at(ranks.sort(dim=1, descending=True, stable=True).indices)
 
-    def _pool(
-        self, state: BeamState, live: Tensor, scores: Tensor, over: Tensor, length: Tensor
-    ) -> tuple[Tensor, Tensor, int]:
-        """Enter the hypotheses that just ended into their jobs' pools."""
-        count = int(over.sum())
-        if not count:
-            return state.pool_scores, state.pool, state.ended
-        normalised = (scores / (length[:, None].double() ** self.length_penalty)).masked_fill(~over, -torch.inf)
-        number = torch.full_like(over, -1, dtype=torch.int64)
-        number[over] = state.ended + torch.arange(count, device=number.device)
-        merged = torch.cat([state.pool_scores[live], normalised], dim=1)
-        best, order = merged.sort(dim=1, descending=True, stable=True)
-        pool_scores, pool = state.pool_scores.clone(), state.pool.clone()
-        pool_scores[live] = best[:, : self.width]
-        pool[live] = torch.cat([state.pool[live], number], dim=1).gather(1, order[:, : self.width])
-        return pool_scores, pool, state.ended + count
+    def _candidates(
+        self,
+        logits: Tensor,
+        scores: Tensor,
+        beams: Tensor,
+        k: int,
+        rows: Rows,
+        seats: Tensor | None,
+        penalty: Tensor | None,
+    ) -> _Candidates:
+        """The first k continuations of each job in the order of choice.
 
-    def _done(self, pool: Tensor, scores: Tensor, going: Tensor, length: Tensor, limit: Tensor) -> Tensor:
+        Each row contributes its own best k, which must contain those of its job.
+        """
+        per_row = min(k, logits.shape[-1])
+        own = rows.model_logits() if self.scores == "model" else logits
+        noise = None
+        if self.sampling:
+            drawing = Keys(rows.keys.words, places(rows.jobs) if seats is None else seats)
+            noise = drawing.gumbel(rows.positions, logits.shape[-1])
+            base = logits + noise
+        else:
+            base = own if own is logits else own.masked_fill(logits == -torch.inf, -torch.inf)
+        tokens = top_ids(base if penalty is None else base - penalty, per_row)
+
+        def logprobs(of: Tensor) -> Tensor:
+            return of.gather(-1, tokens).double() - log_normaliser(of)[:, None]
+
+        law = scores[:, None] + logprobs(logits)
+        total = law if own is logits else (scores[:, None] + logprobs(own)).masked_fill(law.isneginf(), -torch.inf)
+        fine = 0.0 if penalty is None else penalty.gather(-1, tokens)
+        ranks = total - fine
+        keys = ranks if noise is None else law - fine + noise.gather(-1, tokens)
+        keys, at = best_of_jobs(keys, beams, k)
+        parents, chosen = at // per_row, tokens.flatten()[at]
+        reasons = rows.ends(parents.flatten(), chosen.flatten()).view_as(parents)
+        texts = self._texts(rows, parents, chosen, reasons, keys.isfinite()) if self.dedupe else None
+        complete = per_row == logits.shape[-1] and k >= per_row * int(beams.max())
+        return _Candidates(keys, ranks.flatten()[at], total.flatten()[at], parents, chosen, reasons, texts, complete)
+
+    def _texts(self, rows: Rows, parents: Tensor, tokens: Tensor, reasons: Tensor, possible: Tensor) -> Tensor:
+        """A number for the text of each candidate; what ends and what goes on have different ones."""
+        partials = rows.partials(parents[possible], tokens[possible])
+        numbers = torch.zeros_like(parents)
+        numbers[possible] = torch.tensor(
+            [
+                _number(f"{reason != 0} {p.text}" + ("" if p.complete else f" {p.tokens}"))
+                for p, reason in zip(partials, reasons[possible].tolist(), strict=True)
+            ],
+            dtype=torch.int64,
+        )
+        return numbers
+
+    def _normalised(self, scores: Tensor, length: Tensor) -> Tensor:
+        """What finished hypotheses of these log-probabilities and lengths are ranked by."""
+        if self.normaliser is None:
+            return scores
+        size = length.double() if self.normaliser == "length" else (length.double() + 5) / 6
+        return scores / size**self.length_penalty
+
+    def _done(self, worst: Tensor, best: Tensor, length: Tensor, limit: Tensor) -> Tensor:
         """Whether each live job is done: bool [jobs]."""
-        full = pool[:, -1].isfinite()
+        full = worst.isfinite()
         if self.early_stopping is True:
             return full
-        best = scores.masked_fill(~going, -torch.inf).amax(dim=1)
         horizon = limit if self.early_stopping == "never" and self.length_penalty > 0 else length
-        return full & (best / horizon.double() ** self.length_penalty <= pool[:, -1])
+        return full & (self._normalised(best, horizon) <= worst)
 
     def finished(self, state: BeamState, job: int) -> list[Ranked]:
         """The n best finished hypotheses of a job."""
-        pairs = zip(state.pool_scores[job].tolist(), state.pool[job].tolist(), strict=True)
-        return [Ranked(h, score, i) for i, (score, h) in enumerate(pairs) if h >= 0][: self.n]
+        return state.pool.ranked(job)[: self.n]
+
+
+def _number(text: str) -> int:
+    """63 bits that stand for a text."""
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 1

@@ -1,0 +1,77 @@
+"""JSON that a schema describes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from llguidance import LLMatcher
+
+from decodelab.core.errors import InvalidParameter
+from decodelab.core.stage import check_choice, shown
+from decodelab.processors.matching import OPTIONS, TextConstraint, check_grammar, read_file
+
+
+@dataclass(frozen=True)
+class JSONSchema(TextConstraint):
+    """Generate one JSON value that a JSON schema describes.
+
+    Properties come in the order of the schema; those it does not require may be left out. EOS is allowed exactly when
+    the value is complete; the prompt is no part of it. Draws are those of `regex`: token by token among the legal
+    ones. Keywords that llguidance cannot hold are refused, not passed over.
+
+    The schema is a mapping, its JSON text, or the path of a file that ends in .json; what is kept and printed is the
+    schema itself. A value that may go on for ever (`{"type": "string"}`) is cut off by the token limit like any text.
+
+    Raises:
+        InvalidParameter: if it is no JSON, no schema that can be held, or one that nothing satisfies.
+        UnsupportedStrategy: if the vocabulary does not tell the bytes of its tokens.
+
+    >>> str(JSONSchema({"type": "integer"}))
+    'json_schema="{\\\\"type\\\\": \\\\"integer\\\\"}"'
+    >>> import decodelab as dl
+    >>> law = {"1": 0.4, "2": 0.3, "true": 0.2, "</s>": 0.1}
+    >>> model = dl.TableModel(["1", "2", "true"], {...: law}, bos="<s>", separator="")
+    >>> dl.generate(model, "", [{"json_schema": {"schema": {"enum": [True, 12]}}}, "greedy"])[0].best.text
+    '12'
+    """
+
+    schema: Annotated[str | Mapping[str, Any], "the schema: a mapping, JSON text, or the path of a .json file"]
+    whitespace: Annotated[bool, "whether white space is allowed between the parts of the value"] = True
+
+    name: ClassVar[str] = "json_schema"
+    source: ClassVar[str] = "JSON Schema 2020-12, as far as llguidance holds it"
+
+    def __post_init__(self) -> None:
+        """Read and check the schema."""
+        text = self.schema
+        if isinstance(text, str) and text.endswith(".json"):
+            text = read_file(self, "schema", text)
+        try:
+            schema = json.loads(text) if isinstance(text, str) else text
+            written = json.dumps(schema, ensure_ascii=False, allow_nan=False)
+        except (ValueError, TypeError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise InvalidParameter(f"json_schema: schema is not JSON: {reason}; got {shown(self.schema)}") from None
+        if not isinstance(schema, Mapping | bool):
+            raise InvalidParameter(
+                f"json_schema: schema must be a mapping, got {shown(schema)}; "
+                'write json_schema=\'{"type": "object"}\''
+            )
+        object.__setattr__(self, "schema", written)
+        check_choice(self, "whitespace", (True, False), fix="false gives compact JSON")
+        check_grammar(self, "schema", LLMatcher.grammar_from_json_schema(self._schema()), written)
+
+    def _schema(self) -> str:
+        """The schema as llguidance is given it."""
+        schema = json.loads(str(self.schema))
+        if not self.whitespace:
+            own = {} if schema is True else {"not": {}} if schema is False else schema
+            schema = {**own, "x-guidance": {**own.get("x-guidance", {}), "whitespace_flexible": False}}
+        return json.dumps(schema)
+
+    def lark(self) -> str:
+        """The schema as a grammar."""
+        return f"{OPTIONS}\nstart: %json {self._schema()}"

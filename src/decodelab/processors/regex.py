@@ -1,0 +1,63 @@
+"""Text that matches a regular expression."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import llguidance
+
+from decodelab.core.errors import InvalidParameter
+from decodelab.core.stage import shown
+from decodelab.processors.matching import OPTIONS, TextConstraint, regex_lark
+
+_FAULT = re.compile(r"regex parse error:\n    (?P<text>[^\n]*)\n    (?P<before> *)\^+\nerror: (?P<what>[^\n]*)")
+
+
+@dataclass(frozen=True)
+class Regex(TextConstraint):
+    r"""Generate text that matches a regular expression as a whole.
+
+    The generated text, from its first character to EOS, must match: `a|b` is one letter, and `.*` before and after
+    a pattern makes it a search. The prompt is no part of it; the space between a prompt and what follows is. EOS is
+    allowed exactly when the text matches; a text cut off by the token limit is the beginning of one that does. Special
+    tokens never stand inside. The syntax is that of Rust's `regex`: no look-around, no backreferences; `.` matches
+    all but a line end, `\d` and `\w` are Unicode's.
+
+    All spellings of a legal text in tokens are legal. Each token is drawn from the legal ones by their own
+    probabilities, which is not the model's law of texts given that they match (docs/constraints.md); `rejection` draws
+    from that. Outlines and vLLM mask in the same way.
+
+    Raises:
+        InvalidParameter: if the pattern is no regular expression of this syntax, saying where.
+        UnsupportedStrategy: if the vocabulary does not tell the bytes of its tokens.
+
+    >>> import decodelab as dl
+    >>> model = dl.TableModel(list("ab"), {...: {"a": 0.5, "b": 0.4, "</s>": 0.1}}, bos="<s>", separator="")
+    >>> dl.generate(model, "", "regex='ba|b' | greedy")[0].best.text
+    'ba'
+    """
+
+    pattern: Annotated[str, "the regular expression that the whole generated text must match"]
+
+    name: ClassVar[str] = "regex"
+    source: ClassVar[str] = "Willard and Louf 2023, Efficient guided generation; masks by llguidance"
+
+    def __post_init__(self) -> None:
+        """Check the pattern."""
+        if not isinstance(self.pattern, str):
+            raise InvalidParameter(f"regex: pattern must be text, got {shown(self.pattern)}; write regex='[a-z]+'")
+        said = llguidance.LLMatcher.validate_grammar(self.lark())
+        if said and not said.startswith("WARNING"):
+            found = _FAULT.search(said)
+            what = (
+                f"does not parse at character {len(found['before']) + 1}: {found['what']}"
+                if found
+                else f"cannot be used: {' '.join(said.split())[:200]}"
+            )
+            raise InvalidParameter(f"regex: pattern {what}; got {shown(self.pattern)}")
+
+    def lark(self) -> str:
+        """The pattern as a grammar."""
+        return f"{OPTIONS}\n{regex_lark(self.pattern)}"
