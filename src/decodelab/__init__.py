@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from decodelab.core.errors import DecodelabError
     from decodelab.core.values import Candidate, Chat, Cost, Generation
     from decodelab.engine.composing import compose
+    from decodelab.engine.composing import compose
     from decodelab.engine.cost import predict_cost
     from decodelab.engine.distribution import distribution
     from decodelab.engine.generate import NoEffectWarning, generate
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
     from decodelab.models.contrast import Contrast
     from decodelab.models.dola import Dola
     from decodelab.models.guidance import Guidance
+    from decodelab.models.contrast import Contrast
+    from decodelab.models.dola import Dola
+    from decodelab.models.guidance import Guidance
     from decodelab.models.loading import list_models, load
+    from decodelab.models.mix import Mix
     from decodelab.models.mix import Mix
     from decodelab.models.table import TableModel
     from decodelab.models.transformers_model import TransformersModel
@@ -84,6 +89,11 @@ _WHERE = {
     "Cost": "core.values",
     "Generation": "core.values",
     "Score": "metrics.likelihood",
+    "compose": "engine.composing",
+    "Contrast": "models.contrast",
+    "Dola": "models.dola",
+    "Guidance": "models.guidance",
+    "Mix": "models.mix",
     "compose": "engine.composing",
     "Contrast": "models.contrast",
     "Dola": "models.dola",
@@ -159,9 +169,11 @@ __all__ = [
     "Candidate",
     "Chat",
     "Contrast",
+    "Contrast",
     "Cost",
     "DecodelabError",
     "Default",
+    "Dola",
     "Dola",
     "Dry",
     "DynamicTemperature",
@@ -177,11 +189,13 @@ __all__ = [
     "Grammar",
     "Greedy",
     "Guidance",
+    "Guidance",
     "JSONSchema",
     "LogitBias",
     "MinNewTokens",
     "MinP",
     "Mirostat",
+    "Mix",
     "Mix",
     "NoEffectWarning",
     "NoRepeatNGram",
@@ -209,6 +223,7 @@ __all__ = [
     "Vote",
     "Watermark",
     "__version__",
+    "compose",
     "compose",
     "distribution",
     "from_logits_processor",

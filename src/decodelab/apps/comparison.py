@@ -249,7 +249,7 @@ def _run(
     engine = Engine(model, max_rows=max_rows, observers=[progress])
     # The strategies of a prompt follow one another, so that they share its prefill.
     jobs = [
-        replace(make_job(model, i, prompt, plan, bounds, seed), index=i * len(plans) + j)
+        replace(make_job(engine.composed(plan), i, prompt, plan, bounds, seed), index=i * len(plans) + j)
         for i, prompt in enumerate(prompts)
         for j, plan in enumerate(plans)
     ]

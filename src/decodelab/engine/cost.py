@@ -8,6 +8,7 @@ from typing import Any
 
 from decodelab.core.errors import InvalidParameter, PromptTooLong
 from decodelab.core.protocols import LanguageModel, Search
+from decodelab.engine.composing import Composer
 from decodelab.models.arithmetic import Arithmetic, arithmetic_of
 from decodelab.models.loading import load
 from decodelab.strategy.strategy import Strategy, StrategyLike
@@ -115,8 +116,7 @@ def predict_cost(
             "ask for fewer"
         )
     plan = Strategy.of(strategy).resolve(lm)
-    for composition in plan.compositions:
-        lm = composition.compose(lm)
+    lm = Composer(lm)(plan.compositions)
     # A step chooses from the logits of `rows[t]` rows that have t tokens; those of t = 0 are all the prompt.
     rows = rows_by_step(plan.search, lm.vocab.size - len(lm.vocab.eos_ids), new_tokens)
     together = min(prompts, max(1, max_rows // plan.search.peak_rows))

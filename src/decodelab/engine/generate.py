@@ -75,9 +75,10 @@ def generate(
         (stop,) if isinstance(stop, str) else tuple(stop),
         tuple(stop_token_ids),
     )
-    check_limits(lm, limits)
     engine = Engine(lm, max_rows=max_rows, observers=observers)
-    jobs = [make_job(lm, i, p, plan, limits, seed) for i, p in enumerate(as_prompts(prompts))]
+    composed = engine.composed(plan)
+    check_limits(composed, limits)
+    jobs = [make_job(composed, i, p, plan, limits, seed) for i, p in enumerate(as_prompts(prompts))]
     # Prompts of similar length share a prefill, so that little of it is padding.
     for job in sorted(jobs, key=lambda job: len(job.tokens)):
         engine.enqueue(job)

@@ -14,8 +14,10 @@ from decodelab.core.events import Observer
 from decodelab.core.protocols import Cache, Composition, LanguageModel
 from decodelab.core.values import Generation, Limits, Prompt, Tokens
 from decodelab.engine.batch import Batch, is_identity
+from decodelab.engine.composing import Composer
 from decodelab.engine.job import Job, check_limits, make_job
 from decodelab.engine.lane import Failed, Lane
+from decodelab.models.composed import needs_whole_prompts
 from decodelab.models.loading import load
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
@@ -92,6 +94,7 @@ class Engine:
         self._prefills: deque[_Prefill] = deque()
         self._running = _Running()
         self._cancelled: set[int] = set()
+        self._compose = Composer(self.model)
         self._composed: tuple[Composition, ...] = ()
         self._lanes: dict[Hashable, Lane] = {}
 
@@ -118,11 +121,16 @@ class Engine:
         limits = Limits(
             max_new_tokens, min_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop), tuple(stop_token_ids)
         )
-        check_limits(self.model, limits)
         plan = Strategy.of(strategy).resolve(self.model)
-        job = make_job(self.model, self._submitted, prompt, plan, limits, seed)
+        model = self.composed(plan)
+        check_limits(model, limits)
+        job = make_job(model, self._submitted, prompt, plan, limits, seed)
         self.enqueue(job)
         return job.index
+
+    def composed(self, strategy: Strategy) -> LanguageModel:
+        """The model that a strategy decodes: the engine's own, or what its stages make of it."""
+        return self._compose(strategy.compositions)
 
     def enqueue(self, job: Job) -> None:
         """Put a job that is made already in the queue; its index must be its own.
@@ -155,9 +163,7 @@ class Engine:
         if compositions == self._composed:
             return None
         if compositions not in self._lanes:
-            model = self.model
-            for composition in compositions:
-                model = composition.compose(model)
+            model = self.composed(job.strategy)
             engine = Engine(model, max_rows=self.max_rows, memory=self.memory, observers=self.observers)
             engine._composed = compositions
             self._lanes[compositions] = engine
@@ -315,7 +321,7 @@ class Engine:
             admitted.append(self._waiting.popleft())
         whole: list[Job] = []
         for job in admitted:
-            if len(job.tokens) <= CHUNK or not held:
+            if len(job.tokens) <= CHUNK or not held or needs_whole_prompts(self.model):
                 whole.append(job)
                 continue
             same = [p for p in self._prefills if p.jobs and p.jobs[0].tokens == job.tokens]

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from decodelab.models.table import TableModel
     from decodelab.models.transformers_model import TransformersModel
 
-__all__ = ["ModelInfo", "TableModel", "TransformersModel", "list_models", "load", "model_info"]
+__all__ = ["COMPOSITIONS", "ModelInfo", "TableModel", "TransformersModel", "list_models", "load", "model_info"]
+
+COMPOSITIONS: dict[str, str] = {
+    "contrast": "decodelab.models.contrast:Contrast",
+    "dola": "decodelab.models.dola:Dola",
+    "guidance": "decodelab.models.guidance:Guidance",
+    "mix": "decodelab.models.mix:Mix",
+}
+"""The stages that make models of models, by public name, as `module:Class`."""
 
 _HOME = {
     "ModelInfo": "checkpoint",

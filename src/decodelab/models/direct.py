@@ -107,8 +107,13 @@ class Direct:
                 return False
         return True
 
-    def __call__(self, ids: Tensor, cache: KeyValueCache, last: bool = False) -> Tensor:
-        """Logits [rows, k, vocab] of int64 tokens [rows, k] appended to the cache; only of the last with `last`."""
+    def __call__(
+        self, ids: Tensor, cache: KeyValueCache, last: bool = False, shown: list[Tensor] | None = None
+    ) -> Tensor:
+        """Logits [rows, k, vocab] of int64 tokens [rows, k] appended to the cache; only of the last with `last`.
+
+        Hidden states [rows, k, width] are put into `shown`: the embedding, each block's output, what the head reads.
+        """
         rows, count = ids.shape
         start = cache.length
         end = start + count
@@ -126,6 +131,8 @@ class Direct:
         half = self.head_dim // 2
         hidden = embedding(ids, self.embeddings)
         for at, (block, layer) in enumerate(zip(self.blocks, cache.growing, strict=True)):
+            if shown is not None:
+                shown.append(hidden)
             x = self._normed(hidden, block.attention_norm)
             queries = linear(x, *block.query).view(shape)
             keys = linear(x, *block.key).view(shape)
@@ -147,6 +154,10 @@ class Direct:
             hidden = hidden + linear(attended.reshape(rows, count, -1), *block.output)
             x = self._normed(hidden, block.mlp_norm)
             hidden = hidden + linear(self.act(linear(x, *block.gate)) * linear(x, *block.up), *block.down)
+        if shown is not None:
+            hidden = self._normed(hidden, self.norm)
+            shown.append(hidden)
+            return linear(hidden[:, -1:] if last else hidden, *self.head)
         if last:
             hidden = hidden[:, -1:]
         return linear(self._normed(hidden, self.norm), *self.head)

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
-from decodelab.core.errors import EmptyPrompt, ModelError, PromptTooLong, UnknownToken, did_you_mean
+from decodelab.core.errors import EmptyPrompt, ModelError, PromptTooLong, UnknownToken, UnsupportedStrategy, did_you_mean
 from decodelab.core.protocols import FILLER, Cache
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
@@ -174,13 +174,16 @@ class TransformersModel:
             PromptTooLong: when a prompt exceeds the context.
             UnknownToken: when a token id is outside the vocabulary.
         """
+        return self._start(prompts, None)
+
+    def _start(self, prompts: Sequence[Tokens], shown: list[Tensor] | None) -> tuple[Tensor, KeyValueCache]:
         self._check(prompts)
         width = max(map(len, prompts))
         pads = [width - len(prompt) for prompt in prompts]
         # What fills the padding does not matter: it is masked.
         ids = [[0] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
         cache = KeyValueCache([kind() for kind in self._layer_types], pads, self.device, self._unshared)
-        logits = self._forward(torch.tensor(ids, device=self.device), cache, last=True)[:, -1]
+        logits = self._forward(torch.tensor(ids, device=self.device), cache, last=True, shown=shown)[:, -1]
         if any(layer.length != width for layer in cache.growing):
             raise ModelError(
                 f"{self.name}: {type(self.model).__name__} does not keep its past as keys and values alone; "
@@ -196,6 +199,9 @@ class TransformersModel:
             PromptTooLong: when a row would exceed the context.
             UnknownToken: when a token id is outside the vocabulary; tokens on an accelerator are not looked at.
         """
+        return self._extend(cache, tokens, None)
+
+    def _extend(self, cache: Cache, tokens: Tensor, shown: list[Tensor] | None) -> tuple[Tensor, KeyValueCache]:
         assert isinstance(cache, KeyValueCache)
         if len(tokens) != len(cache.pads) or not tokens.numel():
             raise ValueError(f"extend: tokens must be [{len(cache.pads)}, k >= 1], got {list(tokens.shape)}")
@@ -209,7 +215,51 @@ class TransformersModel:
             if low == FILLER and bool((filler[:, :-1] & ~filler[:, 1:]).any()):
                 raise ValueError("extend: filler must come after all tokens of a row")
         # What stands for filler does not matter: nothing before it sees it.
-        return self._forward(tokens.to(self.device).clamp(min=0), cache), cache
+        return self._forward(tokens.to(self.device).clamp(min=0), cache, shown=shown), cache
+
+    # decodelab.core.protocols.HiddenStates
+
+    @property
+    def depth(self) -> int:
+        """How many blocks it has."""
+        return self.model.config.get_text_config(decoder=True).num_hidden_layers
+
+    @property
+    def tied(self) -> bool:
+        """Whether embedding and head share their weights."""
+        head = self.model.get_output_embeddings()
+        return head is not None and head.weight is self.model.get_input_embeddings().weight
+
+    @torch.inference_mode()
+    def start_showing(self, prompts: Sequence[Tokens], layers: Sequence[int]) -> tuple[Tensor, Tensor, KeyValueCache]:
+        """As `start`, and the hidden states of these layers, [layers, rows, longest, width].
+
+        Those of a shorter prompt come last in its row; what stands before them means nothing.
+        """
+        shown: list[Tensor] = []
+        logits, cache = self._start(prompts, shown)
+        return logits, torch.stack([shown[layer] for layer in layers]), cache
+
+    @torch.inference_mode()
+    def extend_showing(
+        self, cache: Cache, tokens: Tensor, layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor, KeyValueCache]:
+        """As `extend`, and the hidden states of these layers, [layers, rows, k, width]."""
+        shown: list[Tensor] = []
+        logits, cache = self._extend(cache, tokens, shown)
+        return logits, torch.stack([shown[layer] for layer in layers]), cache
+
+    @torch.inference_mode()
+    def exits(self, hidden: Tensor) -> Tensor:
+        """The head's logits [..., vocab] of hidden states [..., width], without the final norm.
+
+        Raises:
+            UnsupportedStrategy: when the model has no head to put on them.
+        """
+        head = self.model.get_output_embeddings()
+        if head is None:
+            raise UnsupportedStrategy(f"{self.name}: {type(self.model).__name__} has no head for its hidden states")
+        return head(hidden)
 
     @torch.inference_mode()
     def _probe(self) -> None:
@@ -238,22 +288,32 @@ class TransformersModel:
         if bool((difference > tolerance * scale).any()):
             raise ModelError(f"{kind}: a cache or padding changes its logits, so it is not a causal decoder; {fix}")
 
-    def _forward(self, ids: Tensor, cache: KeyValueCache, last: bool = False) -> Tensor:
+    def _forward(
+        self, ids: Tensor, cache: KeyValueCache, last: bool = False, shown: list[Tensor] | None = None
+    ) -> Tensor:
+        """Logits of tokens appended to the cache; hidden states of all layers are put into `shown`."""
         if self._direct is not None:
-            return self._direct(ids, cache, last)
+            return self._direct(ids, cache, last, shown)
         count = ids.shape[1]
         inputs: dict[str, Any] = {"logits_to_keep": 1} if last and self._takes_last else {}
+        if shown is not None:
+            inputs["output_hidden_states"] = True
         shared = cache.attention(count)
         if shared is not None:
-            positions = {"position_ids": cache.positions(count)} if self._takes_positions else {}
-            with attending(self.model, shared, self._windows):
-                return self.model(input_ids=ids, past_key_values=cache, use_cache=True, **positions).logits
-        padding = cache.padding(count)
-        if padding is not None:
-            inputs["attention_mask"] = padding.long()
             if self._takes_positions:
                 inputs["position_ids"] = cache.positions(count)
-        return self.model(input_ids=ids, past_key_values=cache, use_cache=True, **inputs).logits
+            with attending(self.model, shared, self._windows):
+                out = self.model(input_ids=ids, past_key_values=cache, use_cache=True, **inputs)
+        else:
+            padding = cache.padding(count)
+            if padding is not None:
+                inputs["attention_mask"] = padding.long()
+                if self._takes_positions:
+                    inputs["position_ids"] = cache.positions(count)
+            out = self.model(input_ids=ids, past_key_values=cache, use_cache=True, **inputs)
+        if shown is not None:
+            shown += out.hidden_states
+        return out.logits
 
     def _check(self, prompts: Sequence[Tokens]) -> None:
         if not prompts:

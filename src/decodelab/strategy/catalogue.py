@@ -14,12 +14,13 @@ from importlib.metadata import entry_points
 
 from decodelab.core.errors import StrategyError, UnknownStage, did_you_mean
 from decodelab.core.stage import Stage
+from decodelab.models import COMPOSITIONS
 from decodelab.processors import PROCESSORS
 from decodelab.search import SEARCHES
 from decodelab.select import SELECTIONS
 
 SOURCES: dict[str, str] = {"default": "decodelab.strategy.default:Default"}
-OURS: dict[str, str] = SOURCES | PROCESSORS | SEARCHES | SELECTIONS
+OURS: dict[str, str] = SOURCES | COMPOSITIONS | PROCESSORS | SEARCHES | SELECTIONS
 
 
 def stage_paths() -> Mapping[str, str]:
@@ -52,5 +53,5 @@ def stage_class(name: str) -> type[Stage]:
 
 
 def stages() -> list[type[Stage]]:
-    """All stage classes, in the order sources, processors, searches, selections, other people's."""
+    """All stage classes, in the order sources, models, processors, searches, selections, other people's."""
     return [stage_class(name) for name in [*OURS, *(n for n in stage_paths() if n not in OURS)]]

@@ -21,7 +21,7 @@ from decodelab.core.stage import shown
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<number>[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
-    |(?P<word>[-+]?[A-Za-z_][\w]*)
+    |(?P<word>[-+]?[A-Za-z_]\w*(?:-\w+)*)
     |(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
     |(?P<mark>[|=(),\[\]{}:]))""",
     re.VERBOSE | re.ASCII,

@@ -1,0 +1,68 @@
+"""`compose`: the models that strategies make of the one they decode."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from decodelab.core.errors import UnsupportedStrategy
+from decodelab.core.protocols import Composition, LanguageModel
+from decodelab.models.loading import load
+from decodelab.search.sample import Sample
+from decodelab.strategy.strategy import Strategy, StrategyLike
+
+
+class Composer:
+    """Makes the models of strategies from one model; what several are made of is loaded once.
+
+    The other models are loaded onto the device of the first.
+
+    Args:
+        model: the model that strategies decode.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        self._load = functools.cache(functools.partial(load, device=str(getattr(model, "device", "auto"))))
+        self._made: dict[tuple[Composition, ...], LanguageModel] = {(): model}
+
+    def __call__(self, compositions: Sequence[Composition]) -> LanguageModel:
+        """The model that these compositions make, in order.
+
+        Raises:
+            ModelError: if a part cannot be loaded, or has another vocabulary.
+            StrategyError: if the model is not one they can be made of.
+        """
+        asked = tuple(compositions)
+        if asked not in self._made:
+            self._made[asked] = asked[-1].compose(self(asked[:-1]), self._load)
+        return self._made[asked]
+
+
+def compose(model: LanguageModel | str, strategy: StrategyLike) -> LanguageModel:
+    """The model that the stages of a strategy make, such as `contrast` and `guidance`, to be scored or looked at.
+
+    `generate` and `Engine` compose by themselves.
+
+    Args:
+        model: a model, or the name of one for `load`.
+        strategy: stages that make models, and nothing else.
+
+    Raises:
+        UnsupportedStrategy: if there are processors, a search or other stages.
+        ModelError: if a part cannot be loaded, or has another vocabulary.
+
+    >>> import decodelab as dl
+    >>> both = dl.compose("pocket-small", "mix(models=[pocket-nano])")
+    >>> both.name
+    'pocket-small with mix(models=[pocket-nano])'
+    >>> dl.score(both, "2 + 3 =", " 5").logprob < 0
+    True
+    """
+    plan = Strategy.of(strategy)
+    for stage in plan.stages:
+        if stage.kind != "model" and stage != Sample():
+            raise UnsupportedStrategy(
+                f"{stage} ({stage.kind}) makes no model; leave only stages such as contrast, dola, guidance and mix"
+            )
+    return Composer(load(model) if isinstance(model, str) else model)(plan.compositions)
