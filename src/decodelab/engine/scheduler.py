@@ -17,12 +17,16 @@ from decodelab.engine.batch import Batch, is_identity
 from decodelab.engine.composing import Composer
 from decodelab.engine.job import Job, check_limits, make_job
 from decodelab.engine.lane import Failed, Lane
+from decodelab.engine.prefixes import Prefilled, PrefixTree
 from decodelab.models.composed import needs_whole_prompts
 from decodelab.models.loading import load
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
 CHUNK = 256
 """Tokens of a long prompt computed between two steps of the rows that run already."""
+
+KEPT = 256 * 2**20
+"""Bytes of prompts that are kept at most for later ones that begin alike; `memory` may leave less."""
 
 MOST_ROWS = 65_536
 """Rows one job may have; far above any use, far below what exhausts the memory before a clear error."""
@@ -34,6 +38,7 @@ class _Prefill:
 
     jobs: list[Job]
     done: int = 0
+    computed: int = 0
     cache: Cache | None = None
     logits: Tensor | None = None
 
@@ -52,14 +57,15 @@ class Engine:
 
     One forward pass a step computes the next token of every row; rows are grouped by strategy only for processors and
     search. Rows that finish leave at once; once a quarter of the rows is free, waiting jobs are prefilled (a prompt
-    once, whatever the strategies that wait for it) and join, in the order they were submitted. A long prompt is
-    prefilled in chunks between the steps of the others. The result of a job does not depend on what runs beside it,
-    as far as the model's own arithmetic does not.
+    once, whatever the strategies that wait for it, and only from where it differs from one that is remembered) and
+    join, in the order they were submitted. A long prompt is prefilled in chunks between the steps of the others. The
+    result of a job does not depend on what runs beside it, as far as the model's own arithmetic does not.
 
     Args:
         model: a model, or the name of one for `load`.
         max_rows: rows (beams, samples) computed at once; a job that has more runs alone.
-        memory: bytes of cache that admitted jobs may come to hold; None: as `max_rows` allows.
+        memory: bytes of cache that admitted jobs may come to hold; None: as `max_rows` allows. What they leave of it,
+            but at most `KEPT`, goes to prompts that are remembered for later ones that begin alike.
         observers: told of every step (see `decodelab.core.events`).
 
     Raises:
@@ -93,6 +99,7 @@ class Engine:
         self._waiting: deque[Job] = deque()
         self._prefills: deque[_Prefill] = deque()
         self._running = _Running()
+        self._prefixes = PrefixTree(self.model, KEPT)
         self._cancelled: set[int] = set()
         self._compose = Composer(self.model)
         self._composed: tuple[Composition, ...] = ()
@@ -283,6 +290,7 @@ class Engine:
     def _failed(self, jobs: Sequence[Job], error: Exception) -> Iterator[Failed]:
         """The jobs of a step that raised."""
         if not isinstance(error, DecodelabError):
+            self._prefixes.forget()  # it may have been memory that was missing
             what = " ".join(str(error).split()) or type(error).__name__
             cause = error
             error = ForwardFailed(f"{self.model.name}: the forward pass failed: {what}; fewer rows need less memory")
@@ -319,9 +327,12 @@ class Engine:
             if too_many and (held or admitted):
                 break
             admitted.append(self._waiting.popleft())
+        if self.memory is not None:
+            self._prefixes.limit(min(KEPT, max(0, self.memory - nbytes)))
         whole: list[Job] = []
         for job in admitted:
-            if len(job.tokens) <= CHUNK or not held or needs_whole_prompts(self.model):
+            short = len(job.tokens) - self._prefixes.known(job.tokens) <= CHUNK
+            if short or not held or needs_whole_prompts(self.model):
                 whole.append(job)
                 continue
             same = [p for p in self._prefills if p.jobs and p.jobs[0].tokens == job.tokens]
@@ -332,11 +343,11 @@ class Engine:
         if whole:
             different = list(dict.fromkeys(job.tokens for job in whole))
             try:
-                logits, cache = self.model.start(different)
+                found = self._prefixes.start(different, None if self.memory is None else self.memory - nbytes)
             except Exception as error:  # as in `step`
                 yield from self._failed(whole, error)
                 return
-            yield from self._join(whole, different, logits, cache)
+            yield from self._join(whole, found)
 
     def _prefill_chunk(self) -> Iterator[Failed]:
         """Compute the next chunk of the first long prompt; at its end its jobs join."""
@@ -346,13 +357,15 @@ class Engine:
             return
         prefill = self._prefills[0]
         tokens = prefill.jobs[0].tokens
-        chunk = tokens[prefill.done : prefill.done + CHUNK]
+        end = CHUNK + (prefill.done if prefill.cache is not None else self._prefixes.known(tokens))
+        chunk = tokens[prefill.done : end]
         try:
             if prefill.cache is None:
-                logits, prefill.cache = self.model.start([chunk])
+                _, logits, prefill.cache, (prefill.computed,) = self._prefixes.start([chunk])
             else:
                 logits, prefill.cache = self.model.extend(prefill.cache, torch.tensor([chunk]))
                 logits = logits[:, -1]
+                prefill.computed += len(chunk)
         except Exception as error:  # as in `step`
             self._prefills.popleft()
             yield from self._failed(prefill.jobs, error)
@@ -360,9 +373,10 @@ class Engine:
         prefill.done += len(chunk)
         if prefill.done == len(tokens):
             self._prefills.popleft()
-            yield from self._join(prefill.jobs, [tokens], logits, prefill.cache)
+            self._prefixes.keep(tokens, prefill.cache, 0)
+            yield from self._join(prefill.jobs, Prefilled([tokens], logits, prefill.cache, [prefill.computed]))
 
-    def _join(self, jobs: Sequence[Job], prompts: list[Tokens], logits: Tensor, cache: Cache) -> Iterator[Failed]:
+    def _join(self, jobs: Sequence[Job], prefilled: Prefilled) -> Iterator[Failed]:
         """Give jobs their rows of a prefilled cache and put them beside those that run."""
         groups: list[list[Job]] = []
         for job in jobs:
@@ -372,6 +386,7 @@ class Engine:
                     break
             else:
                 groups.append([job])
+        prompts, logits, cache, computed = prefilled
         places = {prompt: i for i, prompt in enumerate(prompts)}
         paid: set[Tokens] = set()
         batches: list[Batch] = []
@@ -379,7 +394,7 @@ class Engine:
         for group in groups:
             prefill: list[int] = []
             for job in group:
-                prefill.append(0 if job.tokens in paid else len(job.tokens))
+                prefill.append(0 if job.tokens in paid else computed[places[job.tokens]])
                 paid.add(job.tokens)
             try:
                 batches.append(Batch(self.model, group, prefill, self.observers))

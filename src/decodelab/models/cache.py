@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -95,6 +96,31 @@ def _copied(buffer: Tensor, length: int, capacity: int) -> Tensor:
     copy = _resized(buffer, capacity)
     copy.narrow(-2, 0, length).copy_(buffer.narrow(-2, 0, length))
     return copy
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Keys and values of some consecutive tokens of a sequence, in memory of their own.
+
+    Attributes:
+        tensors: keys, then values of each layer, [heads, tokens, size].
+    """
+
+    tensors: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        """Its tokens."""
+        return self.tensors[0].shape[-2]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+    def split(self, at: int) -> tuple[Segment, Segment]:
+        """Its first `at` tokens and the others, each in memory of its own."""
+        head, tail = ([t.narrow(-2, a, n).clone() for t in self.tensors] for a, n in ((0, at), (at, len(self) - at)))
+        return Segment(tuple(head)), Segment(tuple(tail))
 
 
 class KeyValueCache(Cache):
@@ -204,6 +230,41 @@ class KeyValueCache(Cache):
         own = self.length + count
         longest = max(self.lengths) + count
         return SharedAttention(self.blocks, self._buckets, self.base_tensor, self.pad_tensor, own, count, longest)
+
+    @torch.inference_mode()
+    def segment(self, row: int, start: int, stop: int) -> Segment:
+        """A copy of the keys and values of a row's tokens `start` to `stop`; none of them may be shared.
+
+        The row may lie anywhere in its buffer, but it has to hold its tokens by itself.
+        """
+        assert not self.blocks
+        first = self.pads[row] + start
+        return Segment(
+            tuple(
+                buffer[row].narrow(-2, first, stop - start).clone()
+                for layer in self.growing
+                for buffer in layer.buffers()
+            )
+        )
+
+    @torch.inference_mode()
+    def fill(self, pasts: Sequence[Sequence[Segment]], lengths: Sequence[int], room: int) -> None:
+        """Put the first `lengths` tokens of these segments into the rows of an empty cache, with room for more."""
+        width = max(lengths)
+        for at, layer in enumerate(self.growing):
+            for kind, name in enumerate(("key_buffer", "value_buffer")):
+                like = pasts[0][0].tensors[2 * at + kind]
+                whole = like.new_zeros((len(pasts), like.shape[0], width + max(room, layer.room), like.shape[-1]))
+                for row, (past, length) in enumerate(zip(pasts, lengths, strict=True)):
+                    place, end = width - length, width
+                    for segment in past:
+                        part = segment.tensors[2 * at + kind].narrow(-2, 0, min(len(segment), end - place))
+                        whole[row].narrow(-2, place, part.shape[-2]).copy_(part)
+                        place += part.shape[-2]
+                setattr(layer, name, whole)
+            layer.length = width
+            layer.is_initialized = True
+        self._set_pads([width - length for length in lengths])
 
     # decodelab.core.protocols.Cache
 

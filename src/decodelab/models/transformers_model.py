@@ -5,20 +5,30 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 from transformers import DynamicCache
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
-from decodelab.core.errors import EmptyPrompt, ModelError, PromptTooLong, UnknownToken, UnsupportedStrategy, did_you_mean
+from decodelab.core.errors import (
+    EmptyPrompt,
+    ModelError,
+    PromptTooLong,
+    UnknownToken,
+    UnsupportedStrategy,
+    did_you_mean,
+)
 from decodelab.core.protocols import FILLER, Cache
+from decodelab.core.protocols import Segment as ProtocolSegment
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
 from decodelab.models.attention import attending
-from decodelab.models.cache import ROOM, ROOM_OF_FORKS, GrowingLayer, KeyValueCache, grown
+from decodelab.models.cache import ROOM, ROOM_OF_FORKS, GrowingLayer, KeyValueCache, Segment, grown
 from decodelab.models.direct import Direct
 from decodelab.models.transformers_vocab import TransformersVocab
 
@@ -191,6 +201,27 @@ class TransformersModel:
             )
         return logits, cache
 
+    def remember(self, cache: Cache, row: int, start: int, stop: int) -> Segment:
+        """A copy of the keys and values that a cache from `start` or `resume` holds of some tokens of a row."""
+        assert isinstance(cache, KeyValueCache)
+        return cache.segment(row, start, stop)
+
+    @torch.inference_mode()
+    def resume(
+        self, pasts: Sequence[Sequence[ProtocolSegment]], lengths: Sequence[int], tokens: Tensor
+    ) -> tuple[Tensor, KeyValueCache]:
+        """Prefill prompts that begin with segments that are remembered: the logits after each and their cache.
+
+        Args:
+            pasts: for each row, the segments of its beginning, in order.
+            lengths: how many tokens of them count, at least one.
+            tokens: what follows, int64 [rows, k].
+        """
+        rows = [[segment for segment in past if isinstance(segment, Segment)] for past in pasts]
+        cache = KeyValueCache([kind() for kind in self._layer_types], [0] * len(rows), self.device, self._unshared)
+        cache.fill(rows, lengths, room=tokens.shape[1] + ROOM)
+        return self._forward(tokens.to(self.device), cache, last=True)[:, -1], cache
+
     @torch.inference_mode()
     def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, KeyValueCache]:
         """Append int64 tokens [rows, k] to every row: the logits after each, [rows, k, vocab].
@@ -216,6 +247,12 @@ class TransformersModel:
                 raise ValueError("extend: filler must come after all tokens of a row")
         # What stands for filler does not matter: nothing before it sees it.
         return self._forward(tokens.to(self.device).clamp(min=0), cache, shown=shown), cache
+
+    @cached_property
+    def unit_embeddings(self) -> Tensor:
+        """The input embeddings, scaled to unit length: float32 [vocab, width] on the CPU."""
+        vectors = self.model.get_input_embeddings().weight.detach()[: self.vocab.size]
+        return normalize(vectors.float().cpu(), dim=-1)
 
     # decodelab.core.protocols.HiddenStates
 

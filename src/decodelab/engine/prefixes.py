@@ -1,0 +1,249 @@
+"""Prompts that begin alike: what they have in common is computed once, and kept for those that come later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from decodelab.core.protocols import Cache, LanguageModel, Resumable, Segment
+from decodelab.core.values import Tokens
+
+LEAST = 16
+"""Tokens that prompts must have in common for it to be worth remembering: every prompt begins with BOS."""
+
+SAVED = 32
+"""Tokens that computing a common beginning apart must save; below, one more forward pass costs more."""
+
+
+class Prefilled(NamedTuple):
+    """Prompts that are computed.
+
+    Attributes:
+        prompts: in the order of the rows.
+        logits: those after each, [rows, vocab].
+        cache: of these rows.
+        computed: how many tokens were computed for each; the others were known.
+    """
+
+    prompts: list[Tokens]
+    logits: Tensor
+    cache: Cache
+    computed: list[int]
+
+
+@dataclass(eq=False)
+class _Node:
+    """Tokens that follow those of the nodes above, and what the model remembers of them."""
+
+    tokens: Tokens
+    segment: Segment | None
+    parent: _Node | None
+    used: int
+    children: dict[int, _Node] = field(default_factory=dict)
+
+
+class PrefixTree:
+    """Computes prompts, each only from where it differs from those computed before or beside it.
+
+    A radix tree over token ids: a node holds what the model remembers of some tokens, and a path from the root the
+    beginning of the prompts below. Leaves that were not used for longest go first when it exceeds its bytes. A model
+    that is not `Resumable` computes every prompt whole, and nothing is kept.
+
+    Source: Zheng et al., "SGLang: Efficient Execution of Structured Language Model Programs" (2024), section 3
+    (RadixAttention). Differs in that prompts which are computed together also share what they begin with, and that rows
+    copy what they begin with into their own cache, so that forgetting never waits for them.
+
+    Args:
+        model: the language model.
+        nbytes: how much it may keep.
+    """
+
+    def __init__(self, model: LanguageModel, nbytes: int) -> None:
+        self.model = model
+        self.most = nbytes
+        self.nbytes = 0
+        self._clock = 0
+        self._root = _Node((), None, None, 0)
+
+    def start(self, prompts: Sequence[Tokens], room: int | None = None) -> Prefilled:
+        """Compute different prompts, their common beginnings once, and keep them.
+
+        Args:
+            prompts: token ids, none twice.
+            room: bytes there are for common beginnings while the prompts are computed; None: any.
+        """
+        if not isinstance(self.model, Resumable):
+            logits, cache = self.model.start(prompts)
+            return Prefilled(list(prompts), logits, cache, [len(prompt) for prompt in prompts])
+        paid = dict.fromkeys(prompts, 0)
+        for beginnings in _shared(sorted(prompts)):
+            new = [tokens for tokens in beginnings if len(tokens) - self.known(tokens) >= LEAST]
+            taken = sum(self.model.cache_bytes(len(tokens), 1, 0) for tokens in new)
+            if room is not None:
+                room -= taken
+            if new and (room is None or room >= 0):
+                found = self._compute(self.model, new, self._keep)
+                for tokens, computed in zip(found.prompts, found.computed, strict=True):
+                    paid[next(p for p in prompts if p[: len(tokens)] == tokens)] += computed
+        found = self._compute(self.model, prompts, self.keep)
+        return found._replace(computed=[n + paid[p] for p, n in zip(found.prompts, found.computed, strict=True)])
+
+    def known(self, tokens: Tokens) -> int:
+        """How many tokens at the beginning of a prompt need not be computed; its last one always is."""
+        known = sum(count for _, count in self._path(tokens[:-1]))
+        return known if known >= LEAST else 0
+
+    def keep(self, tokens: Tokens, cache: Cache, row: int) -> None:
+        """Remember a row that holds just these tokens, as it came from the model, if there is room."""
+        self._keep(tokens, cache, row)
+        self._shrink()
+
+    def _keep(self, tokens: Tokens, cache: Cache, row: int) -> None:
+        """Remember a row whatever is held already."""
+        if not isinstance(self.model, Resumable):
+            return
+        path = self._path(tokens)
+        known = sum(count for _, count in path)
+        if len(tokens) - known < LEAST:
+            return
+        segment = self.model.remember(cache, row, known, len(tokens))
+        parent = self._root
+        if path:
+            parent, count = path[-1]
+            if count < len(parent.tokens):
+                self._split(parent, count)
+        self._clock += 1
+        parent.children[tokens[known]] = _Node(tokens[known:], segment, parent, self._clock)
+        self.nbytes += segment.nbytes
+
+    def limit(self, nbytes: int) -> None:
+        """Keep no more than so many bytes from now on: forget what was not used for longest."""
+        self.most = nbytes
+        self._shrink()
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self._root.children.clear()
+        self.nbytes = 0
+
+    def _shrink(self) -> None:
+        """Forget what was not used for longest, until what is left may be kept."""
+        while self.nbytes > self.most:
+            node = min((n for n in self._nodes() if not n.children), key=lambda n: n.used)
+            assert node.parent is not None
+            assert node.segment is not None
+            del node.parent.children[node.tokens[0]]
+            self.nbytes -= node.segment.nbytes
+
+    def _compute(
+        self, model: Resumable, prompts: Sequence[Tokens], keep: Callable[[Tokens, Cache, int], None]
+    ) -> Prefilled:
+        """Compute each prompt from where it is not known, and keep them."""
+        parts = [self._part(model, group) for group in self._alike(prompts)]
+        for part in parts:
+            for row, tokens in enumerate(part.prompts):
+                keep(tokens, part.cache, row)
+        whole = parts[0]
+        for part in parts[1:]:
+            whole = Prefilled(
+                whole.prompts + part.prompts,
+                torch.cat([whole.logits, part.logits]),
+                whole.cache.join(part.cache),
+                whole.computed + part.computed,
+            )
+        return whole
+
+    def _part(self, model: Resumable, prompts: list[Tokens]) -> Prefilled:
+        """Compute prompts in one pass, the same number of tokens of each where any of them is known."""
+        if not self.known(prompts[0]):
+            logits, cache = self.model.start(prompts)
+            return Prefilled(prompts, logits, cache, [len(prompt) for prompt in prompts])
+        count = max(len(prompt) - self.known(prompt) for prompt in prompts)
+        paths = [self._path(prompt[:-count]) for prompt in prompts]
+        self._clock += 1
+        for path in paths:
+            for node, _ in path:
+                node.used = self._clock
+        segments = [[node.segment for node, _ in path if node.segment is not None] for path in paths]
+        tokens = torch.tensor([prompt[-count:] for prompt in prompts])
+        logits, cache = model.resume(segments, [len(prompt) - count for prompt in prompts], tokens)
+        return Prefilled(prompts, logits, cache, [count] * len(prompts))
+
+    def _alike(self, prompts: Sequence[Tokens]) -> Iterator[list[Tokens]]:
+        """Groups to be computed in one pass: the unknown ones; those of which about as much is to be computed."""
+        rest = {prompt: len(prompt) - self.known(prompt) for prompt in prompts}
+        new = [prompt for prompt in prompts if rest[prompt] == len(prompt)]
+        if new:
+            yield new
+        group: list[Tokens] = []
+        for prompt in sorted((p for p in prompts if rest[p] < len(p)), key=lambda p: rest[p]):
+            # All of a group compute as much as the last one, so that something must be known beyond that.
+            most = rest[prompt]
+            if group and (most > 2 * rest[group[0]] + LEAST or min(len(p) for p in group) <= most):
+                yield group
+                group = []
+            group.append(prompt)
+        if group:
+            yield group
+
+    def _path(self, tokens: Tokens) -> list[tuple[_Node, int]]:
+        """The nodes that hold the beginning of these tokens, and how many tokens of each."""
+        path: list[tuple[_Node, int]] = []
+        node, at = self._root, 0
+        while at < len(tokens) and tokens[at] in node.children:
+            node = node.children[tokens[at]]
+            count = _common(node.tokens, tokens[at : at + len(node.tokens)])
+            path.append((node, count))
+            at += count
+            if count < len(node.tokens):
+                break
+        return path
+
+    def _split(self, node: _Node, at: int) -> None:
+        """Put the tokens of a node from `at` on into a node below it."""
+        assert node.segment is not None
+        head, tail = node.segment.split(at)
+        below = _Node(node.tokens[at:], tail, node, node.used, node.children)
+        for child in below.children.values():
+            child.parent = below
+        node.tokens, node.segment, node.children = node.tokens[:at], head, {below.tokens[0]: below}
+
+    def _nodes(self) -> Iterator[_Node]:
+        """All nodes but the root."""
+        stack = list(self._root.children.values())
+        while stack:
+            node = stack.pop()
+            yield node
+            stack += node.children.values()
+
+
+def _common(one: Tokens, other: Tokens) -> int:
+    """How many tokens at the beginning are the same."""
+    if one == other:
+        return len(one)
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _shared(prompts: list[Tokens]) -> Iterator[list[Tokens]]:
+    """Beginnings of several of these prompts, which are in order, that are worth computing once: short ones first."""
+    ranges = [(prompts, 0)]
+    while ranges:
+        beginnings: list[Tokens] = []
+        below: list[tuple[list[Tokens], int]] = []
+        for group, known in ranges:
+            if len(group) < 2:
+                continue
+            # In order of their tokens, what the first and the last have in common all have.
+            depth = _common(group[0], group[-1])
+            if depth - known >= LEAST and (depth - known) * (len(group) - 1) >= SAVED:
+                beginnings.append(group[0][:depth])
+                known = depth
+            ends = [i for i in range(1, len(group)) if group[i][depth : depth + 1] != group[i - 1][depth : depth + 1]]
+            below += [(group[a:b], known) for a, b in zip([0, *ends], [*ends, len(group)], strict=True)]
+        if beginnings:
+            yield beginnings
+        ranges = below

@@ -1,0 +1,92 @@
+"""A prompt is begun from what is remembered of another: the same logits, the same tokens, fewer of them computed."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import decodelab as dl
+from decodelab.models import TransformersModel
+
+HEADS_OF_8 = {"head_dim": 8}
+WINDOW = {"sliding_window": 5}
+ARCHITECTURES = {
+    "llama": {},
+    "qwen3": HEADS_OF_8,
+    "gemma": HEADS_OF_8,
+    "gemma2": {**HEADS_OF_8, **WINDOW, "query_pre_attn_scalar": 8},
+    "gemma3_text": {**HEADS_OF_8, **WINDOW, "query_pre_attn_scalar": 8, "num_hidden_layers": 7},
+    "gpt2": {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 128},
+    "mistral": WINDOW,
+    "bloom": {"n_layer": 3, "n_head": 4},  # rows that are forked copy their past
+}
+HEADER = tuple(7 * i % 60 for i in range(40))
+PROMPTS = [(*HEADER, 5, 6, 7), (*HEADER, 8), (*HEADER[:30], 1, 2, 3, 4, 5, 6, 7, 8), (9, 9, 9)]
+STRATEGIES = ["greedy", "beam(width=3, n=3)"]
+
+
+class Forgetful:
+    """The same model, which computes every prompt whole."""
+
+    def __init__(self, model: TransformersModel) -> None:
+        self.model = model
+
+    def __getattr__(self, name: str):
+        if name in ("resume", "remember"):
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+
+@pytest.mark.filterwarnings("ignore::decodelab.core.notices.PlainCacheWarning")
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_prompts_that_begin_alike_say_what_each_says_alone(build, name):
+    model = build(name, **ARCHITECTURES[name])
+    for strategy in STRATEGIES:
+        mine = dl.generate(model, PROMPTS, strategy, max_new_tokens=10)
+        theirs = [dl.generate(Forgetful(model), p, strategy, max_new_tokens=10)[0] for p in PROMPTS]  # pyright: ignore[reportArgumentType]
+        assert sum(g.cost.prefill_tokens for g in mine) < sum(g.cost.prefill_tokens for g in theirs) - 50
+        for a, b in zip(mine, theirs, strict=True):
+            assert [c.tokens for c in a.candidates] == [c.tokens for c in b.candidates]
+            for c, d in zip(a.candidates, b.candidates, strict=True):
+                assert c.token_logprobs == pytest.approx(d.token_logprobs, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def model(build) -> TransformersModel:
+    return build("qwen3", head_dim=8)
+
+
+@settings(max_examples=30)
+@given(
+    cuts=st.lists(st.integers(1, 11), min_size=1, max_size=3).map(sorted),
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    count=st.integers(1, 3),
+)
+def test_segments_of_any_lengths_put_together_are_the_sequence(model, cuts, lengths, count):
+    sequence = tuple(7 * i % 60 for i in range(12))
+    # The row lies behind padding.
+    _, cache = model.start([(1,) * 15, sequence])
+    places = [0, *dict.fromkeys(cuts), 12]
+    segments = [model.remember(cache, 1, a, b) for a, b in pairwise(places)]
+    tokens = torch.arange(len(lengths) * count).view(len(lengths), count)
+    logits, resumed = model.resume([segments] * len(lengths), lengths, tokens)
+    assert list(resumed.lengths) == [n + count for n in lengths]
+    wholes = [(*sequence[:n], *new) for n, new in zip(lengths, tokens.tolist(), strict=True)]
+    for row, whole in enumerate(wholes):
+        torch.testing.assert_close(logits[row], model.start([whole])[0][0], atol=1e-4, rtol=1e-4)
+    # What came of it goes on as any other cache.
+    logits, _ = model.extend(resumed, torch.full((len(lengths), 1), 3))
+    for row, whole in enumerate(wholes):
+        torch.testing.assert_close(logits[row, 0], model.start([(*whole, 3)])[0][0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_segment_is_split_into_copies(model):
+    _, cache = model.start([HEADER])
+    segment = model.remember(cache, 0, 0, 40)
+    head, tail = segment.split(15)
+    assert head.nbytes + tail.nbytes == segment.nbytes == 40 * 2 * 8 * 3 * 2 * 4
+    both, _ = model.resume([[head, tail]], [40], torch.tensor([[1]]))
+    one, _ = model.resume([[segment]], [40], torch.tensor([[1]]))
+    assert torch.equal(both, one)
