@@ -11,17 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import EmptySupport, NonFiniteLogits, UnsupportedStrategy
+from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.notices import FewerCandidates
 from decodelab.core.protocols import Advance, AnyScorer, Embeddings, LanguageModel, Rows
-from decodelab.core.reasons import CONTINUES, REASONS, STOP
-from decodelab.core.values import Candidate, Cost, FinishReason, Generation, Partial
+from decodelab.core.reasons import CONTINUES, STOP
+from decodelab.core.values import Cost, Generation, Partial
 from decodelab.engine.history import Ended, History
 from decodelab.engine.job import Job
 from decodelab.engine.metered import Metered
 from decodelab.engine.processing import Processed, process
+from decodelab.engine.refusals import empty_support, non_finite
 from decodelab.engine.stops import Stops
 from decodelab.kernels.fused import log_normaliser
 from decodelab.scorers.judging import judged
@@ -134,12 +135,7 @@ class Batch:
         if bool(normaliser.isfinite().all()):
             return
         row = int((~normaliser.isfinite()).nonzero()[0])
-        values = logits[row]
-        what = "NaN" if values.isnan().any() else "+inf" if (values == torch.inf).any() else "only -inf"
-        raise NonFiniteLogits(
-            f"{self.model.name} returned {what} as logits {self._place(row)}; "
-            "check the weights, or load it with dtype='float32'"
-        )
+        raise non_finite(self.model.name, logits[row], self._place(row))
 
     def _check_support(self, normaliser: Tensor, work: Processed) -> None:
         """Refuse rows in which no token is left, naming the stage that removed the last.
@@ -157,12 +153,7 @@ class Batch:
             if not bool(dead.any()):
                 return
         row = int(dead.nonzero()[0])
-        stages = [("min_new_tokens", work.start), *((v.name, v.after) for v in work.views)]
-        guilty = [name for name, given in stages if not bool(given[row].logsumexp(-1).isfinite())]
-        raise EmptySupport(
-            f"{guilty[0] if guilty else work.views[-1].name} left no token to choose from {self._place(row)}; "
-            "loosen it or reorder the stages"
-        )
+        raise empty_support(work, row, self._place(row))
 
     def _place(self, row: int) -> str:
         """Where a row stands, for errors."""
@@ -183,7 +174,7 @@ class Batch:
         """The model's token vectors."""
         if not isinstance(self.model, Embeddings):
             raise UnsupportedStrategy(
-                f"{self.jobs[0].strategy}: {self.model.name} shows no vectors of its tokens, which the search compares; "
+                f"{self.jobs[0].strategy}: {self.model.name} shows no vectors of its tokens, which it compares; "
                 "write another diversity"
             )
         return self.model.unit_embeddings
@@ -281,29 +272,34 @@ class Batch:
             if job not in self.done:
                 yield self._generation(job)
 
-    def _generation(self, job: int) -> Generation:
-        """The generation of a job, its candidates best first; rows still live (after Ctrl-C) come last."""
-        candidates = [
-            self._candidate(self.jobs[job], self.history.ended[r.hypothesis], r.sample, r.score)
-            for r in self.search.finished(self.search_state, job)
-        ]
-        live = (self.row_jobs == job).nonzero()[:, 0].tolist()
-        for row in live:
-            tokens, lps, laws = self.history.row(row)
-            part = Ended(tokens, lps, laws, CONTINUES, None)
-            candidates.append(self._candidate(self.jobs[job], part, int(self.keys.sample[row]), sum(laws)))
-        if not live:
-            self._tell_missing(job, len(candidates))
-        if self.selection is not None and not live:
-            candidates = [replace(c, score=score) for c, score in self.selection.rank(candidates)]
-        spec = self.jobs[job]
-        cost = Cost(
+    def _cost(self, job: int) -> Cost:
+        """What a job has cost so far."""
+        return Cost(
             self.prefill[job],
             int(self.decoded[job]),
             int(self.passes[job]),
             int(self.peak_bytes[job]),
             time.perf_counter() - self.began,
         )
+
+    def _generation(self, job: int) -> Generation:
+        """The generation of a job, its candidates best first; rows still live (after Ctrl-C) come last."""
+        candidates = [
+            self.history.ended[r.hypothesis].candidate(self.model.vocab, self.jobs[job].tokens, r.sample, r.score)
+            for r in self.search.finished(self.search_state, job)
+        ]
+        live = (self.row_jobs == job).nonzero()[:, 0].tolist()
+        for row in live:
+            tokens, lps, laws = self.history.row(row)
+            part = Ended(tokens, lps, laws, CONTINUES, None)
+            sample = int(self.keys.sample[row])
+            candidates.append(part.candidate(self.model.vocab, self.jobs[job].tokens, sample, sum(laws)))
+        if not live:
+            self._tell_missing(job, len(candidates))
+        if self.selection is not None and not live:
+            candidates = [replace(c, score=score) for c, score in self.selection.rank(candidates)]
+        spec = self.jobs[job]
+        cost = self._cost(job)
         self.done.add(job)
         return Generation(
             spec.index, spec.prompt, spec.tokens, tuple(candidates), cost, spec.seed, str(spec.strategy),
@@ -321,16 +317,6 @@ class Batch:
                 FewerCandidates,
                 stacklevel=2,
             )
-
-    def _candidate(self, job: Job, ended: Ended, sample: int, score: float) -> Candidate:
-        """A finished hypothesis as a candidate with its text."""
-        reason: FinishReason = REASONS.get(ended.reason, "interrupted")
-        text = ended.cut
-        if text is None:
-            text = self.model.vocab.decode_completion(job.tokens, ended.tokens)
-        return Candidate(
-            tuple(ended.tokens), text, tuple(ended.logprobs), tuple(ended.law_logprobs), reason, sample, score
-        )
 
 
 def is_identity(parents: Tensor, rows: int) -> bool:

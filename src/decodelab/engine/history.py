@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+from decodelab.core.protocols import Vocab
+from decodelab.core.reasons import REASONS
+from decodelab.core.values import Candidate, FinishReason, Tokens
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,16 @@ class Ended:
     law_logprobs: list[float]
     reason: int
     cut: str | None
+
+    def candidate(self, vocab: Vocab, prompt: Tokens, sample: int, score: float) -> Candidate:
+        """It as a candidate with its text, the continuation of a prompt."""
+        reason: FinishReason = REASONS.get(self.reason, "interrupted")
+        text = self.cut
+        if text is None:
+            text = vocab.decode_completion(prompt, self.tokens)
+        return Candidate(
+            tuple(self.tokens), text, tuple(self.logprobs), tuple(self.law_logprobs), reason, sample, score
+        )
 
 
 @dataclass
