@@ -57,6 +57,11 @@ class Cost:
     Shared work (a prompt prefilled for several candidates, a pass over a batch) is counted where it is
     done: `forward_tokens` counts every token position computed for this generation's rows, `forward_passes`
     the passes these rows took part in, `seconds` the wall clock from start to finish.
+
+    Attributes:
+        draft_tokens: token positions computed by a draft model; they are not among the forward tokens.
+        drafted: tokens a draft proposed.
+        accepted: how many of them the model would have chosen too.
     """
 
     prefill_tokens: int = 0
@@ -64,11 +69,19 @@ class Cost:
     forward_passes: int = 0
     peak_cache_bytes: int = 0
     seconds: float = 0.0
+    draft_tokens: int = 0
+    drafted: int = 0
+    accepted: int = 0
 
     @property
     def forward_tokens(self) -> int:
-        """All token positions computed: prefill and decode."""
+        """All token positions the model computed: prefill and decode."""
         return self.prefill_tokens + self.decode_tokens
+
+    @property
+    def acceptance(self) -> float | None:
+        """The share of proposals that were accepted; None where nothing was proposed."""
+        return self.accepted / self.drafted if self.drafted else None
 
 
 @dataclass(frozen=True)
@@ -120,7 +133,7 @@ class Certificate:
     Attributes:
         proved: whether no hypothesis scores better than those returned.
         bound: no hypothesis other than those returned scores better than this; -inf when there is no other.
-        evaluated: nodes of the tree whose next-token law was computed, the prompt's included.
+        evaluated: prefixes whose next-token law was computed, besides the prompt.
     """
 
     proved: bool
@@ -165,6 +178,7 @@ class Generation:
         """The generation as JSON-ready data, with the derived numbers of each candidate included."""
         data = dataclasses.asdict(self)
         data["cost"]["forward_tokens"] = self.cost.forward_tokens
+        data["cost"]["acceptance"] = self.cost.acceptance
         for row, candidate in zip(data["candidates"], self.candidates, strict=True):
             row["logprob"] = candidate.logprob
             row["law_logprob"] = candidate.law_logprob
@@ -181,12 +195,14 @@ class Partial:
         prompt_tokens: its token ids.
         tokens: the generated ids so far.
         text: the decoded continuation, special tokens left out; an unfinished character at its end is left out too.
+        complete: whether nothing was left out at its end.
     """
 
     prompt: str
     prompt_tokens: Tokens
     tokens: Tokens
     text: str
+    complete: bool = True
 
 
 @dataclass(frozen=True)

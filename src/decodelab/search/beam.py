@@ -88,18 +88,18 @@ class Beam(Stage):
     `sampling=True` (beam sampling) draws the continuations of a step without replacement, in proportion to
     e^(score of the beam) times the processed law of the token, and then goes on as above with those drawn, best first.
 
-    `dedupe="text"`: of hypotheses with the same text and different tokens only the best takes a place, among the beams of a
-    step and in the pool (when sampling: the one drawn first). It keeps its own score: the others' probability is neither
-    added to it nor given to anybody, because a sum over those that a beam happens to see would bound the probability of
-    the text from below, by an unknown amount. A text whose last character is not complete yet is equal to no other;
-    stop strings are not cut off before texts are compared.
+    `dedupe="text"`: of hypotheses with the same text and different tokens only the best takes a place, among the beams
+    of a step and in the pool (when sampling: the one drawn first). It keeps its own score: the others' probability is
+    not added to it, because a sum over those that a beam happens to see is less than the probability of the text by an
+    unknown amount. A text whose last character is not complete yet is equal to no other; texts are compared before a
+    stop string is cut off.
 
     Token for token what transformers 5 returns without processors, with these differences: scores are
     accumulated in float64 and ties go to the better beam, then the lowest token id (float32 and unspecified
     there); processors act on logits and the result is normalised (there they act on log-probabilities, which
-    are then summed unnormalised); impossible beams are dropped rather than carried at -1e9. When sampling, transformers 5
-    lets hypotheses end by the order of the draw; here, as in its version 4, those drawn are sorted by score first. The
-    draws are those of Gumbel-top-k under our keys, `torch.multinomial`'s law.
+    are then summed unnormalised); impossible beams are dropped rather than carried at -1e9. When sampling,
+    transformers 5 lets hypotheses end by the order of the draw; here, as in its version 4, those drawn are sorted by
+    score first. They are drawn by Gumbel-top-k with our keys, which is the law of its `torch.multinomial`.
 
     Raises:
         InvalidParameter: if a parameter is out of its range, or n is greater than width.
@@ -127,6 +127,7 @@ class Beam(Stage):
     kind: ClassVar[Kind] = "search"
     source: ClassVar[str] = "Lowerre 1976; Wu et al. 2016 (gnmt); scoring and stopping as in transformers 5"
     start_rows: ClassVar[int] = 1
+    drops_dead_ends: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -134,7 +135,9 @@ class Beam(Stage):
         check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
         check_choice(self, "early_stopping", (True, False, "never"), fix="see decodelab strategies")
         check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
-        check_choice(self, "normaliser", ("length", "gnmt", None), fix="leave it out to divide by length^length_penalty")
+        check_choice(
+            self, "normaliser", ("length", "gnmt", None), fix="leave it out to divide by length^length_penalty"
+        )
         check_choice(self, "sampling", (True, False), fix="leave it out to take the best")
         check_choice(self, "scores", ("law", "model"), fix="leave it out for the processed law")
         check_choice(self, "dedupe", ("text", None), fix="leave it out to keep all")
@@ -228,11 +231,14 @@ class Beam(Stage):
             base = own if own is logits else own.masked_fill(logits == -torch.inf, -torch.inf)
         tokens = top_ids(base if penalty is None else base - penalty, per_row)
 
-        def logprobs(of: Tensor) -> Tensor:
-            return of.gather(-1, tokens).double() - log_normaliser(of)[:, None]
+        gone = logits.gather(-1, tokens).isneginf()
 
-        law = scores[:, None] + logprobs(logits)
-        total = law if own is logits else (scores[:, None] + logprobs(own)).masked_fill(law.isneginf(), -torch.inf)
+        def summed(of: Tensor) -> Tensor:
+            logprobs = of.gather(-1, tokens).double() - log_normaliser(of)[:, None]
+            return scores[:, None] + logprobs.masked_fill(gone, -torch.inf)
+
+        law = summed(logits)
+        total = law if own is logits else summed(own)
         fine = 0.0 if penalty is None else penalty.gather(-1, tokens)
         ranks = total - fine
         keys = ranks if noise is None else law - fine + noise.gather(-1, tokens)

@@ -19,6 +19,7 @@ from decodelab.scorers.judging import judged
 from decodelab.testing.stage import check_stage, require
 
 _SIZE = 7
+_VECTORS = torch.nn.functional.normalize(torch.arange(2.0 * _SIZE).view(_SIZE, 2) - 6, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,9 @@ def _run(search: Search, jobs: Sequence[_Job], eos: tuple[int, ...]) -> list[lis
             ends,
             partials := _Partials(jobs, row_jobs, prefixes),
             partials.judge,
+            # The model's own law is the processed one tempered, and knows nothing impossible.
+            lambda logits=logits: logits.clamp(min=-9.0) / 2,
+            lambda: _VECTORS,
         )
         given = logits.clone()
         advance, after = search.step(logits, state, rows)
