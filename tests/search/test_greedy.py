@@ -39,7 +39,18 @@ def test_a_lead_too_narrow_for_log_probabilities_still_decides():
     assert logits.log_softmax(-1).argmax() == 0
     search = dl.Greedy()
     zero = torch.zeros(1, dtype=torch.int64)
-    rows = Rows(zero, zero, Keys.of(0, [0], [0]), zero + 9, 0, lambda p, t: torch.zeros_like(t), lambda p, t: [], lambda s, p, t: t.double())
+    rows = Rows(
+        zero,
+        zero,
+        Keys.of(0, [0], [0]),
+        zero + 9,
+        0,
+        lambda p, t: torch.zeros_like(t),
+        lambda p, t: [],
+        lambda s, p, t: t.double(),
+        lambda: logits,
+        lambda: logits,
+    )
     assert search.step(logits, search.init(1, zero), rows)[0].tokens.tolist() == [7]
 
 
