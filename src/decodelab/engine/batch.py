@@ -81,19 +81,7 @@ class Batch:
         if processed is not logits:
             self._check_support(law_normaliser, work)
 
-        rows = Rows(
-            self.row_jobs,
-            positions,
-            self.keys,
-            self.stops.max_new_tokens,
-            len(self.model.vocab.eos_ids),
-            lambda parents, tokens: self.stops.reasons(self.row_jobs, positions, self.texts, parents, tokens),
-            self._partials,
-            self._judge,
-            lambda: logits,
-            self._unit_embeddings,
-        )
-        advance, search_state = self.search.step(processed, self.search_state, rows)
+        advance, search_state = self.search.step(processed, self.search_state, self._view(positions, logits))
         if self.observers:
             self._observe(positions, logits, work, advance)
 
@@ -129,6 +117,21 @@ class Batch:
         if not identity:
             self.row_jobs, self.keys = self.row_jobs[parents], self.keys[parents]
         return advance
+
+    def _view(self, positions: Tensor, logits: Tensor) -> Rows:
+        """What the search may know of the rows in a step."""
+        return Rows(
+            self.row_jobs,
+            positions,
+            self.keys,
+            self.stops.max_new_tokens,
+            len(self.model.vocab.eos_ids),
+            lambda parents, tokens: self.stops.reasons(self.row_jobs, positions, self.texts, parents, tokens),
+            self._partials,
+            self._judge,
+            lambda: logits,
+            self._unit_embeddings,
+        )
 
     def _check_finite(self, logits: Tensor, normaliser: Tensor) -> None:
         """Refuse NaN, +inf and rows of nothing but -inf; all of them make the normaliser non-finite."""

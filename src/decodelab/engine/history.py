@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from decodelab.core.protocols import Vocab
 from decodelab.core.reasons import REASONS
@@ -85,3 +86,26 @@ class History:
         self.tokens, self.logprobs, self.law_logprobs = columns
         self.positions = at + 1
         self.longest += 1
+
+    def select(self, rows: Tensor) -> History:
+        """The given rows (int64 [n]); what ended stays with both."""
+        columns = (column[rows] for column in (self.tokens, self.logprobs, self.law_logprobs))
+        positions = self.positions[rows]
+        return History(*columns, positions, int(positions.max()) if len(rows) else 0, self.ended)
+
+    @staticmethod
+    def join(parts: Sequence[History]) -> History:
+        """The rows of all parts of one history, in order."""
+        capacity = max(part.tokens.shape[1] for part in parts)
+
+        def joined(columns: Sequence[Tensor]) -> Tensor:
+            return torch.cat([pad(column, (0, capacity - column.shape[1])) for column in columns])
+
+        return History(
+            joined([part.tokens for part in parts]),
+            joined([part.logprobs for part in parts]),
+            joined([part.law_logprobs for part in parts]),
+            torch.cat([part.positions for part in parts]),
+            max(part.longest for part in parts),
+            parts[-1].ended,
+        )
