@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from decodelab.core.key import Keys
-from decodelab.core.protocols import Cache, Ranked
+from decodelab.core.protocols import AnyScorer, Cache, Ranked
 from decodelab.core.values import Certificate
 
 
@@ -33,11 +33,13 @@ class Tree:
         keys: the randomness of the job, one row.
         ends: for candidate children (nodes, tokens), int64 [n] each, the reason each would end with that token,
             int64 [n], as a code of `decodelab.core.reasons`; 0 means it goes on.
+        judge: what a scorer gives candidate children (scorer, nodes, tokens): float64 [n], finite.
     """
 
     max_new_tokens: int
     keys: Keys
     ends: Callable[[Tensor, Tensor], Tensor]
+    judge: Callable[[AnyScorer, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)

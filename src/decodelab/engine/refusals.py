@@ -1,11 +1,11 @@
-"""Numbers that are no law, refused by name: the model's own, and those its processors left."""
+"""What goes wrong in a step, by name: a forward pass that raises, and numbers that are no law."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import EmptySupport, NonFiniteLogits
+from decodelab.core.errors import DecodelabError, EmptySupport, ForwardFailed, NonFiniteLogits
 from decodelab.engine.processing import Processed
 
 
@@ -25,3 +25,13 @@ def empty_support(work: Processed, row: int, place: str) -> EmptySupport:
         f"{guilty[0] if guilty else work.views[-1].name} left no token to choose from {place}; "
         "loosen it or reorder the stages"
     )
+
+
+def forward_failed(model: str, error: Exception) -> DecodelabError:
+    """The error for whatever a model raised in a forward pass; one of ours stays what it is."""
+    if isinstance(error, DecodelabError):
+        return error
+    what = " ".join(str(error).split()) or type(error).__name__
+    failure = ForwardFailed(f"{model}: the forward pass failed: {what}; fewer rows need less memory")
+    failure.__cause__ = error
+    return failure

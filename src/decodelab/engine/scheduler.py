@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import DecodelabError, ForwardFailed, InvalidParameter, TooLarge
+from decodelab.core.errors import DecodelabError, InvalidParameter, TooLarge
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Cache, Composition, LanguageModel
+from decodelab.core.tree import TreeSearch
 from decodelab.core.values import Generation, Limits, Prompt, Tokens
 from decodelab.engine.batch import Batch, is_identity
 from decodelab.engine.composing import Composer
 from decodelab.engine.job import Job, check_limits, make_job
 from decodelab.engine.lane import Failed, Lane
 from decodelab.engine.prefixes import Prefilled, PrefixTree
+from decodelab.engine.refusals import forward_failed
+from decodelab.engine.tree_lane import TreeLane
 from decodelab.models.composed import needs_whole_prompts
 from decodelab.models.loading import load
 from decodelab.strategy.strategy import Strategy, StrategyLike
@@ -168,7 +171,11 @@ class Engine:
         """The lane of a job that cannot share the running batch; None for one that can."""
         compositions = job.strategy.compositions
         if compositions == self._composed:
-            return None
+            if not isinstance(job.strategy.search, TreeSearch):
+                return None
+            if TreeSearch not in self._lanes:
+                self._lanes[TreeSearch] = TreeLane(self.model, self.max_rows, self.memory, self.observers)
+            return self._lanes[TreeSearch]
         if compositions not in self._lanes:
             model = self.composed(job.strategy)
             engine = Engine(model, max_rows=self.max_rows, memory=self.memory, observers=self.observers)
@@ -291,10 +298,7 @@ class Engine:
         """The jobs of a step that raised."""
         if not isinstance(error, DecodelabError):
             self._prefixes.forget()  # it may have been memory that was missing
-            what = " ".join(str(error).split()) or type(error).__name__
-            cause = error
-            error = ForwardFailed(f"{self.model.name}: the forward pass failed: {what}; fewer rows need less memory")
-            error.__cause__ = cause
+            error = forward_failed(self.model.name, error)
         for job in jobs:
             if job.index in self._cancelled:
                 self._cancelled.discard(job.index)

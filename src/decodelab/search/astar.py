@@ -1,0 +1,96 @@
+"""A* search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from torch import Tensor
+
+from decodelab.core.protocols import Ranked
+from decodelab.core.stage import Kind, Stage, check_choice, check_number
+from decodelab.core.tree import Growth, Tree
+from decodelab.core.values import Certificate
+from decodelab.search.branch_and_bound import BoundedState, BranchAndBound
+
+
+def by_bound(bound: float, score: float, length: int) -> tuple[float, ...]:
+    """The best bound first, of equal ones the longest."""
+    return (-bound, -length)
+
+
+def by_mean(bound: float, score: float, length: int) -> tuple[float, ...]:
+    """The highest mean log-probability of a token first, of equal ones the longest."""
+    return (-score / length, -length)
+
+
+@dataclass(frozen=True)
+class AStar(Stage):
+    """Go on from whatever prefix promises the best finished sequence, until none promises more than what was found.
+
+    A sequence of t tokens and log-probability s under the processed law scores s / t^length_penalty. `bound`, the
+    admissible heuristic, promises the best a prefix could come to: what follows costs nothing and goes on for the
+    length that is best for the score, so s / max_new_tokens^length_penalty for a positive penalty and s for none. No
+    search that proves as much looks at fewer prefixes with these bounds (Dechter & Pearl 1985), but it keeps them
+    all. `mean` promises that tokens go on as probable as they were: it comes to long sequences sooner, is not
+    admissible, and the certificate is still true, because it is always computed from the bounds.
+
+    With a length penalty this is exact search for the best normalised score, which no beam guarantees. Hypotheses enter
+    the results when they are found, not when they are taken from the queue, and the search ends when no bound is better
+    than the n-th result; that looks at no more prefixes than the textbook's order.
+
+    Raises:
+        InvalidParameter: if a parameter is out of its range.
+
+    >>> import decodelab as dl
+    >>> model = dl.TableModel(["a"], {...: {"a": 0.7, "</s>": 0.3}}, bos="<s>")
+    >>> [dl.generate(model, "", s, max_new_tokens=4)[0].best.text for s in ("astar", "astar(length_penalty=1.0)")]
+    ['', 'a a a a']
+    """
+
+    heuristic: Annotated[Literal["bound", "mean"], "bound (admissible) or mean: what a prefix promises"] = "bound"
+    n: Annotated[int, "sequences returned"] = 1
+    length_penalty: Annotated[float, "exponent of the length that divides the score; 0 is the plain sum"] = 0.0
+    budget: Annotated[int, "prefixes whose next-token law may be computed, a forward token each"] = 10_000
+    rows: Annotated[int, "prefixes computed in one pass; more is faster a prefix and looks at more of them"] = 1
+    cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
+
+    name: ClassVar[str] = "astar"
+    kind: ClassVar[Kind] = "search"
+    source: ClassVar[str] = "Hart, Nilsson & Raphael 1968; over continuations as in Meister et al. 2020, section 4"
+    start_rows: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_choice(self, "heuristic", ("bound", "mean"), fix="bound proves that nothing better is left")
+        check_number(self, "n", low=1, integer=True, fix="use n=5 for the five best")
+        check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
+        check_number(self, "budget", low=1, integer=True, fix="use 10000 for short sequences")
+        check_number(self, "rows", low=1, integer=True, fix="use 1 for plain A*")
+        check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
+
+    @property
+    def peak_rows(self) -> int:
+        """The prefixes of one pass."""
+        return self.rows
+
+    @property
+    def _bounded(self) -> BranchAndBound:
+        order = by_bound if self.heuristic == "bound" else by_mean
+        return BranchAndBound(self.n, self.budget, self.rows, self.cut, self.length_penalty, order)
+
+    def init(self, max_new_tokens: int) -> BoundedState:
+        """Nothing seen yet."""
+        return BoundedState(max_new_tokens)
+
+    def grow(self, logits: Tensor, state: BoundedState, tree: Tree) -> tuple[Growth, BoundedState]:
+        """Go on from the prefixes that promise most."""
+        return self._bounded.grow(logits, state, tree)
+
+    def finished(self, state: BoundedState) -> list[Ranked]:
+        """The best sequences found."""
+        return self._bounded.finished(state)
+
+    def certificate(self, state: BoundedState) -> Certificate:
+        """Whether they are the best there are."""
+        return self._bounded.certificate(state)

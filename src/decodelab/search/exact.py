@@ -1,0 +1,87 @@
+"""Exact search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from torch import Tensor
+
+from decodelab.core.protocols import Ranked
+from decodelab.core.stage import Kind, Stage, check_choice, check_number
+from decodelab.core.tree import Growth, Tree
+from decodelab.core.values import Certificate
+from decodelab.search.branch_and_bound import BoundedState, BranchAndBound
+
+
+def deepest(bound: float, score: float, length: int) -> tuple[float, ...]:
+    """Depth first: the longest prefixes first, of those the most probable."""
+    return (-length, -score)
+
+
+@dataclass(frozen=True)
+class Exact(Stage):
+    """Find the most probable finished sequence: the mode of the processed law over whole sequences.
+
+    Depth first: it follows the most probable token down to an end, as greedy search does, and then goes back to every
+    prefix that is still more probable than the best sequence found; no continuation of any other can win. The
+    generation's certificate says whether that came to an end (`proved`) or the budget did, and then no finished
+    sequence is more probable than the better of its `bound` and what was found. A budget too small for one sequence
+    gives the prefix that came furthest, `pruned`.
+
+    A sequence is finished when it ends by EOS or a stop, and also when `max_new_tokens` cuts it, as in every other
+    search here: they are the outcomes of sampling, whose probabilities sum to 1. With `cut=false` only those that end
+    by themselves count, as in the paper. The paper starts from the result of a beam search, which the first descent
+    stands in for; it also has a variant that normalises by length, which here is `astar(length_penalty=...)`.
+
+    Raises:
+        InvalidParameter: if a parameter is out of its range.
+
+    >>> import decodelab as dl
+    >>> rows = {(): {"a": 0.6, "b": 0.4}, ("a",): {"c": 0.5, "d": 0.5}, ("b",): {"c": 1.0}}
+    >>> model = dl.TableModel(["a", "b", "c", "d"], rows, bos="<s>", missing="eos")
+    >>> greedy, exact = (dl.generate(model, "", s, max_new_tokens=2)[0] for s in ("greedy", "exact"))
+    >>> greedy.best.text, exact.best.text, exact.certificate.proved
+    ('a c', 'b c', True)
+    """
+
+    budget: Annotated[int, "prefixes whose next-token law may be computed, a forward token each"] = 10_000
+    rows: Annotated[int, "prefixes computed in one pass; more is faster a prefix and looks at more of them"] = 1
+    cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
+
+    name: ClassVar[str] = "exact"
+    kind: ClassVar[Kind] = "search"
+    source: ClassVar[str] = "Stahlberg & Byrne 2019, On NMT Search Errors and Model Errors, section 3"
+    start_rows: ClassVar[int] = 1
+    n: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self, "budget", low=1, integer=True, fix="use 10000 for short sequences")
+        check_number(self, "rows", low=1, integer=True, fix="use 1 for plain depth-first search")
+        check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
+
+    @property
+    def peak_rows(self) -> int:
+        """The prefixes of one pass."""
+        return self.rows
+
+    @property
+    def _bounded(self) -> BranchAndBound:
+        return BranchAndBound(self.n, self.budget, self.rows, self.cut, 0.0, deepest)
+
+    def init(self, max_new_tokens: int) -> BoundedState:
+        """Nothing seen yet."""
+        return BoundedState(max_new_tokens)
+
+    def grow(self, logits: Tensor, state: BoundedState, tree: Tree) -> tuple[Growth, BoundedState]:
+        """Go down from the deepest prefix that can still win."""
+        return self._bounded.grow(logits, state, tree)
+
+    def finished(self, state: BoundedState) -> list[Ranked]:
+        """The best sequence found."""
+        return self._bounded.finished(state)
+
+    def certificate(self, state: BoundedState) -> Certificate:
+        """Whether it is the best there is."""
+        return self._bounded.certificate(state)

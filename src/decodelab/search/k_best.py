@@ -1,0 +1,76 @@
+"""Exact search for the n best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from torch import Tensor
+
+from decodelab.core.protocols import Ranked
+from decodelab.core.stage import Kind, Stage, check_choice, check_number
+from decodelab.core.tree import Growth, Tree
+from decodelab.core.values import Certificate
+from decodelab.search.branch_and_bound import BoundedState, BranchAndBound
+from decodelab.search.exact import deepest
+
+
+@dataclass(frozen=True)
+class KBest(Stage):
+    """Find the n most probable finished sequences under the processed law, best first.
+
+    As `exact`, with the n-th best sequence found in the place of the best: a prefix that is no more probable is not
+    gone on from. Fewer than n come back when there are no more. The certificate is about all n: `proved`, or no
+    sequence that is not returned is more probable than `bound`.
+
+    Raises:
+        InvalidParameter: if a parameter is out of its range.
+
+    >>> import decodelab as dl
+    >>> model = dl.TableModel(["a", "b"], {...: {"a": 0.5, "b": 0.3, "</s>": 0.2}}, bos="<s>")
+    >>> (g,) = dl.generate(model, "", "k_best(n=3)", max_new_tokens=2)
+    >>> [c.text for c in g.candidates], g.certificate.proved
+    (['a a', '', 'a b'], True)
+    """
+
+    n: Annotated[int, "sequences returned"]
+    budget: Annotated[int, "prefixes whose next-token law may be computed, a forward token each"] = 10_000
+    rows: Annotated[int, "prefixes computed in one pass; more is faster a prefix and looks at more of them"] = 1
+    cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
+
+    name: ClassVar[str] = "k_best"
+    kind: ClassVar[Kind] = "search"
+    source: ClassVar[str] = "depth-first search of Stahlberg & Byrne 2019 with the n-th best as bound"
+    start_rows: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self, "n", low=1, integer=True, fix="use n=5 for the five best")
+        check_number(self, "budget", low=1, integer=True, fix="use 10000 for short sequences")
+        check_number(self, "rows", low=1, integer=True, fix="use 1 for plain depth-first search")
+        check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
+
+    @property
+    def peak_rows(self) -> int:
+        """The prefixes of one pass."""
+        return self.rows
+
+    @property
+    def _bounded(self) -> BranchAndBound:
+        return BranchAndBound(self.n, self.budget, self.rows, self.cut, 0.0, deepest)
+
+    def init(self, max_new_tokens: int) -> BoundedState:
+        """Nothing seen yet."""
+        return BoundedState(max_new_tokens)
+
+    def grow(self, logits: Tensor, state: BoundedState, tree: Tree) -> tuple[Growth, BoundedState]:
+        """Go down from the deepest prefix that can still be among the n best."""
+        return self._bounded.grow(logits, state, tree)
+
+    def finished(self, state: BoundedState) -> list[Ranked]:
+        """The best sequences found."""
+        return self._bounded.finished(state)
+
+    def certificate(self, state: BoundedState) -> Certificate:
+        """Whether they are the best there are."""
+        return self._bounded.certificate(state)
