@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from decodelab.core.errors import DecodelabError
     from decodelab.core.values import Candidate, Chat, Cost, Generation
     from decodelab.engine.composing import compose
-    from decodelab.engine.composing import compose
     from decodelab.engine.cost import predict_cost
     from decodelab.engine.distribution import distribution
     from decodelab.engine.generate import NoEffectWarning, generate
@@ -28,11 +27,7 @@ if TYPE_CHECKING:
     from decodelab.models.contrast import Contrast
     from decodelab.models.dola import Dola
     from decodelab.models.guidance import Guidance
-    from decodelab.models.contrast import Contrast
-    from decodelab.models.dola import Dola
-    from decodelab.models.guidance import Guidance
     from decodelab.models.loading import list_models, load
-    from decodelab.models.mix import Mix
     from decodelab.models.mix import Mix
     from decodelab.models.table import TableModel
     from decodelab.models.transformers_model import TransformersModel
@@ -71,13 +66,17 @@ if TYPE_CHECKING:
     from decodelab.processors.typical_p import TypicalP
     from decodelab.processors.watermark import Watermark, watermark_z
     from decodelab.processors.xtc import XTC
+    from decodelab.search.arithmetic import Arithmetic
     from decodelab.search.beam import Beam
     from decodelab.search.greedy import Greedy
     from decodelab.search.sample import Sample
+    from decodelab.search.smc import SMC
+    from decodelab.search.stochastic_beam import StochasticBeam
     from decodelab.select.best_of import BestOf
     from decodelab.select.vote import Vote
     from decodelab.strategy.adapters.transformers import from_logits_processor
     from decodelab.strategy.default import Default
+    from decodelab.strategy.expectation import stochastic_beam_estimate, stochastic_beam_weights
     from decodelab.strategy.strategy import Strategy, parse
 
 __version__ = "0.1.0"
@@ -89,11 +88,6 @@ _WHERE = {
     "Cost": "core.values",
     "Generation": "core.values",
     "Score": "metrics.likelihood",
-    "compose": "engine.composing",
-    "Contrast": "models.contrast",
-    "Dola": "models.dola",
-    "Guidance": "models.guidance",
-    "Mix": "models.mix",
     "compose": "engine.composing",
     "Contrast": "models.contrast",
     "Dola": "models.dola",
@@ -148,9 +142,14 @@ _WHERE = {
     "watermark_z": "processors.watermark",
     "Watermark": "processors.watermark",
     "XTC": "processors.xtc",
+    "Arithmetic": "search.arithmetic",
     "Beam": "search.beam",
+    "StochasticBeam": "search.stochastic_beam",
+    "stochastic_beam_estimate": "strategy.expectation",
+    "stochastic_beam_weights": "strategy.expectation",
     "Greedy": "search.greedy",
     "Sample": "search.sample",
+    "SMC": "search.smc",
     "BestOf": "select.best_of",
     "Vote": "select.vote",
     "from_logits_processor": "strategy.adapters.transformers",
@@ -160,20 +159,20 @@ _WHERE = {
 }
 
 __all__ = [
+    "SMC",
     "XTC",
     "AdaptiveP",
     "Allow",
+    "Arithmetic",
     "Ban",
     "Beam",
     "BestOf",
     "Candidate",
     "Chat",
     "Contrast",
-    "Contrast",
     "Cost",
     "DecodelabError",
     "Default",
-    "Dola",
     "Dola",
     "Dry",
     "DynamicTemperature",
@@ -189,13 +188,11 @@ __all__ = [
     "Grammar",
     "Greedy",
     "Guidance",
-    "Guidance",
     "JSONSchema",
     "LogitBias",
     "MinNewTokens",
     "MinP",
     "Mirostat",
-    "Mix",
     "Mix",
     "NoEffectWarning",
     "NoRepeatNGram",
@@ -206,6 +203,7 @@ __all__ = [
     "RepetitionPenalty",
     "Sample",
     "Score",
+    "StochasticBeam",
     "Strategy",
     "SubtractivePenalty",
     "SuppressAtBegin",
@@ -224,7 +222,6 @@ __all__ = [
     "Watermark",
     "__version__",
     "compose",
-    "compose",
     "distribution",
     "from_logits_processor",
     "generate",
@@ -234,6 +231,8 @@ __all__ = [
     "predict_cost",
     "score",
     "score_many",
+    "stochastic_beam_estimate",
+    "stochastic_beam_weights",
     "watermark_z",
 ]
 

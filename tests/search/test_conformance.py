@@ -19,8 +19,20 @@ SEARCHED: dict[str, list[Any]] = {
         dl.Beam(width=3),
         dl.Beam(width=5, length_penalty=0.0, early_stopping="never", n=5),
         dl.Beam(width=10, length_penalty=-1.0, early_stopping=True, n=10),
+        dl.Beam(width=3, normaliser=None, n=3),
+        dl.Beam(width=3, normaliser="gnmt", scores="model", dedupe="text", n=3),
+        dl.Beam(width=3, sampling=True, n=3),
+        dl.Beam(width=2, sampling=True, scores="model", dedupe="text", early_stopping="never"),
     ],
+    "stochastic_beam": [dl.StochasticBeam(width=1), dl.StochasticBeam(width=4), dl.StochasticBeam(width=30)],
+    "arithmetic": [dl.Arithmetic(n=1), dl.Arithmetic(n=5)],
 }
+
+
+SEARCHED["smc"] = [
+    dl.SMC(particles=1, scorer=lambda prompt, texts: [0.0 for _ in texts]),
+    dl.SMC(particles=6, scorer=lambda prompt, texts: [text.count("1") - text.count("2") for text in texts], weight=3),
+]
 
 
 @pytest.mark.parametrize("name", SEARCHES)

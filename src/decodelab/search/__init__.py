@@ -7,4 +7,7 @@ SEARCHES: dict[str, str] = {
     "greedy": "decodelab.search.greedy:Greedy",
     "sample": "decodelab.search.sample:Sample",
     "beam": "decodelab.search.beam:Beam",
+    "stochastic_beam": "decodelab.search.stochastic_beam:StochasticBeam",
+    "arithmetic": "decodelab.search.arithmetic:Arithmetic",
+    "smc": "decodelab.search.smc:SMC",
 }
