@@ -23,7 +23,7 @@ class Composer:
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
-        self._load = functools.cache(functools.partial(load, device=str(getattr(model, "device", "auto"))))
+        self.load = functools.cache(functools.partial(load, device=str(getattr(model, "device", "auto"))))
         self._made: dict[tuple[Composition, ...], LanguageModel] = {(): model}
 
     def __call__(self, compositions: Sequence[Composition]) -> LanguageModel:
@@ -35,7 +35,7 @@ class Composer:
         """
         asked = tuple(compositions)
         if asked not in self._made:
-            self._made[asked] = asked[-1].compose(self(asked[:-1]), self._load)
+            self._made[asked] = asked[-1].compose(self(asked[:-1]), self.load)
         return self._made[asked]
 
 

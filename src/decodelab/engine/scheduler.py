@@ -20,9 +20,11 @@ from decodelab.engine.job import Job, check_limits, make_job
 from decodelab.engine.lane import Failed, Lane
 from decodelab.engine.prefixes import Prefilled, PrefixTree
 from decodelab.engine.refusals import forward_failed
+from decodelab.engine.speculative import SpeculativeLane
 from decodelab.engine.tree_lane import TreeLane
 from decodelab.models.composed import needs_whole_prompts
 from decodelab.models.loading import load
+from decodelab.search.speculative import Speculative
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
 CHUNK = 256
@@ -169,19 +171,24 @@ class Engine:
 
     def _lane(self, job: Job) -> Lane | None:
         """The lane of a job that cannot share the running batch; None for one that can."""
-        compositions = job.strategy.compositions
-        if compositions == self._composed:
-            if not isinstance(job.strategy.search, TreeSearch):
-                return None
+        compositions, driver = job.strategy.compositions, job.strategy.driver
+        bounds = self.max_rows, self.memory, self.observers
+        if compositions != self._composed:
+            if compositions not in self._lanes:
+                model = self.composed(job.strategy)
+                engine = Engine(model, max_rows=self.max_rows, memory=self.memory, observers=self.observers)
+                engine._composed = compositions
+                self._lanes[compositions] = engine
+            return self._lanes[compositions]
+        if isinstance(driver, Speculative):
+            if driver not in self._lanes:
+                self._lanes[driver] = SpeculativeLane(self.model, driver, self._compose.load, *bounds)
+            return self._lanes[driver]
+        if isinstance(job.strategy.search, TreeSearch):
             if TreeSearch not in self._lanes:
-                self._lanes[TreeSearch] = TreeLane(self.model, self.max_rows, self.memory, self.observers)
+                self._lanes[TreeSearch] = TreeLane(self.model, *bounds)
             return self._lanes[TreeSearch]
-        if compositions not in self._lanes:
-            model = self.composed(job.strategy)
-            engine = Engine(model, max_rows=self.max_rows, memory=self.memory, observers=self.observers)
-            engine._composed = compositions
-            self._lanes[compositions] = engine
-        return self._lanes[compositions]
+        return None
 
     def cancel(self, number: int) -> bool:
         """Drop a job: nothing more of it comes out, its rows are gone before the next forward pass.

@@ -1,0 +1,82 @@
+"""Speculative decoding: the stage that asks for it; `decodelab.engine.speculative` does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from decodelab.core.errors import InvalidParameter
+from decodelab.core.protocols import LanguageModel
+from decodelab.core.stage import Kind, Stage, check_choice, check_number, shown
+
+NGRAM = "ngram"
+"""The name of the draft that is no model."""
+
+
+@dataclass(frozen=True)
+class Speculative(Stage):
+    """Let a cheap draft propose the next k tokens and the model check them all in one forward pass.
+
+    The result is token for token that of the same strategy without this stage, for `greedy` and `sample` behind any
+    processors, and each row keeps as many proposals as are right for it. At every position the model's own token is
+    drawn as it would be without a draft, from its processed law and with the random number of that position; the
+    draft draws its proposal from its own law, put through the same processors, with the same number. As long as the two
+    agree, the next position's logits are there already. Under `sample(draw=gumbel)` they agree with a probability of at
+    least (1 - TV) / (1 + TV), TV being the total variation distance of the two laws (Daliri et al., section 3), where
+    rejection sampling (Leviathan et al., Chen et al.) accepts with 1 - TV but gives other tokens than the model alone.
+    For the inverse-CDF draw there is no such bound; `docs/decisions/0008-speculative.md` has what it costs.
+
+    `draft=ngram` is prompt lookup: what followed when the last tokens occurred before, the longest match
+    of at most `ngram` tokens first and of equal ones the latest; no model is needed.
+
+    `adaptive=true` starts from k and changes each row's draft length after each pass: 2 more if all proposals were
+    accepted, else 1 less, within 1 and 4 k. That is the heuristic of transformers' assisted generation, which has one
+    length for all rows and no upper bound.
+
+    Raises:
+        InvalidParameter: if a parameter is out of its range.
+        VocabularyMismatch: when it is run, if the draft has another vocabulary.
+        UnsupportedStrategy: when it is run, under a search other than greedy or sample, or a processor whose state
+            cannot be joined.
+
+    >>> import decodelab as dl
+    >>> str(dl.Strategy.of("greedy | speculative(draft=pocket-nano, k=6)"))
+    'greedy | speculative(draft="pocket-nano", k=6)'
+    >>> plain, fast = (dl.generate("pocket-small", "2 + 3 =", s, max_new_tokens=8)[0]
+    ...     for s in ("greedy", "greedy | speculative(draft=pocket-nano)"))
+    >>> plain.best == fast.best, fast.cost.forward_passes < plain.cost.forward_passes
+    (True, True)
+    """
+
+    draft: Annotated[
+        str | LanguageModel, "the model that proposes, by name, of the same vocabulary; or ngram for prompt lookup"
+    ]
+    k: Annotated[int, "tokens proposed for each forward pass, at least 1"] = 4
+    adaptive: Annotated[bool, "whether the number of proposals follows how many were accepted, from k on"] = False
+    ngram: Annotated[int, "longest match that prompt lookup looks for, in tokens, at least 1"] = 3
+
+    name: ClassVar[str] = "speculative"
+    kind: ClassVar[Kind] = "driver"
+    source: ClassVar[str] = (
+        "Leviathan et al. 2023; Chen et al. 2023; coupled draws: Daliri et al. 2024; prompt lookup: Saxena 2023"
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if isinstance(self.draft, str):
+            named = bool(self.draft.strip())
+        else:
+            named = isinstance(getattr(self.draft, "name", None), str)
+        if not named:
+            raise InvalidParameter(
+                f"speculative: draft must be a model or the name of one, or ngram, got {shown(self.draft)}; "
+                "write speculative(draft=ngram)"
+            )
+        check_number(self, "k", low=1, high=256, integer=True, fix="4 suits most drafts")
+        check_choice(self, "adaptive", (True, False), fix="true lets the draft length follow acceptance")
+        check_number(self, "ngram", low=1, integer=True, fix="3 suits most texts")
+
+    @property
+    def most(self) -> int:
+        """The most tokens it ever proposes for a pass."""
+        return 4 * self.k if self.adaptive else self.k
