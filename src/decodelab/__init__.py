@@ -67,8 +67,12 @@ if TYPE_CHECKING:
     from decodelab.processors.watermark import Watermark, watermark_z
     from decodelab.processors.xtc import XTC
     from decodelab.search.arithmetic import Arithmetic
+    from decodelab.search.astar import AStar
     from decodelab.search.beam import Beam
+    from decodelab.search.best_first import BestFirst
+    from decodelab.search.exact import Exact
     from decodelab.search.greedy import Greedy
+    from decodelab.search.k_best import KBest
     from decodelab.search.sample import Sample
     from decodelab.search.smc import SMC
     from decodelab.search.stochastic_beam import StochasticBeam
@@ -143,6 +147,10 @@ _WHERE = {
     "Watermark": "processors.watermark",
     "XTC": "processors.xtc",
     "Arithmetic": "search.arithmetic",
+    "AStar": "search.astar",
+    "BestFirst": "search.best_first",
+    "Exact": "search.exact",
+    "KBest": "search.k_best",
     "Beam": "search.beam",
     "StochasticBeam": "search.stochastic_beam",
     "stochastic_beam_estimate": "strategy.expectation",
@@ -161,11 +169,13 @@ _WHERE = {
 __all__ = [
     "SMC",
     "XTC",
+    "AStar",
     "AdaptiveP",
     "Allow",
     "Arithmetic",
     "Ban",
     "Beam",
+    "BestFirst",
     "BestOf",
     "Candidate",
     "Chat",
@@ -179,6 +189,7 @@ __all__ = [
     "Engine",
     "EpsilonCutoff",
     "EtaCutoff",
+    "Exact",
     "ExponentialLength",
     "Failed",
     "ForcedBOS",
@@ -189,6 +200,7 @@ __all__ = [
     "Greedy",
     "Guidance",
     "JSONSchema",
+    "KBest",
     "LogitBias",
     "MinNewTokens",
     "MinP",

@@ -113,7 +113,7 @@ class _Partials:
         return found
 
 
-def _law(prompt: int, prefix: tuple[int, ...]) -> Tensor:
+def random_law(prompt: int, prefix: tuple[int, ...]) -> Tensor:
     """Logits after a prefix, a function of prompt and prefix; one in four laws has ties, some tokens are impossible."""
     digest = hashlib.blake2b(repr((prompt, prefix)).encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") % 2**62)
@@ -142,7 +142,7 @@ def _run(search: Search, jobs: Sequence[_Job], eos: tuple[int, ...]) -> list[lis
     state = search.init(len(jobs), keys.sample)
 
     for position in range(max(job.limit for job in jobs)):
-        logits = torch.stack([_law(jobs[j].prompt, p) for j, p in zip(row_jobs.tolist(), prefixes, strict=True)])
+        logits = torch.stack([random_law(jobs[j].prompt, p) for j, p in zip(row_jobs.tolist(), prefixes, strict=True)])
 
         def ends(parents: Tensor, tokens: Tensor, jobs: Tensor = row_jobs, position: int = position) -> Tensor:
             codes = torch.full_like(tokens, CONTINUES)
