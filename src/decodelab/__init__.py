@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from decodelab.processors.adaptive_p import AdaptiveP
     from decodelab.processors.allow import Allow
     from decodelab.processors.ban import Ban
+    from decodelab.processors.check import Check
     from decodelab.processors.dry import Dry
     from decodelab.processors.dynamic_temperature import DynamicTemperature
     from decodelab.processors.epsilon_cutoff import EpsilonCutoff
@@ -70,9 +71,11 @@ if TYPE_CHECKING:
     from decodelab.search.astar import AStar
     from decodelab.search.beam import Beam
     from decodelab.search.best_first import BestFirst
+    from decodelab.search.diverse_beam import DiverseBeam
     from decodelab.search.exact import Exact
     from decodelab.search.greedy import Greedy
     from decodelab.search.k_best import KBest
+    from decodelab.search.rejection import Rejection
     from decodelab.search.sample import Sample
     from decodelab.search.smc import SMC
     from decodelab.search.stochastic_beam import StochasticBeam
@@ -113,6 +116,7 @@ _WHERE = {
     "AdaptiveP": "processors.adaptive_p",
     "Allow": "processors.allow",
     "Ban": "processors.ban",
+    "Check": "processors.check",
     "Dry": "processors.dry",
     "DynamicTemperature": "processors.dynamic_temperature",
     "EpsilonCutoff": "processors.epsilon_cutoff",
@@ -152,10 +156,12 @@ _WHERE = {
     "Exact": "search.exact",
     "KBest": "search.k_best",
     "Beam": "search.beam",
+    "DiverseBeam": "search.diverse_beam",
     "StochasticBeam": "search.stochastic_beam",
     "stochastic_beam_estimate": "strategy.expectation",
     "stochastic_beam_weights": "strategy.expectation",
     "Greedy": "search.greedy",
+    "Rejection": "search.rejection",
     "Sample": "search.sample",
     "SMC": "search.smc",
     "BestOf": "select.best_of",
@@ -179,10 +185,12 @@ __all__ = [
     "BestOf",
     "Candidate",
     "Chat",
+    "Check",
     "Contrast",
     "Cost",
     "DecodelabError",
     "Default",
+    "DiverseBeam",
     "Dola",
     "Dry",
     "DynamicTemperature",
@@ -212,6 +220,7 @@ __all__ = [
     "PresencePenalty",
     "RankParity",
     "Regex",
+    "Rejection",
     "RepetitionPenalty",
     "Sample",
     "Score",

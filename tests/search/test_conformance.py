@@ -24,6 +24,16 @@ SEARCHED: dict[str, list[Any]] = {
         dl.Beam(width=3, sampling=True, n=3),
         dl.Beam(width=2, sampling=True, scores="model", dedupe="text", early_stopping="never"),
     ],
+    "diverse_beam": [
+        dl.DiverseBeam(width=3, groups=1),
+        dl.DiverseBeam(width=2, groups=2),
+        dl.DiverseBeam(width=6, groups=3, penalty=2.0, n=6),
+        dl.DiverseBeam(width=4, groups=2, diversity="cumulative", decay=2.0, n=4),
+        dl.DiverseBeam(width=4, groups=2, diversity="ngram", n=4),
+        dl.DiverseBeam(width=4, groups=4, diversity="ngram", ngram=1, n=4),
+        dl.DiverseBeam(width=4, groups=2, diversity="embedding", scores="model", n=4),
+        dl.DiverseBeam(width=4, groups=2, sampling=True, dedupe="text", n=4),
+    ],
     "stochastic_beam": [dl.StochasticBeam(width=1), dl.StochasticBeam(width=4), dl.StochasticBeam(width=30)],
     "arithmetic": [dl.Arithmetic(n=1), dl.Arithmetic(n=5)],
 }
@@ -32,6 +42,12 @@ SEARCHED: dict[str, list[Any]] = {
 SEARCHED["smc"] = [
     dl.SMC(particles=1, scorer=lambda prompt, texts: [0.0 for _ in texts]),
     dl.SMC(particles=6, scorer=lambda prompt, texts: [text.count("1") - text.count("2") for text in texts], weight=3),
+]
+
+
+SEARCHED["rejection"] = [
+    dl.Rejection(checker=lambda text: "complete", n=3, tries=3),
+    dl.Rejection(checker=lambda text: "dead" if text.endswith("3") else "complete", n=2, tries=40, prompt=False),
 ]
 
 

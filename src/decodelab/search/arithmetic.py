@@ -36,7 +36,7 @@ class Arithmetic(Stage):
     Every sequence owns an interval of [0, 1) as long as its probability, as in arithmetic coding. Sample i is the
     sequence in whose interval the code (b + i/n) mod 1 lies, where b is uniform and the prompt's own. Each sample
     follows the processed law; together they are spread: of n samples, those that begin with a prefix of probability P
-    number n P, rounded up or down. Means over the n samples are unbiased, and seldom vary more than independent ones do.
+    number n P, rounded up or down. Means over the n samples are unbiased, and mostly vary less than independent ones'.
 
     At each step a code picks the token whose cumulative interval it is in, and is rescaled to that interval. A number
     of 53 bits has none left after some fifteen tokens; here each step replaces those that it used up by new ones, the

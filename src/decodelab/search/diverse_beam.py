@@ -1,0 +1,313 @@
+"""Diverse beam search: groups of beams that keep away from one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from decodelab.core.errors import InvalidParameter
+from decodelab.core.protocols import Advance, Ranked, Rows
+from decodelab.core.reasons import LENGTH
+from decodelab.core.stage import Kind, Stage, check_choice, check_number
+from decodelab.search.beam import Beam, BeamState
+from decodelab.search.by_job import places
+
+
+@dataclass(frozen=True)
+class DiverseBeamState:
+    """Live beams and finished hypotheses of every group of every job.
+
+    Attributes:
+        beams: one state a group, for its rows alone.
+        groups: int64 [rows], the group of each row; None before the first step, when all begin at the same row.
+        words: int64 [rows, length], what each row has generated; [rows, 0] where the diversity does not look back.
+        ended: how many hypotheses have ended so far.
+    """
+
+    beams: tuple[BeamState, ...]
+    groups: Tensor | None
+    words: Tensor
+    ended: int
+
+
+@dataclass(frozen=True)
+class _Others:
+    """What earlier groups chose in this step, one row a hypothesis.
+
+    Attributes:
+        jobs: int64 [n], the job of each, non-decreasing.
+        words: int64 [n, length], its tokens, the one just chosen last (alone, where the diversity does not look back).
+    """
+
+    jobs: Tensor
+    words: Tensor
+
+
+@dataclass(frozen=True)
+class DiverseBeam(Stage):
+    """Keep `groups` beams of `width / groups` hypotheses each, every group away from those before it.
+
+    In each step the groups go on one after the other. A group ranks its continuations by log-probability minus
+    `penalty` times their likeness to what the groups before it have just chosen (equation 4), but the log-
+    probabilities that it accumulates have no penalty in them; by these, normalised, all groups' finished hypotheses
+    are sorted in the end, and the n best returned. The first group is `beam(width / groups)`. Likeness of a
+    continuation with token v is
+
+    * `hamming`: how many of the others' hypotheses chose v in this step;
+    * `cumulative`: for each group before, exp(-m / decay), where m counts the places at which the continuation and the
+      group's hypotheses differ, all of them together: the penalty fades as they part;
+    * `ngram`: how often the n-grams of the continuation stand in the others' hypotheses, wherever they stand;
+    * `embedding`: the cosine of v with each token that the others chose in this step, summed, of the model's own input
+      embeddings (the paper: word2vec).
+
+    What ends counts as chosen only where the limit ends it, as in transformers 4: an end is not a word. Groups do not
+    see each other's finished hypotheses, so that two may return the same; `dedupe="text"` keeps the better in the
+    result too. The other parameters are those of `beam`, for each group.
+
+    Differs from transformers 4 (`num_beam_groups`; version 5 has none) in that the penalty stays out of the accumulated
+    scores, as the paper has it: there a group that was penalised once is behind for good, also in the final ranking.
+    It returns fewer hypotheses where groups find fewer.
+
+    Raises:
+        InvalidParameter: if a parameter is out of its range, or groups does not divide width.
+        UnsupportedStrategy: while decoding, for diversity="embedding" with a model that shows no embeddings.
+
+    >>> import decodelab as dl
+    >>> model = dl.TableModel(["a", "b", "c"], {(): {"a": 0.6, "b": 0.3, "c": 0.1}}, bos="<s>", missing="eos")
+    >>> [c.text for c in dl.generate(model, "", "diverse_beam(width=2, groups=2, penalty=1.0, n=2)")[0].candidates]
+    ['a', 'b']
+    """
+
+    width: Annotated[int, "hypotheses kept at every step by all groups together, a multiple of groups"]
+    groups: Annotated[int, "groups that keep away from one another, at least 1"]
+    penalty: Annotated[float, "how much likeness costs, in nats, at least 0"] = 0.5
+    diversity: Annotated[
+        Literal["hamming", "cumulative", "ngram", "embedding"], "likeness: hamming, cumulative, ngram or embedding"
+    ] = "hamming"
+    length_penalty: Annotated[float, "exponent of the normaliser; 0 is the plain sum"] = 1.0
+    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends a group"] = False
+    n: Annotated[int, "hypotheses returned, at most width"] = 1
+    normaliser: Annotated[
+        Literal["length", "gnmt"] | None, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"
+    ] = "length"
+    sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
+    scores: Annotated[
+        Literal["law", "model"], "whose log-probabilities are summed: those of the processed law, or the model's own"
+    ] = "law"
+    dedupe: Annotated[Literal["text"] | None, "text: hypotheses of the same text share one place; or none"] = None
+    ngram: Annotated[int, "length of the n-grams of diversity=ngram, from 1 to 4"] = 2
+    decay: Annotated[float, "how many different tokens divide the penalty of diversity=cumulative by e"] = 1.0
+
+    name: ClassVar[str] = "diverse_beam"
+    kind: ClassVar[Kind] = "search"
+    source: ClassVar[str] = "Vijayakumar et al. 2018, algorithm 1 and section 5 (diversity functions)"
+    start_rows: ClassVar[int] = 1
+    drops_dead_ends: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self, "width", low=1, integer=True, fix="use as many as groups for one hypothesis each")
+        check_number(self, "groups", low=1, high=self.width, integer=True, fix="use 2 or more for diversity")
+        if self.width % self.groups:
+            less = self.width - self.width % self.groups
+            raise InvalidParameter(
+                f"diverse_beam: width must be a multiple of groups, got width={self.width} and groups={self.groups}; "
+                f"use width={less} or {less + self.groups}"
+            )
+        check_number(self, "penalty", low=0, fix="0.2 to 0.8 is usual")
+        kinds = ("hamming", "cumulative", "ngram", "embedding")
+        check_choice(self, "diversity", kinds, fix="leave it out for hamming")
+        check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
+        check_number(self, "ngram", low=1, high=4, integer=True, fix="2 counts pairs of neighbouring tokens")
+        check_number(self, "decay", low=0, low_open=True, fix="use 1.0")
+        try:
+            group = self._group
+        except InvalidParameter as error:
+            raise InvalidParameter(f"diverse_{error}") from None
+        object.__setattr__(self, "length_penalty", group.length_penalty)
+
+    def no_effect(self) -> str | None:
+        """One group, or no penalty."""
+        if self.groups == 1:
+            return "one group has no other to keep away from; write beam"
+        if self.penalty == 0 and not self.sampling:
+            return "without a penalty all groups find the same; write a penalty above 0"
+        return None
+
+    @property
+    def peak_rows(self) -> int:
+        """As many rows as hypotheses."""
+        return self.width
+
+    @cached_property
+    def _group(self) -> Beam:
+        """The beam search that a group is."""
+        size = self.width // self.groups
+        return Beam(
+            size,
+            self.length_penalty,
+            self.early_stopping,
+            size,
+            self.normaliser,
+            self.sampling,
+            self.scores,
+            self.dedupe,
+        )
+
+    def init(self, jobs: int, samples: Tensor) -> DiverseBeamState:
+        """One empty hypothesis a job, for all groups."""
+        beam = self._group.init(jobs, samples)
+        return DiverseBeamState((beam,) * self.groups, None, samples.new_zeros(jobs, 0), 0)
+
+    def step(self, logits: Tensor, state: DiverseBeamState, rows: Rows) -> tuple[Advance, DiverseBeamState]:
+        """Extend the groups one after the other, each away from those before it."""
+        beam = self._group
+        looks_back = self.diversity in ("cumulative", "ngram")
+        beams, parts, words, others = [], [], [], []
+        ended = state.ended
+        for group, held in enumerate(state.beams):
+            own = torch.arange(len(rows.jobs), device=logits.device)
+            if state.groups is not None:
+                own = own[state.groups == group]
+            if not len(own):
+                beams.append(held)
+                continue
+            its = logits[own] if len(own) < len(logits) else logits
+            penalty = self._penalty(its.shape[-1], rows.jobs[own], state.words[own], others, rows)
+            seats = group * beam.width + places(rows.jobs[own])
+            advance, after = beam.extend(its, replace(held, ended=ended), _only(rows, own), seats, penalty)
+            ended = after.ended
+            beams.append(after)
+            advance = replace(advance, parents=own[advance.parents], ended_parents=own[advance.ended_parents])
+            parts.append((group, advance))
+            cut = advance.ended_reasons == LENGTH
+            parents = torch.cat([advance.parents, advance.ended_parents[cut]])
+            tokens = torch.cat([advance.tokens, advance.ended_tokens[cut]])
+            after_words = torch.cat([state.words[parents], tokens[:, None]], dim=1)
+            words.append(after_words[: len(advance.parents)])
+            order = rows.jobs[parents].argsort(stable=True)
+            others.append(_Others(rows.jobs[parents][order], after_words[order]))
+
+        def joined(field: str) -> Tensor:
+            return torch.cat([getattr(advance, field) for _, advance in parts])
+
+        groups = torch.cat([torch.full_like(advance.parents, group) for group, advance in parts])
+        order = rows.jobs[joined("parents")].argsort(stable=True)
+        advance = Advance(
+            joined("parents")[order],
+            joined("tokens")[order],
+            joined("ended_parents"),
+            joined("ended_tokens"),
+            joined("ended_reasons"),
+        )
+        kept = torch.cat(words)[order] if looks_back else state.words.new_zeros(len(order), 0)
+        return advance, DiverseBeamState(tuple(beams), groups[order], kept, ended)
+
+    def _penalty(self, vocab: int, jobs: Tensor, words: Tensor, others: list[_Others], rows: Rows) -> Tensor | None:
+        """What each continuation of a group's rows costs, [rows, vocab]; None where nothing costs anything."""
+        if not others or not self.penalty:
+            return None
+        if self.diversity == "cumulative":
+            found = sum(_fading(vocab, jobs, words, other, self.decay) for other in others)
+        else:
+            owners = torch.cat([other.jobs for other in others])
+            theirs = torch.cat([other.words for other in others])
+            if self.diversity == "ngram":
+                found = _shared_ngrams(vocab, jobs, words, owners, theirs, self.ngram)
+            elif self.diversity == "embedding":
+                vectors = rows.unit_embeddings()
+                sums = vectors.new_zeros(len(rows.max_new_tokens), vectors.shape[1])
+                found = sums.index_add_(0, owners, vectors[theirs[:, -1]])[jobs] @ vectors.T
+            else:
+                found = _counts(vocab, jobs, owners, theirs[:, -1])
+        return self.penalty * found
+
+    def finished(self, state: DiverseBeamState, job: int) -> list[Ranked]:
+        """The n best hypotheses of all groups of a job."""
+        found = []
+        for beam in state.beams:
+            texts = beam.pool.texts[job].tolist()
+            found += list(zip(beam.pool.ranked(job), texts, strict=False))
+        found.sort(key=lambda item: -item[0].score)
+        if self.dedupe:
+            found = list({text: (ranked, text) for ranked, text in reversed(found)}.values())[::-1]
+            found.sort(key=lambda item: -item[0].score)
+        return [replace(ranked, sample=i) for i, (ranked, _) in enumerate(found)][: self.n]
+
+
+def _only(rows: Rows, own: Tensor) -> Rows:
+    """What a search knows of some rows."""
+    if len(own) == len(rows.jobs):
+        return rows
+    return replace(
+        rows,
+        jobs=rows.jobs[own],
+        positions=rows.positions[own],
+        keys=rows.keys[own],
+        ends=lambda parents, tokens: rows.ends(own[parents], tokens),
+        partials=lambda parents, tokens: rows.partials(own[parents], tokens),
+        judge=lambda scorer, parents, tokens: rows.judge(scorer, own[parents], tokens),
+        model_logits=lambda: rows.model_logits()[own],
+    )
+
+
+def _counts(vocab: int, jobs: Tensor, owners: Tensor, tokens: Tensor) -> Tensor:
+    """How often each token stands among those of the row's job, float32 [rows, vocab].
+
+    >>> _counts(3, torch.tensor([0, 1]), torch.tensor([0, 0, 1]), torch.tensor([2, 2, 0])).tolist()
+    [[0.0, 0.0, 2.0], [1.0, 0.0, 0.0]]
+    """
+    size = int(torch.maximum(jobs.max(), owners.max() if len(owners) else jobs.max())) + 1
+    counts = torch.zeros(size, vocab, device=jobs.device)
+    return counts.index_put_((owners, tokens), torch.ones((), device=jobs.device), accumulate=True)[jobs]
+
+
+def _fading(vocab: int, jobs: Tensor, words: Tensor, other: _Others, decay: float) -> Tensor:
+    """exp(-m / decay) for each continuation, m its differences from a group's hypotheses; 0 where it has none.
+
+    >>> prefix, other = torch.tensor([[5]]), _Others(torch.tensor([0]), torch.tensor([[5, 1]]))
+    >>> _fading(3, torch.tensor([0]), prefix, other, 1.0).log().tolist()
+    [[-1.0, 0.0, -1.0]]
+    """
+    if not len(other.jobs):
+        return words.new_zeros(len(words), vocab, dtype=torch.float32)
+    pairs = jobs[:, None] == other.jobs
+    differ = ((words[:, None, :] != other.words[None, :, :-1]).sum(-1) * pairs).sum(-1, keepdim=True)
+    size = pairs.sum(-1, keepdim=True)
+    same = _counts(vocab, jobs, other.jobs, other.words[:, -1])
+    return torch.exp(-(differ + size - same) / decay) * (size > 0)
+
+
+def _shared_ngrams(vocab: int, jobs: Tensor, words: Tensor, owners: Tensor, theirs: Tensor, n: int) -> Tensor:
+    """How often the n-grams of each continuation stand in hypotheses of its job, float32 [rows, vocab].
+
+    >>> jobs, words = torch.tensor([0]), torch.tensor([[7, 8]])
+    >>> _shared_ngrams(10, jobs, words, torch.tensor([0, 0]), torch.tensor([[7, 8, 9], [8, 7, 8]]), 2)[0].tolist()
+    [2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 3.0, 2.0, 3.0]
+    """
+    found = torch.zeros(len(words), vocab, device=words.device)
+    if theirs.shape[1] < n or not len(owners):
+        return found
+    windows = theirs.unfold(1, n, 1)  # [hypotheses, places, n]
+    mine = jobs[:, None] == owners
+    if words.shape[1] >= n:
+        # One number for each n-gram that occurs at all.
+        own = words.unfold(1, n, 1)
+        grams = torch.cat([windows.reshape(-1, n), own.reshape(-1, n)])
+        numbers = grams.unique(dim=0, return_inverse=True)[1]
+        there, here = numbers[: -own[..., 0].numel()].view(windows.shape[:2]), numbers[-own[..., 0].numel() :]
+        kinds = int(numbers.max()) + 1
+        ids = torch.arange(len(owners), device=words.device)[:, None].expand_as(there)
+        table = torch.zeros(len(owners), kinds, device=words.device)
+        table.index_put_((ids, there), torch.ones((), device=words.device), accumulate=True)
+        found += ((mine.float() @ table).gather(1, here.view(len(words), -1)).sum(-1))[:, None]
+    # n-grams that the continuation's last token completes.
+    tails = words[:, words.shape[1] - (n - 1) :] if n > 1 else words[:, :0]
+    completes = (windows[None, :, :, :-1] == tails[:, None, None, :]).all(-1) & mine[:, :, None]
+    row, hypothesis, place = completes.nonzero().unbind(1)
+    last = windows[hypothesis, place, -1]
+    return found.index_put_((row, last), torch.ones((), device=words.device), accumulate=True)
