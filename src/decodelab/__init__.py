@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from decodelab.search.k_best import KBest
     from decodelab.search.rejection import Rejection
     from decodelab.search.sample import Sample
+    from decodelab.search.speculative import Speculative
     from decodelab.search.smc import SMC
     from decodelab.search.stochastic_beam import StochasticBeam
     from decodelab.select.best_of import BestOf
@@ -163,6 +164,7 @@ _WHERE = {
     "Greedy": "search.greedy",
     "Rejection": "search.rejection",
     "Sample": "search.sample",
+    "Speculative": "search.speculative",
     "SMC": "search.smc",
     "BestOf": "select.best_of",
     "Vote": "select.vote",
@@ -224,6 +226,7 @@ __all__ = [
     "RepetitionPenalty",
     "Sample",
     "Score",
+    "Speculative",
     "StochasticBeam",
     "Strategy",
     "SubtractivePenalty",

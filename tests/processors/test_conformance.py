@@ -69,6 +69,7 @@ VALUES: dict[str, list[Any]] = {
     "regex": ["w1( w2)*", ".*"],
     "json_schema": [{"schema": {"type": "integer"}}, {"schema": True, "whitespace": False}],
     "grammar": ['start: "w0" start | "w1"'],
+    "check": ["python", {"checker": "python", "prompt": False, "candidates": None, "look": None}],
     "suppress_at_begin": [0],
     "forced_bos": [0, {"token": 0, "length": 2}],
     "forced_eos": [1, {"at": 3, "tokens": 0}, {"at": 3, "tokens": [0], "prompt": True}],
@@ -77,6 +78,7 @@ VALUES: dict[str, list[Any]] = {
     "watermark": [{}, 0.5, {"green_fraction": 0.9, "bias": 1e30, "key": -3, "context": 2}],
 }
 MAY_EMPTY = (
+    "check",
     "regex",
     "json_schema",
     "grammar",

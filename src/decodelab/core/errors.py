@@ -19,6 +19,7 @@ DecodelabError
 │   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
 │   └── VocabularyMismatch        two models (or a model and logits) of different vocabularies
 ├── EmptySupport                  a chain of processors removed every token
+├── CheckerFailed                 a checker raised, or said something else than dead, alive or complete
 ├── ScorerFailed                  a scorer raised, or gave something that is not one finite number a text
 ├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
 └── OutputError                   a path that cannot be written
@@ -104,6 +105,10 @@ class VocabularyMismatch(ModelError):
 
 class EmptySupport(DecodelabError):
     """A stage left no token to choose from."""
+
+
+class CheckerFailed(DecodelabError):
+    """A checker raised an error, or said something else than dead, alive or complete."""
 
 
 class ScorerFailed(DecodelabError):

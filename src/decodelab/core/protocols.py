@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -232,6 +232,29 @@ class Embeddings(LanguageModel, Protocol):
 
 
 @runtime_checkable
+class EncoderDecoder(Protocol):
+    """A language model that reads its prompt apart from what it writes: new tokens do not follow the prompt.
+
+    What `start` gives are the logits after `begin`, given the prompt. `Cache.lengths` count the prompt and the new tokens.
+    """
+
+    @property
+    def begin(self) -> Tokens:
+        """What its decoder begins with, before the first new token; never empty."""
+        ...
+
+    @property
+    def longest_prompt(self) -> int | None:
+        """The most tokens it can read, or None when unbounded."""
+        ...
+
+    @property
+    def longest_answer(self) -> int | None:
+        """The most new tokens it can write, or None when unbounded."""
+        ...
+
+
+@runtime_checkable
 class Composition(Protocol):
     """A language model made of others: guidance, contrast, mixtures. Processors and searches see one model."""
 
@@ -410,3 +433,38 @@ class ModelScorer(Protocol):
 
 AnyScorer = str | Scorer | ModelScorer
 """A scorer as a stage names it: by its name, or in Python as what it is."""
+
+
+Verdict = Literal["dead", "alive", "complete"]
+"""Of a text that may go on: nothing makes it right any more; it is right so far; it is right as it stands."""
+
+
+class Reading(Protocol):
+    """What a checker has read of a text: a value, so that texts can fork."""
+
+    @property
+    def dead(self) -> bool:
+        """Whether nothing can make the text right any more."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether the text is right as it stands."""
+        ...
+
+    def read(self, text: str) -> Reading:
+        """The reading after some more text."""
+        ...
+
+
+@runtime_checkable
+class ReadingChecker(Protocol):
+    """A checker that reads on where it stopped."""
+
+    def begin(self) -> Reading:
+        """Nothing read yet."""
+        ...
+
+
+AnyChecker = str | Callable[[str], Verdict] | ReadingChecker
+"""A checker as a stage names it: by its name, or in Python as what it is."""

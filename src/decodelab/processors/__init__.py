@@ -33,6 +33,7 @@ PROCESSORS: dict[str, str] = {
     "regex": "decodelab.processors.regex:Regex",
     "json_schema": "decodelab.processors.json_schema:JSONSchema",
     "grammar": "decodelab.processors.grammar:Grammar",
+    "check": "decodelab.processors.check:Check",
     "suppress_at_begin": "decodelab.processors.suppress_at_begin:SuppressAtBegin",
     "forced_bos": "decodelab.processors.forced_bos:ForcedBOS",
     "forced_eos": "decodelab.processors.forced_eos:ForcedEOS",

@@ -108,6 +108,10 @@ class Matched:
         order = rows.tolist()
         return replace(self, matchers=tuple(self.matchers[r] for r in order), fresh=tuple(self.fresh[r] for r in order))
 
+    def join(self, other: Matched) -> Matched:
+        """The rows of this state followed by those of another."""
+        return replace(self, matchers=(*self.matchers, *other.matchers), fresh=(*self.fresh, *other.fresh))
+
     def plus(self, tokens: Tensor) -> Matched:
         """The state after one more token [rows] each."""
         later = []

@@ -7,9 +7,11 @@ SEARCHES: dict[str, str] = {
     "greedy": "decodelab.search.greedy:Greedy",
     "sample": "decodelab.search.sample:Sample",
     "beam": "decodelab.search.beam:Beam",
+    "diverse_beam": "decodelab.search.diverse_beam:DiverseBeam",
     "stochastic_beam": "decodelab.search.stochastic_beam:StochasticBeam",
     "arithmetic": "decodelab.search.arithmetic:Arithmetic",
     "smc": "decodelab.search.smc:SMC",
+    "rejection": "decodelab.search.rejection:Rejection",
 }
 
 TREE_SEARCHES: dict[str, str] = {
@@ -19,3 +21,6 @@ TREE_SEARCHES: dict[str, str] = {
     "best_first": "decodelab.search.best_first:BestFirst",
 }
 """Those whose hypotheses grow at different lengths (`decodelab.core.tree.TreeSearch`)."""
+
+DRIVERS: dict[str, str] = {"speculative": "decodelab.search.speculative:Speculative"}
+"""Stages that say how forward passes are made; they stand behind a search and change no law."""

@@ -1,0 +1,165 @@
+"""Sampling by rejection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+
+from decodelab.checkers.catalogue import check_checker
+from decodelab.checkers.reading import begin_reading
+from decodelab.core.errors import EmptySupport
+from decodelab.core.protocols import Advance, AnyChecker, Partial, Ranked, Reading, Rows
+from decodelab.core.reasons import CONTINUES, EOS
+from decodelab.core.stage import Kind, Stage, check_choice, check_number, shown
+from decodelab.kernels.fused import log_normaliser
+from decodelab.search.sample import inverse_cdf
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A text and what has been read of it."""
+
+    reading: Reading
+    text: str
+
+    def follow(self, begun: Reading, text: str) -> _Judged:
+        """The text as it is now, which nearly always begins as it was."""
+        if text == self.text:
+            return self
+        if text.startswith(self.text):
+            return _Judged(self.reading.read(text[len(self.text) :]), text)
+        return _Judged(begun.read(text), text)
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Tries that are still going on, and those that were accepted.
+
+    Attributes:
+        samples: int64 [rows], the number of each try within its job.
+        scores: float64 [rows], log-probability so far under the processed law, in nats.
+        texts: what has been read of each.
+        accepted: for each job, (number of the hypothesis, score, number of the try).
+        ended: how many hypotheses have ended so far.
+    """
+
+    samples: Tensor
+    scores: Tensor
+    texts: tuple[_Judged | None, ...]
+    accepted: tuple[tuple[Ranked, ...], ...]
+    ended: int
+
+
+@dataclass(frozen=True)
+class Rejection(Stage):
+    """Draw whole continuations and keep those that a checker accepts: samples of the law given that texts are right.
+
+    `tries` continuations are drawn side by side as `sample(n=tries)` draws them, and each is dropped as soon as its
+    text is dead or ends by EOS without being complete. The first n accepted ones, in the order of their numbers and not
+    of their ends, are returned: they are independent, and exactly of the processed law given acceptance, whereas a mask (`check`, `regex`) renormalises at every token and so prefers texts whose beginnings are often dead. A text
+    that the token limit or a stop string ends is accepted if it is alive.
+
+    Fewer than n accepted are returned with a warning. The price is 1 / P(accepted) tries a sample.
+
+    Raises:
+        InvalidParameter: if the checker is not known, or another parameter out of range.
+        EmptySupport: if no try is accepted.
+        CheckerFailed: if the checker raises or gives no verdict, with the text that caused it.
+
+    >>> import decodelab as dl
+    >>> model = dl.TableModel(["1", "+"], {...: {"1": 0.5, "+": 0.3, "</s>": 0.2}}, bos="<s>", separator="")
+    >>> found = dl.generate(model, "", "rejection(checker=python, n=3)", max_new_tokens=9)[0].candidates
+    >>> [c.text for c in found]
+    ['', '1+1', '1']
+    """
+
+    checker: Annotated[AnyChecker, "what judges the text: python, or in Python any function of a text"]
+    n: Annotated[int, "continuations a prompt, at least 1"] = 1
+    tries: Annotated[int, "continuations drawn for them, at least n"] = 32
+    prompt: Annotated[bool, "whether the prompt is a part of the text"] = True
+
+    name: ClassVar[str] = "rejection"
+    kind: ClassVar[Kind] = "search"
+    source: ClassVar[str] = "von Neumann 1951, rejection; dead prefixes are dropped early"
+    constrains: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_checker(self, "checker")
+        check_number(self, "n", low=1, integer=True, fix="use n=1 for one continuation")
+        check_number(self, "tries", low=self.n, integer=True, fix="try at least as often as continuations are wanted")
+        check_choice(self, "prompt", (True, False), fix="false judges the generated text alone")
+
+    @property
+    def start_rows(self) -> int:
+        """A row for each try."""
+        return self.tries
+
+    @property
+    def peak_rows(self) -> int:
+        """A row for each try."""
+        return self.tries
+
+    def init(self, jobs: int, samples: Tensor) -> Attempts:
+        """All tries of all jobs."""
+        scores = torch.zeros(len(samples), dtype=torch.float64, device=samples.device)
+        return Attempts(samples, scores, (None,) * len(samples), ((),) * jobs, 0)
+
+    def step(self, logits: Tensor, state: Attempts, rows: Rows) -> tuple[Advance, Attempts]:
+        """Append a drawn token to every try and drop those that it kills."""
+        tokens = inverse_cdf(logits, rows.keys.uniform(rows.positions))
+        scores = state.scores + logits.gather(-1, tokens[:, None])[:, 0].double() - log_normaliser(logits)
+        everyone = torch.arange(len(tokens), device=tokens.device)
+        reasons = rows.ends(everyone, tokens)
+        partials = rows.partials(everyone, tokens)
+        begun = begin_reading(self.checker)
+        texts = [self._followed(old, begun, p) for old, p in zip(state.texts, partials, strict=True)]
+
+        jobs, samples = rows.jobs.tolist(), state.samples.tolist()
+        accepted = [list(found) for found in state.accepted]
+        over: list[int] = []
+        going: list[int] = []
+        for row, reason in enumerate(reasons.tolist()):
+            reading = texts[row].reading
+            if reading.dead or (reason == EOS and not reading.complete):
+                continue
+            if reason == CONTINUES:
+                going.append(row)
+                continue
+            accepted[jobs[row]].append(Ranked(state.ended + len(over), float(scores[row]), samples[row]))
+            over.append(row)
+        first = [self._first(found) for found in accepted]
+        # What comes after the n-th accepted try cannot be among the first n any more.
+        going = [r for r in going if len(first[jobs[r]]) < self.n or samples[r] < first[jobs[r]][-1].sample]
+        left = {jobs[r] for r in going}
+        for row, job in enumerate(jobs):
+            if job not in left and not accepted[job]:
+                raise EmptySupport(
+                    f"rejection: none of {self.tries} tries was accepted for the prompt {shown(partials[row].prompt)}; "
+                    "try more often, or mask dead tokens with check"
+                )
+        kept, ends = torch.tensor(going, dtype=torch.int64), torch.tensor(over, dtype=torch.int64)
+        advance = Advance(kept, tokens[kept], ends, tokens[ends], reasons[ends])
+        return advance, Attempts(
+            state.samples[kept],
+            scores[kept],
+            tuple(texts[r] for r in going),
+            tuple(map(tuple, accepted)),
+            state.ended + len(over),
+        )
+
+    def _followed(self, old: _Judged | None, begun: Reading, partial: Partial) -> _Judged:
+        """What has been read of a try with its new token."""
+        text = partial.prompt + partial.text if self.prompt else partial.text
+        return (old or _Judged(begun, "")).follow(begun, text)
+
+    def _first(self, accepted: list[Ranked]) -> list[Ranked]:
+        """The first n accepted tries by number."""
+        return sorted(accepted, key=lambda r: r.sample)[: self.n]
+
+    def finished(self, state: Attempts, job: int) -> list[Ranked]:
+        """The first n accepted tries of a job."""
+        return self._first(list(state.accepted[job]))
