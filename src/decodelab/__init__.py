@@ -77,8 +77,8 @@ if TYPE_CHECKING:
     from decodelab.search.k_best import KBest
     from decodelab.search.rejection import Rejection
     from decodelab.search.sample import Sample
-    from decodelab.search.speculative import Speculative
     from decodelab.search.smc import SMC
+    from decodelab.search.speculative import Speculative
     from decodelab.search.stochastic_beam import StochasticBeam
     from decodelab.select.best_of import BestOf
     from decodelab.select.vote import Vote

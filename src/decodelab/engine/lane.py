@@ -20,7 +20,7 @@ class Failed:
 
 
 class Lane(Protocol):
-    """Runs its own jobs, one step at a time. The engine gives one lane the turn until it has nothing left."""
+    """Runs its own jobs, one step at a time. The engine gives one lane after the other the turn."""
 
     @property
     def busy(self) -> bool:
@@ -40,8 +40,8 @@ class Lane(Protocol):
         """Drop a job; whether there was one of that number, not yet done."""
         ...
 
-    def step(self) -> Iterator[Generation | Failed]:
-        """Go on by one step: what finished with it, or failed in it."""
+    def step(self, admit: bool = True) -> Iterator[Generation | Failed]:
+        """Go on by one step: what finished with it, or failed in it; without `admit` no job that waits may begin."""
         ...
 
     def interrupted(self) -> Iterator[Generation | Failed]:

@@ -109,6 +109,7 @@ class Engine:
         self._compose = Composer(self.model)
         self._composed: tuple[Composition, ...] = ()
         self._lanes: dict[Hashable, Lane] = {}
+        self._turn: Lane | None = None
 
     def submit(
         self,
@@ -218,8 +219,14 @@ class Engine:
 
     @property
     def rows(self) -> int:
-        """Rows that run."""
-        return sum(map(len, self._running.batches)) + sum(lane.rows for lane in self._lanes.values())
+        """Rows that run, or whose prompt is being computed."""
+        return self._own_rows + sum(lane.rows for lane in self._lanes.values())
+
+    @property
+    def _own_rows(self) -> int:
+        """Those of the running batch."""
+        prefilled = (job for prefill in self._prefills for job in prefill.jobs)
+        return sum(map(len, self._running.batches)) + sum(job.strategy.search.start_rows for job in prefilled)
 
     def run(self) -> Generator[Generation | Failed, None, None]:
         """Yield what comes of each job as it finishes, until none is left; more may be submitted meanwhile.
@@ -245,17 +252,39 @@ class Engine:
         for lane in self._lanes.values():
             yield from lane.interrupted()
 
-    def step(self) -> Iterator[Generation | Failed]:
-        """One step: admit what fits, choose a token for every row, yield what finished, and compute the next logits.
+    def step(self, admit: bool = True) -> Iterator[Generation | Failed]:
+        """One step of the lane whose turn it is.
 
-        Jobs that cannot share the running batch have their turn when it is empty, one lane after the other.
+        Jobs that cannot share the running batch run in lanes of their own. A lane that others wait for admits no more
+        jobs than it began its turn with, and the turn goes on when these are done: none starves, and only one lane at
+        a time holds rows, so that each may use the whole `memory`.
+
+        Args:
+            admit: whether waiting jobs may begin.
         """
-        if not self._own_busy:
-            lane = next((lane for lane in self._lanes.values() if lane.busy), None)
-            if lane is not None:
-                yield from lane.step()
-            return
-        yield from self._admit()
+        first = self._take_turn()
+        admit = admit and (first or sum(lane.busy for lane in self._lanes.values()) + self._own_busy == 1)
+        yield from self._own_step(admit) if self._turn is None else self._turn.step(admit)
+
+    def _take_turn(self) -> bool:
+        """See whose turn it is (None: the running batch's); whether it begins with this step."""
+        if self._own_rows if self._turn is None else self._turn.rows:
+            return False
+        lanes = [None, *self._lanes.values()]
+        after = lanes.index(self._turn) + 1
+        for lane in (*lanes[after:], *lanes[:after]):
+            if self._own_busy if lane is None else lane.busy:
+                if self.memory is not None and lane is not self._turn:
+                    for engine in (self, *(other for other in self._lanes.values() if isinstance(other, Engine))):
+                        engine._prefixes.forget()
+                self._turn = lane
+                break
+        return True
+
+    def _own_step(self, admit: bool) -> Iterator[Generation | Failed]:
+        """Admit what fits, choose a token for every row, yield what finished, and compute the next logits."""
+        if admit:
+            yield from self._admit()
         yield from self._prefill_chunk()
         running = self._running
         if running.cache is None or running.logits is None:

@@ -30,8 +30,8 @@ MOST_ROWS = 65_536
 class SpeculativeLane:
     """Runs jobs under one `speculative` stage: in each step all rows are drafted for, and checked in one forward pass.
 
-    Each row goes on as far as its own draft was right, and leaves at once when it ends. Waiting jobs join once a quarter
-    of the rows is free, in the order they came.
+    Each row goes on as far as its own draft was right, and leaves at once when it ends. Waiting jobs join once a
+    quarter of the rows is free, in the order they came.
 
     Args:
         model: the model that decides.

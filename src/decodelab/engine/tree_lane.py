@@ -86,9 +86,11 @@ class TreeLane:
             return True
         return False
 
-    def step(self) -> Iterator[Generation | Failed]:
-        """One pass of the job whose turn it is."""
+    def step(self, admit: bool = True) -> Iterator[Generation | Failed]:
+        """One pass of the job whose turn it is; without `admit` none begins."""
         if self._running is None:
+            if not admit:
+                return
             job, search = self._waiting.popleft()
             branches = Branches(self.model, job.tokens, KEPT_PER_ROW * self.max_rows, self.memory)
             self._running = GrowingTree(self.model, job, search, branches, self.observers)
