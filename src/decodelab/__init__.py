@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from decodelab.search.rejection import Rejection
     from decodelab.search.sample import Sample
     from decodelab.search.smc import SMC
+    from decodelab.search.value_beam import ValueBeam
     from decodelab.search.speculative import Speculative
     from decodelab.search.stochastic_beam import StochasticBeam
     from decodelab.select.best_of import BestOf
@@ -166,6 +167,7 @@ _WHERE = {
     "Sample": "search.sample",
     "Speculative": "search.speculative",
     "SMC": "search.smc",
+    "ValueBeam": "search.value_beam",
     "BestOf": "select.best_of",
     "Vote": "select.vote",
     "from_logits_processor": "strategy.adapters.transformers",
@@ -242,6 +244,7 @@ __all__ = [
     "TopP",
     "TransformersModel",
     "TypicalP",
+    "ValueBeam",
     "Vote",
     "Watermark",
     "__version__",

@@ -43,6 +43,11 @@ SEARCHED["smc"] = [
     dl.SMC(particles=1, scorer=lambda prompt, texts: [0.0 for _ in texts]),
     dl.SMC(particles=6, scorer=lambda prompt, texts: [text.count("1") - text.count("2") for text in texts], weight=3),
 ]
+SEARCHED["value_beam"] = [
+    dl.ValueBeam(1, lambda prompt, texts: [text.count("1") - text.count("2") for text in texts]),
+    dl.ValueBeam(4, lambda prompt, texts: [float(text[-1]) for text in texts], 2, early_stopping="never", n=4),
+    dl.ValueBeam(3, lambda prompt, texts: [-len(text) for text in texts], every="sentence", candidates=3, n=2),
+]
 
 
 SEARCHED["rejection"] = [

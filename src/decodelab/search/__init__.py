@@ -11,6 +11,7 @@ SEARCHES: dict[str, str] = {
     "stochastic_beam": "decodelab.search.stochastic_beam:StochasticBeam",
     "arithmetic": "decodelab.search.arithmetic:Arithmetic",
     "smc": "decodelab.search.smc:SMC",
+    "value_beam": "decodelab.search.value_beam:ValueBeam",
     "rejection": "decodelab.search.rejection:Rejection",
 }
 

@@ -49,9 +49,9 @@ class SMC(Stage):
     logarithm of its share of the weight: e^score sums to 1. For one sample draw a candidate by these shares; the error
     falls with the number of particles. With weight 0 this is `sample(n=particles)`, token for token.
 
-    Differs from Lew et al.'s implementation in that the proposal is always the processed law, and resampling is systematic
-    and by our keys, one number a job and step. A processor that tosses coins of its own (xtc) tosses the same for
-    copies of a particle.
+    Differs from Lew et al.'s implementation in that the proposal is always the processed law, and resampling is
+    systematic and by our keys, one number a job and step. A processor that tosses coins of its own (xtc) tosses the same
+    for copies of a particle.
 
     Raises:
         InvalidParameter: if a parameter is out of its range, or there is no such scorer.

@@ -1,0 +1,160 @@
+"""Beam search guided by a scorer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from decodelab.core.protocols import Advance, AnyScorer, Ranked, Rows
+from decodelab.core.stage import Kind, Stage, check_choice, check_number
+from decodelab.kernels.fused import log_normaliser
+from decodelab.scorers.catalogue import check_scorer
+from decodelab.search.by_job import best_of_jobs
+from decodelab.search.pool import Pool
+from decodelab.search.top import top_ids
+
+_SENTENCE_END = re.compile(r"""(?:[.!?…。！？][)\]}"'’”»]*|\n)\s*\Z""")
+"""Where a sentence may be over: a mark that ends one, perhaps closed by quotes and brackets, or a new line."""
+
+
+@dataclass(frozen=True)
+class ValueBeamState:
+    """Live beams and the best finished hypotheses of every job.
+
+    Attributes:
+        scores: float64 [rows], log-probability of each live beam; best first within a job, judgement included.
+        values: float64 [rows], weight times what the scorer last gave each.
+        pool: the finished ones.
+        ended: how many hypotheses have ended so far.
+    """
+
+    scores: Tensor
+    values: Tensor
+    pool: Pool
+    ended: int
+
+
+@dataclass(frozen=True)
+class ValueBeam(Stage):
+    """Keep the `width` hypotheses that are best by their probability and a scorer's judgement of their text together.
+
+    A hypothesis of t tokens and log-probability s under the processed law ranks by
+    s / t^length_penalty + weight * score(text so far). Each step, the scorer is asked once for the `candidates` most
+    probable continuations of a prompt; those among the `width` best by rank that end enter the pool of finished
+    hypotheses, and the best `width` that do not end go on. So the scorer can lift what is improbable, but not what is
+    not among the candidates.
+
+    With `every="sentence"` hypotheses are judged with their first token, where a sentence may be over (a mark such as
+    . ! ? or a new line ends the text) and when they end; in between they keep the judgement of their last.
+
+    `early_stopping` says when a job with a full pool is done: `true` at once; `false` when the best live beam ranks
+    no better than the worst in the pool (a heuristic: neither law nor scorer promise what comes); `never` when
+    nothing is left to go on with. The pool has `width` places. With weight 0 this is `beam`.
+
+    Differs from Xie et al. in that a beam takes the best candidates instead of drawing them, and that the judgement is
+    of the whole text, not a product over its steps.
+
+    Raises:
+        InvalidParameter: if a parameter is out of its range, there is no such scorer, or candidates < width.
+
+    >>> str(ValueBeam(width=4, scorer="path_cost", weight=2))
+    'value_beam(width=4, scorer=path_cost, weight=2.0)'
+    """
+
+    width: Annotated[int, "hypotheses kept at every step, at least 1"]
+    scorer: Annotated[AnyScorer, "judges the text so far: logprob, entropy, self_eval, path_cost, a function"]
+    weight: Annotated[float, "what multiplies a judgement that is added to the log-probability"] = 1.0
+    every: Annotated[Literal["token", "sentence"], "when to judge: after every token, or at the ends of sentences"] = (
+        "token"
+    )
+    candidates: Annotated[int | None, "continuations a step that are judged, at least width; none is 4 * width"] = None
+    length_penalty: Annotated[float, "exponent of the length that divides the log-probability; 0 is the sum"] = 1.0
+    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends the search"] = False
+    n: Annotated[int, "hypotheses returned, at most width"] = 1
+
+    name: ClassVar[str] = "value_beam"
+    kind: ClassVar[Kind] = "search"
+    source: ClassVar[str] = "Xie et al. 2023, Self-evaluation guided beam search; Mudgal et al. 2024 (a value, added)"
+    start_rows: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self, "width", low=1, integer=True, fix="use width=1 for a single beam")
+        check_scorer(self, "scorer")
+        check_number(self, "weight", fix="use 0 for a plain beam")
+        check_choice(self, "every", ("token", "sentence"), fix="token judges after every token")
+        if self.candidates is not None:
+            check_number(self, "candidates", low=self.width, integer=True, fix="judge at least as many as are kept")
+        check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
+        check_choice(self, "early_stopping", (True, False, "never"), fix="see decodelab strategies")
+        check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
+
+    def no_effect(self) -> str | None:
+        """A weight of 0 guides nothing."""
+        return f"weight = 0 searches as beam(width={self.width}) does" if self.weight == 0 else None
+
+    @property
+    def peak_rows(self) -> int:
+        """As many rows as beams."""
+        return self.width
+
+    def init(self, jobs: int, samples: Tensor) -> ValueBeamState:
+        """One empty beam a job."""
+        zero = torch.zeros(jobs, dtype=torch.float64, device=samples.device)
+        return ValueBeamState(zero, zero, Pool.empty(jobs, self.width, samples.device), 0)
+
+    def step(self, logits: Tensor, state: ValueBeamState, rows: Rows) -> tuple[Advance, ValueBeamState]:
+        """Extend all beams of all jobs, judge, and keep the best."""
+        live, beams = rows.jobs.unique_consecutive(return_counts=True)
+        judged = 4 * self.width if self.candidates is None else self.candidates
+        per_row = min(judged, logits.shape[-1])
+        own = top_ids(logits, per_row)
+        logprobs = logits.gather(-1, own).double() - log_normaliser(logits)[:, None]
+        scores, at = best_of_jobs(state.scores[:, None] + logprobs, beams, judged)
+        possible = scores.isfinite()
+        parents, tokens = at // per_row, own.flatten()[at]
+        reasons = rows.ends(parents.flatten(), tokens.flatten()).view_as(parents)
+        values = state.values[parents]
+        values[possible] = self._values(values[possible], parents[possible], tokens[possible], reasons[possible], rows)
+
+        length = rows.positions[torch.searchsorted(rows.jobs, live)] + 1
+        ranks = (scores / (length[:, None].double() ** self.length_penalty) + values).masked_fill(~possible, -torch.inf)
+        # Stable: of equal ones the more probable goes first.
+        order = ranks.sort(dim=1, descending=True, stable=True).indices
+        ranks, scores, values, parents, tokens, reasons, possible = (
+            given.gather(1, order) for given in (ranks, scores, values, parents, tokens, reasons, possible)
+        )
+        over = possible & (reasons != 0)
+        over[:, self.width :] = False
+        pool = state.pool.enter(live, ranks, over, state.ended, None)
+
+        going = possible & (reasons == 0)
+        going &= going.cumsum(1) <= self.width
+        going &= ~self._done(pool.worst(live), ranks.masked_fill(~going, -torch.inf).amax(1))[:, None]
+        advance = Advance(parents[going], tokens[going], parents[over], tokens[over], reasons[over])
+        return advance, ValueBeamState(scores[going], values[going], pool, state.ended + int(over.sum()))
+
+    def _values(self, kept: Tensor, parents: Tensor, tokens: Tensor, reasons: Tensor, rows: Rows) -> Tensor:
+        """Weight times the judgement of each continuation, float64 [n]; `kept` are those of their parents."""
+        if self.every == "token":
+            return self.weight * rows.judge(self.scorer, parents, tokens)
+        due = (reasons != 0) | (rows.positions[parents] == 0)
+        texts = [partial.text for partial in rows.partials(parents[~due], tokens[~due])]
+        due[~due] = torch.tensor([bool(_SENTENCE_END.search(text)) for text in texts], dtype=torch.bool)
+        values = kept.clone()
+        values[due] = self.weight * rows.judge(self.scorer, parents[due], tokens[due])
+        return values
+
+    def _done(self, worst: Tensor, best: Tensor) -> Tensor:
+        """Whether each live job is done: bool [jobs]."""
+        if self.early_stopping == "never":
+            return torch.zeros_like(worst, dtype=torch.bool)
+        return worst.isfinite() & (torch.ones_like(worst, dtype=torch.bool) if self.early_stopping else best <= worst)
+
+    def finished(self, state: ValueBeamState, job: int) -> list[Ranked]:
+        """The n best finished hypotheses of a job."""
+        return state.pool.ranked(job)[: self.n]
