@@ -78,9 +78,9 @@ if TYPE_CHECKING:
     from decodelab.search.rejection import Rejection
     from decodelab.search.sample import Sample
     from decodelab.search.smc import SMC
-    from decodelab.search.value_beam import ValueBeam
     from decodelab.search.speculative import Speculative
     from decodelab.search.stochastic_beam import StochasticBeam
+    from decodelab.search.value_beam import ValueBeam
     from decodelab.select.best_of import BestOf
     from decodelab.select.vote import Vote
     from decodelab.strategy.adapters.transformers import from_logits_processor

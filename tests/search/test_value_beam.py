@@ -53,7 +53,7 @@ def test_a_beam_wide_enough_for_everything_ranks_everything(random_table, seed, 
 
 
 def slow_value_beam(model, width: int, candidates: int, weight: float, penalty: float, limit: int):
-    """From the definition (the docstring of `ValueBeam`), in lists, one hypothesis at a time, without stopping early."""
+    """From the definition (the docstring of `ValueBeam`), one hypothesis at a time, without stopping early."""
     live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     pool: list[tuple[float, tuple[int, ...]]] = []
     for length in range(1, limit + 1):

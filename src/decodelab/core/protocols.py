@@ -417,7 +417,7 @@ class Selection(Protocol):
 class Scorer(Protocol):
     """An external judgement of texts: a task's score, a reward model, a checker."""
 
-    def __call__(self, prompt: str, texts: Sequence[str]) -> Sequence[float]:
+    def __call__(self, prompt: str, texts: Sequence[str], /) -> Sequence[float]:
         """One finite number a text, higher is better."""
         ...
 

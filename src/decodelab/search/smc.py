@@ -50,8 +50,8 @@ class SMC(Stage):
     falls with the number of particles. With weight 0 this is `sample(n=particles)`, token for token.
 
     Differs from Lew et al.'s implementation in that the proposal is always the processed law, and resampling is
-    systematic and by our keys, one number a job and step. A processor that tosses coins of its own (xtc) tosses the same
-    for copies of a particle.
+    systematic and by our keys, one number a job and step. A processor that tosses coins of its own (xtc) tosses the
+    same for copies of a particle.
 
     Raises:
         InvalidParameter: if a parameter is out of its range, or there is no such scorer.

@@ -17,7 +17,7 @@ from decodelab.search.by_job import best_of_jobs
 from decodelab.search.pool import Pool
 from decodelab.search.top import top_ids
 
-_SENTENCE_END = re.compile(r"""(?:[.!?…。！？][)\]}"'’”»]*|\n)\s*\Z""")
+_SENTENCE_END = re.compile(r"""(?:[.!?…\u3002\uff01\uff1f][)\]}"'’”»]*|\n)\s*\Z""")
 """Where a sentence may be over: a mark that ends one, perhaps closed by quotes and brackets, or a new line."""
 
 
