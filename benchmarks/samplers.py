@@ -10,12 +10,16 @@ Logits are made, the same for all, four of each kind, used in turn:
     natural  Zipf's law of exponent 1.4 over shuffled ids, with normal noise of 0.5 on the logits: 4 to 5 nats
     peaked   standard normal, and one token 25 above
     flat     normal with a standard deviation of 0.01: 11.9 nats at 151,936 tokens
-Rounds go through all contestants one after the other, in turned order. Times are those the one thread was computing, so
-that a busy machine disturbs little; they are medians, and ratios are those of the same round, with their quartiles.
+Rounds go through all contestants one after the other, in turned order. In its turn each draws eight tokens in a row (at
+batch 8 and 32 one of each row), so that its code and memory are in the caches for most of them; `--tokens 1` shows each
+as it is when others have just filled the caches, which is mostly the time the interpreter takes to get going. Times are
+those the one thread was computing, so that a busy machine disturbs little; they are medians, and ratios are those of
+the same round, with their quartiles.
 The first call, which compiles or loads what an earlier run compiled, is reported apart, by the clock.
 
     OMP_NUM_THREADS=1 python benchmarks/samplers.py           # 151,936 and 32,000 tokens, batch 1, 8 and 32
     python benchmarks/samplers.py --quick --json
+    python benchmarks/samplers.py --quick --tokens 1
     python benchmarks/samplers.py --png samplers.png
 """
 
@@ -194,7 +198,7 @@ def llama_chain(chain: str, pool: Sequence[Tensor]) -> Contestant | None:
     return step
 
 
-def measure(chain: str, kind: str, vocab: int, batch: int, rounds: int) -> Case:
+def measure(chain: str, kind: str, vocab: int, batch: int, rounds: int, tokens: int) -> Case:
     """Time all contestants on one case."""
     pool = [make_logits(kind, batch, vocab, seed) for seed in range(4)]
     contestants: dict[str, Contestant | None] = {
@@ -204,14 +208,16 @@ def measure(chain: str, kind: str, vocab: int, batch: int, rounds: int) -> Case:
         "torch sample": torch_sample(pool),
         "torch softmax": torch_softmax(pool),
     }
+    steps = max(1, tokens // batch)
     running = {name: step for name, step in contestants.items() if step is not None}
     seconds: dict[str, list[float]] = {name: [] for name in running}
     for turn in range(-1, rounds):
         for name in sorted(running, reverse=turn % 2 == 1):
             began = time.thread_time()
-            running[name](turn)
+            for i in range(steps):
+                running[name](turn * steps + i)
             if turn >= 0:
-                seconds[name].append(time.thread_time() - began)
+                seconds[name].append((time.thread_time() - began) / steps)
     timings = []
     for name, taken in seconds.items():
         low, middle, high = statistics.quantiles([b / a for a, b in zip(seconds["decodelab"], taken, strict=True)], n=4)
@@ -265,12 +271,14 @@ def main() -> None:
     parser.add_argument("--chain", nargs="+", choices=list(CHAINS), default=list(CHAINS))
     parser.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--tokens", type=int, default=8, help="tokens in a row a turn")
     parser.add_argument("--quick", action="store_true", help="batch 1 and five rounds")
     parser.add_argument("--png", type=Path, help="also draw the times at batch 1")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     batches, rounds = ([1], 5) if given.quick else (given.batch, given.rounds)
-    for name, least, values in (("rounds", 2, [rounds]), ("vocab", 2, given.vocab), ("batch", 1, batches)):
+    counts = (("rounds", 2, [rounds]), ("vocab", 2, given.vocab), ("batch", 1, batches), ("tokens", 1, [given.tokens]))
+    for name, least, values in counts:
         if min(values) < least:
             parser.error(f"--{name} must be at least {least}, got {min(values)}")
     torch.set_num_threads(1)
@@ -280,7 +288,7 @@ def main() -> None:
         for batch in batches:
             for kind in given.kind:
                 for chain in given.chain:
-                    cases.append(measure(chain, kind, vocab, batch, rounds))
+                    cases.append(measure(chain, kind, vocab, batch, rounds, given.tokens))
                     sys.stderr.write(f"{vocab} tokens, batch {batch}, {kind}, {chain} done\n")
     if given.png is not None:
         plot(cases, given.png)

@@ -10,7 +10,9 @@ that the compiler can vectorise, as it does other loops over a slice (an index i
 check for being negative). Where a stage needs the k-th largest or a quantile of mass, tokens are counted (or
 weighed) in a histogram over their distance from a centre, whose bins are the leading bits of the float32 distance:
 fine near the centre, coarse far away, whatever the scale of the logits. Only the one bin in which the target is
-crossed is looked at again, bit by bit, and sorted when few are left. Nothing is approximate but float64 rounding.
+crossed is looked at again, bit by bit, and sorted when few are left. For a quantile of mass a sample first says between
+which distances it lies; if the one pass that adds up what is nearer proves it right, only the tokens between them go
+through the histogram. Nothing is approximate but float64 rounding.
 """
 
 # pyright: reportReturnType=false, reportCallIssue=false
@@ -45,7 +47,13 @@ from decodelab.kernels.fused import (
 
 BLOCK = 64
 BINS = 2048
+NEGLIGIBLE = 1e-300
+"""Mass, relative to that of the most probable token, that is as good as none."""
+RUN = 16
+"""The most blocks that one loop goes over: long enough to cost little to enter, short enough to add up well."""
 FEW = 64
+SAMPLED = 16
+"""One block of so many makes the sample."""
 
 _NEGATIVE_INFINITY = np.float32(-np.inf)
 _TINY = np.float32(np.finfo(np.float32).tiny)
@@ -56,14 +64,15 @@ _KEY_OF_INFINITY = np.int32(0x7F800000)
 _KEY_OF_MINUS_INFINITY = np.int32(-0x7F800001)
 
 _LOG2_E = 1.4426950408889634
-_LN2_HIGH, _LN2_LOW = 0.6931471805599453, 2.3190468138462996e-17
 _LARGEST = float(np.finfo(np.float64).max)
 _LN_2 = float(np.log(2.0))
 _ROUND = 1.5 * 2.0**52 + 1023.0
 """Adding this rounds to an integer and leaves it, biased as an exponent, in the lowest bits."""
-_T2, _T3, _T4, _T5, _T6, _T7, _T8, _T9, _T10, _T11 = (
-    1.0 / float(np.prod(np.arange(1.0, k + 1.0))) for k in range(2, 12)
-)
+_C0, _C1, _C2, _C3 = 1.0, 1.0000000000000064426, 0.4999999999999728707, 0.16666666666557741683
+_C4, _C5, _C6 = 0.041666666668425982545, 0.0083333333846656435066, 0.0013888888499146062977
+_C7, _C8, _C9 = 0.00019841171384383514167, 0.000024801917680289916537, 2.7639768199811331491e-6
+_C10 = 2.7488446180355791523e-7
+"""The polynomial of degree 10 that is nearest to e^r in relative error, 2e-16, for |r| <= log(2) / 2 (Remez)."""
 
 
 def _compiled(*flags: str, entry: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -83,24 +92,23 @@ def _compiled(*flags: str, entry: bool = False) -> Callable[[Callable[..., Any]]
 
 @_compiled("contract")
 def _exp(x: float) -> float:
-    """e^x for x <= 0 to 1e-14, without branches or table so that loops over it vectorise; 0 below -708."""
+    """e^x for x <= 0 to 1e-14, without branches or table so that loops over it vectorise; below -708 as at -708."""
+    x = max(x, -708.0)
     z = x * _LOG2_E + _ROUND
     k = z - _ROUND
-    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    p = _T11
-    p = p * r + _T10
-    p = p * r + _T9
-    p = p * r + _T8
-    p = p * r + _T7
-    p = p * r + _T6
-    p = p * r + _T5
-    p = p * r + _T4
-    p = p * r + _T3
-    p = p * r + _T2
-    p = p * r + 1.0
-    p = p * r + 1.0
-    power = np.int64(np.float64(z).view(np.int64) << np.int64(52)).view(np.float64)
-    return p * power if x > -708.0 else 0.0
+    r = x - k * _LN_2
+    p = _C10
+    p = p * r + _C9
+    p = p * r + _C8
+    p = p * r + _C7
+    p = p * r + _C6
+    p = p * r + _C5
+    p = p * r + _C4
+    p = p * r + _C3
+    p = p * r + _C2
+    p = p * r + _C1
+    p = p * r + _C0
+    return p * np.int64(np.float64(z).view(np.int64) << np.int64(52)).view(np.float64)
 
 
 @_compiled()
@@ -165,20 +173,34 @@ def _block_moments(block: Any, top: float) -> tuple[float, float, float]:
 
 
 @_compiled()
+def _end_of_run(peaks: Any, b: int) -> int:
+    """The end of the blocks that follow this one, it and they with tokens left, as far as they make one loop."""
+    end = b + 1
+    while end < len(peaks) and end < b + RUN and peaks[end] > _NEGATIVE_INFINITY:
+        end += 1
+    return end
+
+
+@_compiled()
 def _moments(row: Any, peaks: Any, top: float, only_mass: bool) -> tuple[float, float, float]:
     """Total mass and sum of squared masses relative to the largest logit, and the mean distance from it.
 
     The entropy is log(mass) + mean distance. If only the mass is asked for, the others are 0.
     """
-    mass, squares, spread = 0.0, 0.0, 0.0
-    for b in range(len(peaks)):
-        if peaks[b] > _NEGATIVE_INFINITY and only_mass:
-            mass += _block_mass(row[b * BLOCK : b * BLOCK + BLOCK], np.float64(top))
-        elif peaks[b] > _NEGATIVE_INFINITY:
-            m, q, s = _block_moments(row[b * BLOCK : b * BLOCK + BLOCK], np.float64(top))
+    mass, squares, spread, b = 0.0, 0.0, 0.0, 0
+    while b < len(peaks):
+        if peaks[b] == _NEGATIVE_INFINITY:
+            b += 1
+            continue
+        end = _end_of_run(peaks, b)
+        if only_mass:
+            mass += _block_mass(row[b * BLOCK : end * BLOCK], np.float64(top))
+        else:
+            m, q, s = _block_moments(row[b * BLOCK : end * BLOCK], np.float64(top))
             mass += m
             squares += q
             spread += s
+        b = end
     return mass, squares, spread / mass
 
 
@@ -310,13 +332,19 @@ def _fill_bins(tokens: Any, top: float, centre: float, shift: int, by_mass: bool
 
 
 @_compiled()
-def _gather_bin(row: Any, peaks: Any, centre: float, found: int, values: Any, ids: Any) -> int:
-    """List the tokens of one bin, and say how many there are."""
-    # First, without a branch and in float32, all that might be in it: those a hair more than the bin away.
+def _hair_wider(centre: float, near: float, far: float) -> tuple[float, float, float]:
+    """Centre and distances from it in float32, a hair wider than they are in float64."""
     middle = np.float32(centre)
     off = abs(np.float64(middle) - centre)
-    near = np.float32(np.float64(np.int32(found << 20).view(np.float32)) * (1.0 - 1e-6) - off)
-    far = np.float32(np.float64(np.int32(min((found + 1) << 20, 0x7F800000)).view(np.float32)) * (1.0 + 1e-6) + off)
+    return middle, np.float32(near * (1.0 - 1e-6) - off), np.float32(min(far * (1.0 + 1e-6) + off, _LARGEST))
+
+
+@_compiled()
+def _gather_bin(row: Any, peaks: Any, centre: float, found: int, values: Any, ids: Any) -> int:
+    """List the tokens of one bin, and say how many there are."""
+    # First, without a branch and in float32, all that might be in it.
+    low, high = np.int32(found << 20).view(np.float32), np.int32(min((found + 1) << 20, 0x7F800000)).view(np.float32)
+    middle, near, far = _hair_wider(centre, np.float64(low), np.float64(high))
     candidates = 0
     for b in range(len(peaks)):
         if middle - peaks[b] <= far and peaks[b] > _NEGATIVE_INFINITY:
@@ -332,6 +360,124 @@ def _gather_bin(row: Any, peaks: Any, centre: float, found: int, values: Any, id
         values[members], ids[members] = x, ids[j]
         members += np.int64(_bin(x, centre, 20) == found) & np.int64(x > _NEGATIVE_INFINITY)
     return members
+
+
+@_compiled()
+def _measure(block: Any, centre: float, distances: Any) -> None:
+    """Write the distances of tokens from the centre."""
+    distances = distances[: len(block)]
+    for i in range(len(block)):
+        distances[i] = abs(np.float64(block[i]) - centre)
+
+
+@_compiled("reassoc", "contract", "nsz")
+def _block_nearer(block: Any, top: float, centre: float, near: float) -> tuple[float, float]:
+    """The masses of all tokens, and of those nearer to the centre than `near`."""
+    mass, nearer = 0.0, 0.0
+    for i in range(len(block)):
+        weight = _exp(np.float64(block[i]) - top)
+        mass += weight
+        nearer += weight if abs(np.float64(block[i]) - centre) < near else 0.0
+    return mass, nearer
+
+
+@_compiled()
+def _mark(block: Any, middle: float, near: float, far: float, marks: Any) -> None:
+    """Mark the tokens at a distance from `near` to `far`, all in float32."""
+    marks = marks[: len(block)]
+    for i in range(len(block)):
+        distance = abs(block[i] - middle)
+        marks[i] = np.uint8((distance >= near) & (distance <= far))
+
+
+@_compiled("reassoc", "contract", "nsz", "nnan")
+def _extent(distances: Any, weights: Any) -> tuple[float, float, float, float]:
+    """The least and the largest distance; the sums of the weights and of their squares."""
+    low, high, mass, squares = _LARGEST, 0.0, 0.0, 0.0
+    weights = weights[: len(distances)]
+    for j in range(len(distances)):
+        low = distances[j] if distances[j] < low else low
+        high = distances[j] if distances[j] > high else high
+        mass += weights[j]
+        squares += weights[j] * weights[j]
+    return low, high, mass, squares
+
+
+@_compiled()
+def _bracket(row: Any, peaks: Any, top: float, centre: float, share: float, hist: Any) -> tuple[float, float]:
+    """Two distances from the centre between which, by a sample, the mass within reaches its share.
+
+    The sample is one block of many; the distances are four standard errors to either side. (0, 0) if
+    it tells too little: more than a 16th of the tokens lie between.
+    """
+    distances, weights, size = np.empty(len(row) // SAMPLED + BLOCK), np.empty(len(row) // SAMPLED + BLOCK), 0
+    for b in range(SAMPLED // 2, len(peaks), SAMPLED):
+        if peaks[b] > _NEGATIVE_INFINITY:
+            block = row[b * BLOCK : b * BLOCK + BLOCK]
+            _weigh(block, np.float64(top), True, weights[size:])
+            _measure(block, centre, distances[size:])
+            size += len(block)
+    low, high, mass, squares = _extent(distances[:size], weights[:size])
+    if high > _LARGEST:  # some are removed
+        whole, size = size, 0
+        for j in range(whole):
+            distances[size], weights[size] = distances[j], weights[j]
+            size += np.int64(distances[j] <= _LARGEST)
+        low, high, mass, squares = _extent(distances[:size], weights[:size])
+    if not 1e-300 < high - low < _LARGEST or mass < NEGLIGIBLE:
+        return 0.0, 0.0
+    step = (high - low) / (BINS - 2)
+    bins_a_nat = 1.0 / step
+    for i in range(BINS):
+        hist[i, 0] = 0.0
+    for j in range(size):
+        hist[np.int64((distances[j] - low) * bins_a_nat), 0] += weights[j]
+    error = 4.0 * np.sqrt(share * (1.0 - share) * squares)
+    near, far, running, between = 0.0, _LARGEST, 0.0, 0
+    for i in range(BINS):
+        if running <= share * mass - error:
+            near = low + i * step
+        running += hist[i, 0]
+        if running >= share * mass + error:
+            far = low + (i + 1) * step
+            break
+    for j in range(size):
+        between += distances[j] >= near and distances[j] <= far
+    return (near, far) if 16 * between < size else (0.0, 0.0)
+
+
+@_compiled()
+def _list_between(
+    row: Any, peaks: Any, top: float, centre: float, near: float, far: float, values: Any, ids: Any
+) -> tuple[float, float, float, int]:
+    """List the tokens between two distances: the masses of all, of those nearer and of the listed, and their number."""
+    mass, nearer, inside, members = 0.0, 0.0, 0.0, 0
+    marks = np.zeros(BLOCK, np.uint8)
+    eights = marks.view(np.int64)  # most hold no token that is looked for
+    middle, near_32, far_32 = _hair_wider(centre, near, far)
+    b = 0
+    while b < len(peaks):
+        end = _end_of_run(peaks, b)
+        if peaks[b] > _NEGATIVE_INFINITY:
+            m, n = _block_nearer(row[b * BLOCK : end * BLOCK], np.float64(top), centre, near)
+            mass += m
+            nearer += n
+        b = end
+    for b in range(len(peaks)):
+        if peaks[b] > _NEGATIVE_INFINITY:
+            block, first = row[b * BLOCK : b * BLOCK + BLOCK], b * BLOCK
+            if len(block) < BLOCK:
+                marks[:] = 0
+            _mark(block, middle, near_32, far_32, marks)
+            for e in range(BLOCK // 8):
+                if eights[e] != 0:
+                    for i in range(8 * e, 8 * e + 8):
+                        if marks[i] != 0 and near <= abs(np.float64(block[i]) - centre) <= far:
+                            values[members], ids[members] = block[i], first + i
+                            members += 1
+    for j in range(members):
+        inside += _exp(np.float64(values[j]) - top)
+    return mass, nearer, inside, members
 
 
 @_compiled()
@@ -376,6 +522,16 @@ def _crossing(
             break
         members = 0
         reach *= 2.0
+
+    if members == 0 and by_mass and len(peaks) > SAMPLED:
+        near_edge, far_edge = _bracket(row, peaks, top, centre, share, hist)
+        if far_edge > 0.0:
+            whole, nearer, inside, members = _list_between(row, peaks, top, centre, near_edge, far_edge, values, ids)
+            goal = target if mass > 0.0 else share * whole
+            if nearer < goal and nearer + inside >= goal:
+                before, target, mass = nearer, goal, whole if mass == 0.0 else mass
+            else:  # one sample in thousands is that far off
+                members = 0
 
     listed = members > 0
     while not listed or (members > FEW and shift >= 0 and not _all_equal(values[:members])):
@@ -623,7 +779,7 @@ def _entropy_rank(leaders: Any, share: float) -> int:
     running = 0.0
     for j in range(len(leaders)):
         p = _exp(np.float64(leaders[j]) - top) / mass
-        running += -p * np.log(p) if p > 0.0 else 0.0
+        running += -p * np.log(p) if p > NEGLIGIBLE else 0.0
         entropy[j] = running
     kept = 1
     while kept < len(leaders) and entropy[kept] <= share * running:
@@ -778,7 +934,7 @@ def run_draw(logits: Any, bits: Any, uniform: Any, tokens: Any) -> int:
     """
     rows, size = logits.shape
     peaks = np.empty((size + BLOCK - 1) // BLOCK, np.float32)
-    masses = np.empty(len(peaks))
+    firsts, masses = np.empty(len(peaks), np.int64), np.empty(len(peaks))
     for r in range(rows):
         row = logits[r]
         if not _block_maxima(bits[r], peaks):
@@ -786,23 +942,26 @@ def run_draw(logits: Any, bits: Any, uniform: Any, tokens: Any) -> int:
         top = _largest(peaks)
         if top == _NEGATIVE_INFINITY:
             return r
-        total = 0.0
-        for b in range(len(peaks)):
-            masses[b] = 0.0
-            if peaks[b] > _NEGATIVE_INFINITY:
-                masses[b] = _block_mass(row[b * BLOCK : b * BLOCK + BLOCK], np.float64(top))
-            total += masses[b]
+        total, runs, b = 0.0, 0, 0
+        while b < len(peaks):
+            if peaks[b] == _NEGATIVE_INFINITY:
+                b += 1
+                continue
+            end = _end_of_run(peaks, b)
+            mass = _block_mass(row[b * BLOCK : end * BLOCK], np.float64(top))
+            if mass > NEGLIGIBLE:
+                firsts[runs], masses[runs] = b * BLOCK, mass
+                total += mass
+                runs += 1
+            b = end
         target, before, at = uniform[r] * total, 0.0, 0
-        for b in range(len(peaks)):
-            if masses[b] > 0.0:
-                at = b
-                if before + masses[b] > target:
-                    break
-                before += masses[b]
+        while at < runs - 1 and before + masses[at] <= target:
+            before += masses[at]
+            at += 1
         # Where rounding leaves the target uncovered, the last token that can be drawn is.
-        for i in range(at * BLOCK, min(at * BLOCK + BLOCK, size)):
+        for i in range(firsts[at], min(firsts[at] + RUN * BLOCK, size)):
             weight = _exp(np.float64(row[i]) - top)
-            if weight > 0.0:
+            if weight > NEGLIGIBLE:
                 tokens[r] = i
                 before += weight
                 if before > target:
@@ -825,10 +984,7 @@ def run_normaliser(logits: Any, bits: Any, out: Any) -> None:
         ordinary = _block_maxima(bits[r], peaks)
         top = np.float64(_largest(peaks))
         if ordinary and top > -np.inf:
-            mass = 0.0
-            for b in range(len(peaks)):
-                if peaks[b] > -np.inf:
-                    mass += _block_mass(row[b * BLOCK : b * BLOCK + BLOCK], top)
+            mass, _, _ = _moments(row, peaks, top, True)
             out[r] = top + np.log(mass)
         else:
             out[r] = top
