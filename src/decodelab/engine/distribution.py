@@ -120,6 +120,11 @@ def distribution(
     plan = Strategy.of(strategy)
     if lm is not None:
         plan = plan.resolve(lm)
+    if plan.compositions:
+        raise StrategyError(
+            f"distribution: {plan.compositions[0]} makes the logits, which are given here; "
+            "take them from decodelab.compose(model, ...)"
+        )
     if plan.stages[0].kind == "source" or getattr(plan.search, "name", "") not in ("sample", "greedy"):
         raise StrategyError(f"distribution: {plan} has no single next-token law; give processors with sample or greedy")
     values = torch.as_tensor(logits, dtype=torch.float32)

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import InvalidParameter, NonFiniteLogits, PromptTooLong, RequestError
+from decodelab.core.errors import InvalidParameter, NonFiniteLogits, PromptTooLong, RequestError, UnsupportedStrategy
 from decodelab.core.protocols import FILLER, LanguageModel
 from decodelab.core.values import Prompt, Tokens
 from decodelab.engine.job import checked_ids, encode_prompt
 from decodelab.metrics.likelihood import Alternative, Score
+from decodelab.models.composed import needs_whole_prompts
 from decodelab.models.loading import load
 
 Report = Callable[[int, int], None]
@@ -230,6 +231,8 @@ def _spans(model: LanguageModel, index: int, item: _Item, stride: int | None) ->
         cut = list(windows(given, len(whole), model.context, stride))
     except PromptTooLong as error:
         raise PromptTooLong(f"{model.name}: {error}") from None
+    if len(cut) > 1 and needs_whole_prompts(model):
+        raise UnsupportedStrategy(f"{model.name}: needs the whole prompt in every window; score without stride")
     return [_Span(index, w.first - given, whole[w.start : w.first], whole[w.first : w.end]) for w in cut]
 
 

@@ -16,8 +16,8 @@ from decodelab.core.stage import Stage, shown
 from decodelab.core.tree import Forkable
 from decodelab.core.values import Tokens
 
-FLOOR = -87.0
-"""The log-probability that an impossible token counts as where it is taken away: about that of the smallest float32."""
+FLOOR = -1000.0
+"""The log-probability that an impossible token counts as where it is taken away; below those that models give."""
 
 Combine = Callable[[Sequence[Tensor]], Tensor]
 """From the logits [..., vocab] of each part to those of the whole; removed tokens are -inf."""
@@ -40,8 +40,9 @@ def log_linear(logits: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
             continue
         logprobs = part.float().log_softmax(-1)
         if weight < 0:
-            logprobs = logprobs.clamp(min=FLOOR)
-        term = logprobs * weight
+            term = logprobs.clamp(min=FLOOR) * weight
+        else:  # a weight too small for float32 times an infinity would be no number
+            term = (logprobs * weight).masked_fill(logprobs == -torch.inf, -torch.inf)
         total = term if total is None else total + term.to(total.device)
     assert total is not None
     return total

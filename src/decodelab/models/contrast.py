@@ -24,7 +24,7 @@ class Contrast(Stage):
 
     The difference is a law like any other: searches normalise it, where Li et al.'s beam search adds up the raw
     differences. The amateur sees the whole context; their option of its last token alone is left out. A token the
-    amateur finds impossible counts as one of log-probability -87 there.
+    amateur finds impossible counts as one of log-probability -1000 there.
 
     Raises:
         InvalidParameter: if a parameter is out of its range.

@@ -22,7 +22,7 @@ class Guidance(Stage):
     The logits are log p_without + scale * (log p_with - log p_without), p_without being the model's law after the same
     new tokens behind `negative_prompt`, or behind the last token of the prompt when that is empty, as in transformers
     (`guidance_scale`, `negative_prompt_ids`). 1 is the model itself, more follows the prompt more closely, 0 does not
-    know it. A token that is impossible without the prompt counts as one of log-probability -87 there where scale is
+    know it. A token that is impossible without the prompt counts as one of log-probability -1000 there where scale is
     greater than 1.
 
     transformers hands processors behind it these sums as they are; here as there, a search normalises them. The
