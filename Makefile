@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint types bench bench-samplers bench-scoring peers format clean
+.PHONY: help run test test-slow lint types bench bench-engine bench-samplers bench-scoring peers format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,13 @@ types: $(READY) ## check the types
 
 bench: $(READY) ## measure greedy decoding against transformers.generate
 	$(BIN)/python benchmarks/greedy.py
+
+bench-engine: $(READY) ## measure many continuations of few prompts against transformers.generate; results in out/, kept if broken off
+	mkdir -p out
+	$(BIN)/python benchmarks/engine.py --out out/engine.json
+	$(BIN)/python benchmarks/engine.py --model pocket-small --out out/engine.json
+	$(BIN)/python benchmarks/engine.py --growth --rounds 3 --out out/engine.json
+	$(BIN)/python benchmarks/engine.py --memory
 
 bench-samplers: $(READY) ## measure samplers against transformers, and llama.cpp after make peers
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py

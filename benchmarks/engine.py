@@ -1,242 +1,128 @@
 """Many continuations of few prompts: seconds and cache bytes of decodelab against `transformers.generate`, in one run.
 
 The model is a Llama of 15 million random weights (hidden 288, 6 layers, vocabulary 32,000) or one you name; both sides
-decode the same prompts on the same loaded weights and threads, the same number of new tokens (EOS cannot end them,
-except in `sweep`). Rounds alternate between the two so that a busy machine slows both; the ratio is that of the
-medians, its spread the quartiles of the ratios of neighbouring rounds. Cache bytes are what each side's cache holds at
-its largest (of `sweep`, ours is that of one prompt, theirs of a batch); copies that exist for a moment while rows are
-reordered are counted for neither. `--cpu` counts CPU seconds of the process instead of the wall clock, for a machine
-that others use too.
+decode the same prompts on the same loaded weights and threads. In `greedy`, `beam` and `sample` every continuation has
+the same number of new tokens; in `sweep` (seven strategies over many prompts) and `ragged` (samples that end anywhere)
+texts end by themselves, on random weights because EOS has a longer vector, or one token in 24 ends a text.
+transformers decodes as many prompts at once as is fastest of `--batch`, for each strategy. Rounds alternate between the
+two so that a busy machine slows both; the ratio is that of the medians for each new token, its spread the quartiles of
+the ratios of neighbouring rounds. Cache bytes are what each side's cache holds at its largest (ours of one job, theirs
+of one batch); copies that exist for a moment while rows are reordered are counted for neither. `--cpu` counts CPU
+seconds of the process instead of the wall clock, for a machine that others use too.
+
+With `--out` every result is kept in a file as soon as it is there, and a run that was broken off goes on where it was.
 
     python benchmarks/engine.py                                  # all cases
     python benchmarks/engine.py --case beam --prompt 1024        # beam 25 after 1,024 tokens
     python benchmarks/engine.py --model pocket-small --json
+    python benchmarks/engine.py --growth --out growth.json       # benchmarks/growth.png
+    python benchmarks/engine.py --memory                         # benchmarks/memory.png
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import os
+import random
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from contest import CLOCKS, Case, Result, measure, random_llama
+from engine_plots import AXES, draw_growth, draw_memory
 
 import decodelab as dl
-from decodelab.core.values import Tokens
+from decodelab.apps.progress import progress
 
-SWEEP = ["default", "greedy", "temperature=0.25", "temperature=1.5", "beam(width=3)", "beam(width=25)", "typical_p=0.9"]
-"""The seven strategies of the sweep."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is decoded.
-
-    Attributes:
-        name: beam, sample, greedy or sweep.
-        width: beams or samples of each prompt.
-        prompt: tokens of the prompt.
-        prompts: how many.
-        new: new tokens.
-    """
-
-    name: str
-    width: int
-    prompt: int
-    prompts: int
-    new: int
+HERE = Path(__file__).parent
+NAMES = ("greedy", "beam", "sample", "sweep", "ragged")
+WIDTHS, LENGTHS, PROMPTS = [1, 2, 5, 10, 25, 50], [16, 64, 256, 1024], [1, 2, 4, 8, 16]
+"""What grows under `--growth`; where one does, the others stay in the middle, prompts at 1."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """Median seconds of both, how they compare, and the bytes of their caches.
-
-    `same` is the share of continuations with equal tokens; None where the two draw different random numbers.
-    """
-
-    case: Case
-    ours: float
-    theirs: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    our_bytes: int
-    their_bytes: int
-    same: float | None
-
-
-def random_llama(hidden: int = 288, layers: int = 6, vocab: int = 32_000) -> dl.TransformersModel:
-    """A Llama with random weights and a tokenizer of numbered words."""
-    words = {**{f"w{i}": i for i in range(vocab - 2)}, "<s>": vocab - 2, "</s>": vocab - 1}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="w0")), bos_token="<s>", eos_token="</s>"
-    )
-    config = LlamaConfig(
-        vocab_size=vocab, hidden_size=hidden, intermediate_size=hidden * 8 // 3, num_hidden_layers=layers,
-        num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=4096, bos_token_id=vocab - 2,
-        eos_token_id=vocab - 1, pad_token_id=None, tie_word_embeddings=True,
-    )  # fmt: skip
-    network = LlamaForCausalLM(config).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.dim() > 1:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.04)
-    return dl.TransformersModel(network, tokenizer, name=f"random Llama ({hidden}, {layers} layers, {vocab:,} tokens)")
-
-
-def prompts_of(model: dl.TransformersModel, case: Case) -> list[Tokens]:
-    """Prompts of arbitrary tokens; those of the sweep differ in length."""
-    size = model.vocab.size - 2
-    shorter = case.prompt // 2 if case.name == "sweep" else 1
-    lengths = [case.prompt - 7 * i % shorter for i in range(case.prompts)]
-    return [tuple((7919 * (i + 1) * (k + 1) + 13) % size for k in range(n)) for i, n in enumerate(lengths)]
-
-
-def strategies_of(case: Case) -> list[str]:
-    """What decodelab is asked for."""
-    if case.name == "sweep":
-        return SWEEP
-    one = {"beam": f"beam(width={case.width})", "sample": f"top_p=0.9 | sample(n={case.width})", "greedy": "greedy"}
-    return [one[case.name]]
-
-
-def ours(model: dl.TransformersModel, prompts: Sequence[Tokens], case: Case) -> tuple[list[Tokens], int]:
-    """Decode with decodelab: the tokens, and the most bytes of cache that a job of them held."""
-    least = 0 if case.name == "sweep" else case.new
-    engine = dl.Engine(model, max_rows=256)
-    for prompt in prompts:
-        for strategy in strategies_of(case):
-            engine.submit(prompt, strategy, max_new_tokens=case.new, min_new_tokens=least)
-    found = sorted(engine.run(), key=lambda done: done.index)
-    done = [g for g in found if isinstance(g, dl.Generation)]
-    assert len(done) == len(found), found
-    return [c.tokens for g in done for c in g.candidates], max(g.cost.peak_cache_bytes for g in done)
-
-
-_THEIRS: dict[str, dict[str, Any]] = {
-    "default": {"do_sample": False},
-    "greedy": {"do_sample": False},
-    "temperature=0.25": {"do_sample": True, "temperature": 0.25, "top_k": 0},
-    "temperature=1.5": {"do_sample": True, "temperature": 1.5, "top_k": 0},
-    "beam(width=3)": {"do_sample": False, "num_beams": 3},
-    "beam(width=25)": {"do_sample": False, "num_beams": 25},
-    "typical_p=0.9": {"do_sample": True, "typical_p": 0.9, "top_k": 0},
-}
-
-
-def theirs(model: dl.TransformersModel, prompts: Sequence[Tokens], case: Case, batch: int) -> tuple[list[Tokens], int]:
-    """Decode with transformers in batches of `batch` prompts: tokens, and bytes of the largest cache."""
-    eos = list(model.vocab.eos_ids)
-    one: dict[str, dict[str, Any]] = {
-        "beam": {"do_sample": False, "num_beams": case.width},
-        "sample": {"do_sample": True, "top_p": 0.9, "top_k": 0, "num_return_sequences": case.width},
-        "greedy": {"do_sample": False},
-    }
-    settings = [_THEIRS[s] for s in SWEEP] if case.name == "sweep" else [one[case.name]]
-    least = 0 if case.name == "sweep" else case.new
-    tokens: list[Tokens] = []
-    peak = 0
-    for setting in settings:
-        for at in range(0, len(prompts), batch):
-            part = prompts[at : at + batch]
-            width = max(map(len, part))
-            ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in part])
-            mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in part])
-            with torch.inference_mode():
-                out = model.model.generate(
-                    ids, attention_mask=mask, max_new_tokens=case.new, min_new_tokens=least, eos_token_id=eos,
-                    pad_token_id=eos[0], return_dict_in_generate=True, **setting,
-                )  # fmt: skip
-            layers = out.past_key_values.layers
-            peak = max(peak, sum(layer.keys.nbytes + layer.values.nbytes for layer in layers))
-            tokens += [_until(row[width:], eos) for row in out.sequences.tolist()]
-    return tokens, peak
-
-
-def _until(row: list[int], eos: Sequence[int]) -> Tokens:
-    ends = [i for i, token in enumerate(row) if token in eos]
-    return tuple(row[: ends[0] + 1] if ends else row)
-
-
-def measure(model: dl.TransformersModel, case: Case, rounds: int, batch: int, clock: Callable[[], float]) -> Result:
-    """Time both on one case."""
-    prompts = prompts_of(model, case)
-    sides: dict[str, Callable[[], tuple[list[Tokens], int]]] = {
-        "ours": lambda: ours(model, prompts, case),
-        "theirs": lambda: theirs(model, prompts, case, batch),
-    }
-    (mine, our_bytes), (other, their_bytes) = sides["ours"](), sides["theirs"]()  # also warms both up
-    same = None
-    if case.name in ("beam", "greedy"):
-        same = statistics.fmean(a == b for a, b in zip(mine, other, strict=True))
-    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for turn in range(rounds):
-        for side in sides if turn % 2 else reversed(sides):
-            began = clock()
-            sides[side]()
-            seconds[side].append(clock() - began)
-    ratios = [b / a for a, b in zip(seconds["ours"], seconds["theirs"], strict=True)]
-    low, _, high = statistics.quantiles(ratios, n=4)
-    quick, slow = (statistics.median(seconds[name]) for name in ("ours", "theirs"))
-    return Result(case, quick, slow, slow / quick, low, high, our_bytes, their_bytes, same)
-
-
-def main() -> None:
-    """Print a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a shipped model, a directory or a hub id; the random Llama by default")
-    parser.add_argument("--case", choices=["beam", "sample", "greedy", "sweep"], nargs="+")
-    parser.add_argument("--prompt", type=int, nargs="+", default=[16, 256, 1024], help="prompt tokens of beam")
-    parser.add_argument("--width", type=int, default=25, help="beams and samples")
-    parser.add_argument("--prompts", type=int, default=32, help="prompts of the sweep")
-    parser.add_argument("--new-tokens", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=32, help="prompts transformers decodes at once in the sweep")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cpu", action="store_true", help="CPU seconds of the process, not the wall clock")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    if given.rounds < 2:
-        parser.error(f"--rounds must be at least 2, got {given.rounds}")
-    torch.set_num_threads(given.threads)
-    model = dl.load(given.model) if given.model else random_llama()
-    if not isinstance(model, dl.TransformersModel):
-        parser.error(f"--model must be a transformers model, got {given.model}")
-    names = given.case or ["greedy", "beam", "sample", "sweep"]
-    cases: list[Case] = []
-    for name in names:
-        if name == "beam":
-            cases += [Case(name, given.width, prompt, 1, given.new_tokens) for prompt in given.prompt]
+def cases_of(given: argparse.Namespace) -> list[Case]:
+    """The cases asked for."""
+    width, new = (given.width or [25])[0], given.new_tokens
+    found: list[Case] = []
+    for name in given.case or NAMES:
+        if name == "greedy":
+            found.append(Case(name, 1, 16, 1, new))
+        elif name == "beam":
+            found += [Case(name, width, prompt, 1, new) for prompt in given.prompt or [16, 256, 1024]]
         elif name == "sample":
-            cases.append(Case(name, given.width, 256, 1, given.new_tokens))
-        elif name == "greedy":
-            cases.append(Case(name, 1, 16, 1, given.new_tokens))
+            found.append(Case(name, width, 256, 1, new))
+        elif name == "sweep":
+            found.append(Case(name, 1, 64, (given.prompts or [32])[0], new))
         else:
-            cases.append(Case(name, 1, 64, given.prompts, given.new_tokens))
-    kind = "CPU" if given.cpu else "wall"
-    title = (
-        f"{model.name}, {given.new_tokens} new tokens, {given.threads} threads, {given.rounds} rounds, {kind} seconds"
-    )
-    head = "case    width  prompt  prompts   decodelab  transformers  ratio (quartiles)      cache MB ours/theirs  same"
-    print(f"{title}\n{head}", file=sys.stderr if given.json else sys.stdout)
-    clock = time.process_time if given.cpu else time.perf_counter
-    results: list[Result] = []
-    for case in cases:
+            found.append(Case(name, 4, 64, (given.prompts or [32])[0], 4 * new))
+    return found
+
+
+def growth_of(given: argparse.Namespace) -> dict[str, list[Case]]:
+    """Beams as their number, the prompt and the prompts grow, by what grows."""
+    widths, lengths, prompts = given.width or WIDTHS, given.prompt or LENGTHS, given.prompts or PROMPTS
+    width, length, new = widths[len(widths) // 2], lengths[len(lengths) // 2], given.new_tokens
+    return {
+        "width": [Case("beam", n, length, 1, new) for n in widths],
+        "prompt": [Case("beam", width, n, 1, new) for n in lengths],
+        "prompts": [Case("beam", width, length, n, new) for n in prompts],
+    }
+
+
+class Kept:
+    """Results of earlier runs with the same settings, in a file; without one, in memory alone.
+
+    Args:
+        file: JSON; made when it is not there.
+        settings: what must be equal for a result to count.
+    """
+
+    def __init__(self, file: Path | None, settings: dict[str, Any]) -> None:
+        self.file = file
+        self.settings = settings
+        self.all: list[dict[str, Any]] = []
+        if file is not None and file.exists():
+            self.all = json.loads(file.read_text())["results"]
+
+    def find(self, case: Case) -> Result | None:
+        """The result of a case, if there is one."""
+        for kept in self.all:
+            if kept["settings"] == self.settings and Result.of(kept["result"]).case == case:
+                return Result.of(kept["result"])
+        return None
+
+    def add(self, result: Result) -> None:
+        """Keep a result."""
+        self.all.append({"settings": self.settings, "result": result.to_dict()})
+        if self.file is not None:
+            new = self.file.with_suffix(".new")
+            new.write_text(json.dumps({"results": self.all}, indent=1))
+            new.replace(self.file)
+
+
+def results_of(
+    model: dl.TransformersModel, cases: Sequence[Case], kept: Kept, given: argparse.Namespace
+) -> list[Result]:
+    """Measure what is not kept; one line for each case as it is done."""
+    say = sys.stderr if given.json else sys.stdout
+    print("case    width  prompt  prompts   decodelab  transformers  ratio (quartiles)", file=say, end="")
+    print("       cache MB ours/theirs  same", file=say)
+    found: list[Result] = []
+    for case in dict.fromkeys(cases):
         if model.context is not None and case.prompt + case.new > model.context:
             sys.stderr.write(f"{case.name} at {case.prompt} tokens does not fit the context of {model.context}\n")
             continue
-        results.append(measure(model, case, given.rounds, given.batch, clock))
-        print(_row(results[-1]), file=sys.stderr if given.json else sys.stdout, flush=True)
-    if given.json:
-        print(json.dumps({"model": model.name, "threads": given.threads, "results": [asdict(r) for r in results]}))
+        result = kept.find(case)
+        if result is None:
+            with progress(given.rounds + 1, case.name) as advance:
+                result = measure(model, case, given.rounds, given.batch, CLOCKS[given.clock], advance)
+            kept.add(result)
+        found.append(result)
+        print(_row(result), file=say, flush=True)
+    return found
 
 
 def _row(r: Result) -> str:
@@ -247,6 +133,100 @@ def _row(r: Result) -> str:
         f"{r.ratio:8.2f} ({r.ratio_low:.2f} to {r.ratio_high:.2f}){r.our_bytes / 1e6:13.1f} / {r.their_bytes / 1e6:.1f}"
         f"{same:>10}"
     )
+
+
+def short_jobs(model: dl.TransformersModel, jobs: int) -> Iterator[tuple[int, float]]:
+    """Run many jobs of a few tokens under different strategies in one engine: jobs done, and megabytes resident."""
+    draw = random.Random(0)
+    engine = dl.Engine(model)
+    strategies = ["greedy", "temperature=0.7 | sample(n=2)", "beam(width=3)"]
+    for _ in range(jobs):
+        prompt = [draw.randrange(model.vocab.size) for _ in range(draw.randint(4, 40))]
+        engine.submit(prompt, draw.choice(strategies), max_new_tokens=draw.randint(1, 5))
+    yield 0, resident()
+    for done, _ in enumerate(engine.run(), 1):
+        if done % max(1, jobs // 100) == 0:
+            yield done, resident()
+
+
+def resident() -> float:
+    """Megabytes of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def memory(model: dl.TransformersModel, given: argparse.Namespace) -> None:
+    """Run many short jobs and draw the memory they take."""
+    points: list[tuple[int, float]] = []
+    with progress(given.jobs, "short jobs") as advance:
+        for done, megabytes in short_jobs(model, given.jobs):
+            points.append((done, megabytes))
+            advance(done, "short jobs")
+    file = given.png or HERE / "memory.png"
+    draw_memory(f"{given.jobs:,} jobs of 1 to 5 tokens in one engine, {model.name}", points, file)
+    if given.json:
+        print(json.dumps({"model": model.name, "jobs": given.jobs, "resident_mb": points, "png": str(file)}))
+        return
+    for done, megabytes in points[:: max(1, len(points) // 10)]:
+        print(f"{done:8,d} jobs{megabytes:8.0f} MB")
+    print(f"drawn to {file}")
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for, refused in one line where it makes no sense."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a shipped model, a directory or a hub id; the random Llama by default")
+    parser.add_argument("--case", choices=NAMES, nargs="+")
+    parser.add_argument("--prompt", type=int, nargs="+", help="prompt tokens of beam")
+    parser.add_argument("--width", type=int, nargs="+", help="beams and samples")
+    parser.add_argument("--prompts", type=int, nargs="+", help="prompts of sweep and ragged")
+    parser.add_argument("--new-tokens", type=int, default=32, help="tokens of a continuation; ragged: at most 4 times")
+    parser.add_argument(
+        "--batch", type=int, nargs="+", default=[8, 16, 32], help="prompts transformers may take at once"
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu", dest="clock", action="store_const", const="CPU", default="wall", help="CPU seconds")
+    parser.add_argument("--growth", action="store_true", help="as width, prompt and prompts grow, drawn to growth.png")
+    parser.add_argument("--memory", action="store_true", help="memory of many short jobs, drawn to memory.png")
+    parser.add_argument("--jobs", type=int, default=10_000, help="of --memory")
+    parser.add_argument("--png", type=Path, help="where --growth or --memory draws")
+    parser.add_argument("--out", type=Path, help="JSON that keeps results; those in it are not measured again")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    numbers = ("prompt", "width", "prompts", "batch", "new_tokens", "threads", "jobs")
+    for name in numbers:
+        value = getattr(given, name)
+        if value is not None and min(value if isinstance(value, list) else [value]) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if given.rounds < 2:
+        parser.error(f"--rounds must be at least 2, got {given.rounds}")
+    return given
+
+
+def main() -> None:
+    """Print a table, or JSON."""
+    given = arguments()
+    torch.set_num_threads(given.threads)
+    model = dl.load(given.model or "pocket-nano") if given.model or given.memory else random_llama()
+    if not isinstance(model, dl.TransformersModel):
+        sys.exit(f"engine.py: --model must be a transformers model, got {given.model}")
+    if given.memory:
+        memory(model, given)
+        return
+    settings = {"model": model.name, "threads": given.threads, "rounds": given.rounds, "seconds": given.clock}
+    kept = Kept(given.out, settings)
+    title = f"{model.name}, {given.new_tokens} new tokens, {given.threads} threads, {given.rounds} rounds"
+    print(f"{title}, {given.clock} seconds", file=sys.stderr if given.json else sys.stdout)
+    growth = growth_of(given) if given.growth else {}
+    results = results_of(model, [c for g in growth.values() for c in g] or cases_of(given), kept, given)
+    if growth:
+        file = given.png or HERE / "growth.png"
+        by_case = {r.case: r for r in results}
+        grown = {name: [by_case[c] for c in growth[name] if c in by_case] for name in AXES}
+        draw_growth(f"{title}, {given.clock} seconds", {n: found for n, found in grown.items() if found}, file)
+    if given.json:
+        print(json.dumps(settings | {"results": [r.to_dict() for r in results]}))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What `predict_cost` foretells is what the engine then counts."""
 
+from typing import Any
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models
@@ -50,7 +52,7 @@ def prompts_of(count: int, length: int) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize(("prompts", "new"), [(1, 1), (1, 9), (5, 6)])
 def test_continuations_of_fixed_length_cost_exactly_what_was_foretold(nano, strategy: str, prompts: int, new: int):
     said = dl.predict_cost(nano, strategy, prompt_tokens=12, new_tokens=new, prompts=prompts, max_rows=16).cached
-    model = Counting(nano)
+    model: Any = Counting(nano)
     found = dl.generate(model, prompts_of(prompts, 12), strategy, max_new_tokens=new, min_new_tokens=new, max_rows=16)
     assert said.prefill_tokens == sum(g.cost.prefill_tokens for g in found)
     assert said.decode_tokens == sum(g.cost.decode_tokens for g in found)
