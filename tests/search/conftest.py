@@ -106,3 +106,21 @@ def agrees() -> Callable[[Sequence[tuple[int, ...]], Sequences], float]:
         return float(stats.chisquare(observed, np.array(expected) * n / sum(expected)).pvalue)
 
     return p_value
+
+
+@pytest.fixture(scope="session")
+def prompts_of_one_law() -> Callable[..., tuple[LanguageModel, list[tuple[int, ...]]]]:
+    """Make a table and prompts after which its law is the same, so that one batch gives independent draws of it."""
+
+    def make(words: Sequence[str], row: Any, count: int) -> tuple[LanguageModel, list[tuple[int, ...]]]:
+        fillers = [f"filler{i}" for i in range(64)]
+
+        def ignoring(prefix: tuple[str, ...]) -> Any:
+            return row(tuple(w for w in prefix if w not in fillers))
+
+        model = dl.TableModel([*words, *fillers], ignoring, eos="</s>", bos="<s>", name="one-law")
+        first, bos = len(words), model.vocab.bos_id
+        prompts = [(bos, first + i % 64, first + i // 64 % 64, first + i // 4096) for i in range(count)]
+        return model, prompts
+
+    return make

@@ -3,6 +3,7 @@
 import math
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -47,37 +48,63 @@ def enumerated(model: LanguageModel, limit: int, penalty: float) -> list[Found]:
     return sorted(found, key=lambda f: -f.score)
 
 
+def lengthened(length: int, penalty: float, normaliser: str | None) -> float:
+    """What divides the score of a hypothesis."""
+    return {"length": length**penalty, "gnmt": ((5 + length) / 6) ** penalty, None: 1.0}[normaliser]
+
+
 def slow_beam(
-    model: LanguageModel, width: int, penalty: float, early: Early, limit: int, chain: str = ""
+    model: LanguageModel,
+    width: int,
+    penalty: float,
+    early: Early,
+    limit: int,
+    chain: str = "",
+    normaliser: str | None = "length",
+    scores: str = "law",
+    dedupe: bool = False,
 ) -> list[Found]:
     """Beam search from its definition (the docstring of `Beam`), in lists, one hypothesis at a time."""
     live: list[tuple[float, Tokens]] = [(0.0, ())]
     pool: list[tuple[float, int, Tokens]] = []
     born = 0
+
+    def once(ranked: list[Any], key: Any) -> list[Any]:
+        seen: dict[Any, Any] = {}
+        for item in ranked if dedupe else ():
+            seen.setdefault(key(item), item)
+        return list(seen.values()) if dedupe else ranked
+
     for length in range(1, limit + 1):
         continuations = [
-            (score + logprob, rank, token, (*prefix, token))
+            (score + (own if scores == "model" else law), rank, token, (*prefix, token))
             for rank, (score, prefix) in enumerate(live)
-            for token, logprob in enumerate(next_logprobs(model, prefix, chain))
-            if logprob > -math.inf
+            for token, (law, own) in enumerate(
+                zip(next_logprobs(model, prefix, chain), next_logprobs(model, prefix), strict=True)
+            )
+            if law > -math.inf
         ]
         continuations.sort(key=lambda c: (-c[0], c[1], c[2]))
+        continuations = once(
+            continuations,
+            lambda c: (c[2] in model.vocab.eos_ids or length == limit, model.vocab.decode(c[3])),  # noqa: B023
+        )
         live = []
         for place, (score, _, token, tokens) in enumerate(
             continuations[: width * max(2, 1 + len(model.vocab.eos_ids))]
         ):
             if token in model.vocab.eos_ids or length == limit:
                 if place < width:
-                    pool.append((score / length**penalty, born, tokens))
+                    pool.append((score / lengthened(length, penalty, normaliser), born, tokens))
                     born += 1
             elif len(live) < width:
                 live.append((score, tokens))
-        pool = sorted(pool, key=lambda f: (-f[0], f[1]))[:width]
+        pool = once(sorted(pool, key=lambda f: (-f[0], f[1])), lambda f: model.vocab.decode(f[2]))[:width]
         if not live:
             break
         if len(pool) == width and early != "no stop":
             horizon = limit if early == "never" and penalty > 0 else length
-            if early is True or live[0][0] / horizon**penalty <= pool[-1][0]:
+            if early is True or live[0][0] / lengthened(horizon, penalty, normaliser) <= pool[-1][0]:
                 break
     return [Found(tokens, score) for score, _, tokens in pool]
 
@@ -224,6 +251,159 @@ def test_never_stops_early_without_changing_the_result(random_table, table, widt
     model = random_table(**table)
     ours = run(model, limit, width=width, length_penalty=penalty, early_stopping="never")
     assert_same(ours, slow_beam(model, width, penalty, "no stop", limit))
+
+
+@given(
+    table=tables,
+    width=st.integers(1, 4),
+    penalty=st.sampled_from(PENALTIES),
+    early=st.sampled_from([True, False, "never"]),
+    normaliser=st.sampled_from(["gnmt", None]),
+)
+@settings(max_examples=40)
+def test_other_normalisers_equal_the_slow_reference(random_table, table, width, penalty, early, normaliser):
+    model = random_table(**table)
+    ours = run(model, 5, width=width, length_penalty=penalty, early_stopping=early, normaliser=normaliser)
+    assert_same(ours, slow_beam(model, width, penalty, early, 5, normaliser=normaliser))
+
+
+@given(table=tables, width=st.integers(1, 4), chain=st.sampled_from(["temperature=0.5", "top_k=2", "top_p=0.7"]))
+@settings(max_examples=40)
+def test_scores_of_the_model_rank_what_processors_leave(random_table, table, width, chain):
+    model = random_table(**table)
+    ours = run(model, 4, chain, width=width, scores="model")
+    assert_same(ours, slow_beam(model, width, 1.0, False, 4, chain, scores="model"))
+
+
+def test_scores_of_the_model_are_sums_of_the_tokens_log_probabilities(random_table):
+    strategy = "temperature=0.3 | top_k=3 | beam(width=3, n=3, normaliser=none, scores=model)"
+    (g,) = dl.generate(random_table(8), "", strategy, max_new_tokens=5, min_new_tokens=2)
+    assert [c.score for c in g.candidates] == pytest.approx([c.logprob for c in g.candidates], rel=1e-12)
+    assert all(len(c.tokens) > 2 or c.finish_reason == "length" for c in g.candidates)
+
+
+# --- texts that several token sequences say -------------------------------------------------------
+
+
+def spelled(seed: int) -> LanguageModel:
+    """A random table whose words run together, so that many sequences spell one text."""
+    words = ["a", "b", "ab", "ba", "aa"]
+
+    def row(prefix: tuple[str, ...]) -> list[float]:
+        rng = np.random.default_rng([seed, *map(len, prefix), *map(ord, "".join(prefix))])
+        probs = np.exp(rng.normal(scale=1.5, size=len(words) + 2))
+        probs[-1] = 0
+        return (probs / probs.sum()).tolist()
+
+    return dl.TableModel(words, row, eos="</s>", bos="<s>", separator="", name=f"spelled-{seed}")
+
+
+@given(seed=st.integers(0, 2**32 - 1), width=st.integers(1, 5), early=st.sampled_from([True, False, "never"]))
+@settings(max_examples=40)
+def test_a_text_takes_one_place_as_in_the_slow_reference(seed, width, early):
+    model = spelled(seed)
+    ours = run(model, 4, width=width, early_stopping=early, dedupe="text")
+    assert_same(ours, slow_beam(model, width, 1.0, early, 4, dedupe=True))
+    texts = [model.vocab.decode(f.tokens) for f in ours]
+    assert len(set(texts)) == len(texts)
+
+
+def test_a_wide_beam_that_merges_texts_keeps_the_best_of_each_and_its_own_score():
+    model = spelled(3)
+    everything = [(model.vocab.decode(f.tokens), f) for f in enumerated(model, 3, 0.0)]
+    best: dict[str, Found] = {}
+    for text, found in everything:
+        best.setdefault(text, found)
+    ours = run(model, 3, width=400, length_penalty=0.0, early_stopping="never", dedupe="text")
+    assert len(best) < len(everything)
+    # A text that ends at the limit can also be spelled by a prefix that was merged away, never the other way round.
+    assert [model.vocab.decode(f.tokens) for f in ours][:5] == list(best)[:5]
+    assert [f.score for f in ours[:5]] == pytest.approx([f.score for f in best.values()][:5], rel=1e-12)
+
+
+def test_duplicates_are_found_and_merging_them_makes_room():
+    model = dl.TableModel(
+        ["ab", "a", "b", "c"],
+        {
+            (): {"ab": 0.5, "a": 0.3, "c": 0.2},
+            ("ab",): {"</s>": 1.0},
+            ("a",): {"b": 1.0},
+            ("a", "b"): {"</s>": 1.0},
+            ("c",): {"</s>": 1.0},
+        },
+        bos="<s>",
+        separator="",
+    )
+    plain = dl.generate(model, "", "beam(width=2, n=2, length_penalty=0.0)")[0]
+    assert [c.text for c in plain.candidates] == ["ab", "ab"]
+    assert [len(c.tokens) for c in plain.candidates] == [2, 3]
+    assert plain.duplicates == ((0, 1),)
+    assert plain.to_dict()["duplicates"] == ((0, 1),)
+    merged = dl.generate(model, "", "beam(width=3, n=3, length_penalty=0.0, dedupe=text)")[0]
+    assert [c.text for c in merged.candidates] == ["ab", "c"]
+    assert merged.best.score == pytest.approx(math.log(0.5)), "the best's own, not the sum"
+    assert merged.duplicates == ()
+
+
+# --- beam sampling --------------------------------------------------------------------------------
+
+
+def drawn_sets(weights: list[float], k: int) -> dict[frozenset[int], float]:
+    """The law of k draws without replacement, as sets, by summing over all orders."""
+    found: dict[frozenset[int], float] = {}
+
+    def draw(chosen: tuple[int, ...], left: float, probability: float) -> None:
+        if len(chosen) == min(k, len(weights)):
+            found[frozenset(chosen)] = found.get(frozenset(chosen), 0.0) + probability
+            return
+        for i, w in enumerate(weights):
+            if i not in chosen:
+                draw((*chosen, i), left - w, probability * w / left)
+
+    draw((), math.fsum(weights), 1.0)
+    return found
+
+
+def test_beam_sampling_draws_without_replacement_and_goes_on_with_the_best(prompts_of_one_law, agrees):
+    rows = {
+        (): {"a": 0.5, "b": 0.3, "c": 0.1, "d": 0.06, "e": 0.04},
+        ("a",): {"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1},
+        ("b",): {"a": 0.1, "b": 0.6, "e": 0.3},
+    }
+    model, prompts = prompts_of_one_law("abcde", lambda prefix: rows.get(prefix, {"e": 0.7, "d": 0.3}), 4000)
+    # Two steps of a beam of one: of two drawn the better goes on; then the better of two ends.
+    law: dict[Tokens, float] = {}
+    for first, p in drawn_sets(list(rows[()].values()), 2).items():
+        token = "abcde"[min(first)]
+        names, weights = zip(*rows.get((token,), {"e": 0.7, "d": 0.3}).items(), strict=True)
+        for second, q in drawn_sets(list(weights), 2).items():
+            best = max((weights[i], names[i]) for i in second)[1]
+            sequence = ("abcde".index(token), "abcde".index(best))
+            law[sequence] = law.get(sequence, 0.0) + p * q
+    found = dl.generate(model, prompts, "beam(width=1, sampling=true)", max_new_tokens=2, max_rows=10_000, seed=1)
+    assert agrees([g.best.tokens for g in found], law) > 1e-3
+
+
+def test_beam_sampling_at_a_low_temperature_finds_the_most_probable_token(random_table):
+    model = random_table(4)
+    sampled = dl.generate(
+        model, "", "temperature=0.001 | beam(width=3, n=3, sampling=true, scores=model)", max_new_tokens=4
+    )
+    best = dl.generate(model, "", "greedy", max_new_tokens=1)[0].best
+    assert sampled[0].candidates[0].tokens[0] == best.tokens[0]
+
+
+def test_beam_sampling_depends_on_the_seed_and_not_on_the_batch(random_table):
+    model = random_table(1)
+    strategy = "beam(width=3, n=3, sampling=true)"
+
+    def texts(prompts: list[Tokens], seed: int) -> list[list[Tokens]]:
+        return [
+            [c.tokens for c in g.candidates] for g in dl.generate(model, prompts, strategy, max_new_tokens=5, seed=seed)
+        ]
+
+    assert texts([(5,), (5, 1)], 0)[1] == texts([(5, 1)], 0)[0]
+    assert len({str(texts([(5,)], seed)) for seed in range(5)}) > 1
 
 
 # --- what the parameters do -----------------------------------------------------------------------

@@ -174,9 +174,18 @@ class Generation:
         """The first candidate."""
         return self.candidates[0]
 
+    @property
+    def duplicates(self) -> tuple[tuple[int, ...], ...]:
+        """Places of candidates that say the same text in different tokens, a tuple for each such text."""
+        places: dict[str, list[int]] = {}
+        for i, candidate in enumerate(self.candidates):
+            places.setdefault(candidate.text, []).append(i)
+        return tuple(tuple(same) for same in places.values() if len({self.candidates[i].tokens for i in same}) > 1)
+
     def to_dict(self) -> dict[str, Any]:
         """The generation as JSON-ready data, with the derived numbers of each candidate included."""
         data = dataclasses.asdict(self)
+        data["duplicates"] = self.duplicates
         data["cost"]["forward_tokens"] = self.cost.forward_tokens
         data["cost"]["acceptance"] = self.cost.acceptance
         for row, candidate in zip(data["candidates"], self.candidates, strict=True):
