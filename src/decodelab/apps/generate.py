@@ -16,7 +16,7 @@ from decodelab.apps.terminal import json_text, note, notes, on_terminal, print_j
 from decodelab.apps.threads import threads_for
 
 if TYPE_CHECKING:
-    from decodelab.core.values import Candidate, Generation
+    from decodelab.core.values import Candidate, Certificate, Generation
 
 
 def command(
@@ -71,6 +71,7 @@ def command(
     if out is not None:
         check_writable(out)
 
+    from decodelab.core.tree import TreeSearch
     from decodelab.engine.generate import generate
     from decodelab.engine.streaming import TextStream
     from decodelab.models.loading import load
@@ -82,7 +83,8 @@ def command(
     explanation = asked.explain(lm) if explain else None
     if explanation is not None and not as_json:
         say(shown(explanation))
-    one_row = len(requests) == 1 and plan.search.peak_rows == 1 and plan.selection is None
+    revises = plan.selection is not None or isinstance(plan.search, TreeSearch)
+    one_row = len(requests) == 1 and plan.search.peak_rows == 1 and not revises
     if stream and not one_row:
         note("no streaming: it takes one prompt and a strategy of one row; the text comes when it is finished")
     streams = one_row and not as_json and (on_terminal() if stream is None else stream)
@@ -154,5 +156,14 @@ def _summary(found: Sequence[Generation]) -> str:
     best = found[0].best
     return (
         f"{cost}; best: log-probability {best.logprob:.2f}, perplexity {best.perplexity:.2f}, "
-        f"ended by {best.finish_reason}"
+        f"ended by {best.finish_reason}{_proof(found[0].certificate)}"
     )
+
+
+def _proof(certificate: Certificate | None) -> str:
+    """What the search knows of what it did not find, if it says."""
+    if certificate is None:
+        return ""
+    if certificate.proved:
+        return f"; proved: nothing scores better, {certificate.evaluated} prefixes looked at"
+    return f"; not proved: something else may score up to {certificate.bound:.4g} (raise the budget)"

@@ -88,10 +88,13 @@ class Branches:
             while above and above not in self._kept:
                 above = self.parents[above]
             missing.setdefault(len(self.path(child)) - len(self.path(above)), []).append((child, above))
+        # All forks come first: what is kept of one pass may push out what the next would begin from.
+        parts = [
+            (count, [child for child, _ in group], *self._forked([above for _, above in group]))
+            for count, group in missing.items()
+        ]
         logits: dict[int, Tensor] = {}
-        for count, group in missing.items():
-            children = [child for child, _ in group]
-            cache, order = self._forked([above for _, above in group])
+        for count, children, cache, order in parts:
             ordered = [children[i] for i in order]
             rows = torch.tensor([self.path(child)[-count:] for child in ordered])
             found, cache = self.model.extend(cache, rows)
