@@ -261,13 +261,13 @@ class TestUnsafeAndUnsupported:
         edit(broken / "config.json", model_type="llamma")
         assert "of type 'llamma', which is not in transformers" in refusal(broken)
 
-    def test_an_encoder_decoder(self, broken):
-        edit(broken / "config.json", model_type="t5", is_encoder_decoder=True)
-        assert "no decoder-only language model" in refusal(broken)
+    def test_an_encoder_decoder_that_is_no_language_model(self, broken):
+        edit(broken / "config.json", model_type="whisper", is_encoder_decoder=True)
+        assert "of type 'whisper', which is no language model" in refusal(broken)
 
     def test_no_language_model_at_all(self, broken):
         edit(broken / "config.json", model_type="vit")
-        assert "no decoder-only language model" in refusal(broken)
+        assert "of type 'vit', which is no language model" in refusal(broken)
 
 
 @pytest.mark.parametrize(

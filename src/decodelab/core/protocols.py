@@ -235,7 +235,7 @@ class Embeddings(LanguageModel, Protocol):
 class EncoderDecoder(Protocol):
     """A language model that reads its prompt apart from what it writes: new tokens do not follow the prompt.
 
-    What `start` gives are the logits after `begin`, given the prompt. `Cache.lengths` count the prompt and the new tokens.
+    What `start` gives are the logits after `begin`, given the prompt. `Cache.lengths` count prompt and new tokens.
     """
 
     @property

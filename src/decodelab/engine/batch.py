@@ -52,7 +52,7 @@ class Batch:
         self.selection = jobs[0].strategy.selection
         width = self.search.start_rows
         self.row_jobs = torch.arange(len(jobs)).repeat_interleave(width)
-        prompts = [job.tokens for job in jobs for _ in range(width)]
+        prompts = [job.before for job in jobs for _ in range(width)]
         self.keys = Keys.join([Keys.of(job.seed, job.tokens, range(width)) for job in jobs])
         self.states: list[Any] = [p.init(prompts, model.vocab, self.keys) for p in self.processors]
         self.search_state = self.search.init(len(jobs), self.keys.sample)
@@ -168,7 +168,7 @@ class Batch:
         for row, token in zip(parents.tolist(), tokens.tolist(), strict=True):
             job = self.jobs[int(self.row_jobs[row])]
             generated = (*self.history.row(row)[0], token)
-            text = self.model.vocab.decode_completion(job.tokens, generated)
+            text = self.model.vocab.decode_completion(job.before, generated)
             settled = text.rstrip("\ufffd")
             found.append(Partial(job.prompt, job.tokens, generated, settled, settled == text))
         return found
@@ -288,7 +288,7 @@ class Batch:
     def _generation(self, job: int) -> Generation:
         """The generation of a job, its candidates best first; rows still live (after Ctrl-C) come last."""
         candidates = [
-            self.history.ended[r.hypothesis].candidate(self.model.vocab, self.jobs[job].tokens, r.sample, r.score)
+            self.history.ended[r.hypothesis].candidate(self.model.vocab, self.jobs[job].before, r.sample, r.score)
             for r in self.search.finished(self.search_state, job)
         ]
         live = (self.row_jobs == job).nonzero()[:, 0].tolist()
@@ -296,7 +296,7 @@ class Batch:
             tokens, lps, laws = self.history.row(row)
             part = Ended(tokens, lps, laws, CONTINUES, None)
             sample = int(self.keys.sample[row])
-            candidates.append(part.candidate(self.model.vocab, self.jobs[job].tokens, sample, sum(laws)))
+            candidates.append(part.candidate(self.model.vocab, self.jobs[job].before, sample, sum(laws)))
         if not live:
             self._tell_missing(job, len(candidates))
         if self.selection is not None and not live:

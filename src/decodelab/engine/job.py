@@ -8,7 +8,7 @@ from operator import index
 from typing import SupportsIndex
 
 from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, RequestError, UnknownToken
-from decodelab.core.protocols import LanguageModel
+from decodelab.core.protocols import EncoderDecoder, LanguageModel
 from decodelab.core.stage import shown
 from decodelab.core.values import Chat, Limits, Prompt, Tokens
 from decodelab.strategy.strategy import Strategy
@@ -27,6 +27,7 @@ class Job:
         max_new_tokens: the limit, no more than the context allows.
         seed: the seed of its draws.
         limits: the limits it was asked for with.
+        begin: what the decoder begins with that reads the prompt; empty for a model without one.
     """
 
     index: int
@@ -37,6 +38,12 @@ class Job:
     max_new_tokens: int
     seed: int
     limits: Limits
+    begin: Tokens = ()
+
+    @property
+    def before(self) -> Tokens:
+        """What the new tokens follow: the prompt, or what the decoder of an encoder-decoder model begins with."""
+        return self.begin or self.tokens
 
 
 def checked_ids(size: int, tokens: Iterable[SupportsIndex], what: str) -> Tokens:
@@ -91,6 +98,13 @@ def make_job(model: LanguageModel, index: int, prompt: Prompt, strategy: Strateg
     """
     text, tokens = encode_prompt(model, prompt)
     room = limits.max_new_tokens
+    if isinstance(model, EncoderDecoder):
+        if model.longest_prompt is not None and len(tokens) > model.longest_prompt:
+            raise PromptTooLong(
+                f"prompt {index} has {len(tokens)} tokens, {model.name} can read {model.longest_prompt}; shorten it"
+            )
+        room = room if model.longest_answer is None else min(room, model.longest_answer)
+        return Job(index, f"prompt {index}", text, tokens, strategy, room, seed, limits, model.begin)
     if model.context is not None:
         if len(tokens) >= model.context:
             raise PromptTooLong(

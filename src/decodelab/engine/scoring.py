@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter, NonFiniteLogits, PromptTooLong, RequestError, UnsupportedStrategy
-from decodelab.core.protocols import FILLER, LanguageModel
+from decodelab.core.protocols import FILLER, EncoderDecoder, LanguageModel
 from decodelab.core.values import Prompt, Tokens
 from decodelab.engine.job import checked_ids, encode_prompt
 from decodelab.metrics.likelihood import Alternative, Score
@@ -211,11 +211,12 @@ def _items(model: LanguageModel, pairs: Sequence[tuple[Prompt, str | Sequence[in
         if key not in known:
             known[key] = (prompt, *encode_prompt(model, prompt))
         _, text, given = known[key]
+        before = model.begin if isinstance(model, EncoderDecoder) else given
         if isinstance(completion, str):
-            words, target = completion, model.vocab.encode_completion(given, completion)
+            words, target = completion, model.vocab.encode_completion(before, completion)
         else:
             target = checked_ids(model.vocab.size, completion, "completion")
-            words = model.vocab.decode_completion(given, target)
+            words = model.vocab.decode_completion(before, target)
         if not target:
             where = f"pair {i}: " if len(pairs) > 1 else ""
             raise RequestError(f"{where}completion {words!r} has no tokens to score; give at least one")

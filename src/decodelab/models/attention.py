@@ -1,8 +1,8 @@
-"""The attention of transformers' own forward passes, led to shared prefixes through its attention interface."""
+"""The attention of transformers' own forward passes, led elsewhere through its attention interface."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -14,42 +14,57 @@ from decodelab.models.prefix import SharedAttention
 
 _NAME = "decodelab_shared"
 
-_current: ContextVar[tuple[SharedAttention, Sequence[int | None]]] = ContextVar(_NAME)
+Attend = Callable[..., Tensor]
+"""Takes a module, its queries, keys and values, and what transformers passes by name; masks are its own matter."""
+
+_current: ContextVar[Attend] = ContextVar(_NAME)
 
 
 def _attend(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **_: Any,
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """An attention function as transformers calls it; masks and windows come from the cache, not from the caller."""
-    attention, windows = _current.get()
-    layer = module.layer_idx
-    out = attention(query, key, value, layer, scale=scaling, window=windows[layer], softcap=softcap, sinks=s_aux)
-    return out.contiguous(), None
+    """An attention function as transformers calls it."""
+    return _current.get()(module, query, key, value, **kwargs).contiguous(), None
+
+
+def prefixed(attention: SharedAttention, windows: Sequence[int | None]) -> Attend:
+    """Attention to shared prefixes; `windows` are those of the layers."""
+
+    def attend(
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None = None,
+        softcap: float | None = None,
+        s_aux: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        layer = module.layer_idx
+        return attention(query, key, value, layer, scale=scaling, window=windows[layer], softcap=softcap, sinks=s_aux)
+
+    return attend
+
+
+def configs(model: Any) -> list[Any]:
+    """The configurations that the parts of a model look at."""
+    return list({id(part.config): part.config for part in model.modules() if hasattr(part, "config")}.values())
 
 
 @contextmanager
-def attending(model: Any, attention: SharedAttention, windows: Sequence[int | None]) -> Iterator[None]:
-    """Within this block the attention of a model's layers is `attention`; `windows` are those of its layers.
+def attending(parts: Sequence[Any], attend: Attend) -> Iterator[None]:
+    """Within this block the layers of a model attend by `attend`; `parts` are its `configs`.
 
     transformers builds no mask for an attention function that it knows no mask function for.
     """
     AttentionInterface.register(_NAME, _attend)
-    configs = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}.values()
-    before = [config._attn_implementation for config in configs]
-    token = _current.set((attention, windows))
+    before = [config._attn_implementation for config in parts]
+    token = _current.set(attend)
     try:
-        for config in configs:
+        for config in parts:
             config._attn_implementation = _NAME
         yield
     finally:
-        for config, name in zip(configs, before, strict=True):
+        for config, name in zip(parts, before, strict=True):
             config._attn_implementation = name
         _current.reset(token)

@@ -138,8 +138,8 @@ class KeyValueCache(Cache):
         pad_tensor: the same as int64 [rows] on the model's device; None when no row is padded.
         blocks: the prefixes rows share; none at first.
         owners: for each row, the block and the sequence in it that is its past; empty without blocks.
-        unshared: why the model cannot attend to shared prefixes, so that forks copy the past (said at the first);
-            None when it can.
+        unshared: why the model cannot attend to shared prefixes, so that forks copy the past (said at the first, if it
+            is not empty); None when it can.
     """
 
     layers: list[Any]
@@ -410,7 +410,7 @@ class KeyValueCache(Cache):
         """Make what each row holds a prefix before it is forked, or say that the model cannot share one."""
         if self.unshared is None:
             self._freeze()
-        else:
+        elif self.unshared:
             warnings.warn(self.unshared, PlainCacheWarning, stacklevel=3)
 
     def _freeze(self) -> None:

@@ -167,6 +167,11 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
+def is_encoder_decoder(config: Mapping[str, Any]) -> bool:
+    """Whether a model with this configuration reads its prompt apart from what it writes."""
+    return bool(config.get("is_encoder_decoder"))
+
+
 def _json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
@@ -311,7 +316,7 @@ def read(directory: Path, dtype: Any) -> tuple[Any, Any]:
     Raises:
         ModelNotFound: when it is not there.
         ModelFormatError: when it is incomplete, damaged or unsafe.
-        ModelError: when transformers has no causal language model for it.
+        ModelError: when transformers has no language model for it.
     """
     config = read_config(directory)
     weight_files(directory)
@@ -319,18 +324,20 @@ def read(directory: Path, dtype: Any) -> tuple[Any, Any]:
         raise ModelFormatError(
             f"model: {str(directory)!r} has no tokenizer (tokenizer.json); save the tokenizer beside the model"
         )
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    )
 
     kind = config["model_type"]
     if kind not in CONFIG_MAPPING:
         why = "runs code of its own, which decodelab never does" if "auto_map" in config else "is not in transformers"
         raise ModelError(f"model: {str(directory)!r} is of type {kind!r}, which {why}; use another model")
-    if config.get("is_encoder_decoder") or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise ModelError(
-            f"model: {str(directory)!r} is of type {kind!r}, which is no decoder-only language model; not supported yet"
-        )
+    pair = is_encoder_decoder(config)
+    if kind not in (MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES if pair else MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+        raise ModelError(f"model: {str(directory)!r} is of type {kind!r}, which is no language model; name another")
     with quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
@@ -339,7 +346,7 @@ def read(directory: Path, dtype: Any) -> tuple[Any, Any]:
                 f"model: the tokenizer of {str(directory)!r} cannot be read ({one_line(error)}); get a complete copy"
             ) from error
         try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = (AutoModelForSeq2SeqLM if pair else AutoModelForCausalLM).from_pretrained(
                 directory,
                 dtype="auto" if dtype is None else dtype,
                 use_safetensors=True,

@@ -84,6 +84,10 @@ def load(name: str | Path, *, dtype: str = "auto", device: str = "auto") -> Lang
 
 
 def _transformers_model(source: str | Path, name: str, dtype: str, device: str) -> LanguageModel:
-    from decodelab.models.transformers_model import TransformersModel
+    source = checkpoint.locate(source)
+    if checkpoint.is_encoder_decoder(checkpoint.read_config(source)):
+        from decodelab.models.encoder_decoder import EncoderDecoderModel as Model
+    else:
+        from decodelab.models.transformers_model import TransformersModel as Model
 
-    return TransformersModel.load(source, name=name, dtype=dtype, device=device)
+    return Model.load(source, name=name, dtype=dtype, device=device)

@@ -27,7 +27,7 @@ from decodelab.core.protocols import FILLER, Cache
 from decodelab.core.protocols import Segment as ProtocolSegment
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
-from decodelab.models.attention import attending
+from decodelab.models.attention import attending, configs, prefixed
 from decodelab.models.cache import ROOM, ROOM_OF_FORKS, GrowingLayer, KeyValueCache, Segment, grown
 from decodelab.models.direct import Direct
 from decodelab.models.transformers_vocab import TransformersVocab
@@ -83,7 +83,8 @@ class TransformersModel:
         self._layer_types = [DummyLayer if type(layer) is DummyLayer else GrowingLayer for layer in layers]
         self._windows: list[int | None] = [getattr(layer, "sliding_window", None) for layer in layers]
         self._unshared = _unshared(model, layers)
-        self._vocab = _vocab(model, tokenizer)
+        self._configs = configs(model)
+        self._vocab = vocab_of(model, tokenizer)
         self._context = checkpoint.context(model.config.get_text_config(decoder=True).to_dict())
         self._digest: str | None = None
         self._token_bytes: int | None = None
@@ -114,8 +115,8 @@ class TransformersModel:
             ModelFormatError: when it is incomplete, damaged, or not in safetensors.
             ModelError: when the architecture is not supported, or the device or dtype is not there.
         """
-        place = _device(device)
-        kind = _dtype(dtype, place)
+        place = device_named(device)
+        kind = dtype_named(dtype, place)
         directory = checkpoint.locate(path_or_id)
         model, tokenizer = checkpoint.read(directory, kind)
         return TransformersModel(model.to(place), tokenizer, name=name or str(path_or_id), directory=directory)
@@ -132,7 +133,7 @@ class TransformersModel:
             self._digest = (
                 checkpoint.digest(self._directory)
                 if self._directory is not None
-                else _digest_in_memory(self.model, self._vocab.tokenizer)
+                else digest_in_memory(self.model, self._vocab.tokenizer)
             )
         return self._digest
 
@@ -339,7 +340,7 @@ class TransformersModel:
         if shared is not None:
             if self._takes_positions:
                 inputs["position_ids"] = cache.positions(count)
-            with attending(self.model, shared, self._windows):
+            with attending(self._configs, prefixed(shared, self._windows)):
                 out = self.model(input_ids=ids, past_key_values=cache, use_cache=True, **inputs)
         else:
             padding = cache.padding(count)
@@ -370,7 +371,8 @@ class TransformersModel:
             raise UnknownToken(f"{self.name}: token ids must be in [0, {self._vocab.size}), got {got}")
 
 
-def _vocab(model: Any, tokenizer: Any) -> TransformersVocab:
+def vocab_of(model: Any, tokenizer: Any) -> TransformersVocab:
+    """A tokenizer over as many ids as a model's logits have."""
     head = model.get_output_embeddings()
     config = model.config.get_text_config(decoder=True)
     size = config.vocab_size if head is None else head.weight.shape[0]
@@ -385,7 +387,8 @@ def _vocab(model: Any, tokenizer: Any) -> TransformersVocab:
     return TransformersVocab(tokenizer, size, list(dict.fromkeys(ids)), bos)
 
 
-def _digest_in_memory(model: Any, tokenizer: Any) -> str:
+def digest_in_memory(model: Any, tokenizer: Any) -> str:
+    """SHA-256 over the configuration, weights and tokenizer of a model that is nowhere but in memory, in hex."""
     sha = hashlib.sha256(model.config.to_json_string().encode())
     for name, tensor in sorted(model.state_dict().items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -431,7 +434,7 @@ def _unshared(model: Any, layers: Sequence[Any]) -> str | None:
     )
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
     """The device of that name, checked to be there.
 
     Raises:
@@ -449,7 +452,7 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype | None:
+def dtype_named(name: str, device: torch.device) -> torch.dtype | None:
     """The number format of that name; None means the checkpoint's own.
 
     Raises:
