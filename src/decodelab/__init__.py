@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from decodelab.search.exact import Exact
     from decodelab.search.greedy import Greedy
     from decodelab.search.k_best import KBest
+    from decodelab.search.mcts import MCTS
     from decodelab.search.rejection import Rejection
     from decodelab.search.sample import Sample
     from decodelab.search.smc import SMC
@@ -157,6 +158,7 @@ _WHERE = {
     "BestFirst": "search.best_first",
     "Exact": "search.exact",
     "KBest": "search.k_best",
+    "MCTS": "search.mcts",
     "Beam": "search.beam",
     "DiverseBeam": "search.diverse_beam",
     "StochasticBeam": "search.stochastic_beam",
@@ -177,6 +179,7 @@ _WHERE = {
 }
 
 __all__ = [
+    "MCTS",
     "SMC",
     "XTC",
     "AStar",

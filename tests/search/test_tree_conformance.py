@@ -19,6 +19,12 @@ SEARCHED: dict[str, list[Any]] = {
         dl.AStar(n=3, length_penalty=1.0),
         dl.AStar(heuristic="mean", length_penalty=-1.0, rows=3, budget=30),
     ],
+    "mcts": [
+        dl.MCTS(simulations=1),
+        dl.MCTS(simulations=8, n=3),
+        dl.MCTS(simulations=10, rollout="sample", length_penalty=0.0, c_puct=3),
+        dl.MCTS(simulations=6, scorer=lambda prompt, texts: [text.count("1") - text.count("2") for text in texts]),
+    ],
     "best_first": [dl.BestFirst(width=1), dl.BestFirst(width=3), dl.BestFirst(width=3, n=3)],
 }
 

@@ -20,6 +20,7 @@ TREE_SEARCHES: dict[str, str] = {
     "k_best": "decodelab.search.k_best:KBest",
     "astar": "decodelab.search.astar:AStar",
     "best_first": "decodelab.search.best_first:BestFirst",
+    "mcts": "decodelab.search.mcts:MCTS",
 }
 """Those whose hypotheses grow at different lengths (`decodelab.core.tree.TreeSearch`)."""
 
