@@ -13,7 +13,8 @@ from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.search.independent import IndependentRows
 
-_CELLS = 2**53
+_CELLS = 2**52
+"""As many as the random numbers tell apart: they are 53 bits and a half, rounded, so that the last bit is mostly 0."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class ArithmeticState:
     """The code of each live row, and what all searches without forks keep.
 
     Attributes:
-        codes: int64 [rows], which of 2^53 equal cells of [0, 1) the row's code is in; None before the first step.
+        codes: int64 [rows], which of 2^52 equal cells of [0, 1) the row's code is in; None before the first step.
         rows: live rows and the hypotheses that ended.
     """
 
@@ -39,7 +40,7 @@ class Arithmetic(Stage):
     number n P, rounded up or down. Means over the n samples are unbiased, and mostly vary less than independent ones'.
 
     At each step a code picks the token whose cumulative interval it is in, and is rescaled to that interval. A number
-    of 53 bits has none left after some fifteen tokens; here each step replaces those that it used up by new ones, the
+    of 52 bits has none left after some fifteen tokens; here each step replaces those that it used up by new ones, the
     same for all samples of a prompt, so that the law stays exact and samples with a common prefix keep their distances.
 
     Differs from the authors' code, which puts n samples at b + i/(n + 1), leaving a gap, has no new bits and works in
@@ -84,8 +85,8 @@ class Arithmetic(Stage):
         shared = Keys(rows.keys.words, torch.zeros_like(rows.keys.sample))
         codes = state.codes
         if codes is None:
-            shift = (shared.uniform(rows.positions) * _CELLS).long()
-            # i * 2^53 / n in integers: floats would round it.
+            shift = _cells(shared.uniform(rows.positions))
+            # i * 2^52 / n in integers: floats would round it.
             lattice = torch.tensor([i * _CELLS // self.n for i in range(self.n)], device=shift.device)
             codes = (shift + lattice[rows.keys.sample]) % _CELLS
         cumulative = torch.softmax(logits, dim=-1, dtype=torch.float64).cumsum(-1)
@@ -93,13 +94,39 @@ class Arithmetic(Stage):
         tokens = torch.searchsorted(cells, codes[:, None], right=True)
         upper = cells.gather(1, tokens)[:, 0]
         lower = torch.where(tokens[:, 0] > 0, cells.gather(1, (tokens - 1).clamp(min=0))[:, 0], 0)
-        # Where in its cell a code is, nothing has depended on yet.
-        within = shared.uniform(rows.positions + 1)
-        rescaled = ((codes - lower).double() + within) / (upper - lower).double() * _CELLS
-        rescaled = rescaled.long().clamp(max=_CELLS - 1)
+        # Where in its cell a code is, nothing has depended on yet: it is drawn now.
+        within = _cells(shared.uniform(rows.positions + 1))
         advance, after = state.rows.advance(logits, tokens[:, 0], rows)
-        return advance, replace(state, codes=rescaled[advance.parents], rows=after)
+        return advance, replace(
+            state, codes=rescaled(codes - lower, within, upper - lower)[advance.parents], rows=after
+        )
 
     def finished(self, state: ArithmeticState, job: int) -> list[Ranked]:
         """The continuations by sample index."""
         return state.rows.finished(job)
+
+
+def _cells(uniform: Tensor) -> Tensor:
+    """The cells that numbers in (0, 1) are in."""
+    return (uniform * _CELLS).long().clamp(max=_CELLS - 1)
+
+
+def rescaled(offset: Tensor, within: Tensor, size: Tensor) -> Tensor:
+    """Stretch an interval to all of [0, 1), exactly: floor((offset * 2^52 + within) / size).
+
+    In floats, what rounding does to the last bits would become the first ones some tokens later.
+
+    Args:
+        offset: int64 [rows], which of the interval's cells the code is in.
+        within: int64 [rows] below 2^52, where in its cell it is.
+        size: int64 [rows], how many cells the interval has, more than the offset and at most 2^52.
+
+    Returns:
+        int64 [rows] below 2^52: uniform when the code is.
+
+    >>> rescaled(torch.tensor([2]), torch.tensor([5]), torch.tensor([3])).item() == (2 * 2**52 + 5) // 3
+    True
+    """
+    guess = (offset.double() / size.double() * _CELLS).long()
+    # The guess is off by one or two; int64 wraps on the way, but the difference it comes to is small.
+    return guess + (offset * _CELLS - guess * size + within).div(size, rounding_mode="floor")

@@ -101,10 +101,9 @@ class StochasticBeam(Stage):
         live, counts = rows.jobs.unique_consecutive(return_counts=True)
         best, at = best_of_jobs(perturbed, counts, self.width)
         parents, chosen = at // tokens.shape[1], tokens.flatten()[at]
-        # Every live hypothesis has a child that carries its own value on, so what has finished is never overtaken.
-        room = self.width - state.pool.scores[live].isfinite().sum(1, keepdim=True)
-        kept = best.isfinite()
-        kept &= kept.cumsum(1) <= room
+        # What has finished competes for the places with what goes on, until nothing that does is among the largest.
+        finished = (state.pool.scores[live][:, None, :] > best[:, :, None]).sum(-1)
+        kept = best.isfinite() & (finished + torch.arange(best.shape[1], device=best.device) < self.width)
         reasons = rows.ends(parents.flatten(), chosen.flatten()).view_as(parents)
         going, over = kept & (reasons == 0), kept & (reasons != 0)
         pool = state.pool.enter(live, best, over, state.ended, None)
