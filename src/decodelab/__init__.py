@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from decodelab.search.astar import AStar
     from decodelab.search.beam import Beam
     from decodelab.search.best_first import BestFirst
+    from decodelab.search.contrastive_search import ContrastiveSearch
     from decodelab.search.diverse_beam import DiverseBeam
     from decodelab.search.exact import Exact
     from decodelab.search.greedy import Greedy
@@ -160,6 +161,7 @@ _WHERE = {
     "KBest": "search.k_best",
     "MCTS": "search.mcts",
     "Beam": "search.beam",
+    "ContrastiveSearch": "search.contrastive_search",
     "DiverseBeam": "search.diverse_beam",
     "StochasticBeam": "search.stochastic_beam",
     "stochastic_beam_estimate": "strategy.expectation",
@@ -194,6 +196,7 @@ __all__ = [
     "Chat",
     "Check",
     "Contrast",
+    "ContrastiveSearch",
     "Cost",
     "DecodelabError",
     "Default",

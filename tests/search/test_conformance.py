@@ -14,6 +14,7 @@ from decodelab.testing import check_search
 SEARCHED: dict[str, list[Any]] = {
     "greedy": [dl.Greedy()],
     "sample": [dl.Sample(), dl.Sample(n=5)],
+    "contrastive_search": [dl.ContrastiveSearch(), dl.ContrastiveSearch(2, 0.9), dl.ContrastiveSearch(99, 1)],
     "beam": [
         dl.Beam(width=1),
         dl.Beam(width=3),

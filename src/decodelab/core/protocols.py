@@ -324,6 +324,20 @@ class ObservesChoice(Protocol):
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """What the model makes of continuations that a search has not decided for yet.
+
+    Attributes:
+        prompts: for each job the last hidden states of its prompt's tokens, float32 [tokens, width].
+        look: the last hidden states of continuations (parents, tokens), int64 [n] each, once these tokens are
+            appended: float32 [n, width]. It may be asked once a step, for all that the search will choose from.
+    """
+
+    prompts: Sequence[Tensor]
+    look: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Rows:
     """What a search may know of its rows, besides their logits.
 
@@ -340,6 +354,7 @@ class Rows:
         model_logits: the logits that the model itself gave, float32 [rows, vocab], for searches that score by them.
         unit_embeddings: the model's token vectors of unit length, float32 [vocab, width]; UnsupportedStrategy if it
             shows none.
+        ahead: what lies ahead, for a search that `LooksAhead`; else None.
     """
 
     jobs: Tensor
@@ -352,6 +367,7 @@ class Rows:
     judge: Callable[[AnyScorer, Tensor, Tensor], Tensor]
     model_logits: Callable[[], Tensor]
     unit_embeddings: Callable[[], Tensor]
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True)
@@ -402,6 +418,16 @@ class Search(Protocol):
 
     def finished(self, state: Any, job: int) -> list[Ranked]:
         """The hypotheses of a job, best first."""
+        ...
+
+
+@runtime_checkable
+class LooksAhead(Search, Protocol):
+    """A search that looks at the hidden states of continuations before it decides for some of them (see `Ahead`)."""
+
+    @property
+    def looks_at(self) -> int:
+        """The most continuations of a job that it looks at in a step."""
         ...
 
 

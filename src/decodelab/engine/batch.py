@@ -15,7 +15,7 @@ from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.notices import FewerCandidates
-from decodelab.core.protocols import Advance, AnyScorer, Embeddings, LanguageModel, Rows
+from decodelab.core.protocols import Advance, Ahead, AnyScorer, Embeddings, LanguageModel, Rows
 from decodelab.core.reasons import CONTINUES, STOP
 from decodelab.core.values import Cost, Generation, Partial
 from decodelab.engine.history import Ended, History
@@ -69,7 +69,7 @@ class Batch:
         """Live rows."""
         return len(self.row_jobs)
 
-    def step(self, raw: Tensor) -> Advance:
+    def step(self, raw: Tensor, ahead: Ahead | None = None) -> Advance:
         """Choose the next tokens from the model's logits [rows, vocab] and bring all values up to date."""
         positions = self.history.positions
         logits = raw.float().cpu()
@@ -81,7 +81,7 @@ class Batch:
         if processed is not logits:
             self._check_support(law_normaliser, work)
 
-        advance, search_state = self.search.step(processed, self.search_state, self._view(positions, logits))
+        advance, search_state = self.search.step(processed, self.search_state, self._view(positions, logits, ahead))
         if self.observers:
             self._observe(positions, logits, work, advance)
 
@@ -118,7 +118,7 @@ class Batch:
             self.row_jobs, self.keys = self.row_jobs[parents], self.keys[parents]
         return advance
 
-    def _view(self, positions: Tensor, logits: Tensor) -> Rows:
+    def _view(self, positions: Tensor, logits: Tensor, ahead: Ahead | None = None) -> Rows:
         """What the search may know of the rows in a step."""
         return Rows(
             self.row_jobs,
@@ -131,6 +131,7 @@ class Batch:
             self._judge,
             lambda: logits,
             self._unit_embeddings,
+            ahead,
         )
 
     def _check_finite(self, logits: Tensor, normaliser: Tensor) -> None:
@@ -233,20 +234,24 @@ class Batch:
         for observer in self.observers:
             observer(event)
 
-    def count(self, lengths: Sequence[int], token_bytes: float, decoded: bool = True) -> None:
+    def count(
+        self, lengths: Sequence[int], token_bytes: float, decoded: bool = True, parents: Tensor | None = None
+    ) -> None:
         """Book one forward pass over the live rows.
 
         Args:
             lengths: tokens the cache holds for each row.
             token_bytes: bytes the cache holds for each of these tokens.
             decoded: whether each row had a token computed; at the start it is the prompt's pass.
+            parents: where the pass was over continuations of the live rows, the row of each.
         """
         jobs = len(self.jobs)
-        live = torch.bincount(self.row_jobs, minlength=jobs)
+        owners = self.row_jobs if parents is None else self.row_jobs[parents]
+        live = torch.bincount(owners, minlength=jobs)
         if decoded:
             self.decoded += live
         self.passes += live > 0
-        held = torch.bincount(self.row_jobs, torch.tensor(lengths, dtype=torch.float64), minlength=jobs)
+        held = torch.bincount(owners, torch.tensor(lengths, dtype=torch.float64), minlength=jobs)
         self.peak_bytes = torch.maximum(self.peak_bytes, held * token_bytes)
 
     def cancel(self, number: int) -> bool:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from decodelab.core.errors import DecodelabError, InvalidParameter, TooLarge
 from decodelab.core.events import Observer
-from decodelab.core.protocols import Cache, Composition, LanguageModel
+from decodelab.core.protocols import Cache, Composition, LanguageModel, LooksAhead
 from decodelab.core.tree import TreeSearch
 from decodelab.core.values import Generation, Limits, Prompt, Tokens
+from decodelab.engine.ahead_lane import AheadLane
 from decodelab.engine.batch import Batch, is_identity
 from decodelab.engine.composing import Composer
 from decodelab.engine.job import Job, check_limits, make_job
@@ -185,6 +186,10 @@ class Engine:
             if driver not in self._lanes:
                 self._lanes[driver] = SpeculativeLane(self.model, driver, self._compose.load, *bounds)
             return self._lanes[driver]
+        if isinstance(job.strategy.search, LooksAhead):
+            if LooksAhead not in self._lanes:
+                self._lanes[LooksAhead] = AheadLane(self.model, *bounds)
+            return self._lanes[LooksAhead]
         if isinstance(job.strategy.search, TreeSearch):
             if TreeSearch not in self._lanes:
                 self._lanes[TreeSearch] = TreeLane(self.model, *bounds)

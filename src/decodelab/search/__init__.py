@@ -10,6 +10,7 @@ SEARCHES: dict[str, str] = {
     "diverse_beam": "decodelab.search.diverse_beam:DiverseBeam",
     "stochastic_beam": "decodelab.search.stochastic_beam:StochasticBeam",
     "arithmetic": "decodelab.search.arithmetic:Arithmetic",
+    "contrastive_search": "decodelab.search.contrastive_search:ContrastiveSearch",
     "smc": "decodelab.search.smc:SMC",
     "value_beam": "decodelab.search.value_beam:ValueBeam",
     "rejection": "decodelab.search.rejection:Rejection",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.key import Keys
-from decodelab.core.protocols import Advance, AnyScorer, Ranked, Rows, Search
+from decodelab.core.protocols import Advance, Ahead, AnyScorer, Ranked, Rows, Search
 from decodelab.core.reasons import CONTINUES, EOS, LENGTH
 from decodelab.core.stage import Stage
 from decodelab.core.values import Partial
@@ -125,6 +125,19 @@ def random_law(prompt: int, prefix: tuple[int, ...]) -> Tensor:
     return logits.masked_fill(impossible, -torch.inf)
 
 
+def _ahead(jobs: Sequence[_Job], row_jobs: Tensor, prefixes: Sequence[tuple[int, ...]]) -> Ahead:
+    """Hidden states that are a function of prompt and prefix."""
+
+    def look(parents: Tensor, tokens: Tensor) -> Tensor:
+        found = []
+        for parent, token in zip(parents.tolist(), tokens.tolist(), strict=True):
+            found.append(random_law(jobs[int(row_jobs[parent])].prompt, (*prefixes[parent], token, 9)))
+        return torch.stack(found).clamp(-5)
+
+    prompts = [torch.stack([random_law(job.prompt, (8, i)) for i in range(1 + job.prompt)]).clamp(-5) for job in jobs]
+    return Ahead(prompts, look)
+
+
 def _run(search: Search, jobs: Sequence[_Job], eos: tuple[int, ...]) -> list[list[_Hypothesis]]:
     """What the search returns for each job, every step checked on the way."""
 
@@ -162,6 +175,7 @@ def _run(search: Search, jobs: Sequence[_Job], eos: tuple[int, ...]) -> list[lis
             # The model's own law is the processed one tempered, and knows nothing impossible.
             lambda logits=logits: logits.clamp(min=-9.0) / 2,
             lambda: _VECTORS,
+            _ahead(jobs, row_jobs, prefixes),
         )
         given = logits.clone()
         advance, after = search.step(logits, state, rows)
