@@ -36,6 +36,7 @@ from engine_plots import AXES, draw_growth, draw_memory
 
 import decodelab as dl
 from decodelab.apps.progress import progress
+from decodelab.engine.scheduler import KEPT
 
 HERE = Path(__file__).parent
 NAMES = ("greedy", "beam", "sample", "sweep", "ragged")
@@ -141,7 +142,7 @@ def short_jobs(model: dl.TransformersModel, jobs: int) -> Iterator[tuple[int, fl
     engine = dl.Engine(model)
     strategies = ["greedy", "temperature=0.7 | sample(n=2)", "beam(width=3)"]
     for _ in range(jobs):
-        prompt = [draw.randrange(model.vocab.size) for _ in range(draw.randint(4, 40))]
+        prompt = [draw.randrange(model.vocab.size) for _ in range(draw.randint(8, 120))]
         engine.submit(prompt, draw.choice(strategies), max_new_tokens=draw.randint(1, 5))
     yield 0, resident()
     for done, _ in enumerate(engine.run(), 1):
@@ -163,7 +164,11 @@ def memory(model: dl.TransformersModel, given: argparse.Namespace) -> None:
             points.append((done, megabytes))
             advance(done, "short jobs")
     file = given.png or HERE / "memory.png"
-    draw_memory(f"{given.jobs:,} jobs of 1 to 5 tokens in one engine, {model.name}", points, file)
+    title = (
+        f"{given.jobs:,} jobs of 1 to 5 tokens in one engine, {model.name};\n"
+        f"prompts of 8 to 120 tokens, of which {KEPT / 2**20:.0f} MiB are remembered"
+    )
+    draw_memory(title, points, file)
     if given.json:
         print(json.dumps({"model": model.name, "jobs": given.jobs, "resident_mb": points, "png": str(file)}))
         return

@@ -1,6 +1,7 @@
 """`decodelab compare`: strategies side by side, on the terminal, as JSON and as an HTML file."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,13 @@ def test_each_strategy_with_its_text_and_numbers(run):
     assert found.code == 0
     lines = found.stdout.splitlines()
     heading = next(line for line in lines if line.startswith("toy "))
-    assert heading.split() == ["toy", "log", "p", "ppl", "dist-2", "tokens", "tok/s", "forward", "end"]
+    assert heading.split() == ["toy", "log", "p", "ppl", "dist-2", "tokens", "passes", "forward", "end"]
     greedy = next(line for line in lines if line.strip().startswith("greedy")).split()
     assert greedy[1:5] == ["-1.05", "1.42", "1.00", "3"]
-    assert greedy[-2:] == ["4", "eos"]
+    # Three passes over two tokens of the prompt (the first is BOS) and two that follow; EOS is not computed.
+    assert greedy[-3:] == ["3", "4", "eos"]
+    together = r"toy: \d+ new tokens in .* s, all strategies and prompts together: [\d,]+ tok/s"
+    assert any(re.fullmatch(together, line) for line in lines)
     assert lines[lines.index(next(line for line in lines if "beam(width=3)" in line)) + 1].strip() == "cat sat"
     assert lines[-1].startswith("Open report.html in a browser")
 
@@ -43,9 +47,19 @@ def test_json_has_the_exact_numbers(run):
     assert candidate["perplexity"] == pytest.approx((0.7 * 0.5) ** (-1 / 3))
     assert candidate["distinct_2"] == 1.0
     assert candidate["finish_reason"] == "eos"
-    assert greedy["tokens_per_second"] > 0
-    assert greedy["generation"]["cost"]["forward_tokens"] == 4
+    assert greedy["forward_tokens"] == greedy["generation"]["cost"]["forward_tokens"] == 4
     assert by_name["the", "toy", "beam(width=3)"]["generation"]["cost"]["forward_tokens"] > 4
+
+
+def test_every_strategy_is_charged_its_prompt_though_they_share_it(run):
+    found = run(*TOY, "the", "-s", "greedy", "-s", "sample", "--json").json
+    both = [r for q in found["questions"] for r in q["results"]]
+    assert sorted(r["generation"]["cost"]["prefill_tokens"] for r in both) == [0, 2]
+    assert all(r["forward_tokens"] == 2 + r["generation"]["cost"]["decode_tokens"] for r in both)
+    (speed,) = found["speeds"]
+    assert speed["model"] == "toy"
+    assert speed["new_tokens"] == sum(len(c["tokens"]) for r in both for c in r["generation"]["candidates"])
+    assert speed["tokens_per_second"] == pytest.approx(speed["new_tokens"] / speed["seconds"])
 
 
 def test_several_models_and_prompts(run, folder: Path):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from decodelab.core.errors import InvalidParameter
@@ -79,15 +80,37 @@ class Result:
         strategy: the strategy as written in the request.
         generation: what came out, with the effective strategy and the cost.
         answers: its candidates, measured, best first.
-        tokens_per_second: new tokens of all candidates a second of wall clock. All questions and strategies share a
-            batch, so this is the speed one of several requests would see.
     """
 
     model: str
     strategy: str
     generation: Generation
     answers: tuple[Answer, ...]
-    tokens_per_second: float
+
+    @property
+    def forward_tokens(self) -> int:
+        """Token positions its model would compute for it alone; the strategies of a question share its prompt."""
+        return len(self.generation.prompt_tokens) + self.generation.cost.decode_tokens
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a model ran all questions under all strategies; they share batches, so none has a speed of its own.
+
+    Attributes:
+        model: the model's name.
+        seconds: of the wall clock.
+        new_tokens: tokens of all candidates.
+    """
+
+    model: str
+    seconds: float
+    new_tokens: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """New tokens a second."""
+        return self.new_tokens / max(self.seconds, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -102,6 +125,7 @@ class Comparison:
         seed: the seed of all of them.
         notes: terms that had no effect.
         interrupted: whether Ctrl-C ended it early.
+        speeds: of each model that has run.
     """
 
     questions: tuple[Question, ...]
@@ -111,6 +135,7 @@ class Comparison:
     seed: int
     notes: tuple[str, ...]
     interrupted: bool
+    speeds: tuple[Speed, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON-ready data."""
@@ -120,6 +145,7 @@ class Comparison:
             "seed": self.seed,
             "notes": self.notes,
             "interrupted": self.interrupted,
+            "speeds": [asdict(speed) | {"tokens_per_second": speed.tokens_per_second} for speed in self.speeds],
             "questions": [
                 {
                     "title": question.title,
@@ -139,7 +165,7 @@ def _result_data(result: Result) -> dict[str, Any]:
     return {
         "model": result.model,
         "strategy": result.strategy,
-        "tokens_per_second": result.tokens_per_second,
+        "forward_tokens": result.forward_tokens,
         "generation": generation,
     }
 
@@ -188,6 +214,7 @@ def compare(
     each = len(prompts) * limits["max_new_tokens"]
     found: list[list[Result]] = [[] for _ in questions]
     names: list[str] = []
+    speeds: list[Speed] = []
     done = 0
     complete = False
     with notes() as said:
@@ -201,7 +228,10 @@ def compare(
                     if was_interrupted(generate(model, prompts[:1], "greedy", max_new_tokens=2), 1):
                         raise KeyboardInterrupt
                     report = _reporter(advance, done, f"{model.name}: {len(plans)} strategies")
+                    began = time.perf_counter()
                     run = _run(model, prompts, plans, limits, seed, max_rows, TokensDone(report))
+                    new_tokens = sum(len(c.tokens) for g in run for c in g.candidates)
+                    speeds.append(Speed(model.name, time.perf_counter() - began, new_tokens))
                     for generation in sorted(run, key=lambda g: g.index):
                         at, which = divmod(generation.index, len(plans))
                         found[at].append(
@@ -222,6 +252,7 @@ def compare(
         seed,
         tuple(said),
         not complete,
+        tuple(speeds),
     )
 
 
@@ -295,8 +326,7 @@ def _measured(model: LanguageModel, strategy: str, generation: Generation, grade
         )
         for candidate in generation.candidates
     )
-    tokens = sum(len(c.tokens) for c in generation.candidates)
-    return Result(model.name, strategy, generation, answers, tokens / max(generation.cost.seconds, 1e-9))
+    return Result(model.name, strategy, generation, answers)
 
 
 def tokens_for_the_eye(model: LanguageModel, generation: Generation, candidate: Candidate) -> tuple[Token, ...]:

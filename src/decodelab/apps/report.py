@@ -9,7 +9,7 @@ from typing import Any
 
 import decodelab
 from decodelab.apps.comparison import Comparison, Token
-from decodelab.apps.summary import LEGEND, means_over, results_of, short, verdict
+from decodelab.apps.summary import LEGEND, means_over, results_of, short, together, verdict
 from decodelab.apps.terminal import visible
 
 BINS = (0.9, 0.5, 0.2, 0.05, 0.01)
@@ -52,6 +52,7 @@ def to_html(comparison: Comparison) -> str:
         ],
         graded=[(i, q) for i, q in enumerate(comparison.questions) if q.grade is not None],
         legend=LEGEND,
+        together=together(comparison),
         bins=BINS,
         version=decodelab.__version__,
         style=Markup((folder / "compare.css").read_text(encoding="utf-8")),

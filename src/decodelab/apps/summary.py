@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _LINES = 3
-_NUMBERS = ("log p", 9), ("ppl", 8), ("dist-2", 7), ("tokens", 7), ("tok/s", 7), ("forward", 8)
+_NUMBERS = ("log p", 9), ("ppl", 8), ("dist-2", 7), ("tokens", 7), ("passes", 7), ("forward", 8)
 LEGEND = (
     "log p: log-probability under the model (nats). ppl: perplexity. dist-2: share of different token pairs. "
-    "tok/s: new tokens a second, the prompts sharing a batch. forward: token positions computed."
+    "passes: forward passes it took part in. forward: token positions computed, had it run alone."
 )
 
 
@@ -39,6 +39,9 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     if len(comparison.questions) > 1:
         console.print()
         console.print(_overview(comparison))
+    console.print()
+    for line in together(comparison):
+        console.print(Text(line, "dim"))
 
 
 def _print_model(model: str, results: Sequence[Result], console: Console) -> None:
@@ -66,8 +69,8 @@ def _numbers(name: str, result: Result, answer: Answer, first: int) -> Text:
         short(candidate.perplexity),
         short(answer.distinct_2),
         str(len(candidate.tokens)),
-        f"{result.tokens_per_second:.0f}",
-        str(result.generation.cost.forward_tokens),
+        str(result.generation.cost.forward_passes),
+        str(result.forward_tokens),
     )
     line = Text(_fitted(f"  {visible(name)}", first), "bold")
     line.append("".join(f"{v:>{width}}" for v, (_, width) in zip(values, _NUMBERS, strict=True)), "not bold")
@@ -124,7 +127,7 @@ def _overview(comparison: Comparison) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("over all prompts", no_wrap=True)
-    for heading in ("ppl", "dist-2", "tok/s", "forward"):
+    for heading in ("ppl", "dist-2", "passes", "forward"):
         table.add_column(heading, justify="right", no_wrap=True)
     graded = [(i, q) for i, q in enumerate(comparison.questions) if q.grade is not None]
     for i, question in graded:
@@ -148,8 +151,17 @@ def results_of(comparison: Comparison, model: str, strategy: str) -> list[list[R
     return [[r for r in results if (r.model, r.strategy) == (model, strategy)] for results in comparison.results]
 
 
+def together(comparison: Comparison) -> list[str]:
+    """How fast each model ran everything, in a line each."""
+    return [
+        f"{visible(s.model)}: {s.new_tokens:,} new tokens in {s.seconds:.1f} s, all strategies and prompts together: "
+        f"{s.tokens_per_second:,.0f} tok/s"
+        for s in comparison.speeds
+    ]
+
+
 def means_over(results: Sequence[Result]) -> tuple[str, str, str, str]:
-    """Perplexity a token, distinct-2, tokens a second and forward tokens over the answers of several questions."""
+    """Perplexity a token, distinct-2, forward passes and forward tokens over the answers of several questions."""
     from decodelab.metrics import perplexity
 
     answers = [a for r in results for a in r.answers]
@@ -158,8 +170,8 @@ def means_over(results: Sequence[Result]) -> tuple[str, str, str, str]:
         # One perplexity over all tokens, not a mean of perplexities, which one wild answer would rule.
         short(perplexity(lp for a in answers for lp in a.candidate.token_logprobs)),
         short(math.fsum(distinct) / len(distinct) if distinct else math.nan),
-        f"{math.fsum(r.tokens_per_second for r in results) / len(results):.0f}",
-        str(sum(r.generation.cost.forward_tokens for r in results)),
+        str(sum(r.generation.cost.forward_passes for r in results)),
+        str(sum(r.forward_tokens for r in results)),
     )
 
 
