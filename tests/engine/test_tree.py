@@ -243,3 +243,12 @@ def test_a_pass_that_can_never_fit_the_memory_is_refused(nano):
 def test_a_table_and_a_transformers_cache_can_be_forked(nano, table):
     for model in (nano, table):
         assert isinstance(model.start([(1,)])[1], Forkable)
+
+
+def test_made_models_are_searched_too(nano):
+    strategy = "guidance(scale=1.5) | k_best(n=2, budget=40, rows=4)"
+    (g,) = dl.generate(nano, "What is 2 + 3?", strategy, max_new_tokens=6)
+    (beam,) = dl.generate(nano, "What is 2 + 3?", "guidance(scale=1.5) | beam(width=8, n=2)", max_new_tokens=6)
+    assert g.best.law_logprob >= beam.best.law_logprob - 1e-4
+    assert g.certificate is not None
+    assert g.cost.decode_tokens == g.certificate.evaluated

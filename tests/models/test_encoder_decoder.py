@@ -301,3 +301,11 @@ class TestLoading:
             place.decoder_start_token_id = place.bos_token_id = None
         with pytest.raises(ModelError, match="decoder_start_token_id"):
             EncoderDecoderModel(network, tokenizer)
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_trees_go_on_from_forks_of_the_decoder(build, kind):
+    model = build(kind)
+    (g,) = dl.generate(model, "w1 w2 w3", "k_best(n=3, rows=3, budget=60)", max_new_tokens=4)
+    for c in g.candidates:
+        assert c.score == pytest.approx(dl.score(model, "w1 w2 w3", list(c.tokens)).logprob, abs=1e-3)

@@ -15,7 +15,7 @@ from decodelab.core.values import Certificate
 
 @runtime_checkable
 class Forkable(Protocol):
-    """A cache that can give away copies of its rows."""
+    """A cache that can give away copies of its rows; without it, tree searches compute every node from the prompt."""
 
     def fork(self, rows: Tensor) -> Cache:
         """The given rows (int64 [n]) as a cache of their own; this one stays in use as it is."""

@@ -114,8 +114,8 @@ class GrowingTree:
         """Compute what the search asked for last (the prompt, at first) and let it decide."""
         raw = self._computed()
         if not self.nodes:
-            states = [p.init([self.job.tokens], self.model.vocab, self.keys) for p in self.processors]
-            text = Detokenizer.after(self.job.tokens) if self.job.limits.stop else None
+            states = [p.init([self.job.before], self.model.vocab, self.keys) for p in self.processors]
+            text = Detokenizer.after(self.job.before) if self.job.limits.stop else None
             new = [_Node(0, 0.0, 0.0, text, states, None)]
         else:
             new = [self._child(parent, token) for parent, token in zip(*self.asked, strict=True)]
@@ -197,7 +197,7 @@ class GrowingTree:
         partials = []
         for node, token in zip(nodes.tolist(), tokens.tolist(), strict=True):
             generated = (*self.branches.path(node), token)
-            text = self.model.vocab.decode_completion(self.job.tokens, generated).rstrip("\ufffd")
+            text = self.model.vocab.decode_completion(self.job.before, generated).rstrip("\ufffd")
             partials.append(Partial(self.job.prompt, self.job.tokens, generated, text))
         found = judged(scorer, partials, model.metered)
         self.judging_tokens += model.tokens
@@ -265,9 +265,9 @@ class GrowingTree:
 
     def generation(self) -> Generation:
         """What came of it: the hypotheses found, or where none has ended yet the prefix that came furthest."""
-        vocab, prompt = self.model.vocab, self.job.tokens
+        vocab, before = self.model.vocab, self.job.before
         candidates = [
-            self.ended[r.hypothesis].candidate(vocab, prompt, r.sample, r.score)
+            self.ended[r.hypothesis].candidate(vocab, before, r.sample, r.score)
             for r in self.search.finished(self.state)
         ]
         if not candidates and self.done and self.dead_end is not None:
@@ -284,7 +284,7 @@ class GrowingTree:
             seconds=time.perf_counter() - self.began,
         )
         return Generation(
-            self.job.index, self.job.prompt, prompt, tuple(candidates), cost, self.job.seed, str(self.job.strategy),
+            self.job.index, self.job.prompt, self.job.tokens, tuple(candidates), cost, self.job.seed, str(self.job.strategy),
             self.model.name, self.model.digest, self.search.certificate(self.state),
         )  # fmt: skip
 
@@ -293,5 +293,5 @@ class GrowingTree:
         deepest = max(range(len(self.nodes)), key=lambda i: self.nodes[i].depth, default=0)
         tokens, logprobs, laws = self._path(deepest) if self.nodes else ([], [], [])
         part = Ended(tokens, logprobs, laws, CONTINUES, None)
-        candidate = part.candidate(self.model.vocab, self.job.tokens, 0, sum(laws))
+        candidate = part.candidate(self.model.vocab, self.job.before, 0, sum(laws))
         return replace(candidate, finish_reason="pruned") if self.done else candidate
