@@ -36,6 +36,8 @@ DEEPEST_INDENTS = 99
 """As many as CPython's tokenizer has room for, beside the first."""
 LONGEST_CHECKED = 4000
 """Characters of a logical line that CPython is asked about; a longer one is held to the grammar alone."""
+LONGEST_NUMBER = 5000
+"""Characters of a number; CPython refuses integers of more than 4,300 digits."""
 DEEPEST_CHECKED = 12
 """Brackets in brackets, likewise: on errors in deeper ones CPython's parser takes time exponential in the depth."""
 
@@ -311,7 +313,9 @@ class _Reader:
         """A number, which a keyword may follow without a space."""
         found = _NUMBER.match(self.text, self.at)
         end = found.end() if found is not None else self.at
-        if end == len(self.text) or _BEGUN.fullmatch(self.text, self.at):
+        if end - self.at > LONGEST_NUMBER:
+            self._die()
+        elif end == len(self.text) or _BEGUN.fullmatch(self.text, self.at):
             self._wait()
         elif end == self.at or (_is_word(self.text[end]) and not self._keyword_begins(end)):
             self._die()
@@ -448,10 +452,9 @@ class Python:
     Tokens go through an LALR(1) automaton, which refuses a token as soon as no program has it there; a token at the
     end of the text is held to what it may still become (`i` is a name, `if`, `in`, `is` or `import`). Of `match`,
     `case` and the bracket behind `with` both readings are followed. At the end of each logical line CPython's own
-    parser is asked about that line, for what is no matter of the grammar (`f() = 1`, an f-string's inside); a line of more than
-    4,000 characters or of more than 12 brackets in brackets is held to the grammar alone. What CPython refuses only as
-    it compiles (`return` outside a function) passes. A text that ends in the middle of a comment, of an indented block
-    or with no line end may be complete.
+    parser is asked about that line, for what is no matter of the grammar (`f() = 1`, an f-string's inside); a line of
+    more than 4,000 characters or of more than 12 brackets in brackets is held to the grammar alone. What CPython
+    refuses only as it compiles (`return` outside a function) passes, and a null character never does.
 
     Time is proportional to the text, whatever its size: each character is read once, however it is cut into tokens.
 

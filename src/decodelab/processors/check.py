@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated, ClassVar
 
 import torch
@@ -31,6 +32,13 @@ class _Text:
     reading: Reading
     bytes: bytes
     fresh: bool
+
+    @property
+    def alive(self) -> bool:
+        """Whether the text may go on; one that ends inside a character, with one of those that begin so."""
+        if self.bytes:
+            return any(not self.reading.read(character).dead for character in _begun_by(self.bytes))
+        return not self.reading.dead
 
     def plus(self, vocab: ByteVocab, token: int) -> _Text | None:
         """The text with one more token; None where that is no text."""
@@ -71,6 +79,8 @@ class Check(TokenProcessor):
     A checker is any function that says of a text whether it is "dead" (nothing makes it right any more), "alive", or
     "complete" (right as it stands); `python` is built in. EOS passes exactly where the text is complete; special tokens
     never do. A beam takes its hypotheses from what passes, so that a dead one takes nobody's place.
+
+    A character that several tokens spell is begun where one of up to 64 that begin so leaves the text alive.
 
     Tokens are looked at from the most probable on until `candidates` are found that leave the text alive, or, once
     there is one, until `look` have been looked at; all others are removed. `candidates=none, look=none` asks about
@@ -140,7 +150,7 @@ class Check(TokenProcessor):
                 alive = not text.bytes and text.reading.complete
             else:
                 after = text.plus(state.vocab, token)
-                alive = after is not None and not after.reading.dead
+                alive = after is not None and after.alive
             if alive:
                 found.append(token)
         return found
@@ -165,3 +175,19 @@ def _by_probability(logits: Tensor, few: int) -> Iterator[int]:
         done = len(order)
     values, order = logits.sort(descending=True, stable=True)
     yield from order[done : int(values.isfinite().sum())].tolist()
+
+
+@cache
+def _begun_by(head: bytes) -> tuple[str, ...]:
+    """Characters whose UTF-8 begins so: all where one byte is missing, else one for each next byte, best a letter."""
+    length = 2 if head[0] < 0xE0 else 3 if head[0] < 0xF0 else 4
+    nexts = [head + bytes([byte]) for byte in range(0x80, 0xC0)]
+    if len(head) == length - 1:
+        return tuple(filter(None, map(_decoded, nexts)))
+    found = (_begun_by(longer) for longer in nexts)
+    return tuple(next((c for c in some if c.isidentifier()), some[0]) for some in found if some)
+
+
+def _decoded(spelt: bytes) -> str:
+    """The character, if there is one."""
+    return spelt.decode(errors="ignore")

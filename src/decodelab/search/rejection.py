@@ -59,8 +59,9 @@ class Rejection(Stage):
 
     `tries` continuations are drawn side by side as `sample(n=tries)` draws them, and each is dropped as soon as its
     text is dead or ends by EOS without being complete. The first n accepted ones, in the order of their numbers and not
-    of their ends, are returned: they are independent, and exactly of the processed law given acceptance, whereas a mask (`check`, `regex`) renormalises at every token and so prefers texts whose beginnings are often dead. A text
-    that the token limit or a stop string ends is accepted if it is alive.
+    of their ends, are returned: they are independent, and exactly of the processed law given acceptance. A mask
+    (`check`, `regex`) renormalises at every token and so prefers texts whose beginnings mostly die. A text that the
+    token limit or a stop string ends is accepted if it is alive.
 
     Fewer than n accepted are returned with a warning. The price is 1 / P(accepted) tries a sample.
 

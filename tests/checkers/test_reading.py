@@ -1,0 +1,89 @@
+"""Checkers by name and as functions: held to one of three verdicts, with the text that caused a fault."""
+
+import pytest
+
+import decodelab as dl
+from decodelab.checkers.catalogue import checker_named
+from decodelab.checkers.reading import begin_reading
+from decodelab.core.errors import CheckerFailed, InvalidParameter
+
+
+def test_a_function_is_asked_about_the_whole_text_once_for_each():
+    asked = []
+
+    def even(text: str):
+        asked.append(text)
+        return "complete" if len(text) % 2 == 0 else "alive"
+
+    reading = begin_reading(even).read("a").read("b")
+    assert (reading.dead, reading.complete, reading.dead) == (False, True, False)
+    assert asked == ["ab"]
+
+
+def test_the_built_in_checker_is_found_by_name():
+    assert begin_reading("python").read("x = = ").dead
+    assert begin_reading(checker_named("python")).read("x = 1").complete
+
+
+@pytest.mark.parametrize("answer", [None, True, "Dead", 1, "living"])
+def test_what_is_no_verdict_is_refused_with_the_text(answer):
+    def odd(text: str):
+        return answer
+
+    with pytest.raises(
+        CheckerFailed, match=r"checker <.*odd> must say dead, alive or complete, got .* the text \"a b\""
+    ):
+        begin_reading(odd).read("a b").dead  # noqa: B018
+
+
+def test_a_checker_that_raises_is_named_with_the_text_that_caused_it():
+    def broken(text: str):
+        return "alive" if len(text) < 3 else 1 / 0
+
+    with pytest.raises(CheckerFailed, match=r"checker <.*broken> raised ZeroDivisionError: .* for the text \"a a\""):
+        dl.generate(letters(), "", dl.Check(broken) | dl.Greedy(), max_new_tokens=4)
+
+
+def letters():
+    return dl.TableModel(["a", "b"], {...: {"a": 0.5, "b": 0.3, "</s>": 0.2}}, bos="<s>")
+
+
+@pytest.mark.parametrize("stage", [dl.Check, dl.Rejection])
+@pytest.mark.parametrize(
+    ("checker", "message"),
+    [
+        ("pyton", "must be one of python, got pyton; did you mean 'python'"),
+        ("os:system", 'must be one of python, got "os:system"; a function of Python\'s can be given in Python only'),
+        (3, "must be a checker's name or a function of a text, got 3; write "),
+        (None, "must be a checker's name or a function of a text, got none"),
+    ],
+)
+def test_what_is_no_checker_is_refused(stage, checker, message):
+    with pytest.raises(InvalidParameter, match=message):
+        stage(checker)
+
+
+@pytest.mark.parametrize(
+    ("stage", "parameters", "message"),
+    [
+        (dl.Check, {"candidates": 0}, "check: candidates must be an integer, at least 1, got 0; use none for no bound"),
+        (dl.Check, {"look": 1.5}, "check: look must be"),
+        (dl.Check, {"prompt": "yes"}, "check: prompt must be"),
+        (dl.Rejection, {"n": 0}, "rejection: n must be"),
+        (
+            dl.Rejection,
+            {"n": 5, "tries": 4},
+            "rejection: tries must be an integer, at least 5, got 4; try at least as often",
+        ),
+    ],
+)
+def test_parameters_out_of_range_are_refused(stage, parameters, message):
+    with pytest.raises(InvalidParameter, match=message):
+        stage("python", **parameters)
+
+
+def test_a_function_prints_as_its_name_which_no_stage_takes_back():
+    strategy = dl.Strategy.of(dl.Check(len) | dl.Greedy())  # pyright: ignore[reportArgumentType]
+    assert str(strategy) == 'check="<len>" | greedy'
+    with pytest.raises(InvalidParameter, match="check: checker must be one of python"):
+        dl.Strategy.of(str(strategy))
