@@ -542,3 +542,23 @@ def test_compose_takes_only_stages_that_make_models():
 def test_a_law_from_logits_alone_has_no_models_in_it():
     with pytest.raises(StrategyError, match=r"guidance\(scale=2.0\) makes the logits"):
         dl.distribution([1.0, 2.0], "guidance=2")
+
+
+class Answering:
+    """A table that says it is an encoder-decoder model."""
+
+    begin = (0,)
+    longest_prompt = None
+    longest_answer = None
+
+    def __init__(self) -> None:
+        self.table = table(1)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.table, name)
+
+
+@pytest.mark.parametrize("strategy", ["guidance=2", "mix(models=[x])"])
+def test_encoder_decoder_models_are_refused(strategy):
+    with pytest.raises(UnsupportedStrategy, match=r"table is an encoder-decoder model"):
+        dl.compose(Answering(), strategy)  # pyright: ignore[reportArgumentType]

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from decodelab.apps import options
-from decodelab.apps.files import read_jsonl, read_prompts, read_text
+from decodelab.apps.files import read_jsonl, read_prompts
 from decodelab.apps.progress import progress
 from decodelab.apps.terminal import console, one_line, print_json, say, visible
 from decodelab.apps.threads import threads_for
 from decodelab.core.errors import RequestError
+from decodelab.core.rows import read_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,6 +37,16 @@ def command(
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
     ] = "pocket-small",
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            "--strategy",
+            "-s",
+            metavar="STAGES",
+            show_default=False,
+            help="What to make of the model first: contrast, dola, guidance or mix.",
+        ),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", "-f", metavar="FILE", help='JSONL of {"prompt": ..., "completion": ...}; - is stdin.'),
@@ -75,6 +86,7 @@ def command(
     Examples:
       decodelab score "Once upon a time, there was a little" " girl" --top 3
       decodelab score "What is 2 + 3?" "\\n2+3=5, so 2+3=5." --escapes
+      decodelab score "What is 2 + 3?" " 5." -s "mix(models=[pocket-nano])"
       decodelab score --file pairs.jsonl --json
       decodelab score --text novel.txt --stride 256
       decodelab score --text novel.txt --split 0.9 --context-length 256
@@ -84,14 +96,13 @@ def command(
     if split is not None or context_length is not None:
         if text is None or split is None or stride is not None or top:
             raise RequestError("score: --split goes with --text and --context-length alone; see decodelab score --help")
-        _split(model, text, split, context_length, max_rows, dtype, device, as_json)
+        _split(model, strategy, text, split, context_length, max_rows, dtype, device, as_json)
         return
     pairs = _pairs(prompt, completion, file, text, escapes)
 
     from decodelab.engine.scoring import score_each
-    from decodelab.models.loading import load
 
-    lm = load(model, dtype=dtype, device=device)
+    lm = _model(model, strategy, dtype, device)
     found: dict[int, Score] = {}
     with threads_for(lm), progress(1, "scoring") as advance:
         each = score_each(
@@ -134,8 +145,20 @@ def _named(lm: LanguageModel) -> dict[str, Any]:
     return {"model": lm.name, "model_digest": lm.digest}
 
 
+def _model(name: str, strategy: str | None, dtype: str, device: str) -> LanguageModel:
+    """The model of that name, or what a strategy makes of it."""
+    from decodelab.engine.composing import compose
+    from decodelab.models.loading import load
+    from decodelab.strategy.strategy import Strategy
+
+    plan = None if strategy is None else Strategy.of(strategy)
+    lm = load(name, dtype=dtype, device=device)
+    return lm if plan is None else compose(lm, plan)
+
+
 def _split(
     model: str,
+    strategy: str | None,
     text: Path,
     ratio: float,
     context_length: int | None,
@@ -148,9 +171,8 @@ def _split(
     words = read_text(text)
 
     from decodelab.engine.text_loss import split_loss
-    from decodelab.models.loading import load
 
-    lm = load(model, dtype=dtype, device=device)
+    lm = _model(model, strategy, dtype, device)
     with threads_for(lm), progress(1, "scoring") as advance:
         found = split_loss(
             lm,

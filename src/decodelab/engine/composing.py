@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 
 from decodelab.core.errors import UnsupportedStrategy
-from decodelab.core.protocols import Composition, LanguageModel
+from decodelab.core.protocols import Composition, EncoderDecoder, LanguageModel
 from decodelab.models.loading import load
 from decodelab.search.sample import Sample
 from decodelab.strategy.strategy import Strategy, StrategyLike
@@ -35,8 +35,25 @@ class Composer:
         """
         asked = tuple(compositions)
         if asked not in self._made:
-            self._made[asked] = asked[-1].compose(self(asked[:-1]), self.load)
+            model = self(asked[:-1])
+            _refuse_encoder_decoder(asked[-1], model)
+            self._made[asked] = asked[-1].compose(model, functools.partial(self._part, asked[-1]))
         return self._made[asked]
+
+    def _part(self, composition: Composition, name: str) -> LanguageModel:
+        """A further model that a composition names."""
+        model = self.load(name)
+        _refuse_encoder_decoder(composition, model)
+        return model
+
+
+def _refuse_encoder_decoder(composition: Composition, model: LanguageModel) -> None:
+    """Refuse a model whose new tokens do not follow its prompt: what they follow differs from part to part."""
+    if isinstance(model, EncoderDecoder):
+        raise UnsupportedStrategy(
+            f"{composition}: {model.name} is an encoder-decoder model, of which no other model can be made; "
+            "use a decoder-only one"
+        )
 
 
 def compose(model: LanguageModel | str, strategy: StrategyLike) -> LanguageModel:
