@@ -10,6 +10,7 @@ COMMANDS = [
     "generate",
     "compare",
     "trace",
+    "tree",
     "score",
     "cost",
     "perplexity-study",
@@ -17,6 +18,9 @@ COMMANDS = [
     "measure",
     "strategies",
     "models",
+    "tasks score",
+    "tasks audit",
+    "tasks make",
     "train pocket",
 ]
 
@@ -53,7 +57,7 @@ def examples(text: str) -> list[list[str]]:
 def test_every_option_in_the_examples_exists(run):
     for command in ["", *COMMANDS]:
         for example in examples(run(*command.split(), "--help").stdout):
-            name = example[:2] if example[0] == "train" else example[:1]
+            name = example[:2] if example[0] in ("train", "tasks") else example[:1]
             text = run(*name, "--help").stdout
             for word in example:
                 if word.startswith("-") and len(word) > 1:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, EntryPoints
 from types import ModuleType
 
@@ -85,8 +86,16 @@ RIGHT = "\n0->1:4 1->2:2=6 2->3:1=7 best 7\n0->1:4 1->3:8=12 best 7\n0->2:9 2->3
     ("text", "wrong"),
     [
         ("", 0),
-        ("\nSurely.", 0),
         ("\n0->1:4 1->", 0),
+        ("\n0->1:4 be", 0),
+        ("\nsubmit_pa", 0),
+        ("\nSurely.", 1),  # not a step
+        ("\n0->1:4 surely", 1),
+        ("\n0->1: surely", 2),  # and no weight
+        ("\n0->1:4\n", 1),  # a line without best
+        ("\n\n", 1),  # an empty line; the last is not over
+        (RIGHT + "submit_paths(paths=[[0, 1, 2, 3]], surely", 1),
+        (RIGHT + "submit_paths(paths=[[0, 1, 2, 3]], weights=[7]) surely", 1),
         ("\n0->3:4", 1),  # no such edge
         ("\n0->1:5", 1),  # another weight
         ("\n0->1:4 2->3:1", 1),  # does not go on
@@ -126,7 +135,7 @@ def texts(*given: str) -> list[Partial]:
 
 
 def test_a_scorer_that_raises_is_named_with_the_text_that_caused_it():
-    def picky(prompt: str, given: list[str]) -> list[float]:
+    def picky(prompt: str, given: Sequence[str]) -> list[float]:
         return [1 / (text != "bad\x1b") for text in given]
 
     with pytest.raises(ScorerFailed, match=r'picky> raised ZeroDivisionError: ".*" for the text "bad\\u001b"') as error:

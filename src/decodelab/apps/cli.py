@@ -24,8 +24,10 @@ from decodelab.apps import (
     perplexity_study,
     score,
     strategies,
+    tasks,
     trace,
     train,
+    tree,
 )
 from decodelab.apps.terminal import say, visible
 from decodelab.core.errors import DecodelabError
@@ -97,6 +99,7 @@ for name, module in {
     "generate": generate,
     "compare": compare,
     "trace": trace,
+    "tree": tree,
     "score": score,
     "cost": cost,
     "perplexity-study": perplexity_study,
@@ -106,6 +109,7 @@ for name, module in {
     "models": models,
 }.items():
     app.command(name)(module.command)
+app.add_typer(tasks.app, name="tasks")
 app.add_typer(train.app, name="train")
 
 

@@ -15,6 +15,11 @@ _BEST = re.compile(rf"\bbest((?: {_NUMBER})*)", re.ASCII)
 _PATHS = re.compile(r"submit_paths\(paths=\[([\[\]\d, ]*)", re.ASCII)
 _PATH = re.compile(r"\[([\d, ]*)(\]?)", re.ASCII)
 _WEIGHTS = re.compile(r"weights=\[([\d, ]*)", re.ASCII)
+_BEGUN = re.compile(rf"(?:{_NUMBER}(?:->?)?|:|=|b|be|bes|s(?:u(?:b(?:m(?:i(?:t(?:_[a-z]*)?)?)?)?)?)?)", re.ASCII)
+"""What a line may end in where the next step, `best` or the answer has only begun."""
+_LISTS = re.compile(r"\[[\[\]\d, ]*", re.ASCII)
+_FORM = "submit_paths(paths=[weights=[)"
+"""The answer without what stands in its lists."""
 
 Graph = dict[tuple[str, str], int]
 Path = tuple[str, ...]
@@ -23,12 +28,13 @@ Path = tuple[str, ...]
 def path_cost(prompt: str, texts: Sequence[str]) -> list[float]:
     """Minus what is wrong with the costs in a partial answer to a shortest-path question, at most 0.
 
-    The graph is read from the prompt, where its edges stand as `source->target:weight`; no solution is. A text counts 1
-    for every step that is no edge or does not go on where the last one ended, every weight, running total and list
-    of best totals that the graph or the lines above contradict, and every submitted weight that is not its
-    path's. A submitted path counts what it costs more than the cheapest that the text itself has listed, in units of
-    the heaviest edge (at most 1; the second more than the second cheapest, and so on), as far as it is written: by the
-    cheapest listed path that begins so. The last number of an unfinished text may still grow.
+    The graph is read from the prompt, where its edges stand as `source->target:weight`; no solution is. A text counts
+    1 for every step that is no edge or does not go on where the last one ended, every weight, running total and list
+    of best totals that is missing or that the graph or the lines above contradict, every submitted weight that is not
+    its path's, and every line that says anything else (or a text without statements would be the best). A submitted
+    path counts what it costs more than the cheapest that the text itself has listed, in units of the heaviest edge
+    (at most 1; the second more than the second cheapest, and so on), as far as it is written: by the cheapest listed
+    path that begins so. The last number of an unfinished text may still grow.
 
     Source: external knowledge for guided search, as in Xie et al. 2023, Self-evaluation guided beam search; the form of
     the answers is that of the pocket language.
@@ -54,8 +60,9 @@ def _wrong(graph: Graph, text: str) -> float:
     wrong = 0.0
     lines = working.split("\n")
     for number, line in enumerate(lines):
-        wrong += _wrong_line(graph, line, listed, unfinished=number == len(lines) - 1 and not answer)
-    return wrong + _wrong_answer(graph, "submit_paths" + answer, sorted(listed))
+        if line or 0 < number < len(lines) - 1:
+            wrong += _wrong_line(graph, line, listed, unfinished=number == len(lines) - 1 and not answer)
+    return wrong + (_wrong_answer(graph, "submit_paths" + answer.rstrip(), sorted(listed)) if answer else 0)
 
 
 def _fits(said: str, right: str, may_grow: bool) -> bool:
@@ -68,7 +75,7 @@ def _wrong_line(graph: Graph, line: str, listed: list[tuple[int, Path]], *, unfi
     wrong, total, path = 0, 0, ()
     for step in _STEP.finditer(line):
         source, target, weight, running = step.groups()
-        open_end = unfinished and step.end() == len(line)
+        open_end = unfinished and step.end() >= len(line.rstrip(":"))
         wrong += bool(path) and path[-1] != source
         path = (*(path or (source,)), target)
         right = graph.get((source, target))
@@ -77,9 +84,11 @@ def _wrong_line(graph: Graph, line: str, listed: list[tuple[int, Path]], *, unfi
             wrong += not any(s == source and _fits(target, t, growing) for s, t in graph)
             continue
         total += right
-        wrong += weight is not None and not _fits(weight, str(right), open_end and running is None)
+        wrong += not open_end if weight is None else not _fits(weight, str(right), open_end and running is None)
         wrong += running is not None and not _fits(running, str(total), open_end)
     best = _BEST.search(line)
+    rest = _BEST.sub("", _STEP.sub("", line), count=1).strip(" ")
+    wrong += not (unfinished and (not rest or _BEGUN.fullmatch(rest))) if rest or best is None else 0
     if best is not None:
         listed.append((total, path))
         said = best[1].split()
@@ -91,11 +100,11 @@ def _wrong_line(graph: Graph, line: str, listed: list[tuple[int, Path]], *, unfi
 
 def _wrong_answer(graph: Graph, answer: str, listed: Sequence[tuple[int, Path]]) -> float:
     """What is wrong with the paths and weights that are submitted, as far as they are written."""
+    wrong = 0.0 if _FORM.startswith(_LISTS.sub("[", answer)) else 1.0
     found = _PATHS.match(answer)
     if found is None:
-        return 0.0
+        return wrong
     heaviest = max(max(graph.values()), 1)
-    wrong = 0.0
     costs: list[int] = []
     for place, written in enumerate(_PATH.finditer(found[1])):
         path = tuple(written[1].replace(",", " ").split())
