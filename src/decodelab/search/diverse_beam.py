@@ -25,12 +25,14 @@ class DiverseBeamState:
         beams: one state a group, for its rows alone.
         groups: int64 [rows], the group of each row; None before the first step, when all begin at the same row.
         words: int64 [rows, length], what each row has generated; [rows, 0] where the diversity does not look back.
+        debts: float64 [rows], the penalties that each row carries on; all zero where none are carried.
         ended: how many hypotheses have ended so far.
     """
 
     beams: tuple[BeamState, ...]
     groups: Tensor | None
     words: Tensor
+    debts: Tensor
     ended: int
 
 
@@ -68,9 +70,12 @@ class DiverseBeam(Stage):
     see each other's finished hypotheses, so that two may return the same; `dedupe="text"` keeps the better in the
     result too. The other parameters are those of `beam`, for each group.
 
-    Differs from transformers 4 (`num_beam_groups`; version 5 has none) in that the penalty stays out of the accumulated
-    scores, as the paper has it: there a group that was penalised once is behind for good, also in the final ranking.
-    It returns fewer hypotheses where groups find fewer.
+    `accumulate="penalised"` is what the authors' code and transformers 4 do (`num_beam_groups`; version 5 has none):
+    a hypothesis that was penalised stays behind by as much for good, so that groups part more often and less probable
+    hypotheses come out. A penalty that is not carried on holds for its step, after which groups can meet again.
+
+    Differs from transformers 4 in that finished hypotheses are always ranked by log-probabilities without penalties,
+    and that fewer are returned where groups find fewer.
 
     Raises:
         InvalidParameter: if a parameter is out of its range, or groups does not divide width.
@@ -99,6 +104,10 @@ class DiverseBeam(Stage):
         Literal["law", "model"], "whose log-probabilities are summed: those of the processed law, or the model's own"
     ] = "law"
     dedupe: Annotated[Literal["text"] | None, "text: hypotheses of the same text share one place; or none"] = None
+    accumulate: Annotated[
+        Literal["logprobs", "penalised"],
+        "what a group goes on from: log-probabilities, or what is left after penalties",
+    ] = "logprobs"
     ngram: Annotated[int, "length of the n-grams of diversity=ngram, from 1 to 4"] = 2
     decay: Annotated[float, "how many different tokens divide the penalty of diversity=cumulative by e"] = 1.0
 
@@ -121,6 +130,7 @@ class DiverseBeam(Stage):
         check_number(self, "penalty", low=0, fix="0.2 to 0.8 is usual")
         kinds = ("hamming", "cumulative", "ngram", "embedding")
         check_choice(self, "diversity", kinds, fix="leave it out for hamming")
+        check_choice(self, "accumulate", ("logprobs", "penalised"), fix="leave it out for logprobs")
         check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
         check_number(self, "ngram", low=1, high=4, integer=True, fix="2 counts pairs of neighbouring tokens")
         check_number(self, "decay", low=0, low_open=True, fix="use 1.0")
@@ -161,13 +171,15 @@ class DiverseBeam(Stage):
     def init(self, jobs: int, samples: Tensor) -> DiverseBeamState:
         """One empty hypothesis a job, for all groups."""
         beam = self._group.init(jobs, samples)
-        return DiverseBeamState((beam,) * self.groups, None, samples.new_zeros(jobs, 0), 0)
+        words, debts = samples.new_zeros(jobs, 0), torch.zeros_like(beam.scores)
+        return DiverseBeamState((beam,) * self.groups, None, words, debts, 0)
 
     def step(self, logits: Tensor, state: DiverseBeamState, rows: Rows) -> tuple[Advance, DiverseBeamState]:
         """Extend the groups one after the other, each away from those before it."""
         beam = self._group
         looks_back = self.diversity in ("cumulative", "ngram")
-        beams, parts, words, others = [], [], [], []
+        carries = self.accumulate == "penalised"
+        beams, parts, words, debts, others = [], [], [], [], []
         ended = state.ended
         for group, held in enumerate(state.beams):
             own = torch.arange(len(rows.jobs), device=logits.device)
@@ -178,10 +190,15 @@ class DiverseBeam(Stage):
                 continue
             its = logits[own] if len(own) < len(logits) else logits
             penalty = self._penalty(its.shape[-1], rows.jobs[own], state.words[own], others, rows)
+            if carries and state.groups is not None:
+                debt = state.debts[own][:, None]
+                penalty = debt.expand(its.shape) if penalty is None else penalty + debt
             seats = group * beam.width + places(rows.jobs[own])
             advance, after = beam.extend(its, replace(held, ended=ended), _only(rows, own), seats, penalty)
             ended = after.ended
             beams.append(after)
+            owed = None if penalty is None else penalty[advance.parents, advance.tokens].double()
+            debts.append(torch.zeros_like(after.scores) if owed is None or not carries else owed)
             advance = replace(advance, parents=own[advance.parents], ended_parents=own[advance.ended_parents])
             parts.append((group, advance))
             cut = advance.ended_reasons == LENGTH
@@ -205,7 +222,7 @@ class DiverseBeam(Stage):
             joined("ended_reasons"),
         )
         kept = torch.cat(words)[order] if looks_back else state.words.new_zeros(len(order), 0)
-        return advance, DiverseBeamState(tuple(beams), groups[order], kept, ended)
+        return advance, DiverseBeamState(tuple(beams), groups[order], kept, torch.cat(debts)[order], ended)
 
     def _penalty(self, vocab: int, jobs: Tensor, words: Tensor, others: list[_Others], rows: Rows) -> Tensor | None:
         """What each continuation of a group's rows costs, [rows, vocab]; None where nothing costs anything."""
