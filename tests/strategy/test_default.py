@@ -68,6 +68,9 @@ GPT2 = {"_from_model_config": True, "bos_token_id": 50256, "eos_token_id": 50256
             {"forced_eos_token_id": [2, 3], "max_length": 20},
             "forced_eos(at=20, tokens=[2, 3], prompt=true) | greedy",
         ),
+        ({"penalty_alpha": 0.6, "top_k": 4}, "contrastive_search"),
+        ({"penalty_alpha": 0.4}, "contrastive_search(k=50, alpha=0.4)"),
+        ({"guidance_scale": 1.5, "repetition_penalty": 1.2}, "guidance(scale=1.5) | repetition_penalty=1.2 | greedy"),
         ({"num_beams": 2, "no_repeat_ngram_size": 3}, "no_repeat_ngram=3 | beam(width=2)"),
         ({"do_sample": True, "top_k": 0, "epsilon_cutoff": 3e-4, "eta_cutoff": 0.0}, "epsilon_cutoff=0.0003 | sample"),
         ({"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "guidance_scale": None, "max_length": 99}, "greedy"),
@@ -188,9 +191,11 @@ def test_the_law_of_default_is_the_law_of_transformers_for_the_same_config(confi
         ({"num_beams": 3, "repetition_penalty": 1.2}, "repetition_penalty=1.2 with num_beams > 1"),
         ({"num_beams": 3, "exponential_decay_length_penalty": (1, 1.2)}, "factor=1.2) with num_beams"),
         ({"forced_bos_token_id": 1, "begin_suppress_tokens": [2]}, "begin_suppress_tokens with forced_bos_token_id"),
-        ({"penalty_alpha": 0.6, "top_k": 4}, "penalty_alpha=0.6"),
+        ({"penalty_alpha": 0.6, "top_k": 4, "do_sample": True}, "penalty_alpha=0.6"),
+        ({"penalty_alpha": 0.6, "top_k": 1}, "penalty_alpha=0.6"),
+        ({"dola_layers": "high"}, "dola_layers=high"),
         ({"num_beam_groups": 2, "num_beams": 4}, "num_beam_groups=2"),
-        ({"guidance_scale": 1.5}, "guidance_scale=1.5"),
+        ({"guidance_scale": 1.5, "num_beams": 2}, "guidance_scale=1.5 with num_beams > 1"),
         ({"do_sample": True, "num_beams": 3}, "do_sample with num_beams > 1"),
         ({"num_return_sequences": 3}, "num_return_sequences=3"),
         ({"force_words_ids": [[5] * 1000] * 1000}, "force_words_ids="),
@@ -280,8 +285,8 @@ def test_generate_runs_the_resolved_strategy_and_reports_it(configured):
 
 
 def test_a_model_with_a_setting_that_cannot_be_honoured_refuses_default_and_nothing_else(configured):
-    model = configured(guidance_scale=1.5)
-    with pytest.raises(UnsupportedStrategy, match=r"guidance_scale=1\.5"):
+    model = configured(max_time=1.5)
+    with pytest.raises(UnsupportedStrategy, match=r"max_time=1\.5"):
         dl.generate(model, "a", "default")
     assert dl.generate(model, "a", "greedy", max_new_tokens=1)
 

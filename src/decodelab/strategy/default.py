@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy, did_you_mean
 from decodelab.core.stage import Kind, Stage, shown
+from decodelab.models.guidance import Guidance
 from decodelab.processors.ban import Ban
 from decodelab.processors.epsilon_cutoff import EpsilonCutoff
 from decodelab.processors.eta_cutoff import EtaCutoff
@@ -26,6 +27,7 @@ from decodelab.processors.top_k import TopK
 from decodelab.processors.top_p import TopP
 from decodelab.processors.typical_p import TypicalP
 from decodelab.search.beam import Beam
+from decodelab.search.contrastive_search import ContrastiveSearch
 from decodelab.search.greedy import Greedy
 from decodelab.search.sample import Sample
 
@@ -63,12 +65,10 @@ _OFF: dict[str, tuple[Any, str]] = {
     "encoder_no_repeat_ngram_size": (0, "write no_repeat_ngram"),
     "force_words_ids": (None, "transformers 5 has dropped it too"),
     "constraints": (None, "transformers 5 has dropped it too"),
-    "guidance_scale": (1.0, "write the strategy out instead"),
     "watermarking_config": (None, "its green lists come from another generator; write watermark"),
     "diversity_penalty": (0.0, "write the strategy out instead"),
     "num_beam_groups": (1, "write the strategy out instead"),
-    "penalty_alpha": (None, "write the strategy out instead"),
-    "dola_layers": (None, "write the strategy out instead"),
+    "dola_layers": (None, "its measure of divergence is another; write dola"),
     "token_healing": (False, "write the prompt without the last token"),
     "stop_strings": (None, "pass them as stop"),
     "max_time": (None, "interrupt it with Ctrl-C"),
@@ -79,7 +79,10 @@ _SAMPLING = (
     *("temperature", "top_h", "top_k", "top_p", "min_p", "typical_p"),
     *("epsilon_cutoff", "eta_cutoff", "exponential_decay_length_penalty"),
 )
-_SEARCH = ("do_sample", "num_beams", "num_return_sequences", "length_penalty", "early_stopping")
+_SEARCH = (
+    *("do_sample", "num_beams", "num_return_sequences", "length_penalty", "early_stopping"),
+    *("penalty_alpha", "guidance_scale"),
+)
 _READ = frozenset((*_BIASES, *_PLACES, *_SAMPLING, *_SEARCH))
 
 
@@ -109,7 +112,20 @@ def stages_from_generation_config(config: Mapping[str, Any]) -> list[Stage]:
         if value != off:
             raise UnsupportedStrategy(f"generation config: {key}={shown(value)} is not supported; {instead}")
     processors = [s for s in (*_constraints(settings), *_warpers(settings)) if s.no_effect() is None]
-    return [*processors, _search(settings, processors)]
+    return [*_guidance(settings), *processors, _search(settings, processors)]
+
+
+def _guidance(settings: Mapping[str, Any]) -> list[Stage]:
+    """Classifier-free guidance, which comes before all processors."""
+    scale = settings.get("guidance_scale", 1.0)
+    if scale == 1:
+        return []
+    if settings.get("num_beams", 1) != 1:
+        raise UnsupportedStrategy(
+            f"generation config: guidance_scale={shown(scale)} with num_beams > 1 is not supported: transformers does "
+            "not move what is said without the prompt along with the beams; write the strategy out to have it so"
+        )
+    return [Guidance(scale)]
 
 
 def _constraints(settings: Mapping[str, Any]) -> Iterable[Stage]:
@@ -178,6 +194,14 @@ def _search(settings: Mapping[str, Any], processors: Iterable[Stage]) -> Stage:
     """The search of a config."""
     sampling = bool(settings.get("do_sample", False))
     width, n = settings.get("num_beams", 1), settings.get("num_return_sequences", 1)
+    if alpha := settings.get("penalty_alpha"):
+        k = settings.get("top_k", 50)
+        if sampling or width != 1 or n != 1 or k in (0, 1):
+            raise UnsupportedStrategy(
+                f"generation config: penalty_alpha={shown(alpha)} goes with top_k > 1 and without do_sample, beams "
+                "or several results; drop it, or them"
+            )
+        return ContrastiveSearch(k, alpha)
     if width == 1:
         if sampling:
             return Sample(n)
