@@ -36,6 +36,22 @@ def test_json_is_the_only_thing_on_stdout_and_has_every_number(run):
     assert document["generations"][0]["cost"]["forward_tokens"] == 4
 
 
+def test_a_draft_changes_the_cost_and_not_the_text(run):
+    driven = ("generate", "-m", "toy.yaml", "-s", 'greedy | speculative(draft="toy.yaml")')
+    found = run(*driven)
+    assert (found.code, found.stdout) == (0, "the cat sat\n")
+    assert "3 of 3 drafted tokens accepted" in found.stderr
+    cost = run(*driven, "--json").json["generations"][0]["cost"]
+    assert (cost["draft_tokens"], cost["drafted"], cost["accepted"], cost["acceptance"]) == (4, 3, 3, 1.0)
+
+
+def test_what_a_draft_cannot_drive_is_refused_in_one_line(run):
+    found = run("generate", "-m", "toy.yaml", "-s", "beam(width=2) | speculative(draft=ngram)")
+    assert (found.code, found.stdout) == (2, "")
+    assert "greedy and sample only, got beam(width=2)" in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
 def test_the_seed_decides_the_samples_and_the_other_prompts_do_not(run):
     def texts(*prompts: str, seed: str) -> list[list[str]]:
         found = run("generate", *prompts, "-m", "toy.yaml", "-s", "sample(n=8)", "--seed", seed, "--json")
