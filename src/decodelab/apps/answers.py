@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decodelab.apps.files import read_objects, read_text
 from decodelab.core.errors import InvalidData, RequestError
+from decodelab.core.rows import read_objects, read_text
 from decodelab.metrics.confidence import (
     agreement_confidence,
     likelihood_confidence,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from decodelab.core.errors import OutputError, RequestError
+from decodelab.core.rows import called, read_objects, read_text
 
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 
@@ -57,7 +57,7 @@ def _file_prompts(file: Path) -> list[str]:
     else:
         prompts = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
     if not prompts:
-        raise RequestError(f"{_called(file)} has no prompts; write one a line")
+        raise RequestError(f"{called(file)} has no prompts; write one a line")
     return prompts
 
 
@@ -75,49 +75,6 @@ def read_jsonl(file: Path, text: str, fields: Sequence[str]) -> list[dict[str, A
                 raise RequestError(f"{where}: needs the field {field!r} as text; write {example}")
         rows.append(row)
     return rows
-
-
-def read_objects(file: Path, text: str, example: str) -> list[tuple[str, dict[str, Any]]]:
-    """The objects of JSONL text, one a line, each with where it stands; blank lines are passed over.
-
-    Raises:
-        RequestError: for a line that is not an object, with its number and the example.
-    """
-    rows: list[tuple[str, dict[str, Any]]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{_called(file)}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            raise RequestError(f"{where}: not JSON ({reason}); write {example}") from None
-        if not isinstance(row, dict):
-            raise RequestError(f"{where}: needs an object; write {example}")
-        rows.append((where, row))
-    return rows
-
-
-def read_text(file: Path | str) -> str:
-    """The UTF-8 text of a file, or of stdin for `-`.
-
-    Raises:
-        RequestError: if it cannot be read.
-    """
-    name = _called(Path(file))
-    try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else Path(file).expanduser().read_bytes()
-    except OSError as error:
-        raise RequestError(f"cannot read {name}: {error.strerror}; check the path") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{name} is not UTF-8 text (byte {error.start + 1}); convert it first") from None
-
-
-def _called(file: Path) -> str:
-    return "stdin" if str(file) == "-" else repr(str(file))
 
 
 def _without_last_newline(text: str) -> str:

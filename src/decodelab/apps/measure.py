@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from decodelab.apps import options
-from decodelab.apps.files import read_objects, read_text
 from decodelab.apps.progress import progress
 from decodelab.apps.terminal import console, print_json, say, visible
 from decodelab.core.errors import RequestError
+from decodelab.core.rows import read_objects, read_text
 
 if TYPE_CHECKING:
     from decodelab.metrics.estimate import Estimate

@@ -1,0 +1,75 @@
+"""Reads text files, JSONL and CSV, each row with where it stands."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from decodelab.core.errors import RequestError
+
+
+def read_text(file: Path | str) -> str:
+    """The UTF-8 text of a file, or of stdin for `-`.
+
+    Raises:
+        RequestError: if it cannot be read.
+    """
+    name = called(Path(file))
+    try:
+        data = sys.stdin.buffer.read() if str(file) == "-" else Path(file).expanduser().read_bytes()
+    except OSError as error:
+        raise RequestError(f"cannot read {name}: {error.strerror}; check the path") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{name} is not UTF-8 text (byte {error.start + 1}); convert it first") from None
+
+
+def read_objects(file: Path, text: str, example: str) -> list[tuple[str, dict[str, Any]]]:
+    """The objects of JSONL text, one a line, each with where it stands; blank lines are passed over.
+
+    Raises:
+        RequestError: for a line that is not an object, with its number and the example.
+    """
+    rows: list[tuple[str, dict[str, Any]]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{called(file)}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise RequestError(f"{where}: not JSON ({reason}); write {example}") from None
+        if not isinstance(row, dict):
+            raise RequestError(f"{where}: needs an object; write {example}")
+        rows.append((where, row))
+    return rows
+
+
+def read_rows(file: Path, example: str) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of a CSV file with a header (its name ends in `.csv`), or the objects of JSONL, as `read_objects`.
+
+    Raises:
+        RequestError: if it cannot be read, has no row, or a row that is none, with its number and the example.
+    """
+    text = read_text(file)
+    if file.suffix.lower() != ".csv":
+        rows = read_objects(file, text, example)
+    else:
+        reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+        try:
+            rows = [(f"{called(file)}, line {reader.line_num}", row) for row in reader]
+        except csv.Error as error:
+            raise RequestError(f"{called(file)}, line {reader.line_num}: {error}; mend it or write JSONL") from None
+    if not rows:
+        raise RequestError(f"{called(file)} has no items; write {example}")
+    return rows
+
+
+def called(file: Path) -> str:
+    """What errors call a file."""
+    return "stdin" if str(file) == "-" else repr(str(file))

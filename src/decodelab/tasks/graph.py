@@ -1,0 +1,129 @@
+"""N-best path prediction: the P shortest paths of a directed graph, submitted by a tool call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from decodelab.core.errors import InvalidData
+from decodelab.core.rows import read_rows
+from decodelab.tasks.path_answers import read_paths
+from decodelab.tasks.shortest_paths import (
+    Finding,
+    Question,
+    WeightedPath,
+    acceptable_paths,
+    audit,
+    make_question,
+)
+from decodelab.tasks.task import Example, Verdict
+
+EXAMPLE = (
+    '{"id": 1, "graph_params": {"N": 3, "P": 1}, "edges": [[0, 2, 5]], "prompt": "...", "solution": {"paths": []}}'
+)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The course's graph task: |submitted (path, weight) pairs that are in the published answer| / P.
+
+    As the course's grader: pairs count as a set, and submitting more than P costs nothing.
+
+    Attributes:
+        ties: "published" counts the published paths only, as the course does; "all" counts, by our own solution and
+            whatever was published, every path that is no dearer than the last of the P best, and at most P of them.
+
+    >>> task = Graph()
+    >>> example = task.made(0)
+    >>> path, weight = example.reference[0]["path"], example.reference[0]["weight"]
+    >>> task.judge(example, f"submit_paths(paths=[{path}], weights=[{weight}])").score > 0
+    True
+    """
+
+    ties: str = "published"
+
+    name: ClassVar[str] = "graph"
+    source: ClassVar[str] = "11-763 LM inference, CMU, autumn 2025"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if self.ties not in ("published", "all"):
+            raise InvalidData(f"graph: ties must be published or all, got {self.ties!r}")
+
+    def read(self, path: Path) -> list[Example]:
+        """The examples of a JSONL file in the course's format.
+
+        Raises:
+            RequestError, InvalidData: for a file or a line that cannot be read, with its number.
+        """
+        found = []
+        for where, row in read_rows(path, EXAMPLE):
+            try:
+                question = Question(
+                    int(row["graph_params"]["N"]),
+                    tuple((int(s), int(t), int(w)) for s, t, w in row["edges"]),
+                    int(row["graph_params"]["P"]),
+                )
+                reference = [{"path": list(p["path"]), "weight": p["weight"]} for p in row["solution"]["paths"]]
+                prompt, name = str(row["prompt"]), str(row["id"])
+            except (KeyError, TypeError, ValueError) as error:
+                missing = f"no {error}" if isinstance(error, KeyError) else str(error)
+                raise InvalidData(f"{where}: is no item of the graph task ({missing}); write {EXAMPLE}") from None
+            found.append(Example(name, prompt, reference, _meta(question)))
+        return found
+
+    def made(self, seed: int) -> Example:
+        """An example made by the course's rules, with the exact answer."""
+        question = make_question(seed)
+        best = acceptable_paths(question)[: question.count]
+        reference = [{"path": list(path), "weight": weight} for path, weight in best]
+        return Example(f"made-{seed}", question.prompt, reference, _meta(question))
+
+    def judge(self, example: Example, text: str) -> Verdict:
+        """Score the pairs that the text submits."""
+        submitted = read_paths(text)
+        if submitted is None:
+            return Verdict(0.0, None)
+        answer = [{"path": list(path), "weight": weight} for path, weight in submitted]
+        if self.ties == "all":
+            question = question_of(example)
+            right = acceptable_paths(question)
+            wanted = min(question.count, len(right))
+        else:
+            right = published_of(example)
+            wanted = len(set(right))
+        hits = len(set(right) & set(submitted))
+        return Verdict(min(hits, wanted) / wanted if wanted else 0.0, answer)
+
+    def audit(self, examples: Sequence[Example]) -> dict[str, Finding]:
+        """The examples whose published answer is not a true one, by id."""
+        found = {example.id: audit(question_of(example), published_of(example)) for example in examples}
+        return {name: finding for name, finding in found.items() if finding is not None}
+
+
+def question_of(example: Example) -> Question:
+    """The graph and what is asked of it."""
+    edges = tuple((source, target, weight) for source, target, weight in example.meta["edges"])
+    return Question(example.meta["nodes"], edges, example.meta["count"])
+
+
+def published_of(example: Example) -> tuple[WeightedPath, ...]:
+    """The published answer."""
+    return tuple((tuple(pair["path"]), pair["weight"]) for pair in example.reference)
+
+
+def _meta(question: Question) -> dict[str, Any]:
+    return {"nodes": question.nodes, "edges": [list(edge) for edge in question.edges], "count": question.count}
+
+
+def published_row(example: Example) -> dict[str, Any]:
+    """An example as the course writes it, a line of its JSONL."""
+    return {
+        "id": example.id,
+        "graph_params": {"N": example.meta["nodes"], "P": example.meta["count"]},
+        "edges": example.meta["edges"],
+        "prompt": example.prompt,
+        "solution": {"paths": example.reference},
+    }

@@ -1,0 +1,61 @@
+"""`decodelab tasks`: items made, answers scored, published answers audited."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def items(run, tmp_path):
+    file = tmp_path / "items.jsonl"
+    assert run("tasks", "make", "graph", "--out", str(file), "--count", "4").code == 0
+    return file
+
+
+def answers(items, tmp_path, text):
+    file = tmp_path / "outputs.jsonl"
+    rows = [json.loads(line) for line in items.read_text().splitlines()]
+    file.write_text("".join(json.dumps({"id": row["id"], "output": text(row)}) + "\n" for row in rows))
+    return file
+
+
+def test_right_answers_score_one_and_hostile_ones_nothing(run, items, tmp_path):
+    def right(row):
+        return json.dumps(row["solution"])
+
+    found = run("tasks", "score", "graph", str(items), str(answers(items, tmp_path, right)), "--json").json
+    assert (found["n"], found["mean"], found["unread"]) == (4, 1.0, 0)
+    hostile = answers(items, tmp_path, lambda row: "\x1b[31m<script>submit_paths(paths=[[0]], weights=[1])")
+    shown = run("tasks", "score", "graph", str(items), str(hostile))
+    assert shown.code == 0
+    assert "\x1b" not in shown.stdout
+    assert "score 0.000" in shown.stdout
+
+
+def test_an_audit_finds_the_answer_that_was_spoiled(run, items):
+    rows = [json.loads(line) for line in items.read_text().splitlines()]
+    assert run("tasks", "audit", "graph", str(items), "--json").json["wrong"] == []
+    rows[2]["solution"]["paths"][0]["weight"] += 1
+    items.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (wrong,) = run("tasks", "audit", "graph", str(items), "--json").json["wrong"]
+    assert wrong["id"] == rows[2]["id"]
+    assert "1 of 4 published answers are not right" in run("tasks", "audit", "graph", str(items)).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["score", "grahp", "a", "b"], "unknown task 'grahp'; did you mean 'graph'?"),
+        (["score", "mmlu", "a", "b", "--ties", "all"], "--ties is for the graph task"),
+        (["score", "graph", "a", "b", "--ties", "some"], "ties must be published or all"),
+        (["audit", "mmlu", "a"], "only graph can be audited"),
+        (["audit", "graph", "/nowhere/a"], "cannot read"),
+        (["make", "graph", "--out", "/nowhere/a"], "there is no directory"),
+        (["make", "graph", "--out", "a", "--count", "0"], "--count must be at least 1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(run, arguments, message):
+    found = run("tasks", *arguments)
+    assert found.code == 2
+    assert message in found.stderr
+    assert len(found.stderr.strip().splitlines()) == 1
