@@ -98,6 +98,7 @@ def command(
         found = generate(lm, requests, plan, seed=seed, observers=[observer], max_rows=max_rows, **limits)
     if streams:
         typer.echo()
+    said += [message for g in found if (message := _duplicates(g))]
     for message in said:
         note(message)
     interrupted = was_interrupted(found, len(requests))
@@ -126,6 +127,17 @@ def command(
         raise typer.Exit(130)
 
 
+def _duplicates(generation: Generation) -> str | None:
+    """What to say of candidates that are the same text in different tokens."""
+    if not generation.duplicates:
+        return None
+    places = "; ".join(" and ".join(str(i + 1) for i in same) for same in generation.duplicates)
+    return (
+        f"{_prompt(generation)}: the same text in different tokens: candidates {places} "
+        "(a beam with dedupe=text gives each text one place)"
+    )
+
+
 def _print_texts(found: Sequence[Generation]) -> None:
     """One text as it is; several each under a heading, as `head` does with files."""
     texts = [(g, i, c) for g in found for i, c in enumerate(g.candidates, 1)]
@@ -138,11 +150,14 @@ def _print_texts(found: Sequence[Generation]) -> None:
 
 
 def _heading(generation: Generation, rank: int, candidate: Candidate) -> str:
-    text = visible(generation.prompt)
-    shown_prompt = text if len(text) <= 60 else text[:57] + "..."
     place = f", {rank} of {len(generation.candidates)}" if len(generation.candidates) > 1 else ""
     end = ", interrupted" if candidate.finish_reason == "interrupted" else ""
-    return f"{shown_prompt or '(empty)'}{place}{end}"
+    return f"{_prompt(generation)}{place}{end}"
+
+
+def _prompt(generation: Generation) -> str:
+    text = visible(generation.prompt)
+    return (text if len(text) <= 60 else text[:57] + "...") or "(empty)"
 
 
 def _summary(found: Sequence[Generation]) -> str:

@@ -109,6 +109,11 @@ class DraftedBatch(Batch):
         self._ahead = [None if s is None else s[self._open] for s in self.states]
         return counts
 
+    @property
+    def drafting(self) -> bool:
+        """Whether any row can use one more token of the draft."""
+        return len(self._open) > 0
+
     def draft(self, name: str, raw: Tensor, at: int, counts: Tensor) -> Tensor:
         """What the draft of that name proposes `at` tokens ahead, from its logits [rows, vocab].
 

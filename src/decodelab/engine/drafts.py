@@ -117,12 +117,11 @@ class ModelDraft:
                 rows = slice(first, first + len(batch))
                 drafts[rows, at] = batch.draft(self.model.name, raw[rows], at, count)
                 first += len(batch)
-            none = drafts[:, at] == FILLER
-            if at + 1 == drafts.shape[1] or bool(none.all()):
+            if not any(batch.drafting for batch in batches):
                 break
             # A row that drafts no more is fed anything, which is dropped with what is not accepted.
             assert self.cache is not None
-            fed = drafts[:, at].masked_fill(none, eos[0] if eos else 0)
+            fed = drafts[:, at].masked_fill(drafts[:, at] == FILLER, eos[0] if eos else 0)
             logits, self.cache = self.model.extend(self.cache, fed[:, None])
             raw = logits[:, 0]
             self.ahead += 1
