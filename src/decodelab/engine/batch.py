@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -86,13 +87,15 @@ class Batch:
             self._observe(positions, logits, work, advance)
 
         def chosen(source: Tensor, norm: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
-            return source[parents, tokens].double() - norm[parents].double()
+            return source[parents, tokens].double() - norm[parents]
 
-        ended = self._ended(
-            advance,
-            chosen(logits, normaliser, advance.ended_parents, advance.ended_tokens),
-            chosen(processed, law_normaliser, advance.ended_parents, advance.ended_tokens),
-        )
+        ended: list[Ended] = []
+        if len(advance.ended_parents):
+            ended = self._ended(
+                advance,
+                chosen(logits, normaliser, advance.ended_parents, advance.ended_tokens),
+                chosen(processed, law_normaliser, advance.ended_parents, advance.ended_tokens),
+            )
         parents, tokens = advance.parents, advance.tokens
         logprobs = chosen(logits, normaliser, parents, tokens)
         law = logprobs if processed is logits else chosen(processed, law_normaliser, parents, tokens)
@@ -135,8 +138,8 @@ class Batch:
         )
 
     def _check_finite(self, logits: Tensor, normaliser: Tensor) -> None:
-        """Refuse NaN, +inf and rows of nothing but -inf; all of them make the normaliser non-finite."""
-        if bool(normaliser.isfinite().all()):
+        """Refuse NaN, +inf and rows of nothing but -inf; all of them make the normaliser, and any sum, non-finite."""
+        if math.isfinite(float(normaliser.sum())):
             return
         row = int((~normaliser.isfinite()).nonzero()[0])
         raise non_finite(self.model.name, logits[row], self._place(row))
@@ -329,4 +332,4 @@ class Batch:
 
 def is_identity(parents: Tensor, rows: int) -> bool:
     """Whether all rows go on, in order."""
-    return len(parents) == rows and bool((parents == torch.arange(rows)).all())
+    return len(parents) == rows and parents.tolist() == list(range(rows))

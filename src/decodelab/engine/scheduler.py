@@ -305,7 +305,7 @@ class Engine:
                 running.batches.remove(batch)
                 yield from self._failed(batch.unfinished(), error)
             else:
-                parents.append(advance.parents + first)
+                parents.append(advance.parents + first if first else advance.parents)
                 tokens.append(advance.tokens)
             first += rows
         running.logits = None

@@ -40,6 +40,8 @@ class Stops:
 
     def begun(self, logits: Tensor, positions: Tensor) -> Tensor:
         """Logits [rows, vocab] without what would end a row that has not reached the minimum."""
+        if not self.limits.min_new_tokens:
+            return logits
         early = positions < self.limits.min_new_tokens
         if not bool(early.any()):
             return logits

@@ -241,13 +241,17 @@ class TransformersModel:
         if self.context is not None and longest > self.context:
             raise PromptTooLong(f"{self.name}: {longest} tokens exceed the context of {self.context}; ask for fewer")
         if tokens.device.type == "cpu":
-            low, high = torch.aminmax(tokens)
-            self._check_ids(int(tokens[:, 0].min() if low == FILLER else low), int(high))
-            filler = tokens == FILLER
-            if low == FILLER and bool((filler[:, :-1] & ~filler[:, 1:]).any()):
-                raise ValueError("extend: filler must come after all tokens of a row")
-        # What stands for filler does not matter: nothing before it sees it.
-        return self._forward(tokens.to(self.device).clamp(min=0), cache, shown=shown), cache
+            low, high = (int(bound) for bound in torch.aminmax(tokens))
+            self._check_ids(int(tokens[:, 0].min()) if low == FILLER else low, high)
+            if low == FILLER:
+                filler = tokens == FILLER
+                if bool((filler[:, :-1] & ~filler[:, 1:]).any()):
+                    raise ValueError("extend: filler must come after all tokens of a row")
+                # What stands for filler does not matter: nothing before it sees it.
+                tokens = tokens.clamp(min=0)
+        else:
+            tokens = tokens.clamp(min=0)
+        return self._forward(tokens.to(cache.device), cache, shown=shown), cache
 
     @cached_property
     def unit_embeddings(self) -> Tensor:
