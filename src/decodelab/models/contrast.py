@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -67,7 +68,7 @@ class Contrast(Stage):
         check_vocabulary(self, model, amateur)
         return ComposedModel(self, (model, amateur), self._combine)
 
-    def _combine(self, logits: tuple[Tensor, Tensor]) -> Tensor:
+    def _combine(self, logits: Sequence[Tensor]) -> Tensor:
         expert, amateur = logits
         weights = (1.0, -1.0) if self.beta is None else (1.0 + self.beta, -self.beta)
         contrasted = log_linear((expert, amateur.float() / self.amateur_temperature), weights)

@@ -68,8 +68,6 @@ class Guidance(Stage):
 class _Guided(ComposedModel):
     """A model beside itself: with the prompt, and with what stands in its place."""
 
-    whole_prompts = True
-
     def __init__(self, stage: Guidance, model: LanguageModel) -> None:
         super().__init__(stage, (model, model), self._guided)
         self.scale = stage.scale
@@ -79,6 +77,11 @@ class _Guided(ComposedModel):
                 f"guidance: negative_prompt has {len(self.negative)} tokens, {model.name} holds {model.context} in "
                 f"all; shorten it to at most {model.context - 1}"
             )
+
+    @property
+    def whole_prompts(self) -> bool:
+        """True: what follows the prompt follows what stands in its place, too."""
+        return True
 
     @property
     def context(self) -> int | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -58,19 +57,18 @@ class Mix(Stage):
 
     def _checked(self, weights: object) -> tuple[float, ...]:
         wanted = len(self.models) + 1
-        numbers = isinstance(weights, Sequence) and all(
-            isinstance(w, Real) and not isinstance(w, bool) and 0 <= w < math.inf for w in weights
-        )
-        if not numbers or len(weights) != wanted:
+        listed = list(weights) if isinstance(weights, Sequence) else []
+        numbers = all(isinstance(w, int | float) and not isinstance(w, bool) and 0 <= w < math.inf for w in listed)
+        if not numbers or len(listed) != wanted:
             raise InvalidParameter(
                 f"mix: weights must be {wanted} numbers of at least 0, the decoded model's first, "
                 f"got {shown(weights)}; leave them out for equal ones"
             )
-        if abs(math.fsum(weights) - 1) > 1e-6:
+        if abs(math.fsum(listed) - 1) > 1e-6:
             raise InvalidParameter(
-                f"mix: weights must sum to 1, got {shown(weights)} with sum {math.fsum(weights):g}; divide each by it"
+                f"mix: weights must sum to 1, got {shown(weights)} with sum {math.fsum(listed):g}; divide each by it"
             )
-        return tuple(map(float, weights))
+        return tuple(map(float, listed))
 
     def compose(self, model: LanguageModel, load: Load) -> LanguageModel:
         """The mixture of the model and the others.
