@@ -6,6 +6,10 @@ draft costs next to nothing, so the curve is the gain of checking several tokens
 itself costs; a draft that computes something gains less. The real cases: pocket-small on its own tasks, drafted by
 pocket-nano and by prompt lookup.
 
+The couplings: how often a token drawn from pocket-nano's processed law is the one drawn from pocket-small's, computed
+along samples of pocket-small. `rejection` is 1 - TV, the most any coupling can reach and what rejection sampling
+accepts; `gumbel` and `inverse CDF` are the draws of `sample`, which keep the model's own tokens.
+
 Every run gives the tokens of plain decoding (`same`). Rounds alternate between the two so that a busy machine slows
 both; the gain is plain seconds over driven ones, of medians, with the quartiles of the ratios of neighbouring rounds.
 `--cpu` counts CPU seconds of the process instead of the wall clock, for a machine that others use too.
@@ -13,6 +17,7 @@ both; the gain is plain seconds over driven ones, of medians, with the quartiles
     python benchmarks/speculative.py                          # the curve and the real cases
     python benchmarks/speculative.py --png speculative.png --json
     python benchmarks/speculative.py --case pocket --rounds 3
+    python benchmarks/speculative.py --case coupling
 """
 
 from __future__ import annotations
@@ -192,6 +197,73 @@ def pocket(new: int, rounds: int, clock: Callable[[], float]) -> list[Result]:
     return found
 
 
+@dataclass(frozen=True)
+class Coupling:
+    """How often model and draft agree on the next token under a chain, by how both are drawn."""
+
+    chain: str
+    positions: int
+    rejection: float
+    gumbel: float
+    inverse_cdf: float
+
+
+def couplings(new: int) -> list[Coupling]:
+    """The agreement of pocket-nano with pocket-small at each position of samples of the latter."""
+    model, draft = dl.load("pocket-small"), dl.load("pocket-nano")
+    items = [task(TASKS[i % len(TASKS)]).generate(i, "test") for i in range(16)]
+    found: list[Coupling] = []
+    for chain in (
+        "temperature=0.5",
+        "temperature=0.8",
+        "sample",
+        "temperature=1.5",
+        "temperature=0.8 | top_p=0.9",
+    ):
+        parts: list[Tensor] = []
+        for g in dl.generate(model, [item.prompt for item in items], chain, max_new_tokens=new):
+            one, other = (_laws(m, g, chain) for m in (model, draft))
+            parts.append(torch.stack([_rejection(one, other), _gumbel(one, other), _inverse_cdf(one, other)], 1))
+        means = torch.cat(parts).mean(0).tolist()
+        found.append(Coupling(chain, sum(map(len, parts)), *means))
+        print(
+            f"{chain:32}{found[-1].positions:6d}   rejection {means[0]:.3f}   gumbel {means[1]:.3f}   "
+            f"inverse CDF {means[2]:.3f}",
+            file=sys.stderr,
+            flush=True,
+        )
+    return found
+
+
+def _laws(model: LanguageModel, generation: dl.Generation, chain: str) -> Tensor:
+    """The processed law at each new token of a generation, float64 [tokens, vocab]."""
+    first, cache = model.start([generation.prompt_tokens])
+    rest, _ = model.extend(cache, torch.tensor([generation.best.tokens]))
+    laws = dl.distribution(torch.cat([first, rest[0, :-1]]), chain).double()
+    return laws / laws.sum(-1, keepdim=True)
+
+
+def _rejection(one: Tensor, other: Tensor) -> Tensor:
+    """1 - TV."""
+    return torch.minimum(one, other).sum(-1)
+
+
+def _gumbel(one: Tensor, other: Tensor) -> Tensor:
+    """The sum over i of 1 / sum_j max(p_j / p_i, q_j / q_i): the same noise makes token i the largest of both."""
+    found = torch.zeros(len(one), dtype=torch.float64)
+    for row, (p, q) in enumerate(zip(one, other, strict=True)):
+        both = ((p > 1e-12) & (q > 1e-12)).nonzero()[:, 0]
+        found[row] = (1 / torch.maximum(p / p[both, None], q / q[both, None]).sum(-1)).sum()
+    return found
+
+
+def _inverse_cdf(one: Tensor, other: Tensor) -> Tensor:
+    """How much the intervals of equal tokens overlap."""
+    ends, others = one.cumsum(-1), other.cumsum(-1)
+    low, high = torch.maximum(ends - one, others - other), torch.minimum(ends, others)
+    return (high - low).clamp(min=0).sum(-1)
+
+
 def draw(results: Sequence[Result], title: str, file: Path) -> None:
     """Draw gain against acceptance, a line for each draft length."""
     figure = Figure(figsize=(7, 4.5), dpi=110, layout="constrained")
@@ -231,7 +303,7 @@ def _show(r: Result) -> None:
 def main() -> None:
     """Print a table on stderr, and JSON on stdout if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=["curve", "pocket"], nargs="+", default=["curve", "pocket"])
+    parser.add_argument("--case", choices=["coupling", "curve", "pocket"], nargs="+", default=["curve", "pocket"])
     parser.add_argument("--k", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--agreement", type=float, nargs="+", default=[0.0, 0.25, 0.5, 0.75, 0.9, 1.0])
     parser.add_argument("--new-tokens", type=int, default=64)
@@ -248,12 +320,14 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     kind = "CPU" if given.cpu else "wall"
     clock = time.process_time if given.cpu else time.perf_counter
+    agreeing = couplings(given.new_tokens) if "coupling" in given.case else []
     title = f"{given.new_tokens} new tokens, {given.threads} threads, {given.rounds} rounds, {kind} seconds"
-    print(
-        f"{title}\n{'model and draft':58}{'strategy':36}  k  batch    plain    driven   gain (quartiles)"
-        "     accepted tokens/pass same",
-        file=sys.stderr,
-    )
+    if {"curve", "pocket"} & set(given.case):
+        print(
+            f"{title}\n{'model and draft':58}{'strategy':36}  k  batch    plain    driven   gain (quartiles)"
+            "     accepted tokens/pass same",
+            file=sys.stderr,
+        )
     results: list[Result] = []
     if "curve" in given.case:
         results += curve(given.k, given.agreement, given.new_tokens, given.rounds, clock)
@@ -262,7 +336,8 @@ def main() -> None:
     if "pocket" in given.case:
         results += pocket(given.new_tokens, given.rounds, clock)
     if given.json:
-        print(json.dumps({"threads": given.threads, "clock": kind, "results": [asdict(r) for r in results]}))
+        data = {"threads": given.threads, "clock": kind, "results": [asdict(r) for r in results]}
+        print(json.dumps(data | {"couplings": [asdict(c) for c in agreeing]}))
 
 
 if __name__ == "__main__":
