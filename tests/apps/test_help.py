@@ -12,6 +12,7 @@ COMMANDS = [
     "trace",
     "tree",
     "score",
+    "gap",
     "cost",
     "perplexity-study",
     "calibrate",
