@@ -61,6 +61,26 @@ def test_many_prompts_share_passes_as_rows_allow(run):
     assert said["cached"]["forward_tokens"] == 10 * (2 + 2 * 3)
 
 
+def test_drafts_have_a_column_and_an_acceptance(run):
+    arguments = ("cost", "-m", "toy.yaml", "-s", 'greedy | speculative(draft="toy.yaml", k=2)')
+    numbers = ("--prompt-tokens", "2", "--new-tokens", "7")
+    dear, cheap = (
+        run(*arguments, *numbers, "--acceptance", a, "--json").json["predictions"][0]["cached"] for a in ("0", "1")
+    )
+    # All proposals right: two passes of three tokens each behind the first.
+    assert (cheap["forward_passes"], cheap["decode_tokens"]) == (3, 6)
+    assert dear["forward_passes"] == 7
+    shown = run(*arguments, "-s", "greedy", *numbers).stdout
+    heading = next(line for line in shown.splitlines() if "passes" in line)
+    assert heading.split() == ["strategy", "passes", "forward", "draft", "operations", "cache", "scores"]
+
+
+def test_what_the_numbers_leave_out_is_noted(run):
+    strategy = "greedy | speculative(draft=ngram, adaptive=true)"
+    found = run("cost", "-m", "toy.yaml", "-s", strategy, "--prompt-tokens", "2", "--new-tokens", "4")
+    assert "throughout" in found.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -70,6 +90,8 @@ def test_many_prompts_share_passes_as_rows_allow(run):
         (("--prompt-tokens", "10", "--new-tokens", "4"), "exceed the context of 12 of toy"),
         (("--prompt-tokens", "many"), "--prompt-tokens"),
         (("-m", "nowhere"), "nowhere"),
+        (("--prompt-tokens", "2", "--new-tokens", "4", "-s", "mcts(simulations=3)"), "depends on what it finds"),
+        (("--prompt-tokens", "2", "--new-tokens", "4", "--acceptance", "2"), "acceptance must be in [0, 1], got 2.0"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(run, arguments: tuple[str, ...], says: str):

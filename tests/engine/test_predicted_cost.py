@@ -1,5 +1,6 @@
 """What `predict_cost` foretells is what the engine then counts."""
 
+import statistics
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import decodelab as dl
-from decodelab.core.errors import InvalidParameter, PromptTooLong, UnknownStage
+from decodelab.core.errors import InvalidParameter, PromptTooLong, UnknownStage, UnsupportedStrategy
+from decodelab.core.values import Cost
+from decodelab.engine.cost import Work
 from decodelab.models.arithmetic import arithmetic_of
+from decodelab.strategy.strategy import StrategyLike
 
 FIXED = ["greedy", "temperature=0.7 | sample(n=6)", "beam(width=4)", "beam(width=25, n=25)", "sample(n=3) | best_of"]
 
@@ -119,6 +123,123 @@ def test_a_table_multiplies_nothing():
     assert said.cached.flops is said.uncached.flops is None
 
 
+def checked(model, strategy: StrategyLike, prompt: int, new: int, **more) -> tuple[Work, Cost]:
+    """What is foretold of one prompt, and what its generation counts; the cache holds no more than was said."""
+    said = dl.predict_cost(model, strategy, prompt_tokens=prompt, new_tokens=new, **more).cached
+    (found,) = dl.generate(model, prompts_of(1, prompt), strategy, max_new_tokens=new, min_new_tokens=new)
+    assert said.prefill_tokens == found.cost.prefill_tokens
+    assert found.cost.peak_cache_bytes <= said.cache_bytes
+    return said, found.cost
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "diverse_beam(width=6, groups=3)",
+        "stochastic_beam(width=4)",
+        "arithmetic(n=5)",
+        dl.SMC(4, lambda prompt, texts: [0.0] * len(texts)),
+        "contrastive_search(k=3, alpha=0.5)",
+    ],
+)
+def test_other_searches_of_fixed_length_cost_what_was_foretold(nano, strategy: StrategyLike):
+    said, cost = checked(nano, strategy, 9, 7)
+    assert (said.decode_tokens, said.forward_passes) == (cost.decode_tokens, cost.forward_passes)
+
+
+@pytest.mark.parametrize("strategy", ["exact(budget=30)", "k_best(n=3, budget=30, rows=4)", "astar(budget=30)"])
+def test_a_tree_search_takes_its_budget_at_most(nano, strategy: str):
+    said, cost = checked(nano, strategy, 9, 7)
+    assert cost.decode_tokens <= said.decode_tokens == 30
+    assert cost.forward_passes <= said.forward_passes == 31
+
+
+def test_best_first_takes_its_width_at_every_length_at_most(nano):
+    said, cost = checked(nano, "best_first(width=3)", 9, 7)
+    assert cost.decode_tokens <= said.decode_tokens == 3 * 6
+
+
+def test_what_nobody_can_foretell_is_refused(nano):
+    with pytest.raises(UnsupportedStrategy, match="what it takes depends on what it finds"):
+        dl.predict_cost(nano, "mcts(simulations=4)", prompt_tokens=5, new_tokens=5)
+
+
+def test_models_made_of_models_cost_what_their_parts_do(nano, small):
+    said, cost = checked(small, "mix(models=[pocket-nano]) | beam(width=3)", 9, 7)
+    assert (said.decode_tokens, said.forward_passes) == (cost.decode_tokens, cost.forward_passes)
+    both, one, other = (
+        dl.predict_cost(model, strategy, prompt_tokens=9, new_tokens=7)
+        for model, strategy in (
+            (small, "mix(models=[pocket-nano]) | beam(width=3)"), (small, "beam(width=3)"), (nano, "beam(width=3)"),
+        )
+    )  # fmt: skip
+    for name in ("cached", "uncached"):
+        total, *parts = (getattr(found, name).flops for found in (both, one, other))
+        assert total == sum(parts)
+
+
+def test_without_its_prompt_the_guiding_model_has_less_to_read(small):
+    plain, guided = (
+        dl.predict_cost(small, strategy, prompt_tokens=50, new_tokens=1)
+        for strategy in ("greedy", "guidance(scale=2) | greedy")
+    )
+    arithmetic = arithmetic_of(small)
+    assert arithmetic is not None
+    assert plain.cached.flops is not None
+    # It reads the last token of the prompt alone.
+    assert guided.cached.flops == plain.cached.flops + arithmetic.flops(1, 1, 1)
+
+
+def says(word: str) -> dl.TableModel:
+    """A model that always says the same."""
+    return dl.TableModel(["a", "b"], {...: {word: 1.0}}, bos="<s>")
+
+
+@pytest.mark.parametrize(("draft", "acceptance"), [("a", 1.0), ("b", 0.0)])
+@pytest.mark.parametrize(
+    ("search", "new", "k"), [("greedy", 1, 4), ("greedy", 2, 4), ("greedy", 23, 4), ("sample(n=3)", 9, 2)]
+)
+def test_a_draft_that_is_always_or_never_right_costs_what_was_foretold(
+    draft: str, acceptance: float, search: str, new: int, k: int
+):
+    strategy = dl.Strategy.of(search).stages[0] | dl.Speculative(says(draft), k=k)
+    said = dl.predict_cost(says("a"), strategy, prompt_tokens=2, new_tokens=new, acceptance=acceptance).cached
+    (found,) = dl.generate(says("a"), "a", strategy, max_new_tokens=new, min_new_tokens=new)
+    cost = found.cost
+    assert (said.decode_tokens, said.forward_passes) == (cost.decode_tokens, cost.forward_passes)
+    assert said.draft_tokens == cost.draft_tokens
+    assert cost.peak_cache_bytes <= said.cache_bytes
+
+
+def test_a_draft_that_is_right_half_of_the_time_costs_what_was_foretold_on_average():
+    # The model tosses a fair coin for every token, the draft always says the same side.
+    model = dl.TableModel(["a", "b"], {...: {"a": 0.5, "b": 0.5}}, bos="<s>")
+    strategy = dl.Sample() | dl.Speculative(says("a"), k=3)
+    said = dl.predict_cost(model, strategy, prompt_tokens=2, new_tokens=40, acceptance=0.5).cached
+    costs = [dl.generate(model, "a", strategy, max_new_tokens=40, seed=seed)[0].cost for seed in range(50)]
+    # About 21 passes, whose standard deviation is 1.9 for one text: within four standard errors.
+    for name in ("forward_passes", "decode_tokens", "draft_tokens"):
+        values = [getattr(cost, name) for cost in costs]
+        error = statistics.stdev(values) / len(values) ** 0.5
+        assert abs(statistics.fmean(values) - getattr(said, name)) < 4 * error + 0.5
+
+
+def test_prompt_lookup_costs_no_draft(nano):
+    said = dl.predict_cost(nano, "greedy | speculative(draft=ngram, k=3)", prompt_tokens=5, new_tokens=9)
+    assert said.cached.draft_tokens == 0
+    assert said.cached.flops is not None
+    assert said.uncached == dl.predict_cost(nano, "greedy", prompt_tokens=5, new_tokens=9).uncached
+
+
+def test_what_the_numbers_leave_out_is_said(nano):
+    adaptive = "greedy | speculative(draft=ngram, adaptive=true)"
+    (note,) = dl.predict_cost(nano, adaptive, prompt_tokens=5, new_tokens=9).notes
+    assert "predicted for k = 4 throughout" in note
+    (note,) = dl.predict_cost(nano, "value_beam(width=2, scorer=self_eval)", prompt_tokens=5, new_tokens=9).notes
+    assert "what its scorer asks the model comes on top" in note
+    assert dl.predict_cost(nano, "beam(width=2)", prompt_tokens=5, new_tokens=9).notes == ()
+
+
 SIZES = {
     "vocab_size": 97, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
     "max_position_embeddings": 64, "attn_implementation": "eager",
@@ -169,16 +290,22 @@ def test_the_parameters_that_multiply_are_those_of_the_model(nano):
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "says"),
+    ("given", "error", "message"),
     [
         ({"prompt_tokens": 0, "new_tokens": 4}, InvalidParameter, "prompt_tokens must be at least 1, got 0"),
         ({"prompt_tokens": 4, "new_tokens": -1}, InvalidParameter, "new_tokens must be at least 1, got -1"),
         ({"prompt_tokens": 4, "new_tokens": 4, "prompts": 0}, InvalidParameter, "prompts must be at least 1, got 0"),
         ({"prompt_tokens": 4, "new_tokens": 4, "max_rows": 0}, InvalidParameter, "max_rows must be at least 1, got 0"),
         ({"prompt_tokens": 4000, "new_tokens": 4}, PromptTooLong, "exceed the context of"),
+        ({"prompt_tokens": 4, "new_tokens": 4, "acceptance": 1.5}, InvalidParameter, r"acceptance must be in \[0, 1\]"),
+        (
+            {"prompt_tokens": 4, "new_tokens": 4, "strategy": "beam(width=2) | speculative(draft=ngram)"},
+            UnsupportedStrategy,
+            "drives greedy and sample only",
+        ),
         ({"prompt_tokens": 4, "new_tokens": 4, "strategy": "beem"}, UnknownStage, "did you mean 'beam'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(nano, given, error, says: str):
-    with pytest.raises(error, match=says):
+def test_what_makes_no_sense_is_refused(nano, given, error, message: str):
+    with pytest.raises(error, match=message):
         dl.predict_cost(nano, **given)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from decodelab.engine.cost import Prediction
 
+_ANEW = "  without a cache"
+
 
 def command(
     strategy: Annotated[
@@ -29,6 +31,9 @@ def command(
     prompt_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens of each prompt.")] = 256,
     new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens of each continuation.")] = 128,
     prompts: Annotated[int, typer.Option(metavar="N", help="Different prompts of that length.")] = 1,
+    acceptance: Annotated[
+        float, typer.Option(metavar="P", help="How probably a proposal of speculative is accepted; 0 is the dearest.")
+    ] = 0.0,
     max_rows: options.MaxRows = 64,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
@@ -45,6 +50,7 @@ def command(
       decodelab cost -s greedy -s "sample(n=25)" -s "beam(width=25)"
       decodelab cost -s "beam(width=5)" -m pocket-nano --prompt-tokens 100 --new-tokens 20 --json
       decodelab cost -s "top_p=0.9 | sample(n=8)" --prompts 1000 --max-rows 256
+      decodelab cost -s "greedy | speculative(draft=pocket-nano)" --acceptance 0.8
 
     Next: decodelab generate --json shows what a run has cost. docs/cost.md has the formulas.
     """
@@ -57,11 +63,17 @@ def command(
     with notes() as said:
         found = [
             predict_cost(
-                lm, plan, prompt_tokens=prompt_tokens, new_tokens=new_tokens, prompts=prompts, max_rows=max_rows
+                lm,
+                plan,
+                prompt_tokens=prompt_tokens,
+                new_tokens=new_tokens,
+                prompts=prompts,
+                max_rows=max_rows,
+                acceptance=acceptance,
             )
             for plan in plans
         ]
-    for message in said:
+    for message in dict.fromkeys([*said, *(m for prediction in found for m in prediction.notes)]):
         note(message)
     if as_json:
         print_json({"predictions": [prediction.to_dict() for prediction in found]})
@@ -70,8 +82,8 @@ def command(
     typer.echo(f"{visible(lm.name)}: {many}{prompt_tokens:,} prompt and {new_tokens:,} new tokens")
     console().print(_table(found))
     typer.echo(
-        "forward: token positions computed, for prompts and for rows that go on. scores: logits the search looks at.\n"
-        "operations: of matrix products and attention. Texts that end earlier cost less."
+        "forward: token positions computed, for prompts and for what follows. operations: of matrix products and\n"
+        "attention. scores: logits the search chooses from. Texts that end earlier cost less."
     )
 
 
@@ -81,16 +93,17 @@ def _table(found: Sequence[Prediction]) -> Table:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE)
-    table.add_column("strategy", overflow="fold")
-    for name in ("passes", "forward", "operations", "cache"):
+    table.add_column("strategy", overflow="fold", min_width=len(_ANEW))
+    drafts = any(prediction.cached.draft_tokens for prediction in found)
+    for name in ("passes", "forward", *["draft"] * drafts, "operations", "cache", "scores"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("scores", justify="right", no_wrap=True)
     for prediction in found:
-        for name, work in ((prediction.strategy, prediction.cached), ("  without a cache", prediction.uncached)):
+        for name, work in ((prediction.strategy, prediction.cached), (_ANEW, prediction.uncached)):
             table.add_row(
                 Text(visible(name), "" if work is prediction.cached else "dim"),
                 f"{work.forward_passes:,}",
                 f"{work.prefill_tokens:,} + {work.decode_tokens:,}",
+                *[f"{work.draft_tokens:,}"] * drafts,
                 "-" if work.flops is None else _scaled(work.flops, ""),
                 _scaled(work.cache_bytes, "B"),
                 _scaled(prediction.scores, "") if work is prediction.cached else "",

@@ -43,7 +43,7 @@ class Arithmetic:
 
 
 def arithmetic_of(model: LanguageModel) -> Arithmetic | None:
-    """The arithmetic of a transformers model; None for one that does not calculate, such as a table."""
+    """The arithmetic of a decoder of transformers; None for any other model."""
     if not isinstance(model, TransformersModel):
         return None
     network = model.model
