@@ -28,6 +28,7 @@ from decodelab.processors.top_p import TopP
 from decodelab.processors.typical_p import TypicalP
 from decodelab.search.beam import Beam
 from decodelab.search.contrastive_search import ContrastiveSearch
+from decodelab.search.diverse_beam import DiverseBeam
 from decodelab.search.greedy import Greedy
 from decodelab.search.sample import Sample
 
@@ -66,8 +67,6 @@ _OFF: dict[str, tuple[Any, str]] = {
     "force_words_ids": (None, "transformers 5 has dropped it too"),
     "constraints": (None, "transformers 5 has dropped it too"),
     "watermarking_config": (None, "its green lists come from another generator; write watermark"),
-    "diversity_penalty": (0.0, "write the strategy out instead"),
-    "num_beam_groups": (1, "write the strategy out instead"),
     "dola_layers": (None, "its measure of divergence is another; write dola"),
     "token_healing": (False, "write the prompt without the last token"),
     "stop_strings": (None, "pass them as stop"),
@@ -81,7 +80,7 @@ _SAMPLING = (
 )
 _SEARCH = (
     *("do_sample", "num_beams", "num_return_sequences", "length_penalty", "early_stopping"),
-    *("penalty_alpha", "guidance_scale"),
+    *("penalty_alpha", "guidance_scale", "num_beam_groups", "diversity_penalty"),
 )
 _READ = frozenset((*_BIASES, *_PLACES, *_SAMPLING, *_SEARCH))
 
@@ -210,17 +209,22 @@ def _search(settings: Mapping[str, Any], processors: Iterable[Stage]) -> Stage:
                 f"generation config: num_return_sequences={shown(n)} without do_sample or beams; greedy has one result"
             )
         return Greedy()
-    if sampling:
-        raise UnsupportedStrategy(
-            "generation config: do_sample with num_beams > 1 (beam sampling) is not supported yet; drop one of them"
-        )
     for stage in processors:
         if isinstance(stage, RepetitionPenalty | ExponentialLength):
             raise UnsupportedStrategy(
                 f"generation config: {stage} with num_beams > 1 is not supported: transformers scales "
                 "log-probabilities there, and we logits; drop one of them, or write the strategy out if logits will do"
             )
-    return Beam(width, settings.get("length_penalty", 1.0), settings.get("early_stopping", False), n)
+    penalty, stopping = settings.get("length_penalty", 1.0), settings.get("early_stopping", False)
+    groups, diversity = settings.get("num_beam_groups", 1), settings.get("diversity_penalty", 0.0)
+    if groups == 1:
+        return Beam(width, penalty, stopping, n, sampling=sampling)
+    if sampling or not diversity:
+        raise UnsupportedStrategy(
+            f"generation config: num_beam_groups={shown(groups)} needs a diversity_penalty and no do_sample, also in "
+            "transformers 4; mend that, or write diverse_beam"
+        )
+    return DiverseBeam(width, groups, diversity, "hamming", penalty, stopping, n, accumulate="penalised")
 
 
 def _listed(settings: Mapping[str, Any], key: str, value: Any) -> list[Any]:
