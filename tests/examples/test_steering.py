@@ -14,8 +14,8 @@ def test_rejection_and_smc_come_near_the_law_and_the_mask_does_not(capsys):
         for line in capsys.readouterr().out.splitlines()[1:]
     }
     distance = {name: numbers[-1] for name, numbers in rows.items()}
-    # Some 1,600 accepted draws of eight texts: a distance above 0.06 has less than one chance in a million.
-    assert distance["rejection, 10,000 tries"] < 0.06
+    # Some 1,700 accepted draws: of the law itself their distance is 0.02 on average, above 0.08 with p < 1e-5.
+    assert distance["rejection, 10,000 tries"] < 0.08
     assert distance["smc, 8 runs of 256"] < 0.06
     assert distance["check, 2,000 samples"] > 0.4
     assert distance["smc, 2048 runs of 1"] > 0.8  # one particle is never steered
