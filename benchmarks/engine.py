@@ -36,7 +36,6 @@ from engine_plots import AXES, draw_growth, draw_memory
 
 import decodelab as dl
 from decodelab.apps.progress import progress
-from decodelab.engine.scheduler import KEPT
 
 HERE = Path(__file__).parent
 NAMES = ("greedy", "beam", "sample", "sweep", "ragged")
@@ -136,10 +135,13 @@ def _row(r: Result) -> str:
     )
 
 
-def short_jobs(model: dl.TransformersModel, jobs: int) -> Iterator[tuple[int, float]]:
-    """Run many jobs of a few tokens under different strategies in one engine: jobs done, and megabytes resident."""
+def short_jobs(model: dl.TransformersModel, jobs: int, bound: int) -> Iterator[tuple[int, float]]:
+    """Run many jobs of a few tokens under different strategies in one engine: jobs done, and megabytes resident.
+
+    `bound` is in bytes, for the caches of what runs and for the prompts that are remembered.
+    """
     draw = random.Random(0)
-    engine = dl.Engine(model)
+    engine = dl.Engine(model, memory=bound)
     strategies = ["greedy", "temperature=0.7 | sample(n=2)", "beam(width=3)"]
     for _ in range(jobs):
         prompt = [draw.randrange(model.vocab.size) for _ in range(draw.randint(8, 120))]
@@ -160,17 +162,27 @@ def memory(model: dl.TransformersModel, given: argparse.Namespace) -> None:
     """Run many short jobs and draw the memory they take."""
     points: list[tuple[int, float]] = []
     with progress(given.jobs, "short jobs") as advance:
-        for done, megabytes in short_jobs(model, given.jobs):
+        for done, megabytes in short_jobs(model, given.jobs, given.bound * 2**20):
             points.append((done, megabytes))
             advance(done, "short jobs")
     file = given.png or HERE / "memory.png"
     title = (
-        f"{given.jobs:,} jobs of 1 to 5 tokens in one engine, {model.name};\n"
-        f"prompts of 8 to 120 tokens, of which {KEPT / 2**20:.0f} MiB are remembered"
+        f"{given.jobs:,} jobs of 1 to 5 tokens behind prompts of 8 to 120, {model.name},\n"
+        f"in one engine whose caches may take {given.bound} MiB"
     )
     draw_memory(title, points, file)
     if given.json:
-        print(json.dumps({"model": model.name, "jobs": given.jobs, "resident_mb": points, "png": str(file)}))
+        print(
+            json.dumps(
+                {
+                    "model": model.name,
+                    "jobs": given.jobs,
+                    "bound_mib": given.bound,
+                    "resident_mb": points,
+                    "png": str(file),
+                }
+            )
+        )
         return
     for done, megabytes in points[:: max(1, len(points) // 10)]:
         print(f"{done:8,d} jobs{megabytes:8.0f} MB")
@@ -195,11 +207,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--growth", action="store_true", help="as width, prompt and prompts grow, drawn to growth.png")
     parser.add_argument("--memory", action="store_true", help="memory of many short jobs, drawn to memory.png")
     parser.add_argument("--jobs", type=int, default=10_000, help="of --memory")
+    parser.add_argument("--bound", type=int, default=64, help="MiB of cache of --memory")
     parser.add_argument("--png", type=Path, help="where --growth or --memory draws")
     parser.add_argument("--out", type=Path, help="JSON that keeps results; those in it are not measured again")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    numbers = ("prompt", "width", "prompts", "batch", "new_tokens", "threads", "jobs")
+    numbers = ("prompt", "width", "prompts", "batch", "new_tokens", "threads", "jobs", "bound")
     for name in numbers:
         value = getattr(given, name)
         if value is not None and min(value if isinstance(value, list) else [value]) < 1:
