@@ -90,3 +90,81 @@ def test_a_segment_is_split_into_copies(model):
     both, _ = model.resume([[head, tail]], [40], torch.tensor([[1]]))
     one, _ = model.resume([[segment]], [40], torch.tensor([[1]]))
     assert torch.equal(both, one)
+
+
+def test_what_rows_begin_with_is_held_once_where_it_pays(model, monkeypatch):
+    monkeypatch.setattr("decodelab.models.cache.SHARED_FROM", 3 * 40)
+    _, cache = model.start([HEADER])
+    header = model.remember(cache, 0, 0, 40)
+    three, four = (model.resume([[header]] * n, [40] * n, torch.arange(n)[:, None])[1] for n in (3, 4))
+    assert (three.headed, four.headed) == (False, True)
+    assert four.nbytes < three.nbytes
+    # Two batches with one header still hold it once.
+    again = model.resume([[header]] * 4, [40] * 4, torch.arange(4)[:, None])[1]
+    assert four.join(again).blocks == [header.prefixes]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    tails=st.lists(st.lists(st.integers(0, 61), min_size=1, max_size=4), min_size=2, max_size=3),
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["extend", "select", "fork", "rewind", "join", "join alike", "remember"]), st.integers(0, 9)
+        ),
+        max_size=5,
+    ),
+)
+def test_rows_with_a_common_beginning_live_as_any_others(model, tails, steps):
+    header = HEADER[:9]
+    _, one = model.start([header])
+    segment = model.remember(one, 0, 0, 9)
+    count = min(map(len, tails))
+
+    def resumed():
+        rows = [(*header, *tail[-count:]) for tail in tails]
+        tokens = torch.tensor([tail[-count:] for tail in tails])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("decodelab.models.cache.SHARED_FROM", 1)
+            return rows, model.resume([[segment]] * len(rows), [9] * len(rows), tokens)[1]
+
+    rows, cache = resumed()
+    assert cache.headed
+    for kind, number in [*steps, ("extend", 0)]:
+        if kind == "extend":
+            new = [(5 + number + 3 * i) % 60 for i in range(len(rows))]
+            logits, cache = model.extend(cache, torch.tensor(new)[:, None])
+            rows = [(*row, token) for row, token in zip(rows, new, strict=True)]
+            for got, row in zip(logits[:, 0], rows, strict=True):
+                torch.testing.assert_close(got, model.start([row])[0][0], atol=1e-4, rtol=1e-4)
+        elif kind in ("select", "fork"):
+            order = [(number + i * i) % len(rows) for i in range(1 + number % 4)]
+            cache = cache.select(torch.tensor(order)) if kind == "select" else cache.fork(torch.tensor(order))
+            rows = [rows[i] for i in order]
+        elif kind == "rewind":
+            rows = [row[: max(1, len(row) - number * (i + 1))] for i, row in enumerate(rows)]
+            cache = cache.rewind([len(row) for row in rows])
+        elif kind == "remember":
+            row = number % len(rows)
+            kept = model.remember(cache, row, number % len(rows[row]), len(rows[row]))
+            assert len(kept) == len(rows[row]) - number % len(rows[row])
+            if number % len(rows[row]) == 0:
+                logits, _ = model.resume([[kept]], [len(rows[row])], torch.tensor([[7]]))
+                torch.testing.assert_close(logits[0], model.start([(*rows[row], 7)])[0][0], atol=1e-4, rtol=1e-4)
+        else:
+            others, other = resumed() if kind == "join alike" else ([(3, 4, 5)], model.start([(3, 4, 5)])[1])
+            cache, rows = cache.join(other), [*rows, *others]
+        assert list(cache.lengths) == [len(row) for row in rows]
+
+
+@pytest.mark.filterwarnings("ignore::decodelab.core.notices.PlainCacheWarning")
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_strategy_says_the_same_where_the_beginning_is_shared(build, name, monkeypatch):
+    model = build(name, **ARCHITECTURES[name])
+    prompts = [(*HEADER, 1, 2, 3), (*HEADER, 4), (*HEADER, 5, 6)]
+    for strategy in ("greedy", "beam(width=3, n=3)", "sample(n=2)"):
+        theirs = [dl.generate(Forgetful(model), p, strategy, max_new_tokens=6, seed=5)[0] for p in prompts]  # pyright: ignore[reportArgumentType]
+        with monkeypatch.context() as patch:
+            patch.setattr("decodelab.models.cache.SHARED_FROM", 1)
+            mine = dl.generate(model, prompts, strategy, max_new_tokens=6, seed=5)
+        for a, b in zip(mine, theirs, strict=True):
+            assert [c.tokens for c in a.candidates] == [c.tokens for c in b.candidates]

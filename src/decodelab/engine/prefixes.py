@@ -43,7 +43,11 @@ class _Node:
     segment: Segment | None
     parent: _Node | None
     used: int
-    children: dict[int, _Node] = field(default_factory=dict)
+    children: dict[Tokens, _Node] = field(default_factory=dict)
+
+    def key(self, tokens: Tokens) -> Tokens:
+        """Under what a child that begins with these tokens stands: prompts have no beginning shorter than `LEAST`."""
+        return tokens[: 1 if self.parent is not None else LEAST]
 
 
 class PrefixTree:
@@ -94,8 +98,7 @@ class PrefixTree:
 
     def known(self, tokens: Tokens) -> int:
         """How many tokens at the beginning of a prompt need not be computed; its last one always is."""
-        known = sum(count for _, count in self._path(tokens[:-1]))
-        return known if known >= LEAST else 0
+        return sum(count for _, count in self._path(tokens[:-1]))
 
     def keep(self, tokens: Tokens, cache: Cache, row: int) -> None:
         """Remember a row that holds just these tokens, as it came from the model, if there is room."""
@@ -117,7 +120,7 @@ class PrefixTree:
             if count < len(parent.tokens):
                 self._split(parent, count)
         self._clock += 1
-        parent.children[tokens[known]] = _Node(tokens[known:], segment, parent, self._clock)
+        parent.children[parent.key(tokens[known:])] = _Node(tokens[known:], segment, parent, self._clock)
         self.nbytes += segment.nbytes
 
     def limit(self, nbytes: int) -> None:
@@ -136,7 +139,7 @@ class PrefixTree:
             node = min((n for n in self._nodes() if not n.children), key=lambda n: n.used)
             assert node.parent is not None
             assert node.segment is not None
-            del node.parent.children[node.tokens[0]]
+            del node.parent.children[node.parent.key(node.tokens)]
             self.nbytes -= node.segment.nbytes
 
     def _compute(
@@ -163,12 +166,16 @@ class PrefixTree:
             logits, cache = self.model.start(prompts)
             return Prefilled(prompts, logits, cache, [len(prompt) for prompt in prompts])
         count = max(len(prompt) - self.known(prompt) for prompt in prompts)
-        paths = [self._path(prompt[:-count]) for prompt in prompts]
         self._clock += 1
-        for path in paths:
-            for node, _ in path:
+        segments: list[list[Segment]] = []
+        for prompt in prompts:
+            segments.append([])
+            left = len(prompt) - count
+            for node, held in self._path(prompt[:-1]):
                 node.used = self._clock
-        segments = [[node.segment for node, _ in path if node.segment is not None] for path in paths]
+                if left > 0 and node.segment is not None:
+                    segments[-1].append(node.segment)
+                left -= held
         tokens = torch.tensor([prompt[-count:] for prompt in prompts])
         logits, cache = model.resume(segments, [len(prompt) - count for prompt in prompts], tokens)
         return Prefilled(prompts, logits, cache, [count] * len(prompts))
@@ -194,8 +201,8 @@ class PrefixTree:
         """The nodes that hold the beginning of these tokens, and how many tokens of each."""
         path: list[tuple[_Node, int]] = []
         node, at = self._root, 0
-        while at < len(tokens) and tokens[at] in node.children:
-            node = node.children[tokens[at]]
+        while at < len(tokens) and (child := node.children.get(node.key(tokens[at:]))) is not None:
+            node = child
             count = _common(node.tokens, tokens[at : at + len(node.tokens)])
             path.append((node, count))
             at += count
@@ -210,7 +217,7 @@ class PrefixTree:
         below = _Node(node.tokens[at:], tail, node, node.used, node.children)
         for child in below.children.values():
             child.parent = below
-        node.tokens, node.segment, node.children = node.tokens[:at], head, {below.tokens[0]: below}
+        node.tokens, node.segment, node.children = node.tokens[:at], head, {node.key(below.tokens): below}
 
     def _nodes(self) -> Iterator[_Node]:
         """All nodes but the root."""

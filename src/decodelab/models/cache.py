@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ ROOM = 32
 
 ROOM_OF_FORKS = 8
 """The same for what rows hold beyond a shared prefix: there are many of them, and beams move every step anyway."""
+
+SHARED_FROM = 2048
+"""Positions that sharing a beginning must save for it to pay: attention in two parts is more operations."""
 
 _MOST_BLOCKS = 4
 """Blocks of prefixes before two are merged: each costs a few operations a layer in every step."""
@@ -112,6 +116,11 @@ class Segment:
         """Its tokens."""
         return self.tensors[0].shape[-2]
 
+    @cached_property
+    def prefixes(self) -> Prefixes:
+        """It as what rows share, in the same memory; the same object for all that ask."""
+        return Prefixes(tuple(t[None] for t in self.tensors[::2]), tuple(t[None] for t in self.tensors[1::2]), (0,))
+
     @property
     def nbytes(self) -> int:
         """Bytes held."""
@@ -129,6 +138,8 @@ class KeyValueCache(Cache):
     What a row holds by itself ends at the same position for all rows: shorter ones are padded on the left. Rows that
     are forked leave what they had in `blocks` of prefixes, which are not moved with them, and go on with nothing of
     their own: a fork copies no past, and selecting, cutting back and joining rows moves only what they added since.
+    Rows of different prompts that begin alike are `headed`: what they begin with is a block, the rest of the prompt is
+    their own. Such rows are made whole again, each with a copy, before they are forked.
 
     Keys are stored as the model rotated them at their absolute positions, so moving a row along the buffer
     changes nothing but its padding.
@@ -138,6 +149,7 @@ class KeyValueCache(Cache):
         pad_tensor: the same as int64 [rows] on the model's device; None when no row is padded.
         blocks: the prefixes rows share; none at first.
         owners: for each row, the block and the sequence in it that is its past; empty without blocks.
+        headed: whether blocks are beginnings of prompts whose rest their rows hold themselves.
         unshared: why the model cannot attend to shared prefixes, so that forks copy the past (said at the first, if it
             is not empty); None when it can.
     """
@@ -159,6 +171,7 @@ class KeyValueCache(Cache):
         self._dummy = [isinstance(layer, DummyLayer) for layer in layers]
         self.blocks: list[Prefixes] = []
         self.owners: list[tuple[int, int]] = []
+        self.headed = False
         self._buckets: list[Bucket] | None = None
         self._set_pads(list(pads))
 
@@ -233,32 +246,42 @@ class KeyValueCache(Cache):
 
     @torch.inference_mode()
     def segment(self, row: int, start: int, stop: int) -> Segment:
-        """A copy of the keys and values of a row's tokens `start` to `stop`; none of them may be shared.
-
-        The row may lie anywhere in its buffer, but it has to hold its tokens by itself.
-        """
-        assert not self.blocks
-        first = self.pads[row] + start
-        return Segment(
-            tuple(
-                buffer[row].narrow(-2, first, stop - start).clone()
-                for layer in self.growing
-                for buffer in layer.buffers()
-            )
-        )
+        """A copy of the keys and values of a row's tokens `start` to `stop`."""
+        base = self.bases[row] if self.bases else 0
+        parts: list[list[Tensor]] = []
+        if start < base:
+            block, sequence = self.owners[row]
+            past = self.blocks[block]
+            first, count = past.pads[sequence] + start, min(stop, base) - start
+            shared = (t for pair in zip(past.keys, past.values, strict=True) for t in pair)
+            parts.append([t[sequence].narrow(-2, first, count) for t in shared])
+        if stop > base:
+            first, count = self.pads[row] + max(start - base, 0), stop - max(start, base)
+            own = (buffer for layer in self.growing for buffer in layer.buffers())
+            parts.append([buffer[row].narrow(-2, first, count) for buffer in own])
+        return Segment(tuple(torch.cat(tensors, -2) for tensors in zip(*parts, strict=True)))
 
     @torch.inference_mode()
     def fill(self, pasts: Sequence[Sequence[Segment]], lengths: Sequence[int], room: int) -> None:
-        """Put the first `lengths` tokens of these segments into the rows of an empty cache, with room for more."""
+        """Put the first `lengths` tokens of these segments into the rows of an empty cache, with room for more.
+
+        A first segment that all rows have in common is not copied but shared, where that pays and the model can.
+        """
+        head, rows = pasts[0][0], len(pasts)
+        saved = len(head) * (rows - 1)
+        alike = len(head) <= min(lengths) and all(past[0] is head for past in pasts)
+        if self.unshared is None and saved >= SHARED_FROM and alike:
+            self.blocks, self.owners, self.headed = [head.prefixes], [(0, 0)] * rows, True
+            pasts, lengths = [past[1:] for past in pasts], [length - len(head) for length in lengths]
         width = max(lengths)
-        for at, layer in enumerate(self.growing):
+        for at, layer in enumerate(self.growing if width else ()):
             for kind, name in enumerate(("key_buffer", "value_buffer")):
-                like = pasts[0][0].tensors[2 * at + kind]
-                whole = like.new_zeros((len(pasts), like.shape[0], width + max(room, layer.room), like.shape[-1]))
+                like = head.tensors[2 * at + kind]
+                whole = like.new_zeros((rows, like.shape[0], width + max(room, layer.room), like.shape[-1]))
                 for row, (past, length) in enumerate(zip(pasts, lengths, strict=True)):
-                    place, end = width - length, width
+                    place = width - length
                     for segment in past:
-                        part = segment.tensors[2 * at + kind].narrow(-2, 0, min(len(segment), end - place))
+                        part = segment.tensors[2 * at + kind].narrow(-2, 0, min(len(segment), width - place))
                         whole[row].narrow(-2, place, part.shape[-2]).copy_(part)
                         place += part.shape[-2]
                 setattr(layer, name, whole)
@@ -293,7 +316,7 @@ class KeyValueCache(Cache):
         index = rows.tolist()
         if index == list(range(len(self.pads))):
             return self
-        if not self.blocks and len(set(index)) < len(index):
+        if (self.headed or not self.blocks) and len(set(index)) < len(index):
             self._share()
         pads = [self.pads[i] for i in index]
         trim = min(pads, default=0)
@@ -314,7 +337,7 @@ class KeyValueCache(Cache):
     @torch.inference_mode()
     def fork(self, rows: Tensor) -> KeyValueCache:
         """A copy of the given rows (int64 [n]) that goes its own way; the past they have in common is not copied."""
-        if not self.blocks:
+        if self.headed or not self.blocks:
             self._share()
         index = rows.tolist()
         trim = min(self.pads[i] for i in index)
@@ -369,9 +392,11 @@ class KeyValueCache(Cache):
     def join(self, other: ProtocolCache) -> KeyValueCache:
         """The rows of this cache followed by those of another of the same model."""
         assert isinstance(other, KeyValueCache)
-        if bool(self.blocks) != bool(other.blocks):
+        if bool(self.blocks) != bool(other.blocks) or self.headed != other.headed:
             # Beside rows that share their past, a whole prompt of one's own would be padding for all of them.
-            (other if self.blocks else self)._freeze()
+            for cache in (self, other):
+                if cache.headed or not cache.blocks:
+                    cache._freeze()
         places: list[int] = []
         for block in other.blocks:  # rows that were forked from one another have blocks in common
             known = next((at for at, mine in enumerate(self.blocks) if mine is block), len(self.blocks))
@@ -415,6 +440,8 @@ class KeyValueCache(Cache):
 
     def _freeze(self) -> None:
         """Make what each row holds a prefix; the rows go on with nothing of their own."""
+        if self.headed:
+            self._thaw()
         held = [(layer.buffers(), layer.length) for layer in self.growing]
         keys, values = (tuple(buffers[i].narrow(-2, 0, n) for buffers, n in held) for i in (0, 1))
         self.blocks = [Prefixes(keys, values, tuple(self.pads))]
@@ -446,7 +473,7 @@ class KeyValueCache(Cache):
         for layer in self.growing:
             layer.length = width
             layer.room = ROOM
-        self.blocks, self.owners = [], []
+        self.blocks, self.owners, self.headed = [], [], False
         self._set_pads([width - n for n in lengths])
 
     def _drop_unused(self) -> None:
@@ -461,6 +488,7 @@ class KeyValueCache(Cache):
             blocks.append(block.select(used) if kept is used else block)
             moved |= {(at, i): (len(blocks) - 1, new) for new, i in enumerate(kept)}
         self.blocks = blocks
+        self.headed = self.headed and bool(blocks)
         self.owners = [moved[owner] for owner in self.owners]
 
     def _merge_smallest(self) -> None:
