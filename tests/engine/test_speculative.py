@@ -465,6 +465,17 @@ def test_lanes_take_turns_and_none_starves(endless):
     assert order == [3, 0, 4, 1, 2, 5]
 
 
+def test_trees_drafts_and_plain_jobs_take_turns(says):
+    model = says("a", "b", "c")
+    engine = dl.Engine(model, max_rows=1)
+    for _ in range(2):
+        for strategy in ("greedy", "exact", speculative("greedy", model, k=2)):
+            engine.submit((), strategy, max_new_tokens=6)
+    found = {done.index: done for done in engine.run() if isinstance(done, dl.Generation)}
+    assert sorted(list(found)[:3]) == [0, 1, 2]  # one of each before the second of any
+    assert {g.best.text for g in found.values()} == {"abc"}
+
+
 def test_a_lane_that_is_alone_admits_as_it_goes(endless):
     engine = dl.Engine(endless, max_rows=4)
     for new in (2, 9, 3, 4, 2):
