@@ -327,6 +327,18 @@ def test_a_wide_beam_finds_the_most_probable_sequences(folder, models):
 
 
 @pytest.mark.parametrize("models", STRATEGIES)
+def test_searches_that_fork_and_drivers_that_cut_back_decode_them_too(folder, models):
+    best = max(sequences(dl.compose("one.yaml", models), "a", 3).items(), key=lambda pair: pair[1])[0]
+    (found,) = dl.generate("one.yaml", "a", f"{models} | exact", max_new_tokens=3)
+    assert found.best.tokens == best
+    plain, drafted = (
+        dl.generate("one.yaml", ["a", "b c"], f"{models} | {search}", max_new_tokens=5, seed=4)
+        for search in ("sample(n=3)", 'sample(n=3) | speculative(draft="two.yaml", k=2)')
+    )
+    assert [[c.tokens for c in g.candidates] for g in plain] == [[c.tokens for c in g.candidates] for g in drafted]
+
+
+@pytest.mark.parametrize("models", STRATEGIES)
 def test_samples_follow_the_composed_law(folder, models):
     # Pearson's chi-square over 2,000 samples; p below 1e-4 fails, seeds fixed.
     expected = sequences(dl.compose("one.yaml", models), "a", 2)
