@@ -348,3 +348,10 @@ def test_a_trace_on_a_real_model_agrees_with_distribution(run):
         assert step["entropy_bits"] == pytest.approx(law.stages[0].entropy_bits_before.item(), abs=1e-3)
         assert step["rank"] == 1 + int((logits > logits[step["token"]]).sum())
         tokens = (*tokens, step["token"])
+
+
+@pytest.mark.parametrize("strategy", ["exact", "astar", "best_first(width=2)", "mcts(simulations=4)"])
+def test_searches_that_go_back_to_prefixes_are_traced_to_what_they_return(run, strategy):
+    (path,) = run("trace", "", "-m", "toy.yaml", "-s", strategy, "--json").json["traces"][0]["candidates"]
+    assert [step["token_text"] for step in path["steps"]] == ["a", "dog", "ran", "</s>"]
+    assert [step["step"] for step in path["steps"]] == [1, 2, 3, 4]

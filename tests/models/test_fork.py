@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import decodelab as dl
+from decodelab.core.notices import PlainCacheWarning
 from decodelab.core.tree import Forkable
 from decodelab.models import TransformersModel
 
@@ -66,7 +67,7 @@ def test_a_model_that_cannot_share_prefixes_copies_them_and_says_so(build):
     model = build("llama")
     model._unshared = "it copies"
     _, root = model.start([(1, 2, 3)])
-    with pytest.warns(dl.core.notices.PlainCacheWarning, match="it copies"):
+    with pytest.warns(PlainCacheWarning, match="it copies"):
         fork = root.fork(torch.tensor([0, 0]))
     grown(model, fork, [(1, 2, 3)] * 2, [4, 5])
     grown(model, root, [(1, 2, 3)], [6])

@@ -1,6 +1,7 @@
 """Monte Carlo tree search: what it finds on trees that are known, its values, its draws and its bad input."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -53,9 +54,9 @@ def test_a_sequence_is_worth_its_normalised_log_probability(trap):
 def test_a_scorer_says_what_a_sequence_is_worth(trap):
     asked: list[tuple[str, str]] = []
 
-    def wants_c(prompt: str, texts: list[str]) -> list[int]:
+    def wants_c(prompt: str, texts: Sequence[str]) -> list[float]:
         asked.extend((prompt, text) for text in texts)
-        return [text.count("c") for text in texts]
+        return [float(text.count("c")) for text in texts]
 
     (g,) = dl.generate(trap, "", dl.MCTS(simulations=20, scorer=wants_c, n=9), max_new_tokens=2)
     assert g.best.text in ("a c", "b c")

@@ -51,10 +51,9 @@ class TokensDone:
         if isinstance(event, RunStarted):
             self.limit = event.max_new_tokens
         elif isinstance(event, Step):
-            self.done |= {
-                generation: position + 1
-                for generation, position in zip(event.generations.tolist(), event.positions.tolist(), strict=True)
-            }
+            # Some searches go back to a prefix; what was done stays done.
+            for generation, position in zip(event.generations.tolist(), event.positions.tolist(), strict=True):
+                self.done[generation] = max(self.done.get(generation, 0), position + 1)
         else:
             self.done[event.generation.index] = self.limit
         self.report(sum(self.done.values()))

@@ -18,7 +18,7 @@ from decodelab.metrics.law import entropy_bits, kept, mass_removed, rank, surpri
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from decodelab.core.values import Candidate, Generation
+    from decodelab.core.values import Candidate, Generation, Tokens
 
 BINS = 60
 TOP = 10
@@ -196,7 +196,8 @@ class _Node(NamedTuple):
 class StepRecorder:
     """An observer that measures every step of one prompt, and finds the steps of each candidate afterwards.
 
-    Searches fork and drop rows; the recorder keeps the whole tree of hypotheses, as numbers, not logits.
+    Searches fork and drop rows, and some come back to a prefix much later; the recorder keeps the whole tree of
+    hypotheses, as numbers, not logits.
 
     Args:
         processors: those of the strategy, in order.
@@ -208,24 +209,27 @@ class StepRecorder:
         self.processors = processors
         self.vocab = vocab
         self.logits_at = frozenset(logits_at)
-        self.live: list[_Node | None] = []
+        self.nodes: dict[tuple[int, Tokens], _Node] = {}
         self.ended: list[_Node] = []
 
     def __call__(self, event: Event) -> None:
         """Take an event from the engine."""
         if not isinstance(event, Step):
             return
-        rows = self.live or [None] * len(event.logits)
-        samples = event.samples.tolist()
-        going: list[_Node | None] = []
-        ended: list[_Node] = []
+        rows = list(zip(event.samples.tolist(), event.prefixes, strict=True))
         for step, parent, over in zip(self._steps(event), event.parents.tolist(), event.ended.tolist(), strict=True):
-            (ended if over else going).append(_Node(step, samples[parent], rows[parent]))
-        self.live, self.ended = going, self.ended + ended
+            sample, prefix = rows[parent]
+            node = _Node(step, sample, self.nodes.get(rows[parent]))
+            if over:
+                self.ended.append(node)
+            else:
+                self.nodes[sample, (*prefix, step.token)] = node
 
     def trace(self, strategy: str, generation: Generation) -> Trace:
         """The steps of each candidate of the generation that was listened to."""
-        leaves = [(leaf.sample, _path(leaf)) for leaf in [*self.ended, *self.live] if leaf is not None]
+        unfinished = {c.tokens for c in generation.candidates}
+        live = [node for (_, prefix), node in self.nodes.items() if prefix in unfinished]
+        leaves = [(leaf.sample, _path(leaf)) for leaf in [*self.ended, *live]]
         return Trace(strategy, generation, tuple(Path(c, _steps_of(c, leaves)) for c in generation.candidates))
 
     def _steps(self, event: Step) -> list[TokenStep]:

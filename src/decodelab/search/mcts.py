@@ -181,8 +181,9 @@ class MCTS(Stage):
         asked: list[tuple[int, int]],
     ) -> SearchState:
         """One step down from where the search stands; at an end, all the way back."""
-        assert state.root is not None
-        here = trail(state.root, state.path)[-1]
+        root = state.root
+        assert root is not None
+        here = trail(root, state.path)[-1]
         family = here.family
         alive = [place for place in range(len(family.tokens)) if here.children.get(place) != DEAD]
         if not alive:
@@ -211,7 +212,7 @@ class MCTS(Stage):
             ended.append((family.node, token, int(here.reasons[place])))
             state = replace(
                 state,
-                root=placed(state.root, path, child),
+                root=placed(root, path, child),
                 found=(*state.found, (value, len(state.found))),
                 worst=min(state.worst, value),
                 best=max(state.best, value),
