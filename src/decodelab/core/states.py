@@ -25,6 +25,7 @@ def join_states(states: Sequence[Any]) -> Any:
     whole = states[0]
     if isinstance(whole, Tensor):
         return torch.cat(list(states))
-    for state in states[1:] if whole is not None else ():
-        whole = whole.join(state)
+    if whole is not None:
+        for state in states[1:]:
+            whole = whole.join(state)
     return whole

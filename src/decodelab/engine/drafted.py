@@ -124,6 +124,9 @@ class DraftedBatch(Batch):
             last proposal ends them, or the processors left the draft nothing.
         """
         rows = self._open
+        proposed = torch.full((len(self),), FILLER)
+        if not len(rows):
+            return proposed
         logits = raw[rows.to(raw.device)].float().cpu()
         normaliser = log_normaliser(logits)
         if not bool(normaliser.isfinite().all()):
@@ -144,7 +147,6 @@ class DraftedBatch(Batch):
             ends=lambda parents, tokens: torch.zeros_like(tokens),
         )
         tokens = self.search.step(laws, IndependentRows.start(view.keys.sample), view)[0].tokens
-        proposed = torch.full((len(self),), FILLER)
         proposed[rows] = tokens
         kept = ((self.stops.codes[tokens] == 0) & (at + 1 < counts[rows])).nonzero()[:, 0]
         self._open = rows[kept]
@@ -189,7 +191,9 @@ class DraftedBatch(Batch):
                     break
         finally:
             if apart:
-                self._put([*apart, self._part(torch.arange(len(self)))])
+                # After Ctrl-C, rows that were put aside may still stand here too.
+                gone = torch.cat([(part.row_jobs << 32) + part.keys.sample for part in apart])
+                self._put([*apart, self._part((~torch.isin(self.row_ids, gone)).nonzero()[:, 0])])
         rows = torch.searchsorted(ids, self.row_ids)
         taken = self.history.positions - positions[rows]
         self.lengths = self.lengths[rows]

@@ -89,9 +89,9 @@ class History:
 
     def select(self, rows: Tensor) -> History:
         """The given rows (int64 [n]); what ended stays with both."""
-        columns = (column[rows] for column in (self.tokens, self.logprobs, self.law_logprobs))
         positions = self.positions[rows]
-        return History(*columns, positions, int(positions.max()) if len(rows) else 0, self.ended)
+        longest = int(positions.max()) if len(rows) else 0
+        return History(self.tokens[rows], self.logprobs[rows], self.law_logprobs[rows], positions, longest, self.ended)
 
     @staticmethod
     def join(parts: Sequence[History]) -> History:
