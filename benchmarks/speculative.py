@@ -28,7 +28,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -110,6 +110,7 @@ class Result:
         acceptance: the share of proposals the model accepted.
         tokens_a_pass: new tokens for each forward pass of the model, of one row.
         same: the share of continuations with equal tokens.
+        agreement: how often the oracle is right at a position.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Result:
     acceptance: float
     tokens_a_pass: float
     same: float
+    agreement: float | None = None
 
 
 def measure(
@@ -178,7 +180,8 @@ def curve(
         for agreement in agreements:
             oracle = Oracle(model, text, agreement)
             name = f"15 M Llama, {oracle.name}"
-            found.append(measure(name, model, oracle, [prompt], "greedy", k, 1, new, new, rounds, clock))  # pyright: ignore[reportArgumentType]
+            result = measure(name, model, oracle, [prompt], "greedy", k, 1, new, new, rounds, clock)  # pyright: ignore[reportArgumentType]
+            found.append(replace(result, agreement=agreement))
             _show(found[-1])
     return found
 
@@ -265,13 +268,13 @@ def _inverse_cdf(one: Tensor, other: Tensor) -> Tensor:
 
 
 def draw(results: Sequence[Result], title: str, file: Path) -> None:
-    """Draw gain against acceptance, a line for each draft length."""
+    """Draw gain against how often the draft is right, a line for each draft length."""
     figure = Figure(figsize=(7, 4.5), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, fontsize=10)
     for k in sorted({r.k for r in results}):
-        line = sorted((r for r in results if r.k == k), key=lambda r: r.acceptance)
-        at = [r.acceptance for r in line]
+        line = sorted((r for r in results if r.k == k), key=lambda r: r.agreement or 0.0)
+        at = [r.agreement or 0.0 for r in line]
         (drawn,) = axes.plot(at, [r.gain for r in line], marker="o", markersize=3, linewidth=1.3, label=f"k = {k}")
         axes.fill_between(
             at,
@@ -282,7 +285,7 @@ def draw(results: Sequence[Result], title: str, file: Path) -> None:
             linewidth=0,
         )
     axes.axhline(1.0, color="black", linewidth=0.8)
-    axes.set_xlabel("share of drafted tokens that are accepted", fontsize=9)
+    axes.set_xlabel("how often the draft is right at a position", fontsize=9)
     axes.set_ylabel("plain seconds / driven seconds", fontsize=9)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
@@ -304,7 +307,7 @@ def main() -> None:
     """Print a table on stderr, and JSON on stdout if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=["coupling", "curve", "pocket"], nargs="+", default=["curve", "pocket"])
-    parser.add_argument("--k", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--k", type=int, nargs="+", default=[4, 8, 16])
     parser.add_argument("--agreement", type=float, nargs="+", default=[0.0, 0.25, 0.5, 0.75, 0.9, 1.0])
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
