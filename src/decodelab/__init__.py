@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from decodelab.search.contrastive_search import ContrastiveSearch
     from decodelab.search.diverse_beam import DiverseBeam
     from decodelab.search.exact import Exact
+    from decodelab.search.force_words import ForceWords
     from decodelab.search.greedy import Greedy
     from decodelab.search.k_best import KBest
     from decodelab.search.mcts import MCTS
@@ -166,6 +167,7 @@ _WHERE = {
     "StochasticBeam": "search.stochastic_beam",
     "stochastic_beam_estimate": "strategy.expectation",
     "stochastic_beam_weights": "strategy.expectation",
+    "ForceWords": "search.force_words",
     "Greedy": "search.greedy",
     "Rejection": "search.rejection",
     "Sample": "search.sample",
@@ -210,6 +212,7 @@ __all__ = [
     "Exact",
     "ExponentialLength",
     "Failed",
+    "ForceWords",
     "ForcedBOS",
     "ForcedEOS",
     "FrequencyPenalty",

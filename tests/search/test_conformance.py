@@ -51,6 +51,10 @@ SEARCHED["value_beam"] = [
 ]
 
 
+SEARCHED["force_words"] = [
+    dl.ForceWords([], width=3, n=2),
+    dl.ForceWords([list("0123456")], width=4, n=4, length_penalty=0.0, early_stopping="never"),
+]
 SEARCHED["rejection"] = [
     dl.Rejection(checker=lambda text: "complete", n=3, tries=3),
     dl.Rejection(checker=lambda text: "dead" if text.endswith("3") else "complete", n=2, tries=40, prompt=False),

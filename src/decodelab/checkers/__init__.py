@@ -5,4 +5,5 @@
 
 CHECKERS: dict[str, str] = {
     "python": "decodelab.checkers.python:Python",
+    "linted_python": "decodelab.checkers.linted_python:LintedPython",
 }

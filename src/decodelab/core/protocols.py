@@ -355,6 +355,7 @@ class Rows:
         unit_embeddings: the model's token vectors of unit length, float32 [vocab, width]; UnsupportedStrategy if it
             shows none.
         ahead: what lies ahead, for a search that `LooksAhead`; else None.
+        vocab: the vocabulary, for searches that look for words; None where a test leaves it out.
     """
 
     jobs: Tensor
@@ -368,6 +369,7 @@ class Rows:
     model_logits: Callable[[], Tensor]
     unit_embeddings: Callable[[], Tensor]
     ahead: Ahead | None = None
+    vocab: Vocab | None = None
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ class Batch:
             lambda: logits,
             self._unit_embeddings,
             ahead,
+            self.model.vocab,
         )
 
     def _check_finite(self, logits: Tensor, normaliser: Tensor) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
-from decodelab.core.errors import InvalidParameter, UnknownToken, VocabularyMismatch
+from decodelab.core.errors import InvalidParameter, VocabularyMismatch
 from decodelab.core.protocols import Vocab
+from decodelab.core.spellings import spellings
 from decodelab.core.stage import Stage, shown
 from decodelab.core.values import Tokens
 
@@ -103,50 +103,9 @@ def sequences(
     """
     words = tuple(words)
     check_ids(stage, words, vocab)
-    contexts: list[Tokens] = []
     for word in words:
         if isinstance(word, str):
-            contexts = contexts or list(_contexts(vocab))
-            spellings = _spellings(stage, word, vocab, contexts)
-            if spaced and not word[0].isspace():
-                # A special token, say, cannot follow a space: then there is only the word itself.
-                with suppress(UnknownToken):
-                    spellings |= _spellings(stage, " " + word, vocab, contexts)
-            for tokens in sorted(spellings):
+            for tokens in spellings(stage, word, vocab, spaced=spaced):
                 yield word, tokens
         else:
             yield word, (word,) if isinstance(word, int) else word
-
-
-def _contexts(vocab: Vocab) -> Iterator[Tokens]:
-    """Prompts after which a text can be spelt differently: the beginning, a line end, a letter."""
-    for before in ("", "\n", "a"):
-        try:
-            yield vocab.encode(before)
-        except UnknownToken:
-            continue
-
-
-def _spellings(stage: Stage, text: str, vocab: Vocab, contexts: Sequence[Tokens]) -> set[Tokens]:
-    """The sequences of tokens that spell a text after some context."""
-    found: set[Tokens] = set()
-    got: Tokens = ()
-    for context in contexts:
-        try:
-            got = vocab.encode_completion(context, text)
-        except UnknownToken as error:
-            raise UnknownToken(f"{stage.name}: {shown(text)} cannot be written; {error}") from None
-        if got and (_spells(vocab, context, got, text) or (len(got) == 1 and vocab.token_text(got[0]) == text)):
-            found.add(got)
-    if not found:
-        written = shown(vocab.decode(got)) if got else "no tokens"
-        raise UnknownToken(
-            f"{stage.name}: {shown(text)} becomes {written} in this vocabulary; leave it out, or give token ids"
-        )
-    return found
-
-
-def _spells(vocab: Vocab, context: Tokens, tokens: Tokens, text: str) -> bool:
-    """Whether the tokens add the text after the context; where words are separated, a space before it is no matter."""
-    added = vocab.decode_completion(context, tokens)
-    return added == text or added.lstrip(" ") == text.lstrip(" ") != ""

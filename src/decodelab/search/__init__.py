@@ -13,6 +13,7 @@ SEARCHES: dict[str, str] = {
     "contrastive_search": "decodelab.search.contrastive_search:ContrastiveSearch",
     "smc": "decodelab.search.smc:SMC",
     "value_beam": "decodelab.search.value_beam:ValueBeam",
+    "force_words": "decodelab.search.force_words:ForceWords",
     "rejection": "decodelab.search.rejection:Rejection",
 }
 

@@ -15,10 +15,12 @@ from decodelab.core.protocols import Advance, Ahead, AnyScorer, Ranked, Rows, Se
 from decodelab.core.reasons import CONTINUES, EOS, LENGTH
 from decodelab.core.stage import Stage
 from decodelab.core.values import Partial
+from decodelab.models.table import TableModel
 from decodelab.scorers.judging import judged
 from decodelab.testing.stage import check_stage, require
 
 _SIZE = 7
+_VOCAB = TableModel([str(i) for i in range(_SIZE)], {}, eos=None, separator="").vocab
 _VECTORS = torch.nn.functional.normalize(torch.arange(2.0 * _SIZE).view(_SIZE, 2) - 6, dim=-1)
 
 
@@ -176,6 +178,7 @@ def _run(search: Search, jobs: Sequence[_Job], eos: tuple[int, ...]) -> list[lis
             lambda logits=logits: logits.clamp(min=-9.0) / 2,
             lambda: _VECTORS,
             _ahead(jobs, row_jobs, prefixes),
+            _VOCAB,
         )
         given = logits.clone()
         advance, after = search.step(logits, state, rows)

@@ -1,0 +1,88 @@
+"""Python that leaves nothing undone."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import warnings
+from dataclasses import dataclass
+
+from decodelab.checkers.python import Program, Python
+
+
+@dataclass(frozen=True, slots=True)
+class LintedProgram:
+    """What has been read of a program, and its text."""
+
+    program: Program
+    text: str
+
+    @property
+    def dead(self) -> bool:
+        """Whether no program begins like this."""
+        return self.program.dead
+
+    @property
+    def complete(self) -> bool:
+        """Whether the text is a program in which the linter finds nothing."""
+        return self.program.complete and not remarks(self.text)
+
+    def read(self, text: str) -> LintedProgram:
+        """The program after some more text."""
+        return LintedProgram(self.program.read(text), self.text + text)
+
+
+class LintedPython:
+    """The beginning of a Python program, which may end only where a linter has nothing to say.
+
+    As `python`, but a program is complete only when in each of its functions every parameter is used, no branch of an
+    `if` ends like the other or like what follows the `if`, and nothing stands behind a `return`.
+
+    >>> from decodelab.checkers.reading import begin_reading
+    >>> program = begin_reading("linted_python").read("def f(a, b):\\n    return a")
+    >>> program.dead, program.complete, program.read(" + b").complete
+    (False, False, True)
+    """
+
+    def begin(self) -> LintedProgram:
+        """Nothing read yet."""
+        return LintedProgram(Python().begin(), "")
+
+
+def remarks(source: str) -> list[str]:
+    """What a linter says of a program.
+
+    >>> remarks("def f(a, b):\\n    if a:\\n        return 1\\n    return 1")
+    ['f does not use b', 'f does the same whatever the condition in line 2']
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source)
+        functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        return [remark for function in functions for remark in _remarks(function)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # too deep to be looked at
+        return []
+
+
+def _remarks(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    found = []
+    names = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+    arguments = function.args
+    unused = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if a.arg not in names]
+    if unused:
+        found.append(f"{function.name} does not use {', '.join(unused)}")
+    for node in ast.walk(function):
+        body: list[ast.stmt] = getattr(node, "body", []) if isinstance(node, ast.stmt) else []
+        if isinstance(node, ast.If) and node.orelse and _same(node.body[-1], node.orelse[-1]):
+            found.append(f"{function.name} does the same whatever the condition in line {node.lineno}")
+        for first, second in itertools.pairwise(body):
+            if isinstance(first, ast.If) and not first.orelse and _same(first.body[-1], second):
+                found.append(f"{function.name} does the same whatever the condition in line {first.lineno}")
+            if isinstance(first, ast.Return):
+                found.append(f"{function.name} never comes to line {second.lineno}")
+    return found
+
+
+def _same(a: ast.stmt, b: ast.stmt) -> bool:
+    return ast.dump(a) == ast.dump(b)

@@ -1,0 +1,286 @@
+"""Beam search for texts that hold given words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from decodelab.core.errors import EmptySupport, InvalidParameter
+from decodelab.core.protocols import Advance, Partial, Ranked, Rows, Vocab
+from decodelab.core.reasons import CONTINUES
+from decodelab.core.spellings import spellings
+from decodelab.core.stage import Kind, Stage, check_choice, check_number, shown
+from decodelab.core.values import Tokens
+from decodelab.kernels.fused import log_normaliser
+from decodelab.search.pool import Pool
+from decodelab.search.top import top_ids
+
+Phrase = tuple[str, ...]
+"""Texts one of which must appear."""
+
+
+@dataclass(frozen=True)
+class ForcedState:
+    """Live beams and the best finished hypotheses of every job.
+
+    Attributes:
+        scores: float64 [rows], log-probability of each live beam.
+        tokens: for each live beam, its tokens.
+        met: for each live beam, the numbers of the phrases it holds.
+        pool: the finished ones.
+        ended: how many hypotheses have ended so far.
+    """
+
+    scores: Tensor
+    tokens: tuple[Tokens, ...]
+    met: tuple[frozenset[int], ...]
+    pool: Pool
+    ended: int
+
+
+class _Candidate(NamedTuple):
+    """A continuation: its log-probability, row, token, why it ends, the phrases it holds, its bank."""
+
+    score: float
+    row: int
+    token: int
+    reason: int
+    tokens: Tokens
+    met: frozenset[int]
+    bank: int
+
+
+@dataclass(frozen=True)
+class ForceWords(Stage):
+    """Search for the most probable texts that hold all of the given phrases, with beam banks.
+
+    A phrase is a text that must appear in what is generated, or a list of texts of which one must. A hypothesis ends
+    only when it holds them all; of hypotheses that the token limit ends, those that lack one are dropped.
+
+    Candidates of a step are the best continuations of all beams, the best of each beam, and for each beam every token
+    that begins a phrase it lacks or goes on with one it has begun. The `width` places are shared out among banks, one
+    for each number of tokens of phrases that a hypothesis holds (those of one just begun count); places that a bank
+    has no candidates for go to the banks that hold most. So a beam that has said more of what it must does not have to
+    outdo one that has said nothing yet. Finished hypotheses are ranked by s / t^length_penalty, and a job is done, as
+    `early_stopping` says, like those of `beam`.
+
+    What a hypothesis holds is seen in its text, however it is cut into tokens; what begins a phrase is what the
+    tokenizer spells it with, with and without a space before it. Post and Vilar, and Hu et al. after them (whose trie
+    is here a set of spellings), look at token ids alone, and so does transformers 4 (`force_words_ids`; version 5 has
+    none), which returns hypotheses that lack a phrase where too few hold all.
+
+    Raises:
+        InvalidParameter: if a phrase is no text or empty, or another parameter out of range.
+        UnknownToken: if a phrase cannot be written with the vocabulary.
+        EmptySupport: if the search ends without a text that holds all phrases.
+
+    >>> import decodelab as dl
+    >>> law = {"a": 0.4, "b": 0.2, "c": 0.1, "</s>": 0.3}
+    >>> model = dl.TableModel(["a", "b", "c"], {...: law}, bos="<s>")
+    >>> strategy = "force_words(phrases=[[b, c], 'a a'], width=8, length_penalty=0)"
+    >>> dl.generate(model, "", strategy, max_new_tokens=6)[0].best.text
+    'a a b'
+    """
+
+    phrases: Annotated[Sequence[str | Sequence[str]], "texts that must appear; a list among them: one of these"]
+    width: Annotated[int, "hypotheses kept at every step, at least 1"] = 8
+    length_penalty: Annotated[float, "exponent of the length that divides a finished score"] = 1.0
+    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends the search"] = False
+    n: Annotated[int, "hypotheses returned, at most width"] = 1
+
+    name: ClassVar[str] = "force_words"
+    kind: ClassVar[Kind] = "search"
+    source: ClassVar[str] = "Post and Vilar 2018, dynamic beam allocation; Hu et al. 2019, disjunctions"
+    start_rows: ClassVar[int] = 1
+    drops_dead_ends: ClassVar[bool] = True
+    constrains: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        object.__setattr__(self, "phrases", _as_phrases(self))
+        check_number(self, "width", low=1, integer=True, fix="use at least as many as tokens of the phrases")
+        check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
+        check_choice(self, "early_stopping", (True, False, "never"), fix="see decodelab strategies")
+        check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
+
+    @property
+    def peak_rows(self) -> int:
+        """As many rows as beams."""
+        return self.width
+
+    def no_effect(self) -> str | None:
+        """Nothing is forced."""
+        return None if self.phrases else "no phrases are given"
+
+    def init(self, jobs: int, samples: Tensor) -> ForcedState:
+        """One empty beam a job."""
+        scores = torch.zeros(jobs, dtype=torch.float64, device=samples.device)
+        pool = Pool.empty(jobs, self.width, samples.device)
+        return ForcedState(scores, ((),) * jobs, (frozenset(),) * jobs, pool, 0)
+
+    def step(self, logits: Tensor, state: ForcedState, rows: Rows) -> tuple[Advance, ForcedState]:
+        """Extend all beams of all jobs, keep the best of each bank."""
+        assert rows.vocab is not None
+        spelt = _spelt(self, rows.vocab)
+        candidates = self._candidates(logits, state, rows, spelt)
+        going: list[_Candidate] = []
+        over: list[_Candidate] = []
+        pool, ended = state.pool, state.ended
+        for job in rows.jobs.unique_consecutive().tolist():
+            own = [c for c in candidates if int(rows.jobs[c.row]) == job]
+            finished = [c for c in own if c.reason != CONTINUES and len(c.met) == len(self.phrases)][: self.width]
+            kept = self._shared([c for c in own if c.reason == CONTINUES])
+            pool = self._entered(pool, job, finished, ended)
+            ended += len(finished)
+            over += finished
+            if not (kept and self._done(pool, job, kept, int(rows.max_new_tokens[job]))):
+                going += kept
+            if not kept and not pool.ranked(job):
+                raise EmptySupport(self._failure(own, rows))
+        chosen = Advance(
+            *(torch.tensor([c[i] for c in going], dtype=torch.int64) for i in (1, 2)),
+            *(torch.tensor([c[i] for c in over], dtype=torch.int64) for i in (1, 2, 3)),
+        )
+        scores = torch.tensor([c.score for c in going], dtype=torch.float64)
+        after = ForcedState(scores, tuple(c.tokens for c in going), tuple(c.met for c in going), pool, ended)
+        return chosen, after
+
+    def _candidates(
+        self, logits: Tensor, state: ForcedState, rows: Rows, spelt: tuple[tuple[Tokens, ...], ...]
+    ) -> list[_Candidate]:
+        """The continuations looked at, best first; of equal ones that of the first row, then of the lowest token."""
+        normaliser = log_normaliser(logits)
+        few = min(max(2, 1 + rows.eos_count) * self.width, logits.shape[-1])
+        pairs: list[tuple[float, int, int]] = []
+        for row, best in enumerate(top_ids(logits, few).tolist()):
+            if not bool(normaliser[row].isfinite()):
+                continue
+            wanted = {*best, *self._advancing(state.tokens[row], state.met[row], spelt)}
+            logprobs = (logits[row].double() - normaliser[row]).tolist()
+            total = float(state.scores[row])
+            pairs += [(total + logprobs[token], row, token) for token in sorted(wanted) if logprobs[token] > -torch.inf]
+        pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
+        parents = torch.tensor([row for _, row, _ in pairs], dtype=torch.int64)
+        tokens = torch.tensor([token for _, _, token in pairs], dtype=torch.int64)
+        reasons = rows.ends(parents, tokens).tolist()
+        partials = rows.partials(parents, tokens)
+        return [
+            self._candidate(pair, reason, partial, state, spelt)
+            for pair, reason, partial in zip(pairs, reasons, partials, strict=True)
+        ]
+
+    def _candidate(
+        self,
+        pair: tuple[float, int, int],
+        reason: int,
+        partial: Partial,
+        state: ForcedState,
+        spelt: tuple[tuple[Tokens, ...], ...],
+    ) -> _Candidate:
+        """A continuation with what it holds."""
+        score, row, token = pair
+        phrases: Any = self.phrases
+        met = frozenset(i for i, phrase in enumerate(phrases) if any(text in partial.text for text in phrase))
+        met |= state.met[row]
+        begun = [_begun(partial.tokens, ways) for i, ways in enumerate(spelt) if i not in met]
+        bank = sum(min(map(len, spelt[i])) for i in met) + max(map(max, begun), default=0)
+        return _Candidate(score, row, token, reason, partial.tokens, met, bank)
+
+    def _advancing(self, tokens: Tokens, met: frozenset[int], spelt: tuple[tuple[Tokens, ...], ...]) -> set[int]:
+        """The tokens that begin a phrase that is lacking, or go on with one that is begun."""
+        found = set()
+        for number, ways in enumerate(spelt):
+            if number not in met:
+                for way in ways:
+                    found |= {way[k] for k in range(len(way)) if tokens[len(tokens) - k :] == way[:k]}
+        return found
+
+    def _shared(self, going: Sequence[_Candidate]) -> list[_Candidate]:
+        """The candidates that find a place, best first: so many for each bank, and for others what is left over."""
+        banks: dict[int, list[_Candidate]] = {}
+        for candidate in going:
+            banks.setdefault(candidate.bank, []).append(candidate)
+        order = sorted(banks, reverse=True)
+        taken = dict.fromkeys(order, 0)
+        left = min(self.width, len(going))
+        # One place a bank and round, those that hold most first, until all places are taken.
+        while left:
+            for bank in order:
+                if left and taken[bank] < len(banks[bank]):
+                    taken[bank] += 1
+                    left -= 1
+        kept = [candidate for bank in order for candidate in banks[bank][: taken[bank]]]
+        return sorted(kept, key=lambda c: (-c.score, c.row, c.token))
+
+    def _entered(self, pool: Pool, job: int, finished: Sequence[_Candidate], ended: int) -> Pool:
+        """The pool with hypotheses of a job that just ended."""
+        if not finished:
+            return pool
+        scores = torch.tensor([[c.score / len(c.tokens) ** self.length_penalty for c in finished]], dtype=torch.float64)
+        return pool.enter(torch.tensor([job]), scores, torch.ones_like(scores, dtype=torch.bool), ended, None)
+
+    def _done(self, pool: Pool, job: int, kept: Sequence[_Candidate], limit: int) -> bool:
+        """Whether nothing that goes on is waited for."""
+        worst = float(pool.worst(torch.tensor([job])))
+        if worst == -torch.inf or self.early_stopping is True:
+            return worst > -torch.inf
+        never = self.early_stopping == "never" and self.length_penalty > 0
+        horizon = limit if never else len(kept[0].tokens)
+        return kept[0].score / horizon**self.length_penalty <= worst
+
+    def _failure(self, own: Sequence[_Candidate], rows: Rows) -> str:
+        """Why nothing was found."""
+        phrases: Any = self.phrases
+        held = max((c.met for c in own), key=len, default=frozenset())
+        lacking = [" or ".join(map(repr, p)) for i, p in enumerate(phrases) if i not in held]
+        return (
+            f"force_words: found no text with {' and '.join(lacking) or 'all phrases and an end'} in it; "
+            "allow more new tokens or a wider beam, and see that no other stage forbids the words"
+        )
+
+    def finished(self, state: ForcedState, job: int) -> list[Ranked]:
+        """The n best finished hypotheses of a job."""
+        return state.pool.ranked(job)[: self.n]
+
+
+def _as_phrases(stage: ForceWords) -> tuple[Phrase, ...]:
+    """The phrases as tuples of alternatives.
+
+    Raises:
+        InvalidParameter: if one is no text, or empty.
+    """
+    given: Any = stage.phrases
+    listed = [given] if isinstance(given, str) else given
+    if not isinstance(listed, Iterable) or isinstance(listed, dict):
+        raise InvalidParameter(
+            f'force_words: phrases must be a list of texts, got {shown(given)}; write phrases=["a word"]'
+        )
+    found = []
+    for item in listed:
+        phrase = (item,) if isinstance(item, str) else tuple(item) if isinstance(item, Sequence) else (item,)
+        if not phrase or not all(isinstance(text, str) and text for text in phrase):
+            raise InvalidParameter(
+                f"force_words: phrases must hold texts or lists of texts, got {shown(item)}; leave out what is empty"
+            )
+        found.append(phrase)
+    return tuple(found)
+
+
+@lru_cache(maxsize=64)
+def _spelt(stage: ForceWords, vocab: Vocab) -> tuple[tuple[Tokens, ...], ...]:
+    """For each phrase, the sequences of tokens that spell it."""
+    phrases: Any = stage.phrases
+    return tuple(
+        tuple(dict.fromkeys(way for text in phrase for way in spellings(stage, text, vocab, spaced=True)))
+        for phrase in phrases
+    )
+
+
+def _begun(tokens: Tokens, ways: tuple[Tokens, ...]) -> list[int]:
+    """How many tokens of each spelling stand at the end of what is generated."""
+    return [max((k for k in range(len(way)) if tokens[len(tokens) - k :] == way[:k]), default=0) for way in ways]
