@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 import decodelab
 from decodelab.apps import (
+    bench,
     calibrate,
     compare,
     cost,
@@ -23,6 +24,7 @@ from decodelab.apps import (
     measure,
     models,
     perplexity_study,
+    puzzle,
     score,
     strategies,
     tasks,
@@ -105,12 +107,16 @@ for name, module in {
     "gap": gap,
     "cost": cost,
     "perplexity-study": perplexity_study,
+    "puzzle": puzzle,
     "calibrate": calibrate,
     "measure": measure,
     "strategies": strategies,
     "models": models,
 }.items():
     app.command(name)(module.command)
+app.command("bench")(bench.command)
+app.command("report")(bench.report)
+app.command("journal")(bench.journal_command)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(train.app, name="train")
 

@@ -22,6 +22,7 @@ DecodelabError
 ├── CheckerFailed                 a checker raised, or said something else than dead, alive or complete
 ├── ScorerFailed                  a scorer raised, or gave something that is not one finite number a text
 ├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
+├── JournalError                  a journal of runs that cannot be read or written
 └── OutputError                   a path that cannot be written
 """
 
@@ -117,6 +118,10 @@ class ScorerFailed(DecodelabError):
 
 class InvalidData(DecodelabError, ValueError):
     """Numbers or texts that a metric is not defined on."""
+
+
+class JournalError(DecodelabError):
+    """A journal of runs that is not one, is busy, damaged, of another version, or cannot be written."""
 
 
 class OutputError(DecodelabError):

@@ -1,9 +1,17 @@
 """Tasks: what is asked, how answers are read, and how they are scored; one task a file.
 
-`TASKS` maps each public name to its class, as `module:Class`, so that listing names imports nothing.
+`TASKS` maps each public name to its class, as `module:Class` or, with the parameter it is made with,
+`module:Class:parameter`, so that listing names imports nothing.
 """
 
 TASKS: dict[str, str] = {
     "graph": "decodelab.tasks.graph:Graph",
     "mmlu": "decodelab.tasks.mmlu:MMLU",
+    "pocket-stories": "decodelab.tasks.pocket:Pocket:stories",
+    "pocket-sums": "decodelab.tasks.pocket:Pocket:sums",
+    "pocket-paths": "decodelab.tasks.pocket:Pocket:paths",
+    "pocket-choice": "decodelab.tasks.pocket:Pocket:choice",
+    "pocket-code": "decodelab.tasks.pocket:Pocket:code",
+    "pocket-instructions": "decodelab.tasks.pocket:Pocket:instructions",
+    "pocket-summaries": "decodelab.tasks.pocket:Pocket:summaries",
 }

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from decodelab.core.errors import InvalidData, RequestError, did_you_mean
 from decodelab.core.values import Prompt
@@ -63,6 +63,15 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class Made(Protocol):
+    """A task that can make examples of its own."""
+
+    def made(self, seed: int) -> Example:
+        """The example of a seed."""
+        ...
+
+
 def task_named(name: str) -> Task:
     """The task of a name, with its default parameters.
 
@@ -75,8 +84,8 @@ def task_named(name: str) -> Task:
     if name not in TASKS:
         hint = did_you_mean(name, TASKS) or f"; there are {', '.join(TASKS)}"
         raise RequestError(f"unknown task {name[:60]!r}{hint}")
-    module, _, attribute = TASKS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)()
+    module, attribute, *parameters = TASKS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)(*parameters)
 
 
 def rescore(task: Task, examples: Sequence[Example], outputs: Mapping[str, str]) -> dict[str, Verdict]:

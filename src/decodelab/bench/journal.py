@@ -1,0 +1,248 @@
+"""The journal of sweeps: every generation and every score, once, whole, and safe from a kill at any moment."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from decodelab.core.errors import JournalError
+from decodelab.core.values import Limits, Tokens
+
+VERSION = 1
+_MINE = 0x6465636F  # "deco", which the file's header bears
+_SCHEMA = """
+CREATE TABLE generations (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, model_digest TEXT NOT NULL, strategy TEXT NOT NULL, prompt TEXT NOT NULL,
+    sample INTEGER NOT NULL, seed TEXT NOT NULL, limits TEXT NOT NULL, text TEXT NOT NULL, tokens TEXT NOT NULL,
+    token_logprobs TEXT NOT NULL, law_logprobs TEXT NOT NULL, finish_reason TEXT NOT NULL,
+    prefill_tokens INTEGER NOT NULL, decode_tokens INTEGER NOT NULL, forward_passes INTEGER NOT NULL,
+    peak_cache_bytes INTEGER NOT NULL, seconds REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE scores (
+    key TEXT NOT NULL REFERENCES generations, task TEXT NOT NULL, example TEXT NOT NULL, score REAL NOT NULL,
+    answer TEXT NOT NULL, PRIMARY KEY (key, task, example)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One generated answer.
+
+    Attributes:
+        key: what it is told from all others by (`key_of`).
+        model, model_digest, strategy, prompt, sample, seed, limits: what that is made of; seed as text.
+        text, tokens, token_logprobs, law_logprobs, finish_reason: what came out.
+        prefill_tokens, decode_tokens, forward_passes, peak_cache_bytes, seconds: what it cost. Answers that were
+            sampled together share their cost: the first bears it, the others none.
+    """
+
+    key: str
+    model: str
+    model_digest: str
+    strategy: str
+    prompt: str
+    sample: int
+    seed: str
+    limits: str
+    text: str
+    tokens: Tokens
+    token_logprobs: tuple[float, ...]
+    law_logprobs: tuple[float, ...]
+    finish_reason: str
+    prefill_tokens: int
+    decode_tokens: int
+    forward_passes: int
+    peak_cache_bytes: int
+    seconds: float
+
+
+_COLUMNS = tuple(Record.__dataclass_fields__)
+_LISTS = ("tokens", "token_logprobs", "law_logprobs")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A score of an answer: of which task and example, how good from 0 to 1, and what was read from the text."""
+
+    key: str
+    task: str
+    example: str
+    score: float
+    answer: Any
+
+
+def key_of(model_digest: str, strategy: str, prompt: Tokens, sample: int, seed: int, limits: Limits) -> str:
+    """What tells one generation from all others: everything its text depends on, and nothing else.
+
+    >>> len(key_of("m", "greedy", (1, 2), 0, 0, Limits()))
+    32
+    """
+    parts = [model_digest, strategy, prompt, sample, seed, limits_text(limits)]
+    return blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def limits_text(limits: Limits) -> str:
+    """Limits as they stand in a journal."""
+    return json.dumps([limits.max_new_tokens, limits.min_new_tokens, limits.stop, limits.stop_token_ids])
+
+
+class Journal:
+    """A SQLite file that one run at a time may write; anybody may read it meanwhile.
+
+    A generation is written with its scores in one transaction, after it is complete: a kill leaves either all of it or
+    nothing. Use it as a context manager.
+
+    Args:
+        path: the file; it is made if it is to be written.
+        writing: whether to write, which nobody else may do meanwhile.
+
+    Raises:
+        JournalError: if it cannot be opened, is none, is another version's, or another run is writing it.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "j.sqlite", writing=True) as journal:
+    ...     len(journal.scores("sums"))
+    0
+    """
+
+    def __init__(self, path: Path, *, writing: bool) -> None:
+        import filelock
+
+        self.path = path
+        self._lock = filelock.FileLock(f"{path}.lock")
+        if not path.parent.is_dir():
+            raise JournalError(f"journal {path}: there is no directory {str(path.parent)!r}; make it or choose another")
+        if not writing and not path.is_file():
+            raise JournalError(f"journal {path}: there is no such file; run decodelab bench first")
+        if writing:
+            try:
+                self._lock.acquire(timeout=0)
+            except filelock.Timeout:
+                raise JournalError(f"journal {path}: another run is writing it; wait for it, or name another") from None
+            except OSError as error:
+                raise JournalError(f"journal {path}: {error.strerror}; choose another place") from None
+        try:
+            with self._faults():
+                self._connection = sqlite3.connect(path, isolation_level=None)
+                self._open(writing)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, writing: bool) -> None:
+        run = self._connection.execute
+        mine, version = run("PRAGMA application_id").fetchone()[0], run("PRAGMA user_version").fetchone()[0]
+        empty = not run("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not (mine == _MINE or (empty and writing)):
+            raise JournalError(f"journal {self.path}: is another program's database; name another file")
+        if not empty and version != VERSION:
+            raise JournalError(
+                f"journal {self.path}: is of version {version}, this decodelab writes {VERSION}; "
+                "begin another, or use the decodelab that wrote it"
+            )
+        if writing:
+            run("PRAGMA journal_mode=WAL")
+            run("PRAGMA synchronous=NORMAL")
+        if empty:
+            with self._transaction():
+                for statement in _SCHEMA.split(";"):
+                    run(statement)
+                run(f"PRAGMA application_id={_MINE}")
+                run(f"PRAGMA user_version={VERSION}")
+
+    def __enter__(self) -> Journal:
+        """The open journal."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self._connection.close()
+        self._lock.release()
+
+    def keys(self) -> set[str]:
+        """The keys of all generations that are in it."""
+        with self._faults():
+            return {key for (key,) in self._connection.execute("SELECT key FROM generations")}
+
+    def add(self, records: Sequence[Record], scores: Sequence[Scored]) -> None:
+        """Write generations with their scores, all or nothing; what is there already stays.
+
+        Raises:
+            JournalError: if the disk is full, say.
+        """
+        marks = ", ".join("?" * len(_COLUMNS))
+        rows = [tuple(json.dumps(getattr(r, c)) if c in _LISTS else getattr(r, c) for c in _COLUMNS) for r in records]
+        with self._faults(), self._transaction():
+            self._connection.executemany(f"INSERT INTO generations VALUES ({marks}) ON CONFLICT (key) DO NOTHING", rows)
+            self._put(scores)
+
+    def score(self, scores: Sequence[Scored]) -> None:
+        """Write scores of generations that are there; an earlier score of the same answer is replaced."""
+        with self._faults(), self._transaction():
+            self._put(scores)
+
+    def _put(self, scores: Sequence[Scored]) -> None:
+        rows = [(s.key, s.task, s.example, s.score, json.dumps(s.answer)) for s in scores]
+        self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", rows)
+
+    def records(self, keys: Sequence[str] | None = None) -> Iterator[Record]:
+        """Generations, all of them or those of some keys, in the order of the keys."""
+        with self._faults():
+            for row in self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM generations ORDER BY key"):
+                if keys is None or row[0] in keys:
+                    values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+                    for column in _LISTS:
+                        values[column] = tuple(json.loads(values[column]))
+                    yield Record(**values)
+
+    def scores(self, task: str) -> dict[tuple[str, str], Scored]:
+        """The scores of a task, by key and example."""
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT key, task, example, score, answer FROM scores WHERE task = ?", (task,)
+            )
+            return {(r[0], r[2]): Scored(r[0], r[1], r[2], r[3], json.loads(r[4])) for r in rows}
+
+    def check(self) -> Mapping[str, int]:
+        """How many generations and scores there are.
+
+        Raises:
+            JournalError: if the file is damaged.
+        """
+        with self._faults():
+            found = self._connection.execute("PRAGMA integrity_check").fetchone()[0]
+            if found != "ok":
+                raise JournalError(f"journal {self.path}: is damaged ({found}); take a copy from before")
+            count = "SELECT count(*) FROM "
+            return {t: self._connection.execute(count + t).fetchone()[0] for t in ("generations", "scores")}
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """What SQLite finds wrong, in one line."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            what = str(error)
+            fix = "free some space and run again" if "full" in what else "is it a journal, and may it be written?"
+            raise JournalError(f"journal {self.path}: {what}; {fix}") from None

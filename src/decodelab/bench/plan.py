@@ -1,0 +1,186 @@
+"""A sweep as people write it down: models x strategies x tasks, checked whole before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from decodelab.core.errors import RequestError, did_you_mean
+from decodelab.core.rows import called, read_text
+from decodelab.strategy.strategy import Strategy
+from decodelab.tasks.task import Example, Made, Task, task_named
+
+
+class TaskPlan(BaseModel):
+    """One task of a sweep.
+
+    Attributes:
+        name: of a task, such as `graph` or `pocket-sums`.
+        file: its items; without one the task makes its own.
+        items: how many of them.
+        max_new_tokens: limit of each answer.
+        chat: whether items are asked through the model's chat template.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    file: Path | None = None
+    items: Annotated[int, Field(ge=1)] = 50
+    max_new_tokens: Annotated[int, Field(ge=1)] = 340
+    chat: bool = False
+
+    def examples(self) -> tuple[Task, list[Example]]:
+        """The task and the items that are asked.
+
+        Raises:
+            RequestError, InvalidData: for an unknown task, a file that cannot be read, or one with too few items.
+        """
+        task = task_named(self.name)
+        if self.file is None:
+            if not isinstance(task, Made):
+                raise RequestError(
+                    f"task {self.name} needs a file with its items; write {{name: {self.name}, file: ...}}"
+                )
+            return task, [task.made(seed) for seed in range(self.items)]
+        found = list(task.read(self.file))
+        if len(found) < self.items:
+            raise RequestError(f"{called(self.file)} has {len(found)} items, {self.items} are asked for; ask for fewer")
+        return task, found[: self.items]
+
+
+class Plan(BaseModel):
+    """What a sweep runs: every strategy with every model on every item of every task.
+
+    Attributes:
+        models: names, directories or hub ids.
+        strategies: in the strategy language, by the names that tables show; a plain list names them by themselves.
+        tasks: names, or names with what is to be different from the defaults.
+        samples: independent answers to each item, for strategies that sample; others answer once.
+        seed: all draws follow from it; strategies share it, item by item.
+        baseline: the strategy others are compared with; None: the first.
+        max_rows: rows computed at once.
+
+    >>> given = {"models": ["pocket-nano"], "strategies": ["greedy", "min_p=0.1"], "tasks": ["pocket-sums"]}
+    >>> Plan.model_validate(given).baseline_name
+    'greedy'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    strategies: Annotated[dict[str, str], Field(min_length=1)]
+    tasks: Annotated[tuple[TaskPlan, ...], Field(min_length=1)]
+    samples: Annotated[int, Field(ge=1)] = 1
+    seed: int = 0
+    baseline: str | None = None
+    max_rows: Annotated[int, Field(ge=1)] = 64
+
+    @field_validator("strategies", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        """A list of strategies names each by itself."""
+        return {str(text): text for text in given} if isinstance(given, list | tuple) else given
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _with_defaults(cls, given: Any) -> Any:
+        """A task may be its name alone."""
+        listed = given if isinstance(given, list | tuple) else [given]
+        return [{"name": task} if isinstance(task, str) else task for task in listed]
+
+    @property
+    def baseline_name(self) -> str:
+        """The strategy others are compared with."""
+        return self.baseline if self.baseline is not None else next(iter(self.strategies))
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """What tables call the tasks: their names, numbered where one is asked twice."""
+        names = [task.name for task in self.tasks]
+        return tuple(
+            name if names.count(name) == 1 else f"{name} #{names[: i + 1].count(name)}" for i, name in enumerate(names)
+        )
+
+    @staticmethod
+    def read(file: Path) -> Plan:
+        """Read a plan from YAML and check all of it, without running anything; files are relative to its own folder.
+
+        Raises:
+            RequestError: for a file that cannot be read, a name that is not known, or a value that cannot be.
+            StrategyError: for a strategy that cannot be parsed.
+        """
+        import yaml
+
+        text = read_text(file)
+        try:
+            data = yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            raise RequestError(f"{called(file)} is not YAML: {' '.join(str(error).split())[:200]}; mend it") from None
+        if not isinstance(data, dict):
+            raise RequestError(f"{called(file)} is no plan; it needs models, strategies and tasks, each with a list")
+        try:
+            plan = Plan.model_validate(data)
+        except ValidationError as error:
+            raise RequestError(f"{called(file)}: {_first_fault(error)}") from None
+        tasks = tuple(
+            task if task.file is None else task.model_copy(update={"file": file.parent / task.file.expanduser()})
+            for task in plan.tasks
+        )
+        plan = plan.model_copy(update={"tasks": tasks})
+        plan.check()
+        return plan
+
+    def check(self) -> None:
+        """Refuse what could only fail later.
+
+        Raises:
+            RequestError, StrategyError: naming it.
+        """
+        for name, text in self.strategies.items():
+            try:
+                Strategy.of(text)
+            except Exception as error:
+                raise type(error)(f"strategy {name!r}: {error}") from None
+        if self.baseline_name not in self.strategies:
+            hint = did_you_mean(self.baseline_name, self.strategies) or f"; it is one of {', '.join(self.strategies)}"
+            raise RequestError(f"baseline: there is no strategy {self.baseline_name!r}{hint}")
+        for task in self.tasks:
+            task.examples()
+
+
+def _first_fault(error: ValidationError) -> str:
+    """One thing that is wrong, in one line: a name that is not known before one that is missing, which it may be."""
+    fault = min(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
+    parts = [str(part) for part in fault["loc"]]
+    place = ".".join(parts)
+    if fault["type"] == "extra_forbidden":
+        fields = TaskPlan.model_fields if len(parts) > 1 else Plan.model_fields
+        name = parts[-1]
+        return f"unknown field {name!r}{did_you_mean(name, fields) or '; allowed: ' + ', '.join(fields)}"
+    if fault["type"] == "missing":
+        return f"{place} is missing; write it down"
+    return f"{place}: {fault['msg'].lower()}, got {str(fault['input'])[:60]!r}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model under one strategy on one task."""
+
+    task: str
+    model: str
+    strategy: str
+
+
+def cells(plan: Plan, models: Sequence[str] | None = None) -> list[Cell]:
+    """Every cell of a plan, in the order of its tables."""
+    return [
+        Cell(task, model, strategy)
+        for task in plan.task_names
+        for model in (plan.models if models is None else models)
+        for strategy in plan.strategies
+    ]

@@ -1,0 +1,191 @@
+"""Runs a plan: what the journal has is not done again, and what is done goes into it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+
+from decodelab.bench.journal import Journal, Record, Scored, key_of, limits_text
+from decodelab.bench.plan import Cell, Plan, TaskPlan
+from decodelab.core.errors import DecodelabError
+from decodelab.core.protocols import LanguageModel
+from decodelab.core.values import Chat, Generation, Limits
+from decodelab.engine.job import Job, make_job
+from decodelab.engine.lane import Failed
+from decodelab.engine.scheduler import Engine
+from decodelab.models.loading import load
+from decodelab.pocket.item import digest
+from decodelab.search.sample import Sample
+from decodelab.strategy.strategy import Strategy
+from decodelab.tasks.task import Example, Task
+
+
+@dataclass(frozen=True)
+class Request:
+    """One item asked of one model under one strategy: the job, what it is scored by, and the keys of its answers."""
+
+    cell: Cell
+    task: Task
+    example: Example
+    job: Job
+    keys: tuple[str, ...]
+
+
+@dataclass
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        asked: answers the plan asks for.
+        found: those the journal had.
+        made: those that were generated now.
+        failures: what failed and why, by cell; it is tried again by the next run.
+    """
+
+    asked: int = 0
+    found: int = 0
+    made: int = 0
+    failures: list[tuple[Cell, DecodelabError]] = field(default_factory=list)
+
+
+def requests(plan: Plan, model: LanguageModel, name: str, engine: Engine) -> Iterator[Request]:
+    """Everything a plan asks of one model, item by item, so that strategies share a prompt that is computed once."""
+    strategies = {
+        label: _widened(Strategy.of(text).resolve(model), plan.samples) for label, text in plan.strategies.items()
+    }
+    number = 0
+    for label, task_plan in zip(plan.task_names, plan.tasks, strict=True):
+        task, examples = task_plan.examples()
+        limits = Limits(max_new_tokens=task_plan.max_new_tokens)
+        for example in examples:
+            # An item has a seed of its own: two items of one prompt are answered by different draws.
+            seed = digest("bench", plan.seed, task_plan.name, example.id) >> 1
+            for strategy_name, strategy in strategies.items():
+                prompt = _asked(example, task_plan)
+                job = make_job(engine.composed(strategy), number, prompt, strategy, limits, seed)
+                single = str(_widened(strategy, 1))
+                answers = strategy.search.n if isinstance(strategy.search, Sample) and strategy.selection is None else 1
+                keys = tuple(key_of(model.digest, single, job.tokens, i, seed, limits) for i in range(answers))
+                yield Request(Cell(label, name, strategy_name), task, example, job, keys)
+                number += 1
+
+
+def run(
+    plan: Plan,
+    journal: Journal,
+    progress: Callable[[int, int, str], None] = lambda done, total, doing: None,
+    around: Callable[[LanguageModel], AbstractContextManager[None]] = lambda model: nullcontext(),
+) -> Outcome:
+    """Generate and score what the journal does not have yet.
+
+    On Ctrl-C the jobs that are under way are given up and what is finished is in the journal; so it is after a kill.
+
+    Args:
+        plan: what to run.
+        journal: open for writing.
+        progress: told, now and then, of how many jobs of how many are done, and what is being done.
+        around: entered while a model computes, to choose its threads, say.
+
+    Raises:
+        ModelError: for a model that cannot be loaded.
+        JournalError: if the journal cannot be written.
+    """
+    outcome = Outcome()
+    total = len(plan.models) * len(plan.strategies) * sum(task.items for task in plan.tasks)
+    done = 0
+    for name in plan.models:
+        model = load(name)
+        engine = Engine(model, max_rows=plan.max_rows)
+        have = journal.keys()
+        waiting: dict[int, Request] = {}
+        known: list[Request] = []
+        for request in requests(plan, model, name, engine):
+            outcome.asked += len(request.keys)
+            if all(key in have for key in request.keys):
+                outcome.found += len(request.keys)
+                known.append(request)
+                done += 1
+            else:
+                waiting[request.job.index] = request
+        _score_known(journal, known)
+        progress(done, total, name)
+        for request in waiting.values():
+            engine.enqueue(request.job)
+        with around(model):
+            for finished in engine.run():
+                request = waiting.pop(finished.index)
+                done += 1
+                if isinstance(finished, Failed):
+                    outcome.failures.append((request.cell, finished.error))
+                elif all(candidate.finish_reason != "interrupted" for candidate in finished.candidates):
+                    records = _records(finished, request, model)
+                    journal.add(records, [_scored(request, record) for record in records])
+                    outcome.made += len(records)
+                progress(done, total, f"{name}: {request.cell.task}")
+    return outcome
+
+
+def _asked(example: Example, task: TaskPlan) -> str | Chat:
+    """The prompt, as text or as a chat."""
+    if isinstance(example.prompt, Chat) or not task.chat:
+        return example.prompt  # pyright: ignore[reportReturnType]  (tasks ask in text)
+    return Chat.of(str(example.prompt))
+
+
+def _widened(strategy: Strategy, samples: int) -> Strategy:
+    """The strategy with so many samples, if it is one that samples once."""
+    if not isinstance(strategy.search, Sample) or strategy.selection is not None:
+        return strategy
+    stages = [replace(s, n=samples) if isinstance(s, Sample) else s for s in strategy.stages]
+    return replace(strategy, stages=tuple(stages))
+
+
+def _records(found: Generation, request: Request, model: LanguageModel) -> list[Record]:
+    """The answers of a generation that the plan asks for, by sample."""
+    chosen = [found.best] if len(request.keys) == 1 else sorted(found.candidates, key=lambda c: c.sample)
+    cost, limits = found.cost, limits_text(request.job.limits)
+    records = []
+    for i, (key, candidate) in enumerate(zip(request.keys, chosen, strict=True)):
+        spent = (cost.prefill_tokens, cost.decode_tokens, cost.forward_passes, cost.peak_cache_bytes, cost.seconds)
+        record = Record(
+            key,
+            model.name,
+            model.digest,
+            str(_widened(request.job.strategy, 1)),
+            found.prompt,
+            i,
+            str(found.seed),
+            limits,
+            candidate.text,
+            candidate.tokens,
+            candidate.token_logprobs,
+            candidate.law_logprobs,
+            candidate.finish_reason,
+            *(spent if i == 0 else (0, 0, 0, 0, 0.0)),
+        )
+        records.append(record)
+    return records
+
+
+def _scored(request: Request, record: Record) -> Scored:
+    """The score of an answer."""
+    verdict = request.task.judge(request.example, record.text)
+    return Scored(record.key, request.cell.task, request.example.id, verdict.score, verdict.answer)
+
+
+def _score_known(journal: Journal, known: list[Request]) -> None:
+    """Score answers that are there but were made for another task, or scored by other rules."""
+    if not known:
+        return
+    texts = {record.key: record for record in journal.records()}
+    fresh: list[Scored] = []
+    have: dict[str, dict[tuple[str, str], Scored]] = {}
+    for request in known:
+        scores = have.setdefault(request.cell.task, journal.scores(request.cell.task))
+        for key in request.keys:
+            scored = _scored(request, texts[key])
+            if scores.get((key, request.example.id)) != scored:
+                fresh.append(scored)
+    if fresh:
+        journal.score(fresh)

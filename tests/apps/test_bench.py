@@ -1,0 +1,63 @@
+"""`decodelab bench`, `report` and `journal` on a small plan."""
+
+import json
+
+import pytest
+
+PLAN = """
+models: [pocket-nano]
+strategies: {greedy: greedy, "hot|<b>": temperature=1.5}
+tasks: [{name: pocket-sums, items: 2, max_new_tokens: 30}]
+"""
+
+
+@pytest.fixture
+def plan(tmp_path):
+    file = tmp_path / "plan.yaml"
+    file.write_text(PLAN)
+    return file
+
+
+def test_a_sweep_runs_once_and_is_reported_as_often_as_wanted(run, plan, tmp_path):
+    dry = run("bench", str(plan), "--dry-run", "--json").json
+    assert dry["models"][0]["missing"] == 4
+    assert not (tmp_path / "plan.journal.sqlite").exists()
+    first = run("bench", str(plan), "--json").json
+    assert (first["asked"], first["made"], first["failed"]) == (4, 4, 0)
+    assert [row["strategy"] for row in first["rows"]] == ["greedy", "hot|<b>"]
+    computed = sum(row["forward_tokens"] for row in first["rows"])
+    assert 0 < computed <= dry["models"][0]["most_forward_tokens"]
+    again = run("bench", str(plan), "--json").json
+    assert (again["found"], again["made"]) == (4, 0)
+    assert again["rows"] == first["rows"]
+    assert run("report", str(plan), "--json").json["rows"] == first["rows"]
+    shown = run("report", str(plan), "--markdown", str(tmp_path / "r.md"))
+    assert "pocket-sums, pocket-nano, 2 items" in shown.stdout
+    text = (tmp_path / "r.md").read_text()
+    assert "hot\\|\\<b\\>" in text
+
+
+def test_a_journal_gives_its_answers_out(run, plan, tmp_path):
+    run("bench", str(plan))
+    journal = str(tmp_path / "plan.journal.sqlite")
+    assert run("journal", journal, "--json").json["generations"] == 4
+    assert run("journal", journal, "--export", str(tmp_path / "a.jsonl")).code == 0
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert {row["strategy"] for row in rows} == {"greedy", "temperature=1.5 | sample"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "nowhere.yaml"], "cannot read"),
+        (["report", "{plan}"], "there is no such file"),
+        (["journal", "nowhere"], "there is no such file"),
+        (["bench", "{plan}", "--journal", "/nowhere/j"], "there is no directory"),
+        (["bench", "{plan}", "--markdown", "/nowhere/r.md"], "there is no directory"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(run, plan, arguments, message):
+    found = run(*(argument.format(plan=plan) for argument in arguments))
+    assert found.code == 2
+    assert message in found.stderr
+    assert len(found.stderr.strip().splitlines()) == 1

@@ -1,0 +1,104 @@
+"""The journal: whole records or none, one writer, and clear words for what is no journal."""
+
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from decodelab.bench.journal import VERSION, Journal, Record, Scored, key_of
+from decodelab.core.errors import JournalError
+from decodelab.core.values import Limits
+
+RECORD = Record(
+    "k", "m", "d", "greedy", "prompt", 0, str(2**63), "[]", "a\0b\x1b[31m<i>",
+    (1, 2), (-0.5, -1.5), (-0.5, -1.5), "eos", 3, 2, 3, 100, 0.5,
+)  # fmt: skip
+
+
+def test_what_is_written_is_read_back_as_it_was(tmp_path):
+    with Journal(tmp_path / "j", writing=True) as journal:
+        journal.add([RECORD], [Scored("k", "sums", "0", 0.5, {"read": [1]})])
+    with Journal(tmp_path / "j", writing=False) as journal:
+        assert list(journal.records()) == [RECORD]
+        assert journal.scores("sums") == {("k", "0"): Scored("k", "sums", "0", 0.5, {"read": [1]})}
+        assert journal.scores("other") == {}
+        assert journal.check() == {"generations": 1, "scores": 1}
+
+
+def test_a_generation_that_is_there_stays_and_a_score_is_replaced(tmp_path):
+    with Journal(tmp_path / "j", writing=True) as journal:
+        journal.add([RECORD], [Scored("k", "sums", "0", 0.5, None)])
+        journal.add([replace(RECORD, text="other")], [])
+        journal.score([Scored("k", "sums", "0", 1.0, None)])
+        assert next(journal.records()).text == RECORD.text
+        assert journal.scores("sums")["k", "0"].score == 1.0
+
+
+def test_a_fault_leaves_nothing_half_written(tmp_path):
+    with Journal(tmp_path / "j", writing=True) as journal:
+        broken = replace(RECORD, key="l", seconds=None)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(JournalError):
+            journal.add([RECORD, broken], [])
+        assert journal.keys() == set()
+        journal.add([RECORD], [])
+        assert journal.keys() == {"k"}
+
+
+def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path):
+    with Journal(tmp_path / "j", writing=True) as journal:
+        journal.add([RECORD], [])
+        pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
+        journal._connection.execute(f"PRAGMA max_page_count={pages}")
+        with pytest.raises(JournalError, match="full; free some space and run again"):
+            journal.add([replace(RECORD, key=str(i), text="x" * 5000) for i in range(50)], [])
+        assert journal.keys() == {"k"}
+
+
+def test_only_one_run_writes_and_others_may_read(tmp_path):
+    with Journal(tmp_path / "j", writing=True) as journal:
+        journal.add([RECORD], [])
+        with pytest.raises(JournalError, match="another run is writing it"):
+            Journal(tmp_path / "j", writing=True)
+        with Journal(tmp_path / "j", writing=False) as reader:
+            assert reader.keys() == {"k"}
+    Journal(tmp_path / "j", writing=True).__exit__(None, None, None)
+
+
+def test_what_is_no_journal_is_refused_and_not_touched(tmp_path):
+    text = tmp_path / "text"
+    text.write_text("something else that is no database at all, and long enough to be looked at" * 20)
+    other = tmp_path / "other"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    for file, message in ((text, "not a database"), (other, "another program's database")):
+        before = file.read_bytes()
+        for writing in (True, False):
+            with pytest.raises(JournalError, match=message):
+                Journal(file, writing=writing)
+        assert file.read_bytes() == before
+    with pytest.raises(JournalError, match="there is no such file"):
+        Journal(tmp_path / "none", writing=False)
+    with pytest.raises(JournalError, match="there is no directory"):
+        Journal(tmp_path / "none" / "j", writing=True)
+
+
+def test_another_versions_journal_is_refused(tmp_path):
+    Journal(tmp_path / "j", writing=True).__exit__(None, None, None)
+    with sqlite3.connect(tmp_path / "j") as connection:
+        connection.execute(f"PRAGMA user_version={VERSION + 1}")
+    with pytest.raises(JournalError, match=f"is of version {VERSION + 1}, this decodelab writes {VERSION}"):
+        Journal(tmp_path / "j", writing=True)
+
+
+def test_a_key_depends_on_everything_a_text_depends_on():
+    first = key_of("d", "greedy", (1, 2), 0, 0, Limits())
+    others = [
+        key_of("e", "greedy", (1, 2), 0, 0, Limits()),
+        key_of("d", "sample", (1, 2), 0, 0, Limits()),
+        key_of("d", "greedy", (1, 3), 0, 0, Limits()),
+        key_of("d", "greedy", (1, 2), 1, 0, Limits()),
+        key_of("d", "greedy", (1, 2), 0, 1, Limits()),
+        key_of("d", "greedy", (1, 2), 0, 0, Limits(max_new_tokens=5)),
+        key_of("d", "greedy", (1, 2), 0, 0, Limits(stop=("x",))),
+    ]
+    assert len({first, *others}) == 8

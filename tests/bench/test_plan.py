@@ -1,0 +1,61 @@
+"""A plan is checked whole before anything runs, and what is wrong is said in one line."""
+
+import pytest
+
+from decodelab.bench.plan import Plan
+from decodelab.core.errors import DecodelabError
+
+GOOD = """
+models: [pocket-nano]
+strategies: [greedy, temperature=0.5]
+tasks: [pocket-sums, {name: pocket-paths, items: 7}]
+"""
+
+
+def test_a_plan_may_be_written_shortly(plan_file):
+    plan = Plan.read(plan_file(GOOD))
+    assert plan.strategies == {"greedy": "greedy", "temperature=0.5": "temperature=0.5"}
+    assert [(t.name, t.items) for t in plan.tasks] == [("pocket-sums", 50), ("pocket-paths", 7)]
+    assert plan.baseline_name == "greedy"
+
+
+def test_a_task_that_is_asked_twice_is_numbered(plan_file):
+    plan = Plan.read(plan_file(GOOD.replace("pocket-paths", "pocket-sums")))
+    assert plan.task_names == ("pocket-sums #1", "pocket-sums #2")
+
+
+def test_items_of_a_file_are_found_from_where_the_plan_is(plan_file, tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}')
+    plan = Plan.read(plan_file(GOOD.replace("pocket-sums", "{name: mmlu, file: q.jsonl, items: 1}")))
+    assert plan.tasks[0].examples()[1][0].reference == "B"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("models:", "modles:", "unknown field 'modles'; did you mean 'models'?"),
+        ("items: 7", "item: 7", "unknown field 'item'; did you mean 'items'?"),
+        ("items: 7", "items: 0", "tasks.1.items: input should be greater than or equal to 1, got '0'"),
+        ("items: 7", "items: many", "tasks.1.items"),
+        ("[pocket-nano]", "[]", "models"),
+        ("[greedy, temperature=0.5]", "[greedy, tempreature=0.5]", "did you mean 'temperature'"),
+        ("[greedy, temperature=0.5]", "{cold: temperature=-1}", "strategy 'cold': temperature"),
+        ("pocket-sums", "pocket-sum", "unknown task 'pocket-sum'; did you mean 'pocket-sums'?"),
+        ("pocket-sums", "mmlu", "task mmlu needs a file"),
+        ("pocket-sums", "{name: mmlu, file: nowhere.csv}", "cannot read"),
+        ("tasks:", "baseline: gredy\ntasks:", "there is no strategy 'gredy'; did you mean 'greedy'?"),
+        ("models: [pocket-nano]", "models: [", "is not YAML"),
+        ("models: [pocket-nano]", "", "models is missing"),
+    ],
+)
+def test_what_is_wrong_with_a_plan_is_said_in_one_line(plan_file, old, new, message):
+    with pytest.raises(DecodelabError) as error:
+        Plan.read(plan_file(GOOD.replace(old, new)))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_more_items_than_a_file_has_are_refused(plan_file, tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}')
+    with pytest.raises(DecodelabError, match="has 1 items, 2 are asked for"):
+        Plan.read(plan_file(GOOD.replace("pocket-sums", "{name: mmlu, file: q.jsonl, items: 2}")))
