@@ -8,6 +8,7 @@ import torch
 import decodelab as dl
 from decodelab.core.errors import ForwardFailed, NonFiniteLogits, TooLarge
 from decodelab.core.events import Event, Step
+from decodelab.core.notices import FewerCandidates
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.tree import Forkable
 from decodelab.engine.branches import Branches
@@ -252,3 +253,13 @@ def test_made_models_are_searched_too(nano):
     assert g.best.law_logprob >= beam.best.law_logprob - 1e-4
     assert g.certificate is not None
     assert g.cost.decode_tokens == g.certificate.evaluated
+
+
+def test_constraints_that_leave_fewer_than_were_asked_for_say_so():
+    words = ["yes", "no", "maybe"]
+    model = dl.TableModel(words, {...: {"yes": 0.2, "no": 0.3, "maybe": 0.4, "</s>": 0.1}}, bos="<s>")
+    with pytest.warns(FewerCandidates, match=r"found 2 of 5 candidates; k_best\(n=5\) .* satisfy regex"):
+        (g,) = dl.generate(model, "", 'regex="(yes|no)" | k_best(n=5)', max_new_tokens=4)
+    assert [c.text for c in g.candidates] == ["no", "yes"]
+    assert g.certificate is not None
+    assert g.certificate.proved

@@ -307,7 +307,7 @@ class Batch:
             sample = int(self.keys.sample[row])
             candidates.append(part.candidate(self.model.vocab, self.jobs[job].before, sample, sum(laws)))
         if not live:
-            self._tell_missing(job, len(candidates))
+            tell_missing(self.jobs[job], len(candidates))
         if self.selection is not None and not live:
             candidates = [replace(c, score=score) for c, score in self.selection.rank(candidates)]
         spec = self.jobs[job]
@@ -318,17 +318,19 @@ class Batch:
             self.model.name, self.model.digest,
         )  # fmt: skip
 
-    def _tell_missing(self, job: int, found: int) -> None:
-        """Warn where constraints left fewer hypotheses than were asked for."""
-        wanted = getattr(self.search, "n", 1)
-        constraints = [s.name for s in self.jobs[job].strategy.stages if getattr(s, "constrains", False)]
-        if constraints and found < wanted:
-            warnings.warn(
-                f"{self.jobs[job].name}: found {found} of {wanted} candidates; {self.search} found no more sequences "
-                f"that satisfy {' and '.join(constraints)}",
-                FewerCandidates,
-                stacklevel=2,
-            )
+
+def tell_missing(job: Job, found: int) -> None:
+    """Warn where constraints left fewer hypotheses than were asked for."""
+    search = job.strategy.search
+    wanted = getattr(search, "n", 1)
+    constraints = [s.name for s in job.strategy.stages if getattr(s, "constrains", False)]
+    if constraints and found < wanted:
+        warnings.warn(
+            f"{job.name}: found {found} of {wanted} candidates; {search} found no more sequences "
+            f"that satisfy {' and '.join(constraints)}",
+            FewerCandidates,
+            stacklevel=2,
+        )
 
 
 def is_identity(parents: Tensor, rows: int) -> bool:

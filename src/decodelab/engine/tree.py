@@ -18,6 +18,7 @@ from decodelab.core.reasons import CONTINUES, STOP
 from decodelab.core.stage import TokenProcessor
 from decodelab.core.tree import Growth, Tree, TreeSearch
 from decodelab.core.values import Candidate, Cost, Generation, Partial
+from decodelab.engine.batch import tell_missing
 from decodelab.engine.branches import Branches
 from decodelab.engine.detokenizer import Detokenizer
 from decodelab.engine.history import Ended
@@ -272,6 +273,8 @@ class GrowingTree:
         ]
         if not candidates and self.done and self.dead_end is not None:
             raise self.dead_end
+        if self.done:
+            tell_missing(self.job, len(candidates))
         if not candidates:
             candidates = [self._furthest()]
         elif self.job.strategy.selection is not None and self.done:
@@ -284,8 +287,8 @@ class GrowingTree:
             seconds=time.perf_counter() - self.began,
         )
         return Generation(
-            self.job.index, self.job.prompt, self.job.tokens, tuple(candidates), cost, self.job.seed, str(self.job.strategy),
-            self.model.name, self.model.digest, self.search.certificate(self.state),
+            self.job.index, self.job.prompt, self.job.tokens, tuple(candidates), cost, self.job.seed,
+            str(self.job.strategy), self.model.name, self.model.digest, self.search.certificate(self.state),
         )  # fmt: skip
 
     def _furthest(self) -> Candidate:
