@@ -1,5 +1,7 @@
 """A plan is checked whole before anything runs, and what is wrong is said in one line."""
 
+from pathlib import Path
+
 import pytest
 
 from decodelab.bench.plan import Plan
@@ -17,6 +19,11 @@ def test_a_plan_may_be_written_shortly(plan_file):
     assert plan.strategies == {"greedy": "greedy", "temperature=0.5": "temperature=0.5"}
     assert [(t.name, t.items) for t in plan.tasks] == [("pocket-sums", 50), ("pocket-paths", 7)]
     assert plan.baseline_name == "greedy"
+
+
+def test_the_plan_among_the_examples_is_one():
+    plan = Plan.read(Path(__file__).parents[2] / "examples" / "sweep.yaml")
+    assert (len(plan.strategies), len(plan.models), plan.baseline_name) == (7, 2, "greedy")
 
 
 def test_a_task_that_is_asked_twice_is_numbered(plan_file):
