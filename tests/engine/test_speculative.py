@@ -115,11 +115,11 @@ def p_value(drawn: list[tuple[int, ...]], law: dict[tuple[int, ...], float]) -> 
 )
 def test_whole_sequences_follow_the_exact_law_with_and_without_a_draft(chain, proposals, model, draft):
     strategy = chain.format(n=N)
-    plain = dl.generate(model, [PROMPT], strategy, max_new_tokens=4)[0]
+    plain = dl.generate(model, [PROMPT], strategy, max_new_tokens=3)[0]
     driven = speculative(strategy, draft if proposals == "model" else "ngram", k=2)
-    found = dl.generate(model, [PROMPT], driven, max_new_tokens=4)[0]
+    found = dl.generate(model, [PROMPT], driven, max_new_tokens=3)[0]
     assert found.candidates == plain.candidates  # every number bit for bit
-    law = exact_law(model, chain.format(n=1), 4)
+    law = exact_law(model, chain.format(n=1), 3)
     assert math.fsum(law.values()) == pytest.approx(1, abs=1e-5)
     if chain == "greedy":
         assert law == {found.best.tokens: pytest.approx(1.0)}
@@ -165,14 +165,14 @@ def test_any_mixture_says_under_any_draft_what_each_job_says_alone_and_without(
     assert engine.rows == 0
 
 
-TEXTS = ["Once upon a time", "2 + 3 =", "The dog", "Lily and Tom went to the big park near their house"]
+TEXTS = ["Once upon a time", "2 + 3 =", "Lily and Tom went to the big park near their house"]
 
 
 @pytest.mark.parametrize("proposals", ["pocket-nano", "ngram"])
 @pytest.mark.parametrize("strategy", ["greedy", "temperature=0.8 | top_p=0.9 | sample(n=3)"])
 def test_a_real_model_says_with_a_draft_what_it_says_without(strategy, proposals):
-    plain = dl.generate("pocket-small", TEXTS, strategy, max_new_tokens=24)
-    found = dl.generate("pocket-small", TEXTS, speculative(strategy, proposals), max_new_tokens=24)
+    plain = dl.generate("pocket-small", TEXTS, strategy, max_new_tokens=16)
+    found = dl.generate("pocket-small", TEXTS, speculative(strategy, proposals), max_new_tokens=16)
     for one, other in zip(found, plain, strict=True):
         assert [c.tokens for c in one.candidates] == [c.tokens for c in other.candidates]
         assert [c.text for c in one.candidates] == [c.text for c in other.candidates]
