@@ -35,18 +35,26 @@ WORDS = ["a", "b", "c"]
 PREFIXES = [words for n in range(4) for words in itertools.product(WORDS, repeat=n)]
 
 
+def random_row(rng: np.random.Generator, impossible: float = 0.0) -> dict[str, float]:
+    """Random probabilities, some of them 0."""
+    weights = rng.dirichlet(np.ones(len(WORDS) + 1))
+    gone = rng.random(len(weights)) < impossible
+    gone[rng.integers(len(weights))] = False
+    weights = np.where(gone, 0, weights)
+    return dict(zip([*WORDS, "</s>"], (weights / weights.sum()).tolist(), strict=True))
+
+
 def table(seed: int, impossible: float = 0.0, **more: Any) -> dl.TableModel:
     """A random table with a row of its own for every prefix of up to three words."""
     rng = np.random.default_rng(seed)
+    rows = {prefix: random_row(rng, impossible) for prefix in PREFIXES}
+    return dl.TableModel(WORDS, rows, bos="<s>", missing="eos", **more)
 
-    def row() -> dict[str, float]:
-        weights = rng.dirichlet(np.ones(len(WORDS) + 1))
-        gone = rng.random(len(weights)) < impossible
-        gone[rng.integers(len(weights))] = False
-        weights = np.where(gone, 0, weights)
-        return dict(zip([*WORDS, "</s>"], (weights / weights.sum()).tolist(), strict=True))
 
-    return dl.TableModel(WORDS, {prefix: row() for prefix in PREFIXES}, bos="<s>", missing="eos", **more)
+def chain(seed: int) -> dl.TableModel:
+    """A random Markov chain over the same words."""
+    rng = np.random.default_rng(seed)
+    return dl.TableModel(WORDS, {key: random_row(rng) for key in ((), *WORDS)}, bos="<s>", missing="eos")
 
 
 def made(stage: Any, model: LanguageModel, others: Mapping[str, LanguageModel] = {}) -> LanguageModel:
@@ -230,8 +238,8 @@ def test_they_keep_the_promises_of_a_model(name):
 
 def test_real_models_keep_them_too():
     model = dl.load("pocket-nano")
-    for strategy in ("contrast", "dola(layers=[0, 1, 2, 3])", "mix(models=[pocket-small], space=logits)"):
-        check_model(dl.compose(model, strategy), ["Once", "What is 2 + 3?"])
+    for strategy in ("contrast", "dola(layers=[0, 1, 2, 3])"):
+        check_model(dl.compose(model, strategy), ["Once", "What is 2"])
 
 
 def test_a_guided_row_is_the_same_forked_cut_back_joined_and_alone():
@@ -282,7 +290,7 @@ def test_new_tokens_of_guided_text_fit_the_context_behind_both_prompts():
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory, with tables in it."""
-    for name, model in {"one": table(1, context=20), "two": table(2), "three": table(3)}.items():
+    for name, model in {"one": table(1, context=20), "two": chain(2), "three": chain(3)}.items():
         (tmp_path / f"{name}.yaml").write_text(model.to_yaml())
     (tmp_path / "other.yaml").write_text(dl.TableModel(["a", "b", "d"], {...: {"a": 1.0}}, bos="<s>").to_yaml())
     monkeypatch.chdir(tmp_path)
@@ -434,12 +442,12 @@ def test_greedy_guided_text_is_that_of_transformers(prompt, negative):
         torch.tensor([ids]),
         attention_mask=torch.ones(1, len(ids), dtype=torch.int64),
         guidance_scale=scale,
-        max_new_tokens=24,
+        max_new_tokens=16,
         do_sample=False,
         pad_token_id=0,
         **more,
     )[0, len(ids) :].tolist()
-    (ours,) = dl.generate(model, prompt, dl.Guidance(scale, negative) | dl.Greedy(), max_new_tokens=24)
+    (ours,) = dl.generate(model, prompt, dl.Guidance(scale, negative) | dl.Greedy(), max_new_tokens=16)
     assert list(ours.best.tokens) == theirs
 
 
