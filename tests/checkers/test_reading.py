@@ -1,5 +1,7 @@
 """Checkers by name and as functions: held to one of three verdicts, with the text that caused a fault."""
 
+from typing import Any
+
 import pytest
 
 import decodelab as dl
@@ -27,7 +29,7 @@ def test_the_built_in_checker_is_found_by_name():
 
 @pytest.mark.parametrize("answer", [None, True, "Dead", 1, "living"])
 def test_what_is_no_verdict_is_refused_with_the_text(answer):
-    def odd(text: str):
+    def odd(text: str) -> Any:
         return answer
 
     with pytest.raises(
@@ -37,7 +39,7 @@ def test_what_is_no_verdict_is_refused_with_the_text(answer):
 
 
 def test_a_checker_that_raises_is_named_with_the_text_that_caused_it():
-    def broken(text: str):
+    def broken(text: str) -> Any:
         return "alive" if len(text) < 3 else 1 / 0
 
     with pytest.raises(CheckerFailed, match=r"checker <.*broken> raised ZeroDivisionError: .* for the text \"a a\""):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import decodelab as dl
 from decodelab.core.errors import EmptySupport, InvalidParameter, UnsupportedStrategy
 from decodelab.core.notices import FewerCandidates
-from decodelab.core.protocols import ByteVocab, LanguageModel
+from decodelab.core.protocols import ByteVocab, LanguageModel, Vocab
 from decodelab.core.stage import Stage
 
 WORDS = ["a", "b", "ab", "ba", "é"]
@@ -103,7 +103,7 @@ def test_eos_is_allowed_exactly_where_the_text_is_complete():
 
 def test_the_masked_law_is_each_step_s_law_among_the_legal_tokens():
     (g,) = dl.generate(letters(), "", "regex='(ab)+' | sample", max_new_tokens=1)
-    law = {(0,): 0.3 / 0.45, (2,): 0.15 / 0.45}
+    law: dict[tuple[int, ...], float] = {(0,): 0.3 / 0.45, (2,): 0.15 / 0.45}
     assert g.best.law_logprob == pytest.approx(torch.tensor(law[g.best.tokens]).log().item(), abs=1e-6)
 
 
@@ -184,9 +184,8 @@ def test_a_grammar_may_be_a_file(tmp_path: Path):
 TEXTS = ["Hello world", " two  spaces", "naïve café €5 \N{GRINNING FACE}", "line\nbreak\ttab", "1234"]
 
 
-def check_bytes(model: LanguageModel) -> None:
+def check_bytes(vocab: Vocab) -> None:
     """Every text comes back from the bytes of its tokens, at the start and after another text."""
-    vocab = model.vocab
     assert isinstance(vocab, ByteVocab)
     for text in TEXTS:
         tokens = vocab.encode_completion(vocab.encode("Tim"), text)
@@ -199,17 +198,17 @@ def check_bytes(model: LanguageModel) -> None:
 
 
 def test_bytes_of_byte_level_tokens(gpt2):
-    check_bytes(_Named(gpt2))
+    check_bytes(gpt2)
     assert gpt2.token_bytes(50256) == b""
 
 
 def test_bytes_of_sentencepiece_tokens(stories260k_dir):
-    check_bytes(dl.load(str(stories260k_dir)))
+    check_bytes(dl.load(str(stories260k_dir)).vocab)
 
 
 def test_bytes_of_the_pocket_models_tokens():
     model = dl.load("pocket-nano")
-    check_bytes(model)
+    check_bytes(model.vocab)
     assert [model.vocab.token_bytes(t) for t in range(7)] == [b""] * 7  # type: ignore[attr-defined]
 
 
@@ -225,11 +224,6 @@ def test_a_pattern_reaches_into_the_bytes_of_a_character(stories260k_dir):
     best = dl.generate(model, "Once", "regex=' €\N{GRINNING FACE}.' | greedy", max_new_tokens=20)[0].best
     assert best.text[:3] == " €\N{GRINNING FACE}"
     assert best.finish_reason == "eos"
-
-
-class _Named:
-    def __init__(self, vocab):
-        self.vocab = vocab
 
 
 # --- bad input -------------------------------------------------------------------------------------
