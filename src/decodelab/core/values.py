@@ -176,10 +176,14 @@ class Generation:
 
     @property
     def duplicates(self) -> tuple[tuple[int, ...], ...]:
-        """Places of candidates that say the same text in different tokens, a tuple for each such text."""
+        """Places of candidates that say the same text in different tokens, a tuple for each such text.
+
+        Texts with a replacement character in them are left out: what stands for broken bytes may be different ones.
+        """
         places: dict[str, list[int]] = {}
         for i, candidate in enumerate(self.candidates):
-            places.setdefault(candidate.text, []).append(i)
+            if "\ufffd" not in candidate.text:
+                places.setdefault(candidate.text, []).append(i)
         return tuple(tuple(same) for same in places.values() if len({self.candidates[i].tokens for i in same}) > 1)
 
     def to_dict(self) -> dict[str, Any]:

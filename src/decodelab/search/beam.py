@@ -91,8 +91,8 @@ class Beam(Stage):
     `dedupe="text"`: of hypotheses with the same text and different tokens only the best takes a place, among the beams
     of a step and in the pool (when sampling: the one drawn first). It keeps its own score: the others' probability is
     not added to it, because a sum over those that a beam happens to see is less than the probability of the text by an
-    unknown amount. A text whose last character is not complete yet is equal to no other; texts are compared before a
-    stop string is cut off.
+    unknown amount. A text with broken bytes in it, or whose last character is not complete yet, is equal to no other;
+    texts are compared before a stop string is cut off.
 
     Token for token what transformers 5 returns without processors, with these differences: scores are
     accumulated in float64 and ties go to the better beam, then the lowest token id (float32 and unspecified
@@ -255,7 +255,7 @@ class Beam(Stage):
         numbers = torch.zeros_like(parents)
         numbers[possible] = torch.tensor(
             [
-                _number(f"{reason != 0} {p.text}" + ("" if p.complete else f" {p.tokens}"))
+                _number(f"{reason != 0} {p.text}" + (f" {p.tokens}" if "\ufffd" in p.text or not p.complete else ""))
                 for p, reason in zip(partials, reasons[possible].tolist(), strict=True)
             ],
             dtype=torch.int64,
