@@ -210,8 +210,10 @@ def test_a_budget_too_small_for_one_sequence_gives_the_prefix_that_came_furthest
     model = dl.TableModel(["a", "b"], {...: {"a": 0.9, "b": 0.1}}, eos=None, bos="<s>")
     generation = run(model, 9, "exact(budget=3)")
     assert (generation.best.text, generation.best.finish_reason) == ("a a a", "pruned")
-    assert generation.certificate == Certificate(False, generation.certificate.bound, 3)
-    assert generation.certificate.bound == pytest.approx(4 * math.log(0.9))
+    certificate = generation.certificate
+    assert certificate is not None
+    assert certificate == Certificate(False, certificate.bound, 3)
+    assert certificate.bound == pytest.approx(4 * math.log(0.9))
     assert generation.to_dict()["certificate"]["proved"] is False
 
 
