@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint types bench bench-engine bench-samplers bench-scoring peers format clean
+.PHONY: help run test test-slow lint types bench bench-engine bench-samplers bench-scoring bench-speculative peers format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 run: $(READY) ## compare decoding strategies on both pocket models, offline
 	$(BIN)/decodelab demo
@@ -41,6 +41,10 @@ bench-engine: $(READY) ## measure many continuations of few prompts against tran
 
 bench-samplers: $(READY) ## measure samplers against transformers, and llama.cpp after make peers
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py
+
+bench-speculative: $(READY) ## measure speculative decoding against plain decoding
+	mkdir -p out
+	$(BIN)/python benchmarks/speculative.py --png out/speculative.png
 
 bench-scoring: $(READY) ## measure scoring against transformers, and lm-evaluation-harness after make peers
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scoring.py --threads 1

@@ -41,6 +41,8 @@ def test_it_prints_one_json_document_with_equal_tokens_of_both(run, stories260k_
         ("engine", ("--rounds", "1"), "--rounds must be at least 2, got 1"),
         ("engine", ("--growth", "--width", "4", "0"), "--width must be at least 1, got [4, 0]"),
         ("engine", ("--case", "beem"), "invalid choice: 'beem'"),
+        ("speculative", ("--rounds", "1"), "--rounds must be at least 2, got 1"),
+        ("speculative", ("--agreement", "0.5", "2"), "--agreement must be in [0, 1], got [0.5, 2.0]"),
         ("ties", ("--prompts", "0"), "--prompts must be at least 1, got 0"),
     ],
 )
@@ -100,3 +102,11 @@ def test_near_ties_are_counted_over_the_same_continuations_in_every_way(run, sto
     for d in found:
         assert len(d["gaps"]) == d["flips"] <= d["continuations"] < d["tokens"]
         assert d["logprob"] < 1e-3
+
+
+def test_a_draft_gives_the_plain_tokens_in_fewer_passes(run, tmp_path):
+    arguments = ("--case", "curve", "--k", "3", "--agreement", "0", "1", "--png", str(tmp_path / "curve.png"), *TINY)
+    wrong, right = run("speculative", *arguments)["results"]
+    assert (wrong["acceptance"], wrong["tokens_a_pass"], wrong["same"]) == (0.0, 1.0, 1.0)
+    assert (right["acceptance"], right["tokens_a_pass"], right["same"]) == (1.0, 2.0, 1.0)
+    assert (tmp_path / "curve.png").stat().st_size > 10_000
