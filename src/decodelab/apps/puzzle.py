@@ -43,7 +43,7 @@ def command(
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
-    """Find a prompt whose beams collide: two that say the same text in different tokens.
+    """Find prompts whose beams say one text twice.
 
     A text is one string, but several token sequences: "village" is " village", and " vil" with "lage". A beam ranks
     sequences, so two of its places can go to one text. The model writes texts and looks where one of its most probable
