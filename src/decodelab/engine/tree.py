@@ -40,7 +40,7 @@ class _Law:
         normaliser: float64 [1], their log normaliser.
         processed: float32 [1, vocab], after all processors.
         law_normaliser: float64 [1], the log normaliser of those.
-        work: what the processors did.
+        work: what the processors did; None where nobody observes.
         given: for each processor what it updates its state with; None where it has no state, or does not look at it.
     """
 
@@ -48,7 +48,7 @@ class _Law:
     normaliser: Tensor
     processed: Tensor
     law_normaliser: Tensor
-    work: Processed
+    work: Processed | None
     given: Sequence[Tensor | None]
 
     def logprobs(self, token: int) -> tuple[float, float]:
@@ -176,7 +176,8 @@ class GrowingTree:
                 None if state is None or isinstance(p, TokenProcessor) else seen_by
                 for p, state, seen_by in zip(self.processors, node.states, work.given, strict=True)
             ]
-            law = _Law(own, normalisers[row : row + 1], processed, law_normaliser, work, given)
+            shown = work if self.observers else None
+            law = _Law(own, normalisers[row : row + 1].clone(), processed, law_normaliser, shown, given)
             seen.append(replace(node, law=law))
         return seen
 
@@ -239,6 +240,7 @@ class GrowingTree:
             node = self.nodes[number]
             assert node.law is not None
             work, prefix = node.law.work, tuple(self.branches.path(number))
+            assert work is not None
             own = parents == number
             event = Step(
                 torch.tensor([self.job.index]),

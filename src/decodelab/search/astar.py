@@ -32,8 +32,9 @@ class AStar(Stage):
     admissible heuristic, promises the best a prefix could come to: what follows costs nothing and goes on for the
     length that is best for the score, so s / max_new_tokens^length_penalty for a positive penalty and s for none. No
     search that proves as much looks at fewer prefixes with these bounds (Dechter & Pearl 1985), but it keeps them
-    all. `mean` promises that tokens go on as probable as they were: it comes to long sequences sooner, is not
-    admissible, and the certificate is still true, because it is always computed from the bounds.
+    all, each with its law (4 bytes a token of the vocabulary): hence a smaller budget than that of `exact`. `mean`
+    promises that tokens go on as probable as they were: it comes to long sequences sooner, is not admissible, and the
+    certificate is still true, because it is always computed from the bounds.
 
     With a length penalty this is exact search for the best normalised score, which no beam guarantees. Hypotheses enter
     the results when they are found, not when they are taken from the queue, and the search ends when no bound is better
@@ -51,7 +52,7 @@ class AStar(Stage):
     heuristic: Annotated[Literal["bound", "mean"], "bound (admissible) or mean: what a prefix promises"] = "bound"
     n: Annotated[int, "sequences returned"] = 1
     length_penalty: Annotated[float, "exponent of the length that divides the score; 0 is the plain sum"] = 0.0
-    budget: Annotated[int, "prefixes whose next-token law may be computed, a forward token each"] = 10_000
+    budget: Annotated[int, "prefixes whose next-token law may be computed, a forward token each"] = 2_000
     rows: Annotated[int, "prefixes computed in one pass; more is faster a prefix and looks at more of them"] = 1
     cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
 
@@ -65,7 +66,7 @@ class AStar(Stage):
         check_choice(self, "heuristic", ("bound", "mean"), fix="bound proves that nothing better is left")
         check_number(self, "n", low=1, integer=True, fix="use n=5 for the five best")
         check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
-        check_number(self, "budget", low=1, integer=True, fix="use 10000 for short sequences")
+        check_number(self, "budget", low=1, integer=True, fix="use 2000 for short sequences")
         check_number(self, "rows", low=1, integer=True, fix="use 1 for plain A*")
         check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
 
