@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from decodelab.metrics.likelihood import Score
     from decodelab.models.contrast import Contrast
     from decodelab.models.dola import Dola
+    from decodelab.models.encoder_decoder import EncoderDecoderModel
     from decodelab.models.guidance import Guidance
     from decodelab.models.loading import list_models, load
     from decodelab.models.mix import Mix
@@ -117,6 +118,7 @@ _WHERE = {
     "list_models": "models.loading",
     "load": "models.loading",
     "TableModel": "models.table",
+    "EncoderDecoderModel": "models.encoder_decoder",
     "TransformersModel": "models.transformers_model",
     "AdaptiveP": "processors.adaptive_p",
     "Allow": "processors.allow",
@@ -206,6 +208,7 @@ __all__ = [
     "Dola",
     "Dry",
     "DynamicTemperature",
+    "EncoderDecoderModel",
     "Engine",
     "EpsilonCutoff",
     "EtaCutoff",

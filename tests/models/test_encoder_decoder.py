@@ -196,6 +196,18 @@ def test_samples_are_the_same_alone_and_in_any_batch(build):
         assert generation.cost.prefill_tokens == len(prompt)
 
 
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_speculation_changes_nothing(build, kind):
+    model = build(kind)
+    for search in ("greedy", "temperature=0.9 | sample(n=2)"):
+        plain, drafted = (
+            dl.generate(model, PROMPTS, search + more, max_new_tokens=10)
+            for more in ("", " | speculative(draft=ngram, k=3)")
+        )
+        for a, b in zip(plain, drafted, strict=True):
+            assert [c.tokens for c in a.candidates] == [c.tokens for c in b.candidates]
+
+
 def test_jobs_that_join_later_say_what_they_say_alone(build):
     model = build("bart")
     engine = dl.Engine(model, max_rows=6)

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from decodelab.models.checkpoint import ModelInfo
+    from decodelab.models.encoder_decoder import EncoderDecoderModel
     from decodelab.models.loading import list_models, load, model_info
     from decodelab.models.table import TableModel
     from decodelab.models.transformers_model import TransformersModel
 
-__all__ = ["COMPOSITIONS", "ModelInfo", "TableModel", "TransformersModel", "list_models", "load", "model_info"]
+__all__ = [
+    "COMPOSITIONS",
+    "EncoderDecoderModel",
+    "ModelInfo",
+    "TableModel",
+    "TransformersModel",
+    "list_models",
+    "load",
+    "model_info",
+]
 
 COMPOSITIONS: dict[str, str] = {
     "contrast": "decodelab.models.contrast:Contrast",
@@ -27,6 +37,7 @@ COMPOSITIONS: dict[str, str] = {
 _HOME = {
     "ModelInfo": "checkpoint",
     "TableModel": "table",
+    "EncoderDecoderModel": "encoder_decoder",
     "TransformersModel": "transformers_model",
     "list_models": "loading",
     "load": "loading",
