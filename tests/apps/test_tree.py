@@ -166,7 +166,7 @@ def test_model_text_is_harmless_everywhere(run, folder):
 def test_a_deep_and_narrow_tree_is_drawn_too():
     model = TableModel(["a", "b"], {...: {"a": 0.99, "b": 0.01}}, eos=None, bos="<s>")
     recorder = TreeRecorder(model.vocab)
-    (generation,) = dl.generate(model, "", "beam(width=2, n=2)", max_new_tokens=600, observers=[recorder])
+    (generation,) = dl.generate(model, "", "beam(width=2, n=2)", max_new_tokens=300, observers=[recorder])
     tree = recorder.hypotheses("beam(width=2, n=2)", generation)
     ET.fromstring(to_svg(tree))
     assert "</html>" in to_html(tree)
@@ -185,6 +185,7 @@ def test_a_deep_and_narrow_tree_is_drawn_too():
         (("--svg", "no/such/t.svg"), "there is no directory"),
         (("--max-new-tokens", "0"), "max_new_tokens must be at least 1"),
         (("-m", "no-such-model"), "no-such-model"),
+        (("-s", "value_beam(width=2, scorer=path_cost)"), "path_cost: the prompt has no graph"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(run, folder, arguments, error):
