@@ -579,6 +579,20 @@ def test_a_processor_whose_state_cannot_be_joined_is_refused_by_name(endless):
         dl.generate(endless, "a", strategy, max_new_tokens=4)
 
 
+@dataclass(frozen=True)
+class Elsewhere(Stage):
+    """A driver nobody here knows."""
+
+    name: ClassVar[str] = "elsewhere"
+    kind: ClassVar[Kind] = "driver"
+    source: ClassVar[str] = "this test"
+
+
+def test_a_driver_the_engine_does_not_know_is_refused_by_name(endless):
+    with pytest.raises(UnsupportedStrategy, match="elsewhere: this engine cannot make passes as it says"):
+        dl.generate(endless, "a", dl.Strategy((dl.Greedy(), Elsewhere())))
+
+
 # The stage
 
 

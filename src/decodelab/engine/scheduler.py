@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import DecodelabError, InvalidParameter, TooLarge
+from decodelab.core.errors import DecodelabError, InvalidParameter, TooLarge, UnsupportedStrategy
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Cache, Composition, LanguageModel, LooksAhead
 from decodelab.core.tree import TreeSearch
@@ -186,6 +186,8 @@ class Engine:
             if driver not in self._lanes:
                 self._lanes[driver] = SpeculativeLane(self.model, driver, self._compose.load, *bounds)
             return self._lanes[driver]
+        if driver is not None:
+            raise UnsupportedStrategy(f"{driver}: this engine cannot make passes as it says; leave it out")
         if isinstance(job.strategy.search, LooksAhead):
             if LooksAhead not in self._lanes:
                 self._lanes[LooksAhead] = AheadLane(self.model, *bounds)
@@ -411,14 +413,16 @@ class Engine:
                 logits, prefill.cache = self.model.extend(prefill.cache, torch.tensor([chunk]))
                 logits = logits[:, -1]
                 prefill.computed += len(chunk)
+            prefill.done += len(chunk)
+            done = prefill.done == len(tokens)
+            if done:
+                self._prefixes.keep(tokens, prefill.cache, 0)
         except Exception as error:  # as in `step`
             self._prefills.popleft()
             yield from self._failed(prefill.jobs, error)
             return
-        prefill.done += len(chunk)
-        if prefill.done == len(tokens):
+        if done:
             self._prefills.popleft()
-            self._prefixes.keep(tokens, prefill.cache, 0)
             yield from self._join(prefill.jobs, Prefilled([tokens], logits, prefill.cache, [prefill.computed]))
 
     def _join(self, jobs: Sequence[Job], prefilled: Prefilled) -> Iterator[Failed]:
