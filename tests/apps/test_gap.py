@@ -83,10 +83,16 @@ def test_the_tables_say_what_the_document_says(run, tables: Path):
     assert "most probable" not in one_by_one
 
 
-def test_the_picture_is_a_picture(run, tables: Path):
-    found = run("gap", "-m", "trap.yaml", "--max-new-tokens", "3", "--png", "gap.png")
+def test_the_diagram_is_a_picture_or_a_page_that_needs_nothing_else(run, tables: Path):
+    found = run("gap", "-m", "trap.yaml", "--max-new-tokens", "3", "--diagram", "gap.png")
     assert (tables / "gap.png").read_bytes().startswith(b"\x89PNG")
     assert "Plotted in gap.png." in found.stdout
+    run("gap", "-m", "hostile.yaml", "--max-new-tokens", "3", "--diagram", "gap.html")
+    page = (tables / "gap.html").read_text()
+    assert "<svg" in page
+    assert "<td>greedy</td>" in page
+    assert "default-src 'none'" in page
+    assert "hostile<i>" not in page  # the model's own name is escaped
 
 
 def test_text_that_would_command_the_terminal_is_shown_as_escapes(run, folder: Path):
@@ -105,7 +111,8 @@ def test_text_that_would_command_the_terminal_is_shown_as_escapes(run, folder: P
         (["--budget", "0"], "--budget must be at least 1, got 0"),
         (["--processors", "beam(width=2)"], "cannot come after beam"),
         (["--processors", "top_pp=0.5"], "unknown stage 'top_pp'"),
-        (["--png", "nowhere/gap.png"], "cannot write 'nowhere/gap.png'"),
+        (["--diagram", "nowhere/gap.png"], "cannot write 'nowhere/gap.png'"),
+        (["--diagram", "gap.txt"], "its name must end in one of .png, .svg, .pdf, .html"),
         (["--max-new-tokens", "0"], "max_new_tokens must be at least 1, got 0"),
         (["-m", "nothing.yaml"], "there is no file 'nothing.yaml'"),
     ],

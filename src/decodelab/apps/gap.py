@@ -11,6 +11,7 @@ from decodelab.apps import options
 from decodelab.apps.files import check_writable, read_prompts, write_bytes
 from decodelab.apps.gap_measure import read_widths
 from decodelab.apps.progress import progress
+from decodelab.apps.reliability_page import check_suffix, diagram_bytes
 from decodelab.apps.terminal import console, note, notes, one_line, print_json, say, visible
 from decodelab.apps.threads import threads_for
 from decodelab.core.errors import InvalidParameter
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from decodelab.apps.gap_measure import Gap
+
+COLUMNS = ("search", "below", "mean gap", "at most", "worst", "shorter", "empty", "forward")
 
 
 def command(
@@ -43,7 +46,10 @@ def command(
     chat: options.AsChat = False,
     system: options.System = None,
     show: Annotated[int, typer.Option(metavar="N", help="Print at most so many prompts one by one.")] = 10,
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot the gaps over the widths.")] = None,
+    diagram: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Plot the gaps over the widths: .png, .svg, .pdf or one .html page."),
+    ] = None,
     max_rows: options.MaxRows = 64,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
@@ -60,7 +66,7 @@ def command(
     \b
     Examples:
       decodelab gap "What is 27 + 35?" --max-new-tokens 24
-      decodelab gap --file prompts.txt -m pocket-small --widths 1,5,25 --budget 5000 --png gap.png
+      decodelab gap --file prompts.txt -m pocket-small --widths 1,5,25 --budget 5000 --diagram gap.png
       decodelab gap -m lecture.yaml --widths 1,2,3 --max-new-tokens 3 --json
 
     Next: decodelab generate -s "k_best(n=5)" shows the best sequences themselves.
@@ -70,8 +76,9 @@ def command(
     beams = read_widths(widths)
     if budget < 1:
         raise InvalidParameter(f"--budget must be at least 1, got {budget}; use 2000 for short answers")
-    if png is not None:
-        check_writable(png)
+    if diagram is not None:
+        check_suffix(diagram)
+        check_writable(diagram)
 
     from decodelab.apps.gap_measure import measure_gap
     from decodelab.models.loading import load
@@ -91,10 +98,11 @@ def command(
     for message in said:
         if "before greedy" not in message:  # the stages shape the law of the other searches
             note(message)
-    if png is not None and gap.cases:
-        from decodelab.apps.gap_png import to_png
+    if diagram is not None and gap.cases:
+        from decodelab.apps.gap_figure import figure_of, title_of
 
-        write_bytes(png, to_png(gap))
+        rows = [COLUMNS, *_rows(gap)]
+        write_bytes(diagram, diagram_bytes(figure_of(gap), diagram.suffix, rows, visible(title_of(gap))))
     if as_json:
         print_json(gap.to_dict())
     elif gap.cases:
@@ -103,8 +111,8 @@ def command(
             out.print(_prompts(gap, show))
         out.print(_searches(gap))
         typer.echo(_legend(gap))
-        if png is not None:
-            typer.echo(f"Plotted in {visible(str(png))}.")
+        if diagram is not None:
+            typer.echo(f"Plotted in {visible(str(diagram))}.")
     if gap.interrupted:
         say(f"interrupted: {len(gap.cases)} of {len(requests)} prompts were finished")
         raise typer.Exit(130)
@@ -144,11 +152,18 @@ def _searches(gap: Gap) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE)
-    table.add_column("search", no_wrap=True)
-    for heading in ("below", "mean gap", "at most", "worst", "shorter", "empty", "forward"):
+    table.add_column(COLUMNS[0], no_wrap=True)
+    for heading in COLUMNS[1:]:
         table.add_column(heading, justify="right", no_wrap=True)
-    for summary in gap.summaries():
-        table.add_row(
+    for row in _rows(gap):
+        table.add_row(*row)
+    return table
+
+
+def _rows(gap: Gap) -> list[tuple[str, ...]]:
+    """The lines of that table."""
+    return [
+        (
             "greedy" if summary.width == 1 else f"beam {summary.width}",
             f"{summary.below}/{summary.prompts}",
             _nats(summary.mean_gap),
@@ -158,7 +173,8 @@ def _searches(gap: Gap) -> Table:
             str(summary.empty),
             f"{summary.forward_tokens:.0f}",
         )
-    return table
+        for summary in gap.summaries()
+    ]
 
 
 def _legend(gap: Gap) -> str:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from decodelab.apps.terminal import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from decodelab.apps.gap_measure import Gap
 
 _LINE, _OTHERS, _BAND = "#0b5c8a", "#9db8c9", "#dce7ee"
 
 
-def to_png(gap: Gap) -> bytes:
+def figure_of(gap: Gap) -> Figure:
     """Draw the gap of every prompt and their mean, and the share of prompts below the optimum, over the widths."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    title = f"{gap.model}, {len(gap.cases)} prompts, at most {gap.max_new_tokens} tokens, {gap.proved} optima proved"
-    figure.suptitle(visible(title).encode("ascii", "backslashreplace").decode(), fontsize=9, parse_math=False)
+    figure.suptitle(visible(title_of(gap)).encode("ascii", "backslashreplace").decode(), fontsize=9, parse_math=False)
     left, right = figure.subplots(1, 2)
     _draw_gaps(left, gap)
     _draw_shares(right, gap)
@@ -31,9 +30,12 @@ def to_png(gap: Gap) -> bytes:
         axes.set_xticks(range(len(gap.widths)), ["greedy" if w == 1 else f"beam {w}" for w in gap.widths], fontsize=8)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
-    out = BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": "decodelab"})
-    return out.getvalue()
+    return figure
+
+
+def title_of(gap: Gap) -> str:
+    """What was searched, in a line."""
+    return f"{gap.model}, {len(gap.cases)} prompts, at most {gap.max_new_tokens} tokens, {gap.proved} optima proved"
 
 
 def _draw_gaps(axes: Axes, gap: Gap) -> None:
