@@ -199,7 +199,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, nargs="+", help="prompts of sweep and ragged")
     parser.add_argument("--new-tokens", type=int, default=32, help="tokens of a continuation; ragged: at most 4 times")
     parser.add_argument(
-        "--batch", type=int, nargs="+", default=[8, 16, 32], help="prompts transformers may take at once"
+        "--batch", type=int, nargs="+", default=[4, 8, 16, 32], help="prompts transformers may take at once"
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
