@@ -26,8 +26,8 @@ def command(
 ) -> None:
     """List the models that ship, or describe one.
 
-    No weights are loaded. Any decoder-only model of transformers works too: give its directory, or its hub id,
-    wherever a model is asked for.
+    No weights are loaded. Any decoder-only model of transformers works too, and T5, BART and their kin: give its
+    directory, or its hub id, wherever a model is asked for.
 
     \b
     Examples:
