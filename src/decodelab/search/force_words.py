@@ -160,10 +160,9 @@ class ForceWords(Stage):
         for row, best in enumerate(top_ids(logits, few).tolist()):
             if not bool(normaliser[row].isfinite()):
                 continue
-            wanted = {*best, *self._advancing(state.tokens[row], state.met[row], spelt)}
-            logprobs = (logits[row].double() - normaliser[row]).tolist()
-            total = float(state.scores[row])
-            pairs += [(total + logprobs[token], row, token) for token in sorted(wanted) if logprobs[token] > -torch.inf]
+            wanted = sorted({*best, *self._advancing(state.tokens[row], state.met[row], spelt)})
+            scores = (state.scores[row] + logits[row, wanted].double() - normaliser[row]).tolist()
+            pairs += [(score, row, token) for score, token in zip(scores, wanted, strict=True) if score > -torch.inf]
         pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
         parents = torch.tensor([row for _, row, _ in pairs], dtype=torch.int64)
         tokens = torch.tensor([token for _, _, token in pairs], dtype=torch.int64)
