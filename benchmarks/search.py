@@ -44,6 +44,8 @@ def strategies(width: int) -> dict[str, str]:
         "stochastic_beam": f"stochastic_beam(width={width})",
         "arithmetic": f"arithmetic(n={width})",
         "sample": f"sample(n={width})",
+        "value_beam, logprob": f"value_beam(width={width}, scorer=logprob)",
+        "smc, logprob": f"smc(particles={width}, scorer=logprob)",
     }
 
 
