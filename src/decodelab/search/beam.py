@@ -157,40 +157,60 @@ class Beam(Stage):
         return self.extend(logits, state, rows)
 
     def extend(
-        self, logits: Tensor, state: BeamState, rows: Rows, seats: Tensor | None = None, penalty: Tensor | None = None
+        self,
+        logits: Tensor,
+        state: BeamState,
+        rows: Rows,
+        seats: Tensor | None = None,
+        penalty: Tensor | None = None,
+        normaliser: Tensor | None = None,
     ) -> tuple[Advance, BeamState]:
         """Extend all beams, for searches that are made of beams.
 
         Args:
             logits: as in `step`, and the others too.
             seats: int64 [rows], the number under which each row draws; by default its place within its job.
+            normaliser: float64 [rows], what `log_normaliser` gives for the logits, where it is known.
             penalty: [rows, vocab], subtracted when continuations are ranked, but not from their log-probabilities.
         """
         live, beams = rows.jobs.unique_consecutive(return_counts=True)
-        found = self._chosen(logits, state.scores, beams, rows, seats, penalty)
+        if normaliser is None:
+            normaliser = log_normaliser(logits)
+        found = self._chosen(logits, normaliser, state.scores, beams, rows, seats, penalty)
         possible = found.keys.isfinite()
         first = possible.cumsum(1) <= self.width
         over = possible & (found.reasons != 0) & first
-        length = rows.positions.new_zeros(len(state.pool.scores)).index_put_((rows.jobs,), rows.positions)[live] + 1
-        pool = state.pool.enter(live, self._normalised(found.scores, length[:, None]), over, state.ended, found.texts)
+        length = rows.positions[beams.cumsum(0) - 1] + 1
+        pool = state.pool
+        if bool(over.any()):
+            pool = pool.enter(live, self._normalised(found.scores, length[:, None]), over, state.ended, found.texts)
 
         going = possible & (found.reasons == 0)
         going &= going.cumsum(1) <= self.width
-        best = found.scores.masked_fill(~going, -torch.inf).amax(dim=1)
-        going &= ~self._done(pool.worst(live), best, length, rows.max_new_tokens[live])[:, None]
+        worst = pool.worst(live)
+        if bool(worst.isfinite().any()):
+            best = found.scores.masked_fill(~going, -torch.inf).amax(dim=1)
+            going &= ~self._done(worst, best, length, rows.max_new_tokens[live])[:, None]
         advance = Advance(
             found.parents[going], found.tokens[going], found.parents[over], found.tokens[over], found.reasons[over]
         )
         return advance, BeamState(found.scores[going], pool, state.ended + len(advance.ended_parents))
 
     def _chosen(
-        self, logits: Tensor, scores: Tensor, beams: Tensor, rows: Rows, seats: Tensor | None, penalty: Tensor | None
+        self,
+        logits: Tensor,
+        normaliser: Tensor,
+        scores: Tensor,
+        beams: Tensor,
+        rows: Rows,
+        seats: Tensor | None,
+        penalty: Tensor | None,
     ) -> _Candidates:
         """The candidates of a step, best first, of which as many go on or end as find a place."""
         wanted = max(2, 1 + rows.eos_count) * self.width
         k = wanted
         while True:
-            found = self._candidates(logits, scores, beams, k, rows, seats, penalty)
+            found = self._candidates(logits, normaliser, scores, beams, k, rows, seats, penalty)
             if found.texts is None:
                 break
             fresh = found.keys.isfinite() & ~repeats(found.texts, found.keys.isfinite())
@@ -209,6 +229,7 @@ class Beam(Stage):
     def _candidates(
         self,
         logits: Tensor,
+        normaliser: Tensor,
         scores: Tensor,
         beams: Tensor,
         k: int,
@@ -233,12 +254,12 @@ class Beam(Stage):
 
         gone = logits.gather(-1, tokens).isneginf()
 
-        def summed(of: Tensor) -> Tensor:
-            logprobs = of.gather(-1, tokens).double() - log_normaliser(of)[:, None]
+        def summed(of: Tensor, normaliser: Tensor) -> Tensor:
+            logprobs = of.gather(-1, tokens).double() - normaliser[:, None]
             return scores[:, None] + logprobs.masked_fill(gone, -torch.inf)
 
-        law = summed(logits)
-        total = law if own is logits else summed(own)
+        law = summed(logits, normaliser)
+        total = law if own is logits else summed(own, log_normaliser(own))
         fine = 0.0 if penalty is None else penalty.gather(-1, tokens)
         ranks = total - fine
         keys = ranks if noise is None else law - fine + noise.gather(-1, tokens)

@@ -13,6 +13,7 @@ from decodelab.core.errors import InvalidParameter
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.reasons import LENGTH
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
+from decodelab.kernels.fused import log_normaliser
 from decodelab.search.beam import Beam, BeamState
 from decodelab.search.by_job import places
 
@@ -181,10 +182,10 @@ class DiverseBeam(Stage):
         carries = self.accumulate == "penalised"
         beams, parts, words, debts, others = [], [], [], [], []
         ended = state.ended
+        normaliser = log_normaliser(logits)
+        everyone = torch.arange(len(rows.jobs), device=logits.device)
         for group, held in enumerate(state.beams):
-            own = torch.arange(len(rows.jobs), device=logits.device)
-            if state.groups is not None:
-                own = own[state.groups == group]
+            own = everyone if state.groups is None else everyone[state.groups == group]
             if not len(own):
                 beams.append(held)
                 continue
@@ -193,21 +194,32 @@ class DiverseBeam(Stage):
             if carries and state.groups is not None:
                 debt = state.debts[own][:, None]
                 penalty = debt.expand(its.shape) if penalty is None else penalty + debt
-            seats = group * beam.width + places(rows.jobs[own])
-            advance, after = beam.extend(its, replace(held, ended=ended), _only(rows, own), seats, penalty)
+            seats = group * beam.width + places(rows.jobs[own]) if self.sampling else None
+            advance, after = beam.extend(
+                its, replace(held, ended=ended), _only(rows, own), seats, penalty, normaliser[own]
+            )
             ended = after.ended
             beams.append(after)
-            owed = None if penalty is None else penalty[advance.parents, advance.tokens].double()
-            debts.append(torch.zeros_like(after.scores) if owed is None or not carries else owed)
+            debts.append(
+                penalty[advance.parents, advance.tokens].double()
+                if carries and penalty is not None
+                else torch.zeros_like(after.scores)
+            )
             advance = replace(advance, parents=own[advance.parents], ended_parents=own[advance.ended_parents])
             parts.append((group, advance))
+            # What the limit cuts off has been chosen too.
             cut = advance.ended_reasons == LENGTH
-            parents = torch.cat([advance.parents, advance.ended_parents[cut]])
-            tokens = torch.cat([advance.tokens, advance.ended_tokens[cut]])
-            after_words = torch.cat([state.words[parents], tokens[:, None]], dim=1)
+            parents, tokens = advance.parents, advance.tokens
+            if bool(cut.any()):
+                parents = torch.cat([parents, advance.ended_parents[cut]])
+                tokens = torch.cat([tokens, advance.ended_tokens[cut]])
+            after_words = torch.cat([state.words[parents], tokens[:, None]], dim=1) if looks_back else tokens[:, None]
             words.append(after_words[: len(advance.parents)])
-            order = rows.jobs[parents].argsort(stable=True)
-            others.append(_Others(rows.jobs[parents][order], after_words[order]))
+            owners = rows.jobs[parents]
+            if len(parents) > len(advance.parents):
+                order = owners.argsort(stable=True)
+                owners, after_words = owners[order], after_words[order]
+            others.append(_Others(owners, after_words))
 
         def joined(field: str) -> Tensor:
             return torch.cat([getattr(advance, field) for _, advance in parts])
