@@ -68,7 +68,17 @@ TABLES = (
         {"solved": solved},
         360,
     ),
-    Table("code", ("beam(width=4)", "check=python | beam(width=4)", "greedy"), {"solved": solved}, 120),
+    Table(
+        "code",
+        (
+            "beam(width=4)",
+            "check=python | beam(width=4)",
+            "check(checker=linted_python, candidates=8) | beam(width=4, scores=model)",
+            "greedy",
+        ),
+        {"solved": solved},
+        120,
+    ),
     Table(
         "stories",
         (

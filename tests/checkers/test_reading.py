@@ -55,7 +55,10 @@ def letters():
     ("checker", "message"),
     [
         ("pyton", "must be one of python, linted_python, got pyton; did you mean 'python'"),
-        ("os:system", 'must be one of python, linted_python, got "os:system"; a function of Python\'s can be given in Python only'),
+        (
+            "os:system",
+            'got "os:system"; a function of Python\'s can be given in Python only',
+        ),
         (3, "must be a checker's name or a function of a text, got 3; write "),
         (None, "must be a checker's name or a function of a text, got none"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import itertools
 import warnings
 from dataclasses import dataclass
@@ -35,12 +36,13 @@ class LintedProgram:
 class LintedPython:
     """The beginning of a Python program, which may end only where a linter has nothing to say.
 
-    As `python`, but a program is complete only when in each of its functions every parameter is used, no branch of an
-    `if` ends like the other or like what follows the `if`, and nothing stands behind a `return`.
+    As `python`, but a program is complete only when every name it reads is bound somewhere or built in, nothing is
+    compared with itself (with `min` and `max` neither), no branch of an `if` in a function ends like the other or like
+    what follows the `if`, and nothing stands behind a `return`.
 
     >>> from decodelab.checkers.reading import begin_reading
-    >>> program = begin_reading("linted_python").read("def f(a, b):\\n    return a")
-    >>> program.dead, program.complete, program.read(" + b").complete
+    >>> program = begin_reading("linted_python").read("def f(ab):\\n    return a")
+    >>> program.dead, program.complete, program.read("b").complete
     (False, False, True)
     """
 
@@ -53,25 +55,46 @@ def remarks(source: str) -> list[str]:
     """What a linter says of a program.
 
     >>> remarks("def f(a, b):\\n    if a:\\n        return 1\\n    return 1")
-    ['f does not use b', 'f does the same whatever the condition in line 2']
+    ['f does the same whatever the condition in line 2']
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
         functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-        return [remark for function in functions for remark in _remarks(function)]
+        return [*_on_names(tree), *(remark for function in functions for remark in _remarks(function))]
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # too deep to be looked at
         return []
 
 
+def _on_names(tree: ast.AST) -> list[str]:
+    """Names that nothing binds, and comparisons of a thing with itself."""
+    nodes = list(ast.walk(tree))
+    bound = set(dir(builtins))
+    for node in nodes:
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
+                bound.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                bound.add(name)
+            case ast.alias(name=name, asname=other):
+                bound.add((other or name).partition(".")[0])
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                bound.add(name)
+            case ast.MatchMapping(rest=str(name)):
+                bound.add(name)
+    read = [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+    found = [f"nothing binds {name}" for name in dict.fromkeys(read) if name not in bound]
+    for node in nodes:
+        match node:
+            case ast.Call(func=ast.Name(id="min" | "max"), args=[a, b]) | ast.Compare(left=a, comparators=[b]):
+                if ast.dump(a) == ast.dump(b):
+                    found.append(f"{ast.unparse(node)} compares a thing with itself")
+    return found
+
+
 def _remarks(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     found = []
-    names = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
-    arguments = function.args
-    unused = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if a.arg not in names]
-    if unused:
-        found.append(f"{function.name} does not use {', '.join(unused)}")
     for node in ast.walk(function):
         body: list[ast.stmt] = getattr(node, "body", []) if isinstance(node, ast.stmt) else []
         if isinstance(node, ast.If) and node.orelse and _same(node.body[-1], node.orelse[-1]):
