@@ -23,7 +23,8 @@ class JSONSchema(TextConstraint):
     ones. Keywords that llguidance cannot hold are refused, not passed over.
 
     The schema is a mapping, its JSON text, or the path of a file that ends in .json; what is kept and printed is the
-    schema itself. A value that may go on for ever (`{"type": "string"}`) is cut off by the token limit like any text.
+    schema itself. A value that may go on for ever (a string, or white space between its parts) is cut off by the token limit
+    like any text.
 
     Raises:
         InvalidParameter: if it is no JSON, no schema that can be held, or one that nothing satisfies.
