@@ -5,7 +5,7 @@ same threads. Rounds run every search once, in turning order, so that a busy mac
 the ratios within rounds, its spread their quartiles. Times are CPU seconds of the process.
 
     OMP_NUM_THREADS=1 python benchmarks/search.py                # pocket-nano, width 8
-    python benchmarks/search.py --model DIR --width 25 --new-tokens 64 --json
+    python benchmarks/search.py --model pocket-small --width 24 --prompt-tokens 160 --only "diverse_beam, hamming"
 """
 
 from __future__ import annotations
@@ -28,19 +28,18 @@ BEAM = "beam"
 TRANSFORMERS = "transformers beam"
 
 
-def strategies(width: int) -> dict[str, str]:
+def strategies(width: int, groups: int) -> dict[str, str]:
     """The searches, each with `width` rows; add a line for another."""
-    half = max(1, width // 2)
-    groups = f"width={width}, groups={half}, penalty=0.5"
+    shape = f"width={width}, groups={groups}, penalty=0.5"
     return {
         BEAM: f"beam(width={width})",
         "beam, scores=model": f"top_k=50 | beam(width={width}, scores=model)",
         "beam, dedupe=text": f"beam(width={width}, dedupe=text)",
         "beam, sampling": f"beam(width={width}, sampling=true)",
-        "diverse_beam, hamming": f"diverse_beam({groups})",
-        "diverse_beam, cumulative": f"diverse_beam({groups}, diversity=cumulative)",
-        "diverse_beam, ngram": f"diverse_beam({groups}, diversity=ngram)",
-        "diverse_beam, embedding": f"diverse_beam({groups}, diversity=embedding)",
+        "diverse_beam, hamming": f"diverse_beam({shape})",
+        "diverse_beam, cumulative": f"diverse_beam({shape}, diversity=cumulative)",
+        "diverse_beam, ngram": f"diverse_beam({shape}, diversity=ngram)",
+        "diverse_beam, embedding": f"diverse_beam({shape}, diversity=embedding)",
         "stochastic_beam": f"stochastic_beam(width={width})",
         "arithmetic": f"arithmetic(n={width})",
         "sample": f"sample(n={width})",
@@ -86,11 +85,18 @@ def transformers_run(model: dl.TransformersModel, prompts: Sequence[Tokens], wid
         )
 
 
-def measure(model: dl.TransformersModel, width: int, prompts: int, count: int, rounds: int) -> list[Result]:
-    """Time all searches."""
+def measure(
+    model: dl.TransformersModel,
+    chosen: dict[str, str],
+    width: int,
+    prompt_tokens: int,
+    prompts: int,
+    count: int,
+    rounds: int,
+) -> list[Result]:
+    """Time these searches."""
     tokens = model.vocab.encode(TEXT)
-    given = [tokens[: len(tokens) // 2 + 2]] * prompts
-    chosen = strategies(width)
+    given = [(tokens * (1 + prompt_tokens // len(tokens)))[:prompt_tokens]] * prompts
     runs: dict[str, Callable[[], None]] = {
         name: lambda s=strategy: decodelab_run(model, given, s, count) for name, strategy in chosen.items()
     }
@@ -128,26 +134,33 @@ def main() -> None:
     """Print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="pocket-nano", help="a shipped model, a directory or a hub id")
-    parser.add_argument("--width", type=int, default=8, help="rows of each search, even")
+    parser.add_argument("--width", type=int, default=8, help="rows of each search")
+    parser.add_argument("--groups", type=int, default=4, help="groups of the diverse beams; they divide the width")
+    parser.add_argument("--prompt-tokens", type=int, default=16)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these searches, besides the beams")
     parser.add_argument("--prompts", type=int, default=1)
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    if given.rounds < 2 or given.width < 2 or given.width % 2:
-        parser.error("--rounds must be at least 2, --width even and at least 2")
+    if given.rounds < 2 or given.width % given.groups:
+        parser.error("--rounds must be at least 2, and --groups must divide --width")
+    chosen = strategies(given.width, given.groups)
+    if unknown := set(given.only or ()) - set(chosen):
+        parser.error(f"--only: no search {min(unknown)!r}; there are {', '.join(chosen)}")
+    chosen = {name: s for name, s in chosen.items() if not given.only or name in (BEAM, *given.only)}
     torch.set_num_threads(given.threads)
     model = dl.load(given.model)
     if not isinstance(model, dl.TransformersModel):
         parser.error(f"--model must be a transformers model, got {given.model}")
-    results = measure(model, given.width, given.prompts, given.new_tokens, given.rounds)
+    results = measure(model, chosen, given.width, given.prompt_tokens, given.prompts, given.new_tokens, given.rounds)
     if given.json:
         print(json.dumps(vars(given) | {"results": [asdict(r) for r in results]}))
         return
     print(
-        f"{model.name}, width {given.width}, {given.prompts} prompts, {given.new_tokens} new tokens, "
-        f"{given.threads} threads, {given.rounds} rounds"
+        f"{model.name}, width {given.width}, {given.prompts} prompts of {given.prompt_tokens} tokens, "
+        f"{given.new_tokens} new tokens, {given.threads} threads, {given.rounds} rounds"
     )
     print(f"{'search':26}{'CPU ms a step':>14}   {'to beam (quartiles)':24}{'to transformers beam'}")
     for r in results:

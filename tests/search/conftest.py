@@ -119,7 +119,7 @@ def prompts_of_one_law() -> Callable[..., tuple[LanguageModel, list[tuple[int, .
             return row(tuple(w for w in prefix if w not in fillers))
 
         model = dl.TableModel([*words, *fillers], ignoring, eos="</s>", bos="<s>", name="one-law")
-        first, bos = len(words), model.vocab.bos_id
+        first, bos = len(words), model.vocab.bos_id or 0
         prompts = [(bos, first + i % 64, first + i // 64 % 64, first + i // 4096) for i in range(count)]
         return model, prompts
 

@@ -1,7 +1,7 @@
 """Arithmetic sampling: each sample follows the law exactly, and all of them together are spread."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_of_n_samples_a_prefix_gets_its_share_rounded_up_or_down(random_table, n
     for seed in range(6):
         model = random_table(seed)
         (g,) = dl.generate(model, "", f"arithmetic(n={n})", max_new_tokens=4, seed=seed)
-        mass: Counter[tuple[int, ...]] = Counter()
+        mass: dict[tuple[int, ...], float] = defaultdict(float)
         for outcome in model.enumerate("", 4):
             for end in range(1, len(outcome.tokens) + 1):
                 mass[outcome.tokens[:end]] += math.exp(outcome.logprob)

@@ -17,7 +17,7 @@ Tokens = tuple[int, ...]
 
 def next_logprobs(model: LanguageModel, prefix: Tokens) -> list[float]:
     logits = model.start([(model.vocab.bos_id or 0, *prefix)])[0]
-    return logits[0].double().log_softmax(0).tolist()
+    return (logits[0].double() - logits[0].double().logsumexp(0)).tolist()
 
 
 def likeness(diversity: str, tokens: Tokens, groups: list[list[Tokens]], decay: float, n: int) -> float:

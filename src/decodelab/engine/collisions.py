@@ -169,7 +169,7 @@ class _Fork:
 
 
 def _forks(
-    model: LanguageModel, start: Tokens, tokens: Tokens, words: Sequence[str], ids: dict[str, int], width: int
+    model: LanguageModel, start: Tokens, tokens: Tokens, words: list[str], ids: dict[str, int], width: int
 ) -> Iterator[_Fork]:
     """The forks of a text between the `width` most probable tokens of each place."""
     for i, row in enumerate(_logits(model, start, tokens)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -59,9 +59,20 @@ class _Candidates:
 
     def at(self, order: Tensor) -> _Candidates:
         """The candidates at these places, int64 [jobs, n]."""
-        fields = (self.keys, self.ranks, self.scores, self.parents, self.tokens, self.reasons)
-        texts = None if self.texts is None else self.texts.gather(1, order)
-        return _Candidates(*(f.gather(1, order) for f in fields), texts, self.all)
+
+        def taken(values: Tensor) -> Tensor:
+            return values.gather(1, order)
+
+        return replace(
+            self,
+            keys=taken(self.keys),
+            ranks=taken(self.ranks),
+            scores=taken(self.scores),
+            parents=taken(self.parents),
+            tokens=taken(self.tokens),
+            reasons=taken(self.reasons),
+            texts=None if self.texts is None else taken(self.texts),
+        )
 
 
 @dataclass(frozen=True)

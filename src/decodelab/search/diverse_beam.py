@@ -241,7 +241,8 @@ class DiverseBeam(Stage):
         if not others or not self.penalty:
             return None
         if self.diversity == "cumulative":
-            found = sum(_fading(vocab, jobs, words, other, self.decay) for other in others)
+            each = [_fading(vocab, jobs, words, other, self.decay) for other in others]
+            found = torch.stack(each).sum(0)
         else:
             owners = torch.cat([other.jobs for other in others])
             theirs = torch.cat([other.words for other in others])
