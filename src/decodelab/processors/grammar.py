@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.stage import shown
-from decodelab.processors.matching import OPTIONS, TextConstraint, check_grammar, read_file
+from decodelab.processors.matching import OPTIONS, TextConstraint, check_grammar, check_text, read_file
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,13 @@ class Grammar(TextConstraint):
             raise InvalidParameter(f"grammar: text must be text, got {shown(self.text)}; write grammar='start: \"x\"+'")
         if self.text.endswith(".lark") and "\n" not in self.text:
             object.__setattr__(self, "text", read_file(self, "text", self.text))
+        check_text(self, "text", self.text)
+        if "%llguidance" in self.text:
+            raise InvalidParameter(
+                "grammar: text must not set %llguidance options, decodelab sets its own; leave them out"
+            )
         check_grammar(self, "text", self.text, self.text)
 
     def lark(self) -> str:
-        """The grammar with our options, which its own come after."""
+        """The grammar with our options."""
         return f"{OPTIONS}\n{self.text}"

@@ -11,7 +11,7 @@ from llguidance import LLMatcher
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.stage import check_choice, shown
-from decodelab.processors.matching import OPTIONS, TextConstraint, check_grammar, read_file
+from decodelab.processors.matching import OPTIONS, TextConstraint, check_grammar, check_text, read_file
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class JSONSchema(TextConstraint):
     ones. Keywords that llguidance cannot hold are refused, not passed over.
 
     The schema is a mapping, its JSON text, or the path of a file that ends in .json; what is kept and printed is the
-    schema itself. A value that may go on for ever (a string, or white space between its parts) is cut off by the token limit
-    like any text.
+    schema itself. A value that may go on for ever (a string, or white space between its parts) is cut off by the token
+    limit like any text.
 
     Raises:
         InvalidParameter: if it is no JSON, no schema that can be held, or one that nothing satisfies.
@@ -60,6 +60,12 @@ class JSONSchema(TextConstraint):
             raise InvalidParameter(
                 f"json_schema: schema must be a mapping, got {shown(schema)}; "
                 'write json_schema=\'{"type": "object"}\''
+            )
+        check_text(self, "schema", written)
+        own = {} if isinstance(schema, bool) else schema.get("x-guidance", {})
+        if not isinstance(own, Mapping):
+            raise InvalidParameter(
+                f"json_schema: x-guidance in schema must be a mapping, got {shown(own)}; leave it out"
             )
         object.__setattr__(self, "schema", written)
         check_choice(self, "whitespace", (True, False), fix="false gives compact JSON")

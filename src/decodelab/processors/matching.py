@@ -186,6 +186,21 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
+def check_text(stage: Stage, parameter: str, text: str) -> None:
+    """Refuse a text that cannot be written as UTF-8.
+
+    Raises:
+        InvalidParameter: naming the first character that cannot.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidParameter(
+            f"{stage.name}: {parameter} holds half a character, {text[error.start]!r}, at character {error.start + 1}; "
+            "write the whole one"
+        ) from None
+
+
 def check_grammar(stage: Stage, parameter: str, lark: str, written: str) -> None:
     """Refuse a grammar that llguidance cannot read, saying where.
 

@@ -10,7 +10,7 @@ import llguidance
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.stage import shown
-from decodelab.processors.matching import OPTIONS, TextConstraint, regex_lark
+from decodelab.processors.matching import OPTIONS, TextConstraint, check_text, regex_lark
 
 _FAULT = re.compile(r"regex parse error:\n    (?P<text>[^\n]*)\n    (?P<before> *)\^+\nerror: (?P<what>[^\n]*)")
 
@@ -48,6 +48,7 @@ class Regex(TextConstraint):
         """Check the pattern."""
         if not isinstance(self.pattern, str):
             raise InvalidParameter(f"regex: pattern must be text, got {shown(self.pattern)}; write regex='[a-z]+'")
+        check_text(self, "pattern", self.pattern)
         said = llguidance.LLMatcher.validate_grammar(self.lark())
         if said and not said.startswith("WARNING"):
             found = _FAULT.search(said)
