@@ -164,3 +164,16 @@ def test_a_chat_goes_through_the_model_s_template(run):
     found = run("generate", "What is 2 + 3?", "--chat", "-m", "pocket-nano", "--max-new-tokens", "2", "--json").json
     assert "What is 2 + 3?" in found["generations"][0]["prompt"]
     assert found["generations"][0]["prompt"] != "What is 2 + 3?"
+
+
+def test_candidates_that_say_one_text_in_different_tokens_are_named(run, folder):
+    (folder / "spelled.yaml").write_text(
+        "name: spelled\nbos: <s>\neos: </s>\nseparator: ''\n"
+        "tree: {ab: [0.6, {</s>: 1}], a: [0.4, {b: [1, {</s>: 1}]}]}\n"
+    )
+    found = run("generate", "-m", "spelled.yaml", "-s", "beam(width=2, n=2)")
+    assert "note: (empty): the same text in different tokens: candidates 1 and 2" in found.stderr
+    document = run("generate", "-m", "spelled.yaml", "-s", "beam(width=2, n=2)", "--json").json
+    assert document["generations"][0]["duplicates"] == [[0, 1]]
+    merged = run("generate", "-m", "spelled.yaml", "-s", "beam(width=2, n=2, dedupe=text)")
+    assert "different tokens" not in merged.stderr
