@@ -16,11 +16,11 @@ from decodelab.core.errors import StrategyError, UnknownStage, did_you_mean
 from decodelab.core.stage import Stage
 from decodelab.models import COMPOSITIONS
 from decodelab.processors import PROCESSORS
-from decodelab.search import SEARCHES, TREE_SEARCHES
+from decodelab.search import DRIVERS, SEARCHES, TREE_SEARCHES
 from decodelab.select import SELECTIONS
 
 SOURCES: dict[str, str] = {"default": "decodelab.strategy.default:Default"}
-OURS: dict[str, str] = SOURCES | COMPOSITIONS | PROCESSORS | SEARCHES | TREE_SEARCHES | SELECTIONS
+OURS: dict[str, str] = SOURCES | COMPOSITIONS | PROCESSORS | SEARCHES | TREE_SEARCHES | DRIVERS | SELECTIONS
 
 
 def stage_paths() -> Mapping[str, str]:
