@@ -9,7 +9,6 @@ import typer
 
 from decodelab.apps import options
 from decodelab.apps.files import check_writable, read_prompts, write_bytes
-from decodelab.apps.gap_measure import read_widths
 from decodelab.apps.progress import progress
 from decodelab.apps.reliability_page import check_suffix, diagram_bytes
 from decodelab.apps.terminal import console, note, notes, one_line, print_json, say, visible
@@ -80,7 +79,7 @@ def command(
         check_suffix(diagram)
         check_writable(diagram)
 
-    from decodelab.apps.gap_measure import measure_gap
+    from decodelab.apps.gap_measure import measure_gap, read_widths
     from decodelab.models.loading import load
 
     lm = load(model, dtype=dtype, device=device)
