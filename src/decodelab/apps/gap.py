@@ -70,6 +70,8 @@ def command(
 
     Next: decodelab generate -s "k_best(n=5)" shows the best sequences themselves.
     """
+    from decodelab.apps.gap_measure import measure_gap, read_widths
+
     requests = options.as_requests(read_prompts(prompts or [], file, escapes=escapes), chat, system)
     limits = options.limits(max_new_tokens, min_new_tokens, stop, stop_token_id, escapes)
     beams = read_widths(widths)
@@ -79,7 +81,6 @@ def command(
         check_suffix(diagram)
         check_writable(diagram)
 
-    from decodelab.apps.gap_measure import measure_gap, read_widths
     from decodelab.models.loading import load
 
     lm = load(model, dtype=dtype, device=device)
