@@ -238,6 +238,24 @@ def test_the_normaliser_is_that_of_torch_in_float64(logits):
     assert torch.allclose(log_normaliser(logits), logits.double().logsumexp(-1), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [7, LARGE + 3])
+def test_the_normaliser_of_a_tensor_that_was_changed_is_that_of_what_it_holds_now(size):
+    logits = torch.randn(2, size)
+    first = log_normaliser(logits)
+    assert log_normaliser(logits) is first
+    logits[0, 0] = 50.0
+    assert torch.allclose(log_normaliser(logits), logits.double().logsumexp(-1))
+
+
+@settings(max_examples=30)
+@given(logits=rows())
+def test_what_a_chain_learns_of_its_input_is_its_normaliser(logits):
+    state = Controller(torch.full((len(logits),), 3.0, dtype=torch.float64))
+    for stage, given_state in ((Mirostat(), state), (TypicalP(0.9), None), (TopA(0.2), None), (TopP(0.9), None)):
+        apply_fused(logits := logits.clone(), [stage.fused(given_state)])
+        assert torch.allclose(log_normaliser(logits), logits.double().logsumexp(-1), rtol=1e-12, atol=1e-12)
+
+
 def test_the_normaliser_shows_what_is_wrong_with_a_row():
     logits = torch.zeros(4, LARGE)
     logits[0, 5], logits[1, 5], logits[2], logits[3, 5] = torch.nan, torch.inf, -torch.inf, -torch.inf

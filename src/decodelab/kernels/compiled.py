@@ -819,8 +819,11 @@ def _least(code: int, number: float, mass: float, squares: float, mean_distance:
 @_compiled()
 def _stage(
     code: int, numbers: Any, row: Any, out: Any, peaks: Any, fresh: bool, hist: Any, values: Any, ids: Any
-) -> bool:
-    """One stage from `row` to `out`, the same but while `fresh`; False if nothing changes and nothing was written.
+) -> tuple[bool, float]:
+    """One stage from `row` to `out`, the same but while `fresh`.
+
+    False if nothing changes and nothing was written; and the mass of the row relative to its largest logit, 0 where the
+    stage had no need of it.
 
     Each of the larger functions is called from one place, which keeps the time to compile down.
     """
@@ -841,10 +844,10 @@ def _stage(
             _cut(row, out, peaks, fresh, top, top, _nth_equal(row, top, 1))
             row, fresh, temperature = out, False, 1.0
         _scale(row, out, peaks, fresh, top, temperature, code == TEMPERATURE and _TINY <= temperature <= _HUGE)
-        return True
+        return True, mass
 
     if code == EXCLUDE_TOP:
-        return _exclude_top(row, out, peaks, fresh, np.float64(top) + _least(code, number, mass, squares, 0.0))
+        return _exclude_top(row, out, peaks, fresh, np.float64(top) + _least(code, number, mass, squares, 0.0)), mass
 
     low, high, last_id = top, top, size
     if code == MIN_P:
@@ -871,7 +874,7 @@ def _stage(
                 last_id = _nth_equal(row, low, _count_equal(leaders, kept, low))
             break
         if not found:
-            return False
+            return False, 0.0
         if code == TYPICAL_P:
             distance = abs(np.float64(low) - centre) + SAME_DISTANCE
             low, high = _edge(centre, distance, -1.0), _edge(centre, distance, 1.0)
@@ -885,11 +888,13 @@ def _stage(
         elif code == MIROSTAT_2:
             last_id = _nth_equal(row, top, 1)
     _cut(row, out, peaks, fresh, low, high, last_id)
-    return True
+    return True, mass if code in (MIROSTAT_2, TYPICAL_P, TOP_A, EPSILON, ETA, P_LESS) else 0.0
 
 
 @_compiled(entry=True)
-def run_chain(logits: Any, bits: Any, codes: Any, numbers: Any, values: Any, ids: Any, out: Any) -> int:
+def run_chain(
+    logits: Any, bits: Any, codes: Any, numbers: Any, values: Any, ids: Any, out: Any, normalisers: Any
+) -> int:
     """Put every row of logits through the stages.
 
     Args:
@@ -898,6 +903,7 @@ def run_chain(logits: Any, bits: Any, codes: Any, numbers: Any, values: Any, ids
         numbers: float64 [stages, rows, NUMBERS].
         values, ids: float32 and int32 [vocab + 1], memory to work in.
         out: float32 [rows, vocab], written; -inf is removed.
+        normalisers: float64 [rows], written where the first stage needed them: the log of the sum of e^logit.
 
     Returns:
         -1, or the first row that holds NaN or +inf.
@@ -912,7 +918,11 @@ def run_chain(logits: Any, bits: Any, codes: Any, numbers: Any, values: Any, ids
         for s in range(len(codes)):
             if _largest(peaks) == _NEGATIVE_INFINITY:
                 break
-            if _stage(codes[s], numbers[s, r], row, out[r], peaks, fresh, hist, values, ids):
+            top = np.float64(_largest(peaks))
+            changed, mass = _stage(codes[s], numbers[s, r], row, out[r], peaks, fresh, hist, values, ids)
+            if s == 0 and mass > 0.0:
+                normalisers[r] = top + np.log(mass)
+            if changed:
                 row, fresh = out[r], False
         if fresh:
             for i in range(size):

@@ -8,6 +8,7 @@ vocabularies and where an observer wants to see each stage.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,9 @@ NOTHING = -1
 
 TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, TOP_N_SIGMA, TOP_A, P_LESS = range(10)
 TOP_H, DYNAMIC_TEMPERATURE, MIROSTAT_1, MIROSTAT_2, EXCLUDE_TOP = range(10, 15)
+
+REMEMBERED = 4
+"""Tensors whose normalisers are remembered."""
 
 _kept = threading.local()
 
@@ -103,7 +107,10 @@ def apply_fused(logits: Tensor, stages: Sequence[Fused]) -> Tensor:
         for n, number in enumerate(stage.numbers):
             numbers[s, :, n] = number.numpy() if isinstance(number, Tensor) else number
     out = torch.empty_like(logits, memory_format=torch.contiguous_format)
-    _refuse(run_chain(*_memory(logits), codes, numbers, *_workspace(logits.shape[-1]), out.numpy()))
+    normalisers = np.full(rows, np.nan)
+    _refuse(run_chain(*_memory(logits), codes, numbers, *_workspace(logits.shape[-1]), out.numpy(), normalisers))
+    if rows and not np.isnan(normalisers).any():
+        _remember(logits, torch.from_numpy(normalisers))
     return out
 
 
@@ -133,22 +140,45 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
 def log_normaliser(logits: Tensor) -> Tensor:
     """The log of the sum of e^logit over each row, in float64.
 
+    Asked again for the same tensor, it remembers: the engine, the search and a controller each need it in a step.
+
     Args:
         logits: float32 [rows, vocab] on any device.
 
     Returns:
-        float64 [rows]: NaN where a logit is NaN, inf where one is +inf, -inf where all are -inf.
+        float64 [rows], not to be changed: NaN where a logit is NaN, inf where one is +inf, -inf where all are -inf.
 
     >>> log_normaliser(torch.tensor([[0.5, 0.25, 0.25]]).log()).round(decimals=6).abs()
     tensor([0.], dtype=torch.float64)
     """
-    if not suits(logits):
-        return logits.double().logsumexp(-1)
-    from decodelab.kernels.compiled import run_normaliser
+    known = _remembered(logits)
+    if known is not None:
+        return known
+    if suits(logits):
+        from decodelab.kernels.compiled import run_normaliser
 
-    out = torch.empty(len(logits), dtype=torch.float64)
-    run_normaliser(*_memory(logits), out.numpy())
+        out = torch.empty(len(logits), dtype=torch.float64)
+        run_normaliser(*_memory(logits), out.numpy())
+    else:
+        out = logits.double().logsumexp(-1)
+    _remember(logits, out)
     return out
+
+
+def _remember(logits: Tensor, normalisers: Tensor) -> None:
+    """Keep the normalisers of a tensor for as long as it lives unchanged, or until a few others have come."""
+    if logits.is_inference() or logits.requires_grad:
+        return  # nothing tells whether it changes, or it is a graph that is wanted
+    last = [entry for entry in getattr(_kept, "normalisers", ()) if entry[0]() is not None]
+    _kept.normalisers = [*last[1 - REMEMBERED :], (weakref.ref(logits), logits._version, normalisers)]
+
+
+def _remembered(logits: Tensor) -> Tensor | None:
+    """The normalisers of this very tensor, if it has not been changed since."""
+    for known, version, normalisers in getattr(_kept, "normalisers", ()):
+        if known() is logits and logits._version == version:
+            return normalisers
+    return None
 
 
 def _memory(logits: Tensor) -> tuple[Any, Any]:
