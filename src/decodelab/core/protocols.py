@@ -64,7 +64,7 @@ class ByteVocab(Protocol):
     """A vocabulary that tells the bytes of its tokens, which constraints on text are matched with."""
 
     def token_bytes(self, token: int, first: bool = False) -> bytes:
-        """The bytes a token adds to a text, or with nothing before it (`first`); none for what is no text of its own."""
+        """The bytes a token adds to a text, or has with nothing before it (`first`); none for what is no text."""
         ...
 
 
