@@ -48,6 +48,10 @@ def test_jensen_shannon_is_symmetric_and_at_most_one_bit(p, q):
     )
 
 
+def test_jensen_shannon_survives_the_smallest_of_probabilities():
+    assert float(jensen_shannon([0.0, 1.0], [5e-324, 1.0])) == pytest.approx(0.0, abs=1e-12)
+
+
 @given(law())
 def test_entropy_is_between_0_and_that_of_the_uniform_law(p):
     assert 0 <= entropy(p) <= math.log(5) + 1e-12

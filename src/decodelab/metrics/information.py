@@ -110,8 +110,9 @@ def jensen_shannon(p: ArrayLike, q: ArrayLike, *, unit: Unit = "nats") -> Floats
     from scipy.special import rel_entr
 
     x, y = _pair(p, q)
-    middle = (x + y) / 2
-    js = (rel_entr(x, middle).sum(-1) + rel_entr(y, middle).sum(-1)) / 2
+    # Twice the midpoint: half of the smallest float is 0, which nothing may be measured from.
+    both = x + y
+    js = (rel_entr(2 * x, both).sum(-1) + rel_entr(2 * y, both).sum(-1)) / 4
     return in_unit_of(np.clip(js, 0.0, math.log(2)), unit)
 
 
