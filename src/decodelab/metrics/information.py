@@ -172,13 +172,12 @@ class LogitComparison:
         if p.shape != q.shape:
             raise InvalidData(f"both models need the same positions, got shapes {p.shape} and {q.shape}")
         p, q = p.reshape(-1, p.shape[-1]), q.reshape(-1, q.shape[-1])
-        middle = (p + q) / 2
         sums = (
             float(entropy(p).sum()),
             float(entropy(q).sum()),
             float(np.maximum(rel_entr(p, q).sum(-1), 0).sum()),
             float(np.maximum(rel_entr(q, p).sum(-1), 0).sum()),
-            float((rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / 2),
+            float((rel_entr(2 * p, p + q).sum() + rel_entr(2 * q, p + q).sum()) / 4),
             float((p.argmax(-1) == q.argmax(-1)).sum()),
         )
         return LogitComparison(
