@@ -251,8 +251,9 @@ def test_the_normaliser_of_a_tensor_that_was_changed_is_that_of_what_it_holds_no
 @given(logits=rows())
 def test_what_a_chain_learns_of_its_input_is_its_normaliser(logits):
     state = Controller(torch.full((len(logits),), 3.0, dtype=torch.float64))
-    for stage, given_state in ((Mirostat(), state), (TypicalP(0.9), None), (TopA(0.2), None), (TopP(0.9), None)):
-        apply_fused(logits := logits.clone(), [stage.fused(given_state)])
+    forms = [Mirostat().fused(state), TypicalP(0.9).fused(None), TopA(0.2).fused(None), TopP(0.9).fused(None)]
+    for form in forms:
+        apply_fused(logits := logits.clone(), [form])
         assert torch.allclose(log_normaliser(logits), logits.double().logsumexp(-1), rtol=1e-12, atol=1e-12)
 
 
