@@ -107,13 +107,16 @@ def jensen_shannon(p: ArrayLike, q: ArrayLike, *, unit: Unit = "nats") -> Floats
     >>> float(jensen_shannon([1, 0], [0, 1], unit="bits"))
     1.0
     """
+    return in_unit_of(np.clip(_from_midpoint(*_pair(p, q)), 0.0, math.log(2)), unit)
+
+
+def _from_midpoint(x: Floats, y: Floats) -> Floats:
+    """The mean KL divergence of two laws from their midpoint, over the last axis, in nats."""
     from scipy.special import rel_entr
 
-    x, y = _pair(p, q)
     # Twice the midpoint: half of the smallest float is 0, which nothing may be measured from.
     both = x + y
-    js = (rel_entr(2 * x, both).sum(-1) + rel_entr(2 * y, both).sum(-1)) / 4
-    return in_unit_of(np.clip(js, 0.0, math.log(2)), unit)
+    return (rel_entr(2 * x, both).sum(-1) + rel_entr(2 * y, both).sum(-1)) / 4
 
 
 def empirical(outcomes: Iterable[int], size: int) -> Floats:
@@ -177,7 +180,7 @@ class LogitComparison:
             float(entropy(q).sum()),
             float(np.maximum(rel_entr(p, q).sum(-1), 0).sum()),
             float(np.maximum(rel_entr(q, p).sum(-1), 0).sum()),
-            float((rel_entr(2 * p, p + q).sum() + rel_entr(2 * q, p + q).sum()) / 4),
+            float(_from_midpoint(p, q).sum()),
             float((p.argmax(-1) == q.argmax(-1)).sum()),
         )
         return LogitComparison(
