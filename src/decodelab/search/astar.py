@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from torch import Tensor
-
-from decodelab.core.protocols import Ranked
-from decodelab.core.stage import Kind, Stage, check_choice, check_number
-from decodelab.core.tree import Growth, Tree
-from decodelab.core.values import Certificate
-from decodelab.search.branch_and_bound import BoundedState, BranchAndBound
+from decodelab.core.stage import check_choice, check_number
+from decodelab.search.branch_and_bound import BoundedSearch, BranchAndBound
 
 
 def by_bound(bound: float, score: float, length: int) -> tuple[float, ...]:
@@ -25,7 +20,7 @@ def by_mean(bound: float, score: float, length: int) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class AStar(Stage):
+class AStar(BoundedSearch):
     """Go on from whatever prefix promises the best finished sequence, until none promises more than what was found.
 
     A sequence of t tokens and log-probability s under the processed law scores s / t^length_penalty. `bound`, the
@@ -57,9 +52,7 @@ class AStar(Stage):
     cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
 
     name: ClassVar[str] = "astar"
-    kind: ClassVar[Kind] = "search"
     source: ClassVar[str] = "Hart, Nilsson & Raphael 1968; over continuations as in Meister et al. 2020, section 4"
-    start_rows: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -71,27 +64,7 @@ class AStar(Stage):
         check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
 
     @property
-    def peak_rows(self) -> int:
-        """The prefixes of one pass."""
-        return self.rows
-
-    @property
-    def _bounded(self) -> BranchAndBound:
+    def bounded(self) -> BranchAndBound:
+        """How it looks."""
         order = by_bound if self.heuristic == "bound" else by_mean
         return BranchAndBound(self.n, self.budget, self.rows, self.cut, self.length_penalty, order)
-
-    def init(self, max_new_tokens: int) -> BoundedState:
-        """Nothing seen yet."""
-        return BoundedState(max_new_tokens)
-
-    def grow(self, logits: Tensor, state: BoundedState, tree: Tree) -> tuple[Growth, BoundedState]:
-        """Go on from the prefixes that promise most."""
-        return self._bounded.grow(logits, state, tree)
-
-    def finished(self, state: BoundedState) -> list[Ranked]:
-        """The best sequences found."""
-        return self._bounded.finished(state)
-
-    def certificate(self, state: BoundedState) -> Certificate:
-        """Whether they are the best there are."""
-        return self._bounded.certificate(state)

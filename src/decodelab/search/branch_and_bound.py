@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from decodelab.core.protocols import Ranked
 from decodelab.core.reasons import LENGTH
+from decodelab.core.stage import Kind, Stage
 from decodelab.core.tree import Growth, Tree
 from decodelab.core.values import Certificate
 from decodelab.search.children import Children, children_of
@@ -172,3 +174,38 @@ class BranchAndBound:
         best, worst = max(left, default=-torch.inf), self._worst(state.pool)
         best = max(best, state.given_up)
         return Certificate(best <= worst, max(best, worst), max(0, state.nodes - 1))
+
+
+class BoundedSearch(Stage):
+    """A tree search that is branch and bound from start to end; a subclass says in which order, and of how many."""
+
+    kind: ClassVar[Kind] = "search"
+    start_rows: ClassVar[int] = 1
+
+    rows: int
+
+    @property
+    def bounded(self) -> BranchAndBound:
+        """How it looks."""
+        raise NotImplementedError
+
+    @property
+    def peak_rows(self) -> int:
+        """The prefixes of one pass."""
+        return self.rows
+
+    def init(self, max_new_tokens: int) -> BoundedState:
+        """Nothing seen yet."""
+        return BoundedState(max_new_tokens)
+
+    def grow(self, logits: Tensor, state: BoundedState, tree: Tree) -> tuple[Growth, BoundedState]:
+        """Go on from the prefixes whose turn it is and that can still be among the n best."""
+        return self.bounded.grow(logits, state, tree)
+
+    def finished(self, state: BoundedState) -> list[Ranked]:
+        """The best sequences found."""
+        return self.bounded.finished(state)
+
+    def certificate(self, state: BoundedState) -> Certificate:
+        """Whether they are the best there are."""
+        return self.bounded.certificate(state)

@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from torch import Tensor
-
-from decodelab.core.protocols import Ranked
-from decodelab.core.stage import Kind, Stage, check_choice, check_number
-from decodelab.core.tree import Growth, Tree
-from decodelab.core.values import Certificate
-from decodelab.search.branch_and_bound import BoundedState, BranchAndBound
+from decodelab.core.stage import check_choice, check_number
+from decodelab.search.branch_and_bound import BoundedSearch, BranchAndBound
 
 
 def deepest(bound: float, score: float, length: int) -> tuple[float, ...]:
@@ -20,7 +15,7 @@ def deepest(bound: float, score: float, length: int) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class Exact(Stage):
+class Exact(BoundedSearch):
     """Find the most probable finished sequence: the mode of the processed law over whole sequences.
 
     Depth first: it follows the most probable token down to an end, as greedy search does, and then goes back to every
@@ -50,9 +45,7 @@ class Exact(Stage):
     cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
 
     name: ClassVar[str] = "exact"
-    kind: ClassVar[Kind] = "search"
     source: ClassVar[str] = "Stahlberg & Byrne 2019, On NMT Search Errors and Model Errors, section 3"
-    start_rows: ClassVar[int] = 1
     n: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -62,26 +55,6 @@ class Exact(Stage):
         check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
 
     @property
-    def peak_rows(self) -> int:
-        """The prefixes of one pass."""
-        return self.rows
-
-    @property
-    def _bounded(self) -> BranchAndBound:
+    def bounded(self) -> BranchAndBound:
+        """How it looks."""
         return BranchAndBound(self.n, self.budget, self.rows, self.cut, 0.0, deepest)
-
-    def init(self, max_new_tokens: int) -> BoundedState:
-        """Nothing seen yet."""
-        return BoundedState(max_new_tokens)
-
-    def grow(self, logits: Tensor, state: BoundedState, tree: Tree) -> tuple[Growth, BoundedState]:
-        """Go down from the deepest prefix that can still win."""
-        return self._bounded.grow(logits, state, tree)
-
-    def finished(self, state: BoundedState) -> list[Ranked]:
-        """The best sequence found."""
-        return self._bounded.finished(state)
-
-    def certificate(self, state: BoundedState) -> Certificate:
-        """Whether it is the best there is."""
-        return self._bounded.certificate(state)

@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from torch import Tensor
-
-from decodelab.core.protocols import Ranked
-from decodelab.core.stage import Kind, Stage, check_choice, check_number
-from decodelab.core.tree import Growth, Tree
-from decodelab.core.values import Certificate
-from decodelab.search.branch_and_bound import BoundedState, BranchAndBound
+from decodelab.core.stage import check_choice, check_number
+from decodelab.search.branch_and_bound import BoundedSearch, BranchAndBound
 from decodelab.search.exact import deepest
 
 
 @dataclass(frozen=True)
-class KBest(Stage):
+class KBest(BoundedSearch):
     """Find the n most probable finished sequences under the processed law, best first.
 
     As `exact`, with the n-th best sequence found in the place of the best: a prefix that is no more probable is not
@@ -39,9 +34,7 @@ class KBest(Stage):
     cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
 
     name: ClassVar[str] = "k_best"
-    kind: ClassVar[Kind] = "search"
     source: ClassVar[str] = "depth-first search of Stahlberg & Byrne 2019 with the n-th best as bound"
-    start_rows: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -51,26 +44,6 @@ class KBest(Stage):
         check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
 
     @property
-    def peak_rows(self) -> int:
-        """The prefixes of one pass."""
-        return self.rows
-
-    @property
-    def _bounded(self) -> BranchAndBound:
+    def bounded(self) -> BranchAndBound:
+        """How it looks."""
         return BranchAndBound(self.n, self.budget, self.rows, self.cut, 0.0, deepest)
-
-    def init(self, max_new_tokens: int) -> BoundedState:
-        """Nothing seen yet."""
-        return BoundedState(max_new_tokens)
-
-    def grow(self, logits: Tensor, state: BoundedState, tree: Tree) -> tuple[Growth, BoundedState]:
-        """Go down from the deepest prefix that can still be among the n best."""
-        return self._bounded.grow(logits, state, tree)
-
-    def finished(self, state: BoundedState) -> list[Ranked]:
-        """The best sequences found."""
-        return self._bounded.finished(state)
-
-    def certificate(self, state: BoundedState) -> Certificate:
-        """Whether they are the best there are."""
-        return self._bounded.certificate(state)
