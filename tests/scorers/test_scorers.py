@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import decodelab as dl
+from decodelab.core import named
 from decodelab.core.errors import InvalidData, ScorerFailed, StrategyError
 from decodelab.core.values import Partial
 from decodelab.pocket import task
-from decodelab.scorers import SCORERS, catalogue
+from decodelab.scorers import SCORERS
 from decodelab.scorers.catalogue import scorer_named
 from decodelab.scorers.judging import judged
 from decodelab.scorers.path_cost import path_cost
@@ -181,7 +182,7 @@ def test_a_scorer_of_another_package_is_named_like_ours(monkeypatch):
         EntryPoint(name, value, "decodelab.scorers")
         for name, value in {"length": "their_package:length", "broken": "their_package:nothing"}.items()
     )
-    monkeypatch.setattr(catalogue, "entry_points", lambda group: points.select(group=group))
+    monkeypatch.setattr(named, "entry_points", lambda group: points.select(group=group))
     assert judged("length", texts("four")) == [4.0]
     with pytest.raises(StrategyError, match=r"scorer 'broken': cannot load their_package:nothing"):
         judged("broken", texts("four"))

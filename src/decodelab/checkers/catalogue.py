@@ -11,20 +11,21 @@ such functions or have the method `begin` of `decodelab.core.protocols.ReadingCh
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from collections.abc import Callable
 from typing import cast
 
 from decodelab.checkers import CHECKERS
-from decodelab.core.errors import InvalidParameter, StrategyError, did_you_mean
+from decodelab.core.named import Named
 from decodelab.core.protocols import ReadingChecker, Verdict
-from decodelab.core.stage import Stage, shown
+from decodelab.core.stage import Stage
 
-
-def checker_paths() -> Mapping[str, str]:
-    """Every checker's name with where it is, as `module:Name`; ours win over third parties'."""
-    return {e.name: e.value for e in entry_points(group="decodelab.checkers")} | CHECKERS
+_NAMED = Named(
+    "checker",
+    "decodelab.checkers",
+    CHECKERS,
+    "a function of a text",
+    lambda value: isinstance(value, ReadingChecker) or callable(value),
+)
 
 
 def check_checker(stage: Stage, parameter: str) -> None:
@@ -33,18 +34,7 @@ def check_checker(stage: Stage, parameter: str) -> None:
     Raises:
         InvalidParameter: if it is neither the name of one, with the nearest suggested, nor something that checks.
     """
-    checker = getattr(stage, parameter)
-    if isinstance(checker, str):
-        known = CHECKERS if checker in CHECKERS else checker_paths()
-        if checker in known:
-            return
-        fix = did_you_mean(checker, known).removeprefix("; ") or "a function of Python's can be given in Python only"
-        allowed = f"one of {', '.join(known)}"
-    elif isinstance(checker, ReadingChecker) or callable(checker):
-        return
-    else:
-        allowed, fix = "a checker's name or a function of a text", f"write {stage.name}({parameter}=python)"
-    raise InvalidParameter(f"{stage.name}: {parameter} must be {allowed}, got {shown(checker)}; {fix}")
+    _NAMED.check(stage, parameter, f"write {stage.name}({parameter}=python)")
 
 
 def checker_named(name: str) -> Callable[[str], Verdict] | ReadingChecker:
@@ -56,11 +46,4 @@ def checker_named(name: str) -> Callable[[str], Verdict] | ReadingChecker:
     >>> checker_named("python").begin().read("x = = 1").dead
     True
     """
-    path = CHECKERS[name] if name in CHECKERS else checker_paths()[name]
-    module, _, attribute = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-        return cast("Callable[[str], Verdict] | ReadingChecker", found() if isinstance(found, type) else found)
-    except Exception as error:  # whatever their package raises when it is imported
-        reason = " ".join(str(error).split())
-        raise StrategyError(f"checker {name!r}: cannot load {path} ({reason}); mend its package") from error
+    return cast("Callable[[str], Verdict] | ReadingChecker", _NAMED.load(name))
