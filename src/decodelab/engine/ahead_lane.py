@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import DecodelabError, TooLarge, UnsupportedStrategy
+from decodelab.core.errors import DecodelabError, UnsupportedStrategy
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Ahead, Cache, HiddenStates, LanguageModel, LooksAhead
 from decodelab.core.values import Generation
+from decodelab.engine.admission import check_memory
 from decodelab.engine.batch import Batch
 from decodelab.engine.job import Job
 from decodelab.engine.lane import Failed
@@ -62,11 +63,7 @@ class AheadLane:
                 f"{job.strategy.search}: needs hidden states, which {self.model.name} does not show; "
                 "use a model of transformers by itself"
             )
-        if self.memory is not None and self._bytes(job) > self.memory:
-            raise TooLarge(
-                f"{job.name} under {job.strategy} may need {self._bytes(job):,} bytes of cache, "
-                f"memory allows {self.memory:,}; look at fewer tokens, ask for fewer new ones, or allow more"
-            )
+        check_memory(job, self._bytes(job), self.memory, fix="look at fewer tokens, ask for fewer new ones")
         self._waiting.append(job)
 
     def cancel(self, number: int) -> bool:

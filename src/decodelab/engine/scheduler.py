@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import DecodelabError, InvalidParameter, TooLarge, UnsupportedStrategy
+from decodelab.core.errors import DecodelabError, InvalidParameter, UnsupportedStrategy
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Cache, Composition, LanguageModel, LooksAhead
 from decodelab.core.tree import TreeSearch
 from decodelab.core.values import Generation, Limits, Prompt, Tokens
+from decodelab.engine.admission import check_memory, check_rows, next_in_line
 from decodelab.engine.ahead_lane import AheadLane
 from decodelab.engine.batch import Batch, is_identity
 from decodelab.engine.composing import Composer
@@ -33,9 +34,6 @@ CHUNK = 256
 
 KEPT = 256 * 2**20
 """Bytes of prompts that are kept at most for later ones that begin alike; `memory` may leave less."""
-
-MOST_ROWS = 65_536
-"""Rows one job may have; far above any use, far below what exhausts the memory before a clear error."""
 
 
 @dataclass
@@ -158,16 +156,8 @@ class Engine:
             lane.enqueue(job)
             self._submitted = max(self._submitted, job.index + 1)
             return
-        rows = job.strategy.search.peak_rows
-        if rows > MOST_ROWS:
-            raise InvalidParameter(
-                f"{job.strategy}: asks for {rows} rows at once, at most {MOST_ROWS} are possible; ask for fewer"
-            )
-        if self.memory is not None and self._bytes(job) > self.memory:
-            raise TooLarge(
-                f"{job.name} under {job.strategy} may need {self._bytes(job):,} bytes of cache, "
-                f"memory allows {self.memory:,}; ask for fewer rows or new tokens, or allow more"
-            )
+        check_rows(job)
+        check_memory(job, self._bytes(job), self.memory)
         self._submitted = max(self._submitted, job.index + 1)
         self._waiting.append(job)
 
@@ -358,22 +348,10 @@ class Engine:
             return
         held = [job for batch in self._running.batches for job in batch.unfinished()]
         held += [job for prefill in self._prefills for job in prefill.jobs]
-        rows = sum(job.strategy.search.peak_rows for job in held)
-        # A batch for each job that joins alone would cost more than its rows: wait until there is room for several.
-        if held and 4 * (self.max_rows - rows) < self.max_rows:
+        cached = self._running.cache.nbytes if self._running.cache is not None else 0
+        admitted, nbytes = next_in_line(self._waiting, held, self.max_rows, self.memory, self._bytes, cached)
+        if not admitted:
             return
-        nbytes = 0 if self.memory is None else sum(map(self._bytes, held))
-        if self._running.cache is not None:
-            nbytes = max(nbytes, self._running.cache.nbytes)
-        admitted: list[Job] = []
-        while self._waiting:
-            job = self._waiting[0]
-            rows += job.strategy.search.peak_rows
-            nbytes += 0 if self.memory is None else self._bytes(job)
-            too_many = rows > self.max_rows or (self.memory is not None and nbytes > self.memory)
-            if too_many and (held or admitted):
-                break
-            admitted.append(self._waiting.popleft())
         if self.memory is not None:
             self._prefixes.limit(min(KEPT, max(0, self.memory - nbytes)))
         whole: list[Job] = []

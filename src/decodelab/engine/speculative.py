@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import DecodelabError, InvalidParameter, TooLarge, UnsupportedStrategy
+from decodelab.core.errors import DecodelabError, TooLarge, UnsupportedStrategy
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Cache, LanguageModel
 from decodelab.core.values import Generation, Tokens
+from decodelab.engine.admission import check_memory, check_rows, next_in_line
 from decodelab.engine.batch import is_identity
 from decodelab.engine.drafted import DraftedBatch
 from decodelab.engine.drafts import Draft, ModelDraft, PromptLookup
@@ -22,9 +23,6 @@ from decodelab.models.composed import check_vocabulary
 from decodelab.search.greedy import Greedy
 from decodelab.search.sample import Sample
 from decodelab.search.speculative import NGRAM, Speculative
-
-MOST_ROWS = 65_536
-"""Rows one job may have, as in the running batch."""
 
 
 class SpeculativeLane:
@@ -97,22 +95,14 @@ class SpeculativeLane:
             raise UnsupportedStrategy(
                 f"{self.driver} drives greedy and sample only, got {search}; leave one of them out"
             )
-        if search.peak_rows > MOST_ROWS:
-            raise InvalidParameter(
-                f"{job.strategy}: asks for {search.peak_rows} rows at once, at most {MOST_ROWS} are possible; "
-                "ask for fewer"
-            )
+        check_rows(job)
         needed = len(job.tokens) + job.max_new_tokens - 1
         if self.draft.context is not None and needed > self.draft.context:
             raise TooLarge(
                 f"{job.name} with {job.max_new_tokens} new tokens takes a context of {needed}, the draft of "
                 f"{self.driver} holds {self.draft.context}; ask for fewer new tokens or take another draft"
             )
-        if self.memory is not None and self._bytes(job) > self.memory:
-            raise TooLarge(
-                f"{job.name} under {job.strategy} may need {self._bytes(job):,} bytes of cache, "
-                f"memory allows {self.memory:,}; ask for fewer rows or new tokens, or allow more"
-            )
+        check_memory(job, self._bytes(job), self.memory)
         self._waiting.append(job)
 
     def _bytes(self, job: Job) -> int:
@@ -167,7 +157,8 @@ class SpeculativeLane:
 
     def _admit(self) -> None:
         """Prefill the jobs next in line and let them take their first token, if there is room."""
-        admitted = self._next()
+        held = [job for batch in self._batches for job in batch.unfinished()]
+        admitted, _ = next_in_line(self._waiting, held, self.max_rows, self.memory, self._bytes)
         if not admitted:
             return
         prompts = list(dict.fromkeys(job.tokens for job in admitted))
@@ -218,25 +209,6 @@ class SpeculativeLane:
             return
         none = torch.empty(len(rows), 0, dtype=torch.int64)
         self._verify(before, logits[index.to(logits.device), None], none, given=0)
-
-    def _next(self) -> list[Job]:
-        """The waiting jobs for which there is room, in order."""
-        held = [job for batch in self._batches for job in batch.unfinished()]
-        rows = sum(job.strategy.search.peak_rows for job in held)
-        # A batch for each job that joins alone would cost more than its rows: wait until there is room for several.
-        if held and 4 * (self.max_rows - rows) < self.max_rows:
-            return []
-        nbytes = 0 if self.memory is None else sum(map(self._bytes, held))
-        admitted: list[Job] = []
-        while self._waiting:
-            job = self._waiting[0]
-            rows += job.strategy.search.peak_rows
-            nbytes += 0 if self.memory is None else self._bytes(job)
-            too_many = rows > self.max_rows or (self.memory is not None and nbytes > self.memory)
-            if too_many and (held or admitted):
-                break
-            admitted.append(self._waiting.popleft())
-        return admitted
 
     def _round(self) -> None:
         """Draft for all rows and check the drafts in one pass."""

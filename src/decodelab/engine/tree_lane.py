@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from decodelab.core.errors import DecodelabError, InvalidParameter, TooLarge
+from decodelab.core.errors import DecodelabError
 from decodelab.core.events import Observer
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.tree import TreeSearch
 from decodelab.core.values import Generation
+from decodelab.engine.admission import check_memory, check_rows
 from decodelab.engine.branches import Branches
 from decodelab.engine.job import Job
 from decodelab.engine.lane import Failed
@@ -62,17 +63,9 @@ class TreeLane:
         """
         search = job.strategy.search
         assert isinstance(search, TreeSearch)
-        if search.peak_rows > MOST_ROWS:
-            raise InvalidParameter(
-                f"{job.strategy}: asks for {search.peak_rows} rows at once, at most {MOST_ROWS} are possible; "
-                "ask for fewer"
-            )
+        check_rows(job, MOST_ROWS)
         needed = self.model.cache_bytes(len(job.tokens), search.peak_rows, job.max_new_tokens)
-        if self.memory is not None and needed > self.memory:
-            raise TooLarge(
-                f"{job.name} under {job.strategy} may need {needed:,} bytes of cache for one pass, "
-                f"memory allows {self.memory:,}; ask for fewer rows or new tokens, or allow more"
-            )
+        check_memory(job, needed, self.memory, what=" for one pass")
         self._waiting.append((job, search))
 
     def cancel(self, number: int) -> bool:
