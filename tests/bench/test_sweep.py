@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from decodelab.bench.comparison import compare
+from decodelab.bench.comparison import all_requests, compare
 from decodelab.bench.journal import Journal
 from decodelab.bench.sweep import run
 from decodelab.core.errors import ForwardFailed
@@ -146,11 +146,10 @@ def test_results_have_means_paired_differences_and_a_verdict(small, tmp_path):
         tasks=[{"name": "pocket-choice", "items": 8, "max_new_tokens": 30}],
     )
     with Journal(tmp_path / "j", writing=True) as journal:
-        nothing = compare(plan, journal)
+        nothing = compare(plan, journal, all_requests(plan))
         assert [row.score for row in nothing.rows] == [None] * 3
         assert nothing.winners == ()
-        run(plan, journal)
-        found = compare(plan, journal)
+        found = compare(plan, journal, run(plan, journal).requests)
     greedy, same, hot = found.rows
     assert greedy.difference is None
     assert same.difference is not None

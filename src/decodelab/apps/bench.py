@@ -70,7 +70,7 @@ def command(
     with Journal(place, writing=True) as kept:
         with progress(1, "loading", hidden=as_json) as advance:
             outcome = run(read, kept, lambda done, total, doing: advance(done / total, doing), threads_for)
-        results = compare(read, kept)
+        results = compare(read, kept, outcome.requests)
     if to_markdown is not None:
         write_text(to_markdown, markdown(results))
     for cell, error in outcome.failures[:3]:
@@ -100,7 +100,7 @@ def report(
 
     Next: decodelab journal runs.sqlite --export answers.jsonl gives every answer.
     """
-    from decodelab.bench.comparison import compare
+    from decodelab.bench.comparison import all_requests, compare
     from decodelab.bench.journal import Journal
     from decodelab.bench.plan import Plan
 
@@ -108,7 +108,7 @@ def report(
     if to_markdown is not None:
         check_writable(to_markdown)
     with Journal(_journal_of(plan, journal), writing=False) as kept:
-        results = compare(read, kept)
+        results = compare(read, kept, all_requests(read))
     if to_markdown is not None:
         write_text(to_markdown, markdown(results))
     if as_json:
@@ -157,7 +157,7 @@ def _journal_of(plan: Path, journal: Path | None) -> Path:
 def _print_cost(plan: Plan, place: Path, as_json: bool) -> None:
     """What a plan would run, at most."""
     from decodelab.bench.journal import Journal
-    from decodelab.bench.sweep import requests
+    from decodelab.bench.sweep import questions, requests
     from decodelab.core.errors import DecodelabError
     from decodelab.engine.cost import predict_cost
     from decodelab.engine.scheduler import Engine
@@ -168,10 +168,11 @@ def _print_cost(plan: Plan, place: Path, as_json: bool) -> None:
         with Journal(place, writing=False) as kept:
             have = kept.keys()
     rows: list[dict[str, Any]] = []
+    asked = questions(plan)
     for name in plan.models:
         model = load(name)
         answers, missing, tokens, peak = 0, 0, 0, 0
-        for request in requests(plan, model, name, Engine(model, max_rows=plan.max_rows)):
+        for request in requests(plan, asked, Engine(model, max_rows=plan.max_rows), name):
             answers += len(request.keys)
             new = sum(key not in have for key in request.keys)
             missing += new

@@ -10,7 +10,7 @@ import numpy as np
 
 from decodelab.bench.journal import Journal, Record, Scored
 from decodelab.bench.plan import Cell, Plan
-from decodelab.bench.sweep import Request, requests
+from decodelab.bench.sweep import Request, questions, requests
 from decodelab.engine.scheduler import Engine
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
@@ -81,19 +81,30 @@ class Results:
     baseline: str
 
 
-def compare(plan: Plan, journal: Journal) -> Results:
+def all_requests(plan: Plan) -> list[Request]:
+    """Everything a plan asks of all its models, which are loaded for their vocabularies and digests."""
+    asked = questions(plan)
+    return [
+        request
+        for name in plan.models
+        for request in requests(plan, asked, Engine(load(name), max_rows=plan.max_rows), name)
+    ]
+
+
+def compare(plan: Plan, journal: Journal, asked: Sequence[Request]) -> Results:
     """Read what the journal has of a plan, complete or not.
 
     Differences are of the items that both strategies have answered. P values are exact or by 1,999 exchanges; a
     winner is a strategy that differs from each other one at 5 % after Holm's correction over all pairs.
 
+    Args:
+        plan: the plan.
+        journal: what has been done of it.
+        asked: everything the plan asks, from `run` or `all_requests`.
+
     Raises:
         JournalError: if the journal cannot be read.
     """
-    asked: list[Request] = []
-    for name in plan.models:
-        model = load(name)
-        asked += requests(plan, model, name, Engine(model, max_rows=plan.max_rows))
     records = {record.key: record for record in journal.records()}
     scores = {task: journal.scores(task) for task in plan.task_names}
     groups: dict[tuple[str, str], dict[str, list[Request]]] = {}

@@ -195,15 +195,14 @@ class Journal:
         rows = [(s.key, s.task, s.example, s.score, json.dumps(s.answer)) for s in scores]
         self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", rows)
 
-    def records(self, keys: Sequence[str] | None = None) -> Iterator[Record]:
-        """Generations, all of them or those of some keys, in the order of the keys."""
+    def records(self) -> Iterator[Record]:
+        """All generations, in the order of their keys."""
         with self._faults():
             for row in self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM generations ORDER BY key"):
-                if keys is None or row[0] in keys:
-                    values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
-                    for column in _LISTS:
-                        values[column] = tuple(json.loads(values[column]))
-                    yield Record(**values)
+                values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+                for column in _LISTS:
+                    values[column] = tuple(json.loads(values[column]))
+                yield Record(**values)
 
     def scores(self, task: str) -> dict[tuple[str, str], Scored]:
         """The scores of a task, by key and example."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -150,7 +149,8 @@ class Plan(BaseModel):
             hint = did_you_mean(self.baseline_name, self.strategies) or f"; it is one of {', '.join(self.strategies)}"
             raise RequestError(f"baseline: there is no strategy {self.baseline_name!r}{hint}")
         for task in self.tasks:
-            task.examples()
+            if task.file is not None or not isinstance(task_named(task.name), Made):
+                task.examples()
 
 
 def _first_fault(error: ValidationError) -> str:
@@ -174,13 +174,3 @@ class Cell:
     task: str
     model: str
     strategy: str
-
-
-def cells(plan: Plan, models: Sequence[str] | None = None) -> list[Cell]:
-    """Every cell of a plan, in the order of its tables."""
-    return [
-        Cell(task, model, strategy)
-        for task in plan.task_names
-        for model in (plan.models if models is None else models)
-        for strategy in plan.strategies
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -41,22 +41,33 @@ class Outcome:
         found: those the journal had.
         made: those that were generated now.
         failures: what failed and why, by cell; it is tried again by the next run.
+        requests: everything that was asked, for `decodelab.bench.comparison.compare`.
     """
 
     asked: int = 0
     found: int = 0
     made: int = 0
     failures: list[tuple[Cell, DecodelabError]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
 
 
-def requests(plan: Plan, model: LanguageModel, name: str, engine: Engine) -> Iterator[Request]:
+Asked = Sequence[tuple[str, TaskPlan, Task, Sequence[Example]]]
+"""What a plan asks, whatever the model: what tables call a task, its plan, the task and its items."""
+
+
+def questions(plan: Plan) -> Asked:
+    """Read or make the items of all tasks, once for all models."""
+    return [(name, task, *task.examples()) for name, task in zip(plan.task_names, plan.tasks, strict=True)]
+
+
+def requests(plan: Plan, asked: Asked, engine: Engine, name: str) -> Iterator[Request]:
     """Everything a plan asks of one model, item by item, so that strategies share a prompt that is computed once."""
+    model = engine.model
     strategies = {
         label: _widened(Strategy.of(text).resolve(model), plan.samples) for label, text in plan.strategies.items()
     }
     number = 0
-    for label, task_plan in zip(plan.task_names, plan.tasks, strict=True):
-        task, examples = task_plan.examples()
+    for label, task_plan, task, examples in asked:
         limits = Limits(max_new_tokens=task_plan.max_new_tokens)
         for example in examples:
             # An item has a seed of its own: two items of one prompt are answered by different draws.
@@ -94,13 +105,15 @@ def run(
     outcome = Outcome()
     total = len(plan.models) * len(plan.strategies) * sum(task.items for task in plan.tasks)
     done = 0
+    asked = questions(plan)
     for name in plan.models:
         model = load(name)
         engine = Engine(model, max_rows=plan.max_rows)
         have = journal.keys()
         waiting: dict[int, Request] = {}
         known: list[Request] = []
-        for request in requests(plan, model, name, engine):
+        for request in requests(plan, asked, engine, name):
+            outcome.requests.append(request)
             outcome.asked += len(request.keys)
             if all(key in have for key in request.keys):
                 outcome.found += len(request.keys)
