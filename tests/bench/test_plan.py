@@ -6,6 +6,7 @@ import pytest
 
 from decodelab.bench.plan import Plan
 from decodelab.core.errors import DecodelabError
+from decodelab.tasks.graph import Graph
 
 GOOD = """
 models: [pocket-nano]
@@ -37,11 +38,20 @@ def test_items_of_a_file_are_found_from_where_the_plan_is(plan_file, tmp_path):
     assert plan.tasks[0].examples()[1][0].reference == "B"
 
 
+def test_a_task_is_given_its_own_parameters(plan_file):
+    plan = Plan.read(plan_file(GOOD.replace("pocket-sums", "{name: graph, items: 2, ties: all}")))
+    assert plan.tasks[0].task() == Graph(ties="all")
+    assert plan.digest != Plan.read(plan_file(GOOD.replace("pocket-sums", "{name: graph, items: 2}"))).digest
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("models:", "modles:", "unknown field 'modles'; did you mean 'models'?"),
         ("items: 7", "item: 7", "unknown field 'item'; did you mean 'items'?"),
+        ("items: 7", "ties: all", "task pocket-paths: unknown field 'ties'"),
+        ("pocket-sums", "{name: graph, ties: some}", "graph: ties must be published or all, got 'some'"),
+        ("pocket-sums", "{name: graph, ties: 3}", "task graph: ties: input should be a valid string, got '3'"),
         ("items: 7", "items: 0", "tasks.1.items: input should be greater than or equal to 1, got '0'"),
         ("items: 7", "items: many", "tasks.1.items"),
         ("[pocket-nano]", "[]", "models"),

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from decodelab.bench.comparison import all_requests, compare
+from decodelab.bench.comparison import compare
 from decodelab.bench.journal import Journal
 from decodelab.bench.sweep import run
-from decodelab.core.errors import ForwardFailed
+from decodelab.core.errors import ForwardFailed, JournalError
 from decodelab.engine.scheduler import Engine
 
 
@@ -141,15 +141,23 @@ def test_a_changed_rule_scores_again_without_generating(small, tmp_path, monkeyp
 
 
 def test_results_have_means_paired_differences_and_a_verdict(small, tmp_path):
+    def stop(done, total, doing):
+        raise KeyboardInterrupt
+
     plan = small(
         strategies={"greedy": "greedy", "same": "temperature=0 | sample", "hot": "temperature=3"},
         tasks=[{"name": "pocket-choice", "items": 8, "max_new_tokens": 30}],
     )
     with Journal(tmp_path / "j", writing=True) as journal:
-        nothing = compare(plan, journal, all_requests(plan))
+        with pytest.raises(JournalError, match="was not begun in it"):
+            compare(plan, journal)
+        with pytest.raises(KeyboardInterrupt):
+            run(plan, journal, stop)
+        nothing = compare(plan, journal)
         assert [row.score for row in nothing.rows] == [None] * 3
         assert nothing.winners == ()
-        found = compare(plan, journal, run(plan, journal).requests)
+        run(plan, journal)
+        found = compare(plan, journal)
     greedy, same, hot = found.rows
     assert greedy.difference is None
     assert same.difference is not None

@@ -70,7 +70,7 @@ def command(
     with Journal(place, writing=True) as kept:
         with progress(1, "loading", hidden=as_json) as advance:
             outcome = run(read, kept, lambda done, total, doing: advance(done / total, doing), threads_for)
-        results = compare(read, kept, outcome.requests)
+        results = compare(read, kept)
     if to_markdown is not None:
         write_text(to_markdown, markdown(results))
     for cell, error in outcome.failures[:3]:
@@ -100,7 +100,7 @@ def report(
 
     Next: decodelab journal runs.sqlite --export answers.jsonl gives every answer.
     """
-    from decodelab.bench.comparison import all_requests, compare
+    from decodelab.bench.comparison import compare
     from decodelab.bench.journal import Journal
     from decodelab.bench.plan import Plan
 
@@ -108,7 +108,7 @@ def report(
     if to_markdown is not None:
         check_writable(to_markdown)
     with Journal(_journal_of(plan, journal), writing=False) as kept:
-        results = compare(read, kept, all_requests(read))
+        results = compare(read, kept)
     if to_markdown is not None:
         write_text(to_markdown, markdown(results))
     if as_json:

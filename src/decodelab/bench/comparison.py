@@ -8,15 +8,13 @@ from itertools import combinations
 
 import numpy as np
 
-from decodelab.bench.journal import Journal, Record, Scored
+from decodelab.bench.journal import Asked, Journal, Record, Scored
 from decodelab.bench.plan import Cell, Plan
-from decodelab.bench.sweep import Request, questions, requests
-from decodelab.engine.scheduler import Engine
+from decodelab.core.errors import JournalError
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
 from decodelab.metrics.paired import holm, paired_difference, permutation_test
 from decodelab.metrics.power import sample_size, spread
-from decodelab.models.loading import load
 
 RESAMPLES = 1999
 LEVEL = 0.05
@@ -81,18 +79,8 @@ class Results:
     baseline: str
 
 
-def all_requests(plan: Plan) -> list[Request]:
-    """Everything a plan asks of all its models, which are loaded for their vocabularies and digests."""
-    asked = questions(plan)
-    return [
-        request
-        for name in plan.models
-        for request in requests(plan, asked, Engine(load(name), max_rows=plan.max_rows), name)
-    ]
-
-
-def compare(plan: Plan, journal: Journal, asked: Sequence[Request]) -> Results:
-    """Read what the journal has of a plan, complete or not.
+def compare(plan: Plan, journal: Journal) -> Results:
+    """Read what the journal has of a plan, complete or not; neither the models nor the data are needed.
 
     Differences are of the items that both strategies have answered. P values are exact or by 1,999 exchanges; a
     winner is a strategy that differs from each other one at 5 % after Holm's correction over all pairs.
@@ -100,22 +88,22 @@ def compare(plan: Plan, journal: Journal, asked: Sequence[Request]) -> Results:
     Args:
         plan: the plan.
         journal: what has been done of it.
-        asked: everything the plan asks, from `run` or `all_requests`.
 
     Raises:
-        JournalError: if the journal cannot be read.
+        JournalError: if the journal cannot be read, or this plan was never begun in it.
     """
+    if plan.digest not in dict(journal.plans()):
+        raise JournalError(f"journal {journal.path}: this plan was not begun in it; run decodelab bench with it first")
     records = {record.key: record for record in journal.records()}
     scores = {task: journal.scores(task) for task in plan.task_names}
-    groups: dict[tuple[str, str], dict[str, list[Request]]] = {}
-    for request in asked:
-        of_model = groups.setdefault((request.cell.task, request.cell.model), {})
-        of_model.setdefault(request.cell.strategy, []).append(request)
+    groups: dict[tuple[str, str], dict[str, list[Asked]]] = {}
+    for asked in journal.asked(plan.digest):
+        groups.setdefault((asked.task, asked.model), {}).setdefault(asked.strategy, []).append(asked)
     rows: list[Row] = []
     winners: list[Winner] = []
     for task in plan.task_names:
         for model in plan.models:
-            group = groups[task, model]
+            group = groups.get((task, model), {})
             means = {name: _by_item(listed, scores[task]) for name, listed in group.items()}
             tests = {n: _test(means[n], means[plan.baseline_name]) for n in group if n != plan.baseline_name}
             p = holm({name: test[1] for name, test in tests.items() if test is not None})
@@ -128,13 +116,13 @@ def compare(plan: Plan, journal: Journal, asked: Sequence[Request]) -> Results:
     return Results(tuple(rows), tuple(winners), plan.baseline_name)
 
 
-def _by_item(listed: Sequence[Request], scores: Mapping[tuple[str, str], Scored]) -> dict[str, float]:
+def _by_item(listed: Sequence[Asked], scores: Mapping[tuple[str, str], Scored]) -> dict[str, float]:
     """The mean score of each item that has all its answers."""
     found = {}
-    for request in listed:
-        got = [scores[key, request.example.id].score for key in request.keys if (key, request.example.id) in scores]
-        if len(got) == len(request.keys):
-            found[request.example.id] = sum(got) / len(got)
+    for asked in listed:
+        got = [scores[key, asked.example].score for key in asked.keys if (key, asked.example) in scores]
+        if len(got) == len(asked.keys):
+            found[asked.example] = sum(got) / len(got)
     return found
 
 
@@ -152,17 +140,17 @@ def _p_value(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def _row(
-    listed: Sequence[Request],
+    listed: Sequence[Asked],
     means: Mapping[str, float],
     records: Mapping[str, Record],
     difference: Estimate | None,
     p: float | None,
 ) -> Row:
-    answers = [records[key] for request in listed for key in request.keys if key in records]
+    answers = [records[key] for asked in listed for key in asked.keys if key in records]
     values = list(means.values())
     score = mean(values) if len(values) > 1 else Estimate(values[0], np.nan, np.nan, np.nan, 1, 1) if values else None
     return Row(
-        listed[0].cell,
+        Cell(listed[0].task, listed[0].model, listed[0].strategy),
         len(means),
         len(listed),
         score,

@@ -29,6 +29,16 @@ CREATE TABLE scores (
     key TEXT NOT NULL REFERENCES generations, task TEXT NOT NULL, example TEXT NOT NULL, score REAL NOT NULL,
     answer TEXT NOT NULL, PRIMARY KEY (key, task, example)
 ) WITHOUT ROWID;
+CREATE TABLE plans (digest TEXT PRIMARY KEY, plan TEXT NOT NULL, began TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE asked (
+    plan TEXT NOT NULL REFERENCES plans, task TEXT NOT NULL, model TEXT NOT NULL, strategy TEXT NOT NULL,
+    example TEXT NOT NULL, sample INTEGER NOT NULL, number INTEGER NOT NULL, key TEXT NOT NULL,
+    PRIMARY KEY (plan, task, model, strategy, example, sample)
+) WITHOUT ROWID;
+CREATE TABLE examples (
+    plan TEXT NOT NULL REFERENCES plans, task TEXT NOT NULL, id TEXT NOT NULL, prompt TEXT NOT NULL,
+    reference TEXT NOT NULL, PRIMARY KEY (plan, task, id)
+) WITHOUT ROWID;
 """
 
 
@@ -77,6 +87,31 @@ class Scored:
     example: str
     score: float
     answer: Any
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One item that a plan asks of one model under one strategy, and the keys of its answers, by sample.
+
+    Attributes:
+        task, model, strategy: the cell, as tables call them.
+        example: the item's id.
+        keys: a key for each answer; the journal may or may not have it yet.
+    """
+
+    task: str
+    model: str
+    strategy: str
+    example: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An item as readers of the answers want to see it: what was asked, and the right answer (JSON-ready)."""
+
+    prompt: str
+    reference: Any
 
 
 def key_of(model_digest: str, strategy: str, prompt: Tokens, sample: int, seed: int, limits: Limits) -> str:
@@ -211,6 +246,54 @@ class Journal:
                 "SELECT key, task, example, score, answer FROM scores WHERE task = ?", (task,)
             )
             return {(r[0], r[2]): Scored(r[0], r[1], r[2], r[3], json.loads(r[4])) for r in rows}
+
+    def begin(self, plan: str, digest: str, examples: Mapping[tuple[str, str], Shown]) -> None:
+        """Note a plan and its items, by task and id; what is there already is replaced."""
+        from datetime import UTC, datetime
+
+        items = [
+            (digest, task, name, shown.prompt, json.dumps(shown.reference)) for (task, name), shown in examples.items()
+        ]
+        with self._faults(), self._transaction():
+            began = datetime.now(UTC).isoformat(timespec="seconds")
+            self._connection.execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", (digest, plan, began))
+            self._connection.execute("DELETE FROM examples WHERE plan = ?", (digest,))
+            self._connection.executemany("INSERT INTO examples VALUES (?, ?, ?, ?, ?)", items)
+
+    def ask(self, digest: str, model: str, asked: Sequence[Asked]) -> None:
+        """Note everything a plan asks of a model; what was noted of them before is replaced."""
+        rows = [
+            (digest, a.task, a.model, a.strategy, a.example, sample, number, key)
+            for number, a in enumerate(asked)
+            for sample, key in enumerate(a.keys)
+        ]
+        with self._faults(), self._transaction():
+            self._connection.execute("DELETE FROM asked WHERE plan = ? AND model = ?", (digest, model))
+            self._connection.executemany("INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def plans(self) -> list[tuple[str, str]]:
+        """The plans that were begun, each as digest and JSON, the latest last."""
+        with self._faults():
+            return self._connection.execute("SELECT digest, plan FROM plans ORDER BY began, digest").fetchall()
+
+    def asked(self, digest: str) -> list[Asked]:
+        """Everything a plan asks of the models it has come to, in its order."""
+        found: dict[tuple[str, str, str, str], list[str]] = {}
+        with self._faults():
+            for task, model, strategy, example, key in self._connection.execute(
+                "SELECT task, model, strategy, example, key FROM asked WHERE plan = ? ORDER BY model, number, sample",
+                (digest,),
+            ):
+                found.setdefault((task, model, strategy, example), []).append(key)
+        return [Asked(*cell, tuple(keys)) for cell, keys in found.items()]
+
+    def examples(self, digest: str) -> dict[tuple[str, str], Shown]:
+        """The items of a plan, by task and id."""
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT task, id, prompt, reference FROM examples WHERE plan = ?", (digest,)
+            )
+            return {(task, name): Shown(prompt, json.loads(reference)) for task, name, prompt, reference in rows}
 
     def check(self) -> Mapping[str, int]:
         """How many generations and scores there are.

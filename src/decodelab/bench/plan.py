@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from decodelab.core.errors import RequestError, did_you_mean
 from decodelab.core.rows import called, read_text
 from decodelab.strategy.strategy import Strategy
-from decodelab.tasks.task import Example, Made, Task, task_named
+from decodelab.tasks.task import Example, Made, Task, task_class, task_named, task_parameters
 
 
 class TaskPlan(BaseModel):
@@ -23,9 +24,11 @@ class TaskPlan(BaseModel):
         items: how many of them.
         max_new_tokens: limit of each answer.
         chat: whether items are asked through the model's chat template.
+
+    Whatever else is written is a parameter of the task's own, such as `ties: all`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
     file: Path | None = None
@@ -33,13 +36,42 @@ class TaskPlan(BaseModel):
     max_new_tokens: Annotated[int, Field(ge=1)] = 340
     chat: bool = False
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The task's own parameters."""
+        return dict(self.model_extra or {})
+
+    def task(self) -> Task:
+        """The task with its parameters.
+
+        Raises:
+            RequestError, InvalidData: for an unknown task, or a parameter that it does not have or allow.
+        """
+        own = [name for name in TaskPlan.model_fields if name != "name"]
+        for name in self.parameters:
+            if name not in task_parameters(self.name):
+                allowed = [*own, *task_parameters(self.name)]
+                hint = did_you_mean(name, allowed) or "; allowed: " + ", ".join(allowed)
+                raise RequestError(f"task {self.name}: unknown field {name[:60]!r}{hint}")
+        return task_named(self.name, self.parameters)
+
+    def within(self, folder: Path) -> TaskPlan:
+        """The same with files relative to a folder."""
+        made, _ = task_class(self.name)
+        paths = {name for name, kind in get_type_hints(made).items() if kind in (Path, Path | None)}
+        given = {name: value for name, value in self.parameters.items() if name in paths and isinstance(value, str)}
+        files = {name: folder / Path(value).expanduser() for name, value in given.items()}
+        if self.file is not None:
+            files["file"] = folder / self.file.expanduser()
+        return self.model_copy(update=files)
+
     def examples(self) -> tuple[Task, list[Example]]:
         """The task and the items that are asked.
 
         Raises:
             RequestError, InvalidData: for an unknown task, a file that cannot be read, or one with too few items.
         """
-        task = task_named(self.name)
+        task = self.task()
         if self.file is None:
             if not isinstance(task, Made):
                 raise RequestError(
@@ -98,6 +130,12 @@ class Plan(BaseModel):
         return self.baseline if self.baseline is not None else next(iter(self.strategies))
 
     @property
+    def digest(self) -> str:
+        """What tells this plan from others: everything in it but how it is run."""
+        asked = self.model_dump_json(exclude={"max_rows"})
+        return blake2b(asked.encode(), digest_size=16).hexdigest()
+
+    @property
     def task_names(self) -> tuple[str, ...]:
         """What tables call the tasks: their names, numbered where one is asked twice."""
         names = [task.name for task in self.tasks]
@@ -126,11 +164,7 @@ class Plan(BaseModel):
             plan = Plan.model_validate(data)
         except ValidationError as error:
             raise RequestError(f"{called(file)}: {_first_fault(error)}") from None
-        tasks = tuple(
-            task if task.file is None else task.model_copy(update={"file": file.parent / task.file.expanduser()})
-            for task in plan.tasks
-        )
-        plan = plan.model_copy(update={"tasks": tasks})
+        plan = plan.model_copy(update={"tasks": tuple(task.within(file.parent) for task in plan.tasks)})
         plan.check()
         return plan
 
@@ -149,7 +183,7 @@ class Plan(BaseModel):
             hint = did_you_mean(self.baseline_name, self.strategies) or f"; it is one of {', '.join(self.strategies)}"
             raise RequestError(f"baseline: there is no strategy {self.baseline_name!r}{hint}")
         for task in self.tasks:
-            if task.file is not None or not isinstance(task_named(task.name), Made):
+            if task.file is not None or not isinstance(task.task(), Made):
                 task.examples()
 
 
@@ -159,9 +193,8 @@ def _first_fault(error: ValidationError) -> str:
     parts = [str(part) for part in fault["loc"]]
     place = ".".join(parts)
     if fault["type"] == "extra_forbidden":
-        fields = TaskPlan.model_fields if len(parts) > 1 else Plan.model_fields
-        name = parts[-1]
-        return f"unknown field {name!r}{did_you_mean(name, fields) or '; allowed: ' + ', '.join(fields)}"
+        fields = Plan.model_fields
+        return f"unknown field {place!r}{did_you_mean(place, fields) or '; allowed: ' + ', '.join(fields)}"
     if fault["type"] == "missing":
         return f"{place} is missing; write it down"
     return f"{place}: {fault['msg'].lower()}, got {str(fault['input'])[:60]!r}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
-from decodelab.bench.journal import Journal, Record, Scored, key_of, limits_text
+from decodelab.bench.journal import Asked, Journal, Record, Scored, Shown, key_of, limits_text
 from decodelab.bench.plan import Cell, Plan, TaskPlan
 from decodelab.core.errors import DecodelabError
 from decodelab.core.protocols import LanguageModel
@@ -31,6 +31,11 @@ class Request:
     job: Job
     keys: tuple[str, ...]
 
+    @property
+    def asked(self) -> Asked:
+        """What the journal notes of it."""
+        return Asked(self.cell.task, self.cell.model, self.cell.strategy, self.example.id, self.keys)
+
 
 @dataclass
 class Outcome:
@@ -41,26 +46,24 @@ class Outcome:
         found: those the journal had.
         made: those that were generated now.
         failures: what failed and why, by cell; it is tried again by the next run.
-        requests: everything that was asked, for `decodelab.bench.comparison.compare`.
     """
 
     asked: int = 0
     found: int = 0
     made: int = 0
     failures: list[tuple[Cell, DecodelabError]] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
 
 
-Asked = Sequence[tuple[str, TaskPlan, Task, Sequence[Example]]]
+Questions = Sequence[tuple[str, TaskPlan, Task, Sequence[Example]]]
 """What a plan asks, whatever the model: what tables call a task, its plan, the task and its items."""
 
 
-def questions(plan: Plan) -> Asked:
+def questions(plan: Plan) -> Questions:
     """Read or make the items of all tasks, once for all models."""
     return [(name, task, *task.examples()) for name, task in zip(plan.task_names, plan.tasks, strict=True)]
 
 
-def requests(plan: Plan, asked: Asked, engine: Engine, name: str) -> Iterator[Request]:
+def requests(plan: Plan, asked: Questions, engine: Engine, name: str) -> Iterator[Request]:
     """Everything a plan asks of one model, item by item, so that strategies share a prompt that is computed once."""
     model = engine.model
     strategies = {
@@ -106,14 +109,16 @@ def run(
     total = len(plan.models) * len(plan.strategies) * sum(task.items for task in plan.tasks)
     done = 0
     asked = questions(plan)
+    journal.begin(plan.model_dump_json(), plan.digest, _shown(asked))
     for name in plan.models:
         model = load(name)
         engine = Engine(model, max_rows=plan.max_rows)
         have = journal.keys()
         waiting: dict[int, Request] = {}
         known: list[Request] = []
-        for request in requests(plan, asked, engine, name):
-            outcome.requests.append(request)
+        everything = list(requests(plan, asked, engine, name))
+        journal.ask(plan.digest, name, [request.asked for request in everything])
+        for request in everything:
             outcome.asked += len(request.keys)
             if all(key in have for key in request.keys):
                 outcome.found += len(request.keys)
@@ -137,6 +142,17 @@ def run(
                     outcome.made += len(records)
                 progress(done, total, f"{name}: {request.cell.task}")
     return outcome
+
+
+def _shown(asked: Questions) -> dict[tuple[str, str], Shown]:
+    """The items as readers see them."""
+    return {
+        (name, example.id): Shown(
+            example.prompt if isinstance(example.prompt, str) else str(example.prompt), example.reference
+        )
+        for name, _, _, examples in asked
+        for example in examples
+    }
 
 
 def _asked(example: Example, task: TaskPlan) -> str | Chat:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import TypeAdapter, ValidationError
 
 from decodelab.core.errors import InvalidData, RequestError, did_you_mean
 from decodelab.core.values import Prompt
@@ -72,20 +75,52 @@ class Made(Protocol):
         ...
 
 
-def task_named(name: str) -> Task:
-    """The task of a name, with its default parameters.
+def task_class(name: str) -> tuple[type[Task], dict[str, Any]]:
+    """The class of a task, and the parameters that its name already settles.
 
     Raises:
         RequestError: if there is none, with the nearest name suggested.
-
-    >>> task_named("graph").name
-    'graph'
     """
     if name not in TASKS:
         hint = did_you_mean(name, TASKS) or f"; there are {', '.join(TASKS)}"
         raise RequestError(f"unknown task {name[:60]!r}{hint}")
-    module, attribute, *parameters = TASKS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)(*parameters)
+    module, attribute, *values = TASKS[name].split(":")
+    made = getattr(importlib.import_module(module), attribute)
+    return made, dict(zip((f.name for f in fields(made)), values, strict=False))
+
+
+def task_parameters(name: str) -> list[str]:
+    """The parameters that a task of this name can be given."""
+    made, settled = task_class(name)
+    return [f.name for f in fields(made) if f.name not in settled]  # pyright: ignore[reportArgumentType]
+
+
+def task_named(name: str, parameters: Mapping[str, Any] = MappingProxyType({})) -> Task:
+    """The task of a name, with its default parameters but for those given.
+
+    Raises:
+        RequestError: if there is none, or no such parameter, with the nearest name suggested; for a value of another
+            type than the parameter's.
+        InvalidData: for a value that the task does not allow.
+
+    >>> task_named("graph", {"ties": "all"})
+    Graph(ties='all')
+    """
+    made, settled = task_class(name)
+    allowed = task_parameters(name)
+    for parameter in parameters:
+        if parameter not in allowed:
+            hint = did_you_mean(parameter, allowed) or f"; it has {', '.join(allowed) or 'none'}"
+            raise RequestError(f"task {name} has no parameter {parameter[:60]!r}{hint}")
+    try:
+        return TypeAdapter(made).validate_python({**settled, **parameters})
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        refusal = fault.get("ctx", {}).get("error")
+        if isinstance(refusal, InvalidData):  # the task's own words
+            raise refusal from None
+        where = ".".join(str(part) for part in fault["loc"])
+        raise RequestError(f"task {name}: {where}: {fault['msg'].lower()}, got {str(fault['input'])[:60]!r}") from None
 
 
 def rescore(task: Task, examples: Sequence[Example], outputs: Mapping[str, str]) -> dict[str, Verdict]:
