@@ -15,6 +15,7 @@ DecodelabError
 ├── ModelError                    the model cannot be used
 │   ├── ModelNotFound             no such name, directory or hub id
 │   ├── ModelFormatError          a directory that is there but broken, half-written or unsafe
+│   ├── EndpointFailed            a server that refuses, is not there, or replies with what is no reply
 │   ├── ForwardFailed             a forward pass raised (out of memory, say); the other jobs go on
 │   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
 │   └── VocabularyMismatch        two models (or a model and logits) of different vocabularies
@@ -90,6 +91,10 @@ class ModelNotFound(ModelError):
 
 class ModelFormatError(ModelError):
     """A model directory that is incomplete, damaged or in an unsafe format."""
+
+
+class EndpointFailed(ModelError):
+    """A server refused, could not be reached, or replied with what is no reply."""
 
 
 class ForwardFailed(ModelError):
