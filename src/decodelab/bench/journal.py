@@ -90,6 +90,15 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Written:
+    """What readers of an answer want to see of it: its text, how many tokens it took and why it ended."""
+
+    text: str
+    tokens: int
+    finish_reason: str
+
+
+@dataclass(frozen=True)
 class Asked:
     """One item that a plan asks of one model under one strategy, and the keys of its answers, by sample.
 
@@ -238,6 +247,16 @@ class Journal:
                 for column in _LISTS:
                     values[column] = tuple(json.loads(values[column]))
                 yield Record(**values)
+
+    def texts(self, keys: Sequence[str]) -> dict[str, Written]:
+        """The texts of some generations; those that are not there are left out."""
+        query = (
+            "SELECT key, text, json_array_length(tokens), finish_reason FROM generations "
+            "WHERE key IN (SELECT value FROM json_each(?))"
+        )
+        with self._faults():
+            rows = self._connection.execute(query, (json.dumps(keys),))
+            return {key: Written(text, tokens, reason) for key, text, tokens, reason in rows}
 
     def scores(self, task: str) -> dict[tuple[str, str], Scored]:
         """The scores of a task, by key and example."""
