@@ -1,7 +1,12 @@
-"""What every test stands on: no network, one thread, fixed hypothesis settings, real data where it is."""
+"""What every test stands on: no network, one thread, fixed hypothesis settings, real data, a scripted server."""
 
+import json
 import os
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 # Before anything imports transformers or torch, and inherited by the commands that tests start.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -43,3 +48,83 @@ def stories260k_dir(data_dir: Path) -> Path:
 def babyllama_dir(data_dir: Path) -> Path:
     """A Llama of 936 k parameters over 105 characters, with no byte fallback."""
     return data_dir / "models" / "babyllama105"
+
+
+Answer = str | tuple[int, dict[str, str], bytes]
+"""What a scripted server says: the text of a chat completion, or a status, headers and a body."""
+
+
+class ChatServer(ThreadingHTTPServer):
+    """A real HTTP server on this machine that answers each request by a function of its body and its number.
+
+    Attributes:
+        asked: the bodies that came, in order.
+        headers: their headers, names in lower case.
+        closing: set when the test is over, for answers that never come.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, answer: Callable[[dict[str, Any], int], Answer]):
+        super().__init__(("127.0.0.1", 0), ChatHandler)
+        self.answer = answer
+        self.asked: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.closing = threading.Event()
+        self.lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        return f"openai:http://127.0.0.1:{self.server_address[1]}/v1#tiny"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no news."""
+
+
+class ChatHandler(BaseHTTPRequestHandler):
+    """One connection of a scripted server."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, ChatServer)
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with server.lock:
+            number = len(server.asked)
+            server.asked.append(body)
+            server.headers.append({name.lower(): value for name, value in self.headers.items()} | {"path": self.path})
+        answer = server.answer(body, number)
+        if isinstance(answer, str):
+            words = sum(len(turn["content"].split()) for turn in body["messages"])
+            usage = {"prompt_tokens": words, "completion_tokens": len(answer.split())}
+            message = {"role": "assistant", "content": answer}
+            answer = 200, {}, json.dumps({"choices": [{"index": 0, "message": message}], "usage": usage}).encode()
+        status, headers, data = answer
+        self.send_response(status)
+        for name, value in ({"content-length": str(len(data))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[dict[str, Any], int], Answer]], ChatServer]]:
+    """Start a server: `serve(lambda body, number: "YES")`."""
+    running: list[ChatServer] = []
+
+    def start(answer: Callable[[dict[str, Any], int], Answer]) -> ChatServer:
+        server = ChatServer(answer)
+        running.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return server
+
+    yield start
+    for server in running:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,81 @@
+"""What answers conversations, wherever it runs, and how it is named."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from decodelab.core.errors import DecodelabError, RequestError
+from decodelab.core.values import Chat
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The next turn of a conversation.
+
+    Attributes:
+        text: what was said, which may be anything.
+        prompt_tokens, completion_tokens: as whoever answered counted them; None where it did not say.
+        seconds: from question to reply, without waiting for a turn or for a server to recover.
+    """
+
+    text: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
+
+
+Replies = Generator[tuple[int, Reply | DecodelabError], None, None]
+"""Replies as they come, each with the number of its conversation; an error where only this conversation failed."""
+
+
+class ChatModel(Protocol):
+    """Whoever answers conversations."""
+
+    @property
+    def identity(self) -> str:
+        """Everything its replies depend on but the conversation, as text."""
+        ...
+
+    def tokens(self, chat: Chat) -> int:
+        """Tokens of a conversation, or an estimate of them where only a server can count."""
+        ...
+
+    def replies(self, chats: Sequence[Chat]) -> Replies:
+        """Continue conversations; closing the generator gives up what is under way.
+
+        Raises:
+            EndpointFailed: when nobody will be answered any more.
+        """
+        ...
+
+
+def chat_model(
+    name: str, *, temperature: float = 0.0, max_tokens: int | None = None, at_once: int = 8, timeout: float = 300.0
+) -> ChatModel:
+    """A model of ours by the name that `load` takes, or a server as `openai:http://HOST:PORT/v1#MODEL`.
+
+    Args:
+        name: which.
+        temperature: 0 for the most probable reply.
+        max_tokens: at most so many tokens a reply; None leaves it to the server, and is 64 for a model of ours.
+        at_once: conversations that are under way at a time.
+        timeout: seconds after which a server is asked again.
+
+    Raises:
+        RequestError: for a name or a number that cannot be.
+        ModelError: for a model that cannot be loaded.
+    """
+    for what, value, least in (("temperature", temperature, 0), ("max_tokens", max_tokens, 1), ("at_once", at_once, 1)):
+        if value is not None and not least <= value < 1e6:
+            raise RequestError(f"{what} must be at least {least}, got {value}; leave it out for the usual")
+    if not 0 < timeout < 1e6:
+        raise RequestError(f"timeout must be above 0 seconds, got {timeout}; leave it out for the usual")
+    if name.startswith(("openai:", "http:", "https:")):
+        from decodelab.backends.endpoint import Endpoint
+
+        return Endpoint(name, temperature=temperature, max_tokens=max_tokens, at_once=at_once, timeout=timeout)
+    from decodelab.backends.local_chat import LocalChat
+
+    return LocalChat(name, temperature=temperature, max_tokens=max_tokens or 64, at_once=at_once)
