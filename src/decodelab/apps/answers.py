@@ -24,10 +24,10 @@ from decodelab.metrics.recalibration import Labelled
 
 if TYPE_CHECKING:
     from decodelab.core.protocols import LanguageModel
+    from decodelab.tasks.choices import Choice
 
 EXAMPLE = '{"confidence": 0.8, "correct": 1}'
 POCKET = "pocket-choice"
-_AT_ONCE = 16
 _LETTERS = "ABCDEFGHIJ"
 _OPTION = re.compile(r"(?:^|, )(.+?) \(([A-Z])\)")
 
@@ -57,16 +57,6 @@ class LongForm:
     """Long answers judged criterion by criterion."""
 
     answers: tuple[tuple[Criterion, ...], ...]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A question with options to be scored as completions, and the place of the right one."""
-
-    name: str
-    prompt: str
-    options: tuple[str, ...]
-    answer: int
 
 
 def confidence_of(items: Labelled) -> tuple[np.ndarray, np.ndarray]:
@@ -245,6 +235,7 @@ def read_choices(task: str, count: int | None) -> list[Choice]:
 
 def _pocket(count: int) -> list[Choice]:
     from decodelab.pocket.choice import generate
+    from decodelab.tasks.choices import Choice
 
     if count < 1:
         raise RequestError(f"-n must be at least 1, got {count}")
@@ -260,6 +251,8 @@ def _pocket(count: int) -> list[Choice]:
 
 
 def _choice(where: str, row: dict[str, Any], number: int) -> Choice:
+    from decodelab.tasks.choices import Choice
+
     mmlu = "question" in row
     listed = row.get("choices" if mmlu else "options")
     text = row.get("question" if mmlu else "prompt")
@@ -286,15 +279,9 @@ def ask(model: LanguageModel, choices: Sequence[Choice], report: Callable[[int],
     Raises:
         RequestError: for a model that rules out an option, or questions that do not fit its context.
     """
-    from decodelab.engine.scoring import score_many
+    from decodelab.tasks.choices import prefer
 
-    logits: list[list[float]] = []
-    for begin in range(0, len(choices), _AT_ONCE):
-        part = choices[begin : begin + _AT_ONCE]
-        scores = score_many(model, [(choice.prompt, option) for choice in part for option in choice.options])
-        each = iter(scores)
-        logits += [[next(each).logprob for _ in choice.options] for choice in part]
-        report(len(logits))
+    logits = [found.logprobs for found in prefer(model, choices, report=report)]
     if not np.isfinite(logits).all():
         raise RequestError(f"calibrate: {model.name} gives an option probability 0, which no temperature can mend")
     items = Labelled.options([c.name for c in choices], logits, np.array([c.answer for c in choices]))

@@ -23,6 +23,8 @@ class Chat:
     Attributes:
         messages: mappings with `role` and `content`, as the OpenAI and transformers APIs take them.
         tools: JSON-schema tool definitions the template may show to the model.
+        tool_choice: the name of a tool that must be called: the assistant's turn is begun with the opening of its call
+            as the template writes it. None leaves it to the model.
 
     >>> Chat.of("What is 2 + 3?").messages
     ({'role': 'user', 'content': 'What is 2 + 3?'},)
@@ -30,12 +32,18 @@ class Chat:
 
     messages: tuple[Mapping[str, Any], ...]
     tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str | None = None
 
     @staticmethod
-    def of(user: str, system: str | None = None, tools: Sequence[Mapping[str, Any]] = ()) -> Chat:
+    def of(
+        user: str,
+        system: str | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | None = None,
+    ) -> Chat:
         """A chat of one user message, with a system message before it when given."""
         head = [{"role": "system", "content": system}] if system is not None else []
-        return Chat((*head, {"role": "user", "content": user}), tuple(tools))
+        return Chat((*head, {"role": "user", "content": user}), tuple(tools), tool_choice)
 
 
 Prompt = str | Sequence[int] | Chat

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from decodelab.core.values import Chat, Tokens
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_OBJECT_OPENS = re.compile(r"""\s?\{\s?["']?\Z""")
 
 
 class TransformersVocab:
@@ -228,20 +229,50 @@ class TransformersVocab:
         """The chat template applied, ready for the assistant's turn: its text and its tokens.
 
         Raises:
-            RequestError: when the model has no chat template, or the template refuses the messages.
+            RequestError: when the model has no chat template, the template refuses the messages, or a tool must be
+                called and the template does not tell how a call begins.
         """
         if not self.tokenizer.chat_template:
             raise RequestError("chat: this model has no chat template; give the prompt as text, or load a chat model")
+        text = self._templated(chat, chat.messages, add_generation_prompt=True)
+        if chat.tool_choice is not None:
+            text += self._call_opening(chat, text)
+        return text, self._plain(text)
+
+    def _templated(self, chat: Chat, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
+        """Messages as the template writes them, with the tools of a chat."""
         from jinja2 import TemplateError
 
         try:
-            text = self.tokenizer.apply_chat_template(
-                [dict(message) for message in chat.messages],
+            return self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
                 tools=[dict(tool) for tool in chat.tools] or None,
-                add_generation_prompt=True,
+                add_generation_prompt=add_generation_prompt,
                 tokenize=False,
             )
         except (TemplateError, ValueError, TypeError, KeyError) as error:
             reason = " ".join(str(error).split())
             raise RequestError(f"chat: the model's chat template refuses these messages ({reason})") from error
-        return text, self._plain(text)
+
+    def _call_opening(self, chat: Chat, before: str) -> str:
+        """How the template begins a call of the chosen tool: what two calls have in common before the arguments."""
+        name = chat.tool_choice
+        known = [tool.get("function", tool).get("name") for tool in chat.tools]
+        if name not in known:
+            raise RequestError(
+                f"chat: tool_choice must be one of the tools ({', '.join(map(str, known))}), got {name!r}"
+            )
+        written = []
+        for arguments in ({"a": 1}, {"b": 2}):
+            # Some templates want an id of nine letters or digits.
+            call = {"id": "call00000", "type": "function", "function": {"name": name, "arguments": arguments}}
+            turn = {"role": "assistant", "content": "", "tool_calls": [call]}
+            written.append(self._templated(chat, [*chat.messages, turn], add_generation_prompt=False))
+        # A JSON object opens with the model's own tokens, of which one may hold a space, the brace and a quote.
+        common = next((i for i, (x, y) in enumerate(zip(*written, strict=False)) if x != y), 0)
+        opening = _OBJECT_OPENS.sub("", written[0][:common])
+        if not opening.startswith(before) or str(name) not in opening[len(before) :]:
+            raise RequestError(
+                f"chat: the model's chat template does not tell how a call of {name} begins; let it choose"
+            )
+        return opening[len(before) :]

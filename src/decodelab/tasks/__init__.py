@@ -7,6 +7,10 @@
 TASKS: dict[str, str] = {
     "graph": "decodelab.tasks.graph:Graph",
     "mmlu": "decodelab.tasks.mmlu:MMLU",
+    "mnli": "decodelab.tasks.mnli:MNLI",
+    "stories": "decodelab.tasks.stories:Stories",
+    "summaries": "decodelab.tasks.summaries:Summaries",
+    "jsonl": "decodelab.tasks.jsonl:JSONL",
     "pocket-stories": "decodelab.tasks.pocket:Pocket:stories",
     "pocket-sums": "decodelab.tasks.pocket:Pocket:sums",
     "pocket-paths": "decodelab.tasks.pocket:Pocket:paths",

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidData
 from decodelab.core.rows import read_rows
-from decodelab.tasks.path_answers import read_paths
+from decodelab.core.values import Chat, Prompt
+from decodelab.tasks.path_answers import TOOL, read_call, read_paths
 from decodelab.tasks.shortest_paths import (
     Finding,
     Question,
@@ -34,6 +35,8 @@ class Graph:
     Attributes:
         ties: "published" counts the published paths only, as the course does; "all" counts, by our own solution and
             whatever was published, every path that is no dearer than the last of the P best, and at most P of them.
+        tools: "none" asks in text; "free" shows the model the tool `submit_paths` through its chat template, "forced"
+            also begins its turn with the call of it, as far as the template tells how (`tool_choice` in OpenAI's API).
 
     >>> task = Graph()
     >>> example = task.made(0)
@@ -43,6 +46,7 @@ class Graph:
     """
 
     ties: str = "published"
+    tools: str = "none"
 
     name: ClassVar[str] = "graph"
     source: ClassVar[str] = "11-763 LM inference, CMU, autumn 2025"
@@ -51,6 +55,8 @@ class Graph:
         """Check the parameters."""
         if self.ties not in ("published", "all"):
             raise InvalidData(f"graph: ties must be published or all, got {self.ties!r}")
+        if self.tools not in ("none", "free", "forced"):
+            raise InvalidData(f"graph: tools must be none, free or forced, got {self.tools!r}")
 
     def read(self, path: Path) -> list[Example]:
         """The examples of a JSONL file in the course's format.
@@ -71,7 +77,7 @@ class Graph:
             except (KeyError, TypeError, ValueError) as error:
                 missing = f"no {error}" if isinstance(error, KeyError) else str(error)
                 raise InvalidData(f"{where}: is no item of the graph task ({missing}); write {EXAMPLE}") from None
-            found.append(Example(name, prompt, reference, _meta(question)))
+            found.append(Example(name, self._asked(prompt), reference, _meta(question)))
         return found
 
     def made(self, seed: int) -> Example:
@@ -79,11 +85,17 @@ class Graph:
         question = make_question(seed)
         best = acceptable_paths(question)[: question.count]
         reference = [{"path": list(path), "weight": weight} for path, weight in best]
-        return Example(f"made-{seed}", question.prompt, reference, _meta(question))
+        return Example(f"made-{seed}", self._asked(question.prompt), reference, _meta(question))
+
+    def _asked(self, prompt: str) -> Prompt:
+        """The question as text, or as a chat with the tool."""
+        if self.tools == "none":
+            return prompt
+        return Chat.of(prompt, tools=[TOOL], tool_choice=TOOL["function"]["name"] if self.tools == "forced" else None)
 
     def judge(self, example: Example, text: str) -> Verdict:
         """Score the pairs that the text submits."""
-        submitted = read_paths(text)
+        submitted = read_paths(text) if self.tools == "none" else read_call(text)
         if submitted is None:
             return Verdict(0.0, None)
         answer = [{"path": list(path), "weight": weight} for path, weight in submitted]
@@ -120,10 +132,11 @@ def _meta(question: Question) -> dict[str, Any]:
 
 def published_row(example: Example) -> dict[str, Any]:
     """An example as the course writes it, a line of its JSONL."""
+    prompt = example.prompt.messages[-1]["content"] if isinstance(example.prompt, Chat) else example.prompt
     return {
         "id": example.id,
         "graph_params": {"N": example.meta["nodes"], "P": example.meta["count"]},
         "edges": example.meta["edges"],
-        "prompt": example.prompt,
+        "prompt": prompt,
         "solution": {"paths": example.reference},
     }

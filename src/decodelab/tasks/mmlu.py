@@ -1,87 +1,173 @@
-"""Multiple choice as MMLU asks it, with the course's prompt and its rules for reading an answer."""
+"""Multiple choice as MMLU asks it: answers generated and read by rules, or options scored by likelihood."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from decodelab.core.errors import InvalidData
-from decodelab.core.rows import read_rows
+from decodelab.core.errors import InvalidData, RequestError
+from decodelab.core.rows import called, read_rows
+from decodelab.tasks.choices import Choice
 from decodelab.tasks.task import Example, Verdict
 
 LETTERS = "ABCDEFGHIJ"
 EXAMPLE = '{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}'
 _LONGEST = 200_000
+_SPLIT = re.compile(r"_(?:test|dev|val|validation|train)$")
 _BOXED = re.compile(r"\$\\boxed\{\s{0,9}([^{}]{0,200}?)\s{0,9}\}\$")
 _ANSWER_IS = re.compile(r"answer is \(?([A-J])\)?")
 _ANSWER = re.compile(r"[aA]nswer:\s*([A-J])")
 _ALONE = re.compile(r"\b([A-J])\b")
 _OPTION = re.compile(r"option \(?([A-J])\)?")
+_FIRST = re.compile(r"\(?([A-J])(?:[).,:;]|\s*$)")
 
 
 @dataclass(frozen=True)
 class MMLU:
-    """MMLU with generated answers, read by the course's rules in their order.
+    """MMLU with generated answers, read by the course's rules in their order, or with options scored by likelihood.
 
     Attributes:
-        subject: how the prompt names the subject; None takes it from the file's name (`college_medicine_test.csv`).
+        subject: how the prompt names the subject; None takes it from the item's own field, or else from the file's name
+            (`college_medicine_test.csv`).
+        form: "course" asks as the course does; "standard" as Hendrycks et al. and lm-evaluation-harness do, in which
+            the answer follows as a letter.
+        shots: how many answered questions stand before each one; they need the standard form.
+        shots_file: where they come from, first to last; None takes them from `SUBJECT_dev.csv` beside the items.
+        likelihood: whether a sweep also scores the letters by likelihood, in a cell of its own beside the strategies.
 
     >>> MMLU().judge(Example("1", "...", "B"), "So the answer is (B).").score
     1.0
     """
 
     subject: str | None = None
+    form: str = "course"
+    shots: int = 0
+    shots_file: Path | None = None
+    likelihood: bool = False
 
     name: ClassVar[str] = "mmlu"
     source: ClassVar[str] = "Hendrycks et al. 2021; prompt and rules of 11-763 LM inference, CMU, autumn 2025"
 
-    def read(self, path: Path) -> list[Example]:
-        """The examples of CSV (question, choice0, ..., answer) or JSONL (question, choices, answer).
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if self.form not in ("course", "standard"):
+            raise InvalidData(f"mmlu: form must be course or standard, got {self.form!r}")
+        if not 0 <= self.shots <= 100:
+            raise InvalidData(f"mmlu: shots must be in [0, 100], got {self.shots}; 5 is usual")
+        if self.shots and self.form != "standard":
+            raise InvalidData(
+                f"mmlu: {self.shots} shots need the standard form, the course's has none; add form=standard"
+            )
+        if self.shots_file is not None and not self.shots:
+            raise InvalidData("mmlu: shots_file is given, but shots is 0; say how many")
 
-        Answers count from 0, or are letters.
+    def read(self, path: Path) -> list[Example]:
+        """The examples of CSV (question, choice0, ..., answer) or JSONL (question, choices, answer, perhaps subject).
+
+        Answers count from 0, or are letters. Of a folder, all files `SUBJECT_test.csv` are read, by name.
 
         Raises:
-            RequestError, InvalidData: for a file or a line that cannot be read, with its number.
+            RequestError, InvalidData: for a file or a line that cannot be read, with its number; for too few shots.
         """
-        subject = self.subject or re.sub(r"_(?:test|dev|val|validation|train)$", "", path.stem).replace("_", " ")
+        if not path.is_dir():
+            return self._read(path, "")
+        files = sorted(path.glob("*_test.csv"))
+        if not files:
+            raise RequestError(f"{called(path)} has no files SUBJECT_test.csv; name a file")
+        return [example for file in files for example in self._read(file, f"{_SPLIT.sub('', file.stem)}/")]
+
+    def _read(self, path: Path, prefix: str) -> list[Example]:
+        """The examples of one file."""
+        shots = self._shots(path) if self.shots else []
         found = []
         for number, (where, row) in enumerate(read_rows(path, EXAMPLE)):
-            listed = row.get("choices")
-            if listed is None:
-                listed = [row[f"choice{i}"] for i in range(len(LETTERS)) if row.get(f"choice{i}") is not None]
-            right = str(row.get("answer", "")).strip()
-            index = int(right) if right.isascii() and right.isdigit() and len(right) < 3 else LETTERS.find(right or "?")
-            question = row.get("question")
-            if (
-                not isinstance(question, str)
-                or not isinstance(listed, list)
-                or not 2 <= len(listed) <= len(LETTERS)
-                or not all(isinstance(choice, str) for choice in listed)
-                or not 0 <= index < len(listed)
-            ):
-                raise InvalidData(f"{where}: is no multiple choice item, its answer a number from 0; write {EXAMPLE}")
+            question, listed, right = _item(where, row)
+            subject = self.subject or str(row.get("subject") or _SPLIT.sub("", path.stem)).replace("_", " ")
+            if self.form == "course":
+                prompt = prompt_of(question, listed, subject)
+            else:
+                answered = (f"{_asked(*shot[:2])} {LETTERS[shot[2]]}\n\n" for shot in shots)
+                prompt = f"{header(subject)}{''.join(answered)}{_asked(question, listed)}"
             meta = {"choices": listed, "subject": subject}
-            found.append(
-                Example(str(row.get("id", number)), prompt_of(question, listed, subject), LETTERS[index], meta)
-            )
+            found.append(Example(f"{prefix}{row.get('id', number)}", prompt, LETTERS[right], meta))
         return found
 
+    def _shots(self, path: Path) -> list[tuple[str, list[str], int]]:
+        """The answered questions for the items of a file."""
+        source = self.shots_file or path.with_name(f"{_SPLIT.sub('', path.stem)}_dev.csv")
+        found = [_item(where, row) for where, row in read_rows(source, EXAMPLE)]
+        if len(found) < self.shots:
+            raise RequestError(
+                f"{called(source)} has {len(found)} items, {self.shots} shots are asked for; ask for fewer"
+            )
+        return found[: self.shots]
+
+    def choice(self, example: Example) -> Choice:
+        """The letters as completions of the question: " A", " B" and so on."""
+        letters = LETTERS[: len(example.meta["choices"])]
+        return Choice(example.id, example.prompt, tuple(f" {x}" for x in letters), letters.index(example.reference))
+
     def judge(self, example: Example, text: str) -> Verdict:
-        """Whether the letter that the text gives is the right one."""
-        letter = read_letter(text)
+        """Whether the letter that the text gives is the right one.
+
+        In the standard form that is the letter with which the text begins; if it begins with none, its first line is
+        read by the course's rules, as a model that was shown answered questions goes on to ask more of them.
+        """
+        if self.form == "standard":
+            text = text.lstrip()[:_LONGEST].split("\n")[0]
+            first = _FIRST.match(text)
+            letter = first[1] if first else read_letter(text)
+        else:
+            letter = read_letter(text)
         return Verdict(float(letter == example.reference), letter)
 
 
-def prompt_of(question: str, choices: list[str], subject: str) -> str:
+def _item(where: str, row: dict[str, Any]) -> tuple[str, list[str], int]:
+    """Question, options and the place of the right one, of a row of CSV or JSONL."""
+    listed = row.get("choices")
+    if listed is None:
+        listed = [row[f"choice{i}"] for i in range(len(LETTERS)) if row.get(f"choice{i}") is not None]
+    right = str(row.get("answer", "")).strip()
+    if len(right) == 1 and right in LETTERS:
+        index = LETTERS.index(right)
+    else:
+        index = int(right) if right.isascii() and right.isdigit() and len(right) < 3 else -1
+    question = row.get("question")
+    if (
+        not isinstance(question, str)
+        or not isinstance(listed, list)
+        or not 2 <= len(listed) <= len(LETTERS)
+        or not all(isinstance(choice, str) for choice in listed)
+        or not 0 <= index < len(listed)
+    ):
+        raise InvalidData(f"{where}: is no multiple choice item, its answer a number from 0; write {EXAMPLE}")
+    return question, listed, index
+
+
+def prompt_of(question: str, choices: Sequence[str], subject: str) -> str:
     """The question as the course writes it, its double spaces included."""
-    options = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
     return (
         f"The following is a multiple choice question (with answers) about  {subject}.  "
         'Output the answer in the format of "The answer is (X)" at the end.\n\n'
-        f"Question: {question}\n Options:\n{options}\nAnswer:"
+        f"Question: {question}\n Options:\n{_listed(choices)}\nAnswer:"
     )
+
+
+def header(subject: str) -> str:
+    """What stands above the questions in the standard form, with one space where Hendrycks et al. have two."""
+    return f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+
+
+def _asked(question: str, choices: Sequence[str]) -> str:
+    """A question in the standard form."""
+    return f"{question.strip()}\n{_listed(choices)}\nAnswer:"
+
+
+def _listed(choices: Sequence[str]) -> str:
+    return "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
 
 
 def read_letter(text: str) -> str | None:

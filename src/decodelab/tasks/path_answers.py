@@ -41,6 +41,8 @@ _CALLS = (
 _SUM = re.compile(r"\d{1,12}(?:\s?\+\s?\d{1,12}){1,50}", re.ASCII)
 _OBJECTS = 64
 """JSON objects that are tried, so that a text full of braces costs no more than one."""
+_THOUGHT = "</think>"
+_GOES_ON = re.compile(r"\s{0,9}(?:paths|weights)\s{0,9}=")
 
 
 def read_paths(text: str) -> list[WeightedPath] | None:
@@ -74,6 +76,25 @@ def read_paths(text: str) -> list[WeightedPath] | None:
             if isinstance(paths, list) and isinstance(weights, list):
                 return _pairs(paths, weights)
     return None
+
+
+def read_call(text: str) -> list[WeightedPath] | None:
+    """The pairs of an answer to a question that was asked with the tool, or None if it has none that can be read.
+
+    As `read_paths`, but of what follows the first `<tool_call>` after the model's thoughts, or else of what follows
+    these, or else of the whole text; and a text may go on from the opening of a call that stood in the prompt.
+
+    >>> read_call('<think>{"paths": [[0, 1]], "weights": [9]}?</think><tool_call>{"paths": [[0, 2]], "weights": [5]}')
+    [((0, 2), 5)]
+    >>> read_call("paths=[[0, 2]], weights=[5])")
+    [((0, 2), 5)]
+    """
+    text = text[:_LONGEST]
+    if _GOES_ON.match(text):
+        text = f"{TOOL['function']['name']}({text}"
+    answer = text[text.rfind(_THOUGHT) + len(_THOUGHT) :] if _THOUGHT in text else text
+    parts = (answer.partition("<tool_call>")[2], answer, text)
+    return next((found for part in dict.fromkeys(parts) if (found := read_paths(part)) is not None), None)
 
 
 def _json_objects(text: str) -> Iterator[Any]:

@@ -103,8 +103,8 @@ def task_named(name: str, parameters: Mapping[str, Any] = MappingProxyType({})) 
             type than the parameter's.
         InvalidData: for a value that the task does not allow.
 
-    >>> task_named("graph", {"ties": "all"})
-    Graph(ties='all')
+    >>> task_named("graph", {"ties": "all"}).name
+    'graph'
     """
     made, settled = task_class(name)
     allowed = task_parameters(name)

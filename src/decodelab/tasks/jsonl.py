@@ -1,0 +1,160 @@
+"""Tasks of your own: prompts and answers in JSONL, scored by a named scorer or a Python file of yours."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from decodelab.core.errors import InvalidData, RequestError, ScorerFailed, did_you_mean
+from decodelab.core.rows import called, read_rows
+from decodelab.core.values import Chat, Prompt
+from decodelab.tasks.fields import checked_text, item_id, text_field
+from decodelab.tasks.task import Example, Verdict
+from decodelab.tasks.text_scorers import SCORERS, fault, scored
+
+EXAMPLE = '{"prompt": "2 + 2 =", "answer": "4"}'
+_FIELDS = ("id", "prompt", "messages", "answer")
+
+
+@dataclass(frozen=True)
+class JSONL:
+    """Items of your own, scored by the best of their answers.
+
+    A Python file is named with a function, `my_scorer.py:score`, and is looked for beside the items. It is your own
+    code and runs as such: `score(example, text)` gives a number from 0 to 1. The `reference` of the example is the
+    answer as it stands in the row, its `meta` has the row's other fields.
+
+    Attributes:
+        scorer: one of `decodelab.tasks.text_scorers.SCORERS`, or a Python file and its function.
+
+    >>> JSONL(scorer="contains").judge(Example("1", "Capital of France?", "Paris"), "It is Paris.").score
+    1.0
+    """
+
+    scorer: str = "exact_match"
+
+    name: ClassVar[str] = "jsonl"
+    source: ClassVar[str] = "your own"
+
+    def __post_init__(self) -> None:
+        """Check the scorer's name; a file is looked at when the items are read."""
+        if self.scorer not in SCORERS and ".py:" not in self.scorer:
+            hint = did_you_mean(self.scorer, SCORERS) or f"; there are {', '.join(SCORERS)}, or my_scorer.py:score"
+            raise InvalidData(f"jsonl: unknown scorer {self.scorer[:60]!r}{hint}")
+
+    @cached_property
+    def _loaded(self) -> dict[str, Callable[[Example, str], Any]]:
+        """Functions of Python files, by file and name."""
+        return {}
+
+    def read(self, path: Path) -> list[Example]:
+        """The examples of JSONL or CSV: prompt (or messages of a chat), answer (one or a list), perhaps id.
+
+        Raises:
+            RequestError, InvalidData: for a file or a line that cannot be read, with its number, an answer that the
+                scorer can make nothing of, or a Python file that cannot be loaded.
+        """
+        own = None
+        if self.scorer not in SCORERS:
+            file, _, function = self.scorer.rpartition(":")
+            own = f"{path.parent / Path(file).expanduser()}:{function}"
+            self._loaded[own] = _load(own)
+        found: dict[str, Example] = {}
+        for number, (where, row) in enumerate(read_rows(path, EXAMPLE)):
+            name = item_id(where, row, number, found)
+            meta = {key: value for key, value in row.items() if key not in _FIELDS}
+            if own is None:
+                answer: Any = self._answers(where, row)
+            else:
+                answer, meta["scorer"] = row.get("answer"), own
+            found[name] = Example(name, _prompt(where, row), answer, meta)
+        return list(found.values())
+
+    def _answers(self, where: str, row: Mapping[str, Any]) -> list[str]:
+        """The answers of a row, each of use to the scorer."""
+        given = row.get("answer")
+        answers = given if isinstance(given, list) and given else [given]
+        for answer in answers:
+            if isinstance(answer, bool) or not isinstance(answer, str | int | float):
+                raise InvalidData(f"{where}: answer must be a text, a number or a list of them; write {EXAMPLE}")
+            wrong = fault(self.scorer, checked_text(where, str(answer), "answer"))
+            if wrong is not None:
+                raise InvalidData(f"{where}: answer {str(answer)[:60]!r} {wrong}, which {self.scorer} needs")
+        return [str(answer) for answer in answers]
+
+    def judge(self, example: Example, text: str) -> Verdict:
+        """Score a text.
+
+        Raises:
+            ScorerFailed: if the scorer raises, or gives something else than a number from 0 to 1; the item is named.
+        """
+        if self.scorer in SCORERS:
+            references = example.reference if isinstance(example.reference, list) else [str(example.reference)]
+            try:
+                return Verdict(*scored(self.scorer, text, references))
+            except ScorerFailed as error:
+                raise ScorerFailed(f"item {example.id}: {error}") from None
+        own = str(example.meta["scorer"])
+        if own not in self._loaded:
+            self._loaded[own] = _load(own)
+        try:
+            value = self._loaded[own](example, text)
+        except Exception as error:  # whatever their code raises
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+            raise ScorerFailed(f"item {example.id}: {self.scorer} raised {reason}; mend it") from error
+        if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
+            raise ScorerFailed(
+                f"item {example.id}: {self.scorer} must give a number from 0 to 1, got {repr(value)[:60]}; scale it"
+            )
+        return Verdict(float(value), text.strip()[:20_000] or None)
+
+
+def _prompt(where: str, row: Mapping[str, Any]) -> Prompt:
+    """The prompt of a row, as text or as a chat."""
+    messages = row.get("messages")
+    if messages is None:
+        return text_field(where, row, ("prompt",), EXAMPLE)
+    if "prompt" in row:
+        raise InvalidData(f"{where}: has both prompt and messages; leave one out")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidData(f"{where}: messages must be a list of objects with role and content")
+    for message in messages:
+        if not isinstance(message, dict) or message.keys() != {"role", "content"}:
+            raise InvalidData(
+                f"{where}: each message must be an object with role and content, got {repr(message)[:60]}"
+            )
+        for name in ("role", "content"):
+            text_field(where, message, (name,), EXAMPLE)
+    return Chat(tuple(messages))
+
+
+def _load(named: str) -> Callable[[Example, str], Any]:
+    """The function of a Python file, `path.py:function`.
+
+    Raises:
+        RequestError: if there is no such file or function, or the file raises.
+    """
+    name, _, function = named.rpartition(":")
+    file = Path(name)
+    if not file.is_file():
+        raise RequestError(f"scorer: there is no file {called(file)}; it is looked for beside the items")
+    spec = importlib.util.spec_from_file_location(f"decodelab_own_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise RequestError(f"scorer: {called(file)} is no Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever their code raises
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+        raise RequestError(f"scorer: {called(file)} cannot be loaded ({reason}); mend it") from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise RequestError(
+            f"scorer: {called(file)} has no function {function[:60]!r}; define {function[:60]}(example, text)"
+        )
+    return found

@@ -1,0 +1,141 @@
+"""Open-ended writing: continuations of a prompt, measured by their variety, fluency or perplexity."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from decodelab.core.errors import InvalidData, RequestError, UnknownToken
+from decodelab.core.rows import called, read_objects, read_text
+from decodelab.metrics.diversity import unique_n_grams
+from decodelab.metrics.repetition import ends_in_loop, seq_rep_n
+from decodelab.metrics.words import words
+from decodelab.tasks.fields import item_id, text_field
+from decodelab.tasks.task import Example, Verdict
+
+if TYPE_CHECKING:
+    from decodelab.core.protocols import LanguageModel
+    from decodelab.metrics.classifier import Classifier
+
+EXAMPLE = '{"prompt": "Once upon a time,"}'
+MEASURES = ("distinct", "probability", "acceptability")
+_LONGEST = 20_000
+_N = 4
+
+
+@dataclass(frozen=True)
+class Stories:
+    """Continuations of a prompt, each scored by one measure, with all that can be told of it as the answer.
+
+    No measure is quality: gibberish is varied, and what a model finds probable may say one thing again and again.
+    Compare strategies by two of them at least.
+
+    Attributes:
+        measure: what the score is. "distinct": the share of runs of 4 words that are new in the text, 0 for fewer than
+            4 words. "probability": the geometric mean probability of a token under the judge, 1 / perplexity.
+            "acceptability": the classifier's probability that the text is acceptable.
+        judge_model: a language model, better not the one that writes, for the perplexity; None leaves it out.
+        classifier: a sequence classifier trained on CoLA, a directory or hub id; None leaves it out.
+
+    >>> task = Stories()
+    >>> round(task.judge(task.made(0), " A dog ran and a dog ran and a dog ran.").score, 3)
+    0.625
+    """
+
+    measure: str = "distinct"
+    judge_model: str | None = None
+    classifier: str | None = None
+
+    name: ClassVar[str] = "stories"
+    source: ClassVar[str] = "open-ended generation, Holtzman et al. 2020; 1 - seq-rep-4 of Welleck et al. 2020"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if self.measure not in MEASURES:
+            raise InvalidData(f"stories: measure must be one of {', '.join(MEASURES)}, got {self.measure!r}")
+        if self.measure == "probability" and self.judge_model is None:
+            raise InvalidData(
+                "stories: measure=probability needs a language model; add judge_model, such as pocket-small"
+            )
+        if self.measure == "acceptability" and self.classifier is None:
+            raise InvalidData("stories: measure=acceptability needs a classifier; add one trained on CoLA")
+
+    def read(self, path: Path) -> list[Example]:
+        """The prompts of a text file, one a line, or of JSONL (prompt, perhaps id).
+
+        Raises:
+            RequestError, InvalidData: for a file or a line that cannot be read, with its number.
+        """
+        text = read_text(path)
+        found: dict[str, Example] = {}
+        if path.suffix == ".jsonl":
+            for number, (where, row) in enumerate(read_objects(path, text, EXAMPLE)):
+                name = item_id(where, row, number, found)
+                found[name] = Example(name, text_field(where, row, ("prompt",), EXAMPLE), None)
+        else:
+            lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+            found = {str(number): Example(str(number), line, None) for number, line in enumerate(lines)}
+        if not found:
+            raise RequestError(f"{called(path)} has no prompts; write one a line")
+        return list(found.values())
+
+    def made(self, seed: int) -> Example:
+        """The beginning of every story; each seed is an item of its own, answered by other draws."""
+        return Example(f"made-{seed}", "Once upon a time,", None)
+
+    def judge(self, example: Example, text: str) -> Verdict:
+        """Measure a text."""
+        text = text[:_LONGEST]
+        found = words(text)
+        if not found:
+            return Verdict(0.0, None)
+        distinct = 1 - seq_rep_n([found], _N) if len(found) >= _N else 0.0
+        measured = {
+            "words": len(found),
+            "distinct": distinct,
+            "unique_4_grams": unique_n_grams([found], _N),
+            "loop": ends_in_loop(found),
+            "perplexity": self._perplexity(example, text),
+            "acceptability": self._acceptability(text),
+        }
+        score = measured.get(self.measure) if self.measure != "probability" else _inverse(measured["perplexity"])
+        return Verdict(float(score or 0.0), {name: value for name, value in measured.items() if value is not None})
+
+    def _perplexity(self, example: Example, text: str) -> float | None:
+        """Of the text after its prompt, under the judge; None without one, or where it cannot write the text."""
+        if self.judge_model is None:
+            return None
+        from decodelab.engine.scoring import score
+
+        model = self._judge
+        try:
+            found = score(model, example.prompt, text, stride=model.context and max(1, model.context // 2)).perplexity
+        except UnknownToken:
+            return None
+        return found if math.isfinite(found) else None
+
+    def _acceptability(self, text: str) -> float | None:
+        if self.classifier is None:
+            return None
+        from decodelab.metrics.fluency import acceptability
+
+        return float(acceptability(self._classifier, [text])[0])
+
+    @cached_property
+    def _judge(self) -> LanguageModel:
+        from decodelab.models.loading import load
+
+        return load(str(self.judge_model))
+
+    @cached_property
+    def _classifier(self) -> Classifier:
+        from decodelab.metrics.classifier import Classifier
+
+        return Classifier(str(self.classifier))
+
+
+def _inverse(perplexity: float | None) -> float | None:
+    return None if perplexity is None else 1 / perplexity

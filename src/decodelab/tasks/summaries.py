@@ -1,0 +1,67 @@
+"""Summaries of documents, scored by ROUGE against a reference."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from decodelab.core.errors import InvalidData
+from decodelab.core.rows import read_rows
+from decodelab.metrics.overlap import rouge
+from decodelab.tasks.fields import item_id, text_field
+from decodelab.tasks.task import Example, Verdict
+
+EXAMPLE = '{"document": "A long text.", "summary": "A text."}'
+MEASURES = ("rouge1", "rouge2", "rouge_l")
+_LONGEST = 20_000
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """Summaries asked for by a line after the document; ROUGE F1 against the best of the references.
+
+    Attributes:
+        measure: which ROUGE is the score: "rouge_l", "rouge1" or "rouge2"; the answer has all three.
+        request: what follows the document in the prompt.
+
+    >>> task = Summaries()
+    >>> example = Example("1", "...", ["The fox learned to swim."])
+    >>> round(task.judge(example, " A fox learned to swim.").score, 2)
+    0.8
+    """
+
+    measure: str = "rouge_l"
+    request: str = "\n\nTL;DR:"
+
+    name: ClassVar[str] = "summaries"
+    source: ClassVar[str] = "ROUGE, Lin 2004; the request of Radford et al. 2019 (GPT-2)"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if self.measure not in MEASURES:
+            raise InvalidData(f"summaries: measure must be one of {', '.join(MEASURES)}, got {self.measure!r}")
+
+    def read(self, path: Path) -> list[Example]:
+        """The examples of JSONL or CSV: document, summary (a text, or a list of several), perhaps id.
+
+        CNN/DailyMail's names (article, highlights) are read too.
+
+        Raises:
+            RequestError, InvalidData: for a file or a line that cannot be read, with its number.
+        """
+        found: dict[str, Example] = {}
+        for number, (where, row) in enumerate(read_rows(path, EXAMPLE)):
+            document = text_field(where, row, ("document", "article"), EXAMPLE)
+            given = row.get("summary", row.get("highlights"))
+            listed = given if isinstance(given, list) and given else [given]
+            references = [text_field(where, {"summary": text}, ("summary",), EXAMPLE) for text in listed]
+            name = item_id(where, row, number, found)
+            found[name] = Example(name, f"{document}{self.request}", references)
+        return list(found.values())
+
+    def judge(self, example: Example, text: str) -> Verdict:
+        """Compare the first paragraph of a text with the references."""
+        summary = text.strip()[:_LONGEST].split("\n\n")[0]
+        found = asdict(rouge(summary, example.reference))
+        return Verdict(found[self.measure], {"summary": summary, **found} if summary else None)
