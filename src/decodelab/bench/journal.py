@@ -130,8 +130,8 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What tables need of an answer: all but its text and tokens.
+class Figures:
+    """What tables need of an answer, without its text and tokens.
 
     Attributes:
         score: None as long as it has none.
@@ -305,10 +305,7 @@ class Journal:
 
     def texts(self, keys: Sequence[str]) -> dict[str, Written]:
         """The texts of some generations; those that are not there are left out."""
-        query = (
-            "SELECT key, text, json_array_length(tokens), finish_reason FROM generations "
-            "WHERE key IN (SELECT value FROM json_each(?))"
-        )
+        query = "SELECT key, text, length, finish_reason FROM generations WHERE key IN (SELECT value FROM json_each(?))"
         with self._faults():
             rows = self._connection.execute(query, (json.dumps(keys),))
             return {key: Written(text, tokens, reason) for key, text, tokens, reason in rows}
@@ -321,8 +318,8 @@ class Journal:
             )
             return {(r[0], r[2]): Scored(r[0], r[1], r[2], r[3], json.loads(r[4])) for r in rows}
 
-    def answers(self, digest: str, task: str, model: str) -> Iterator[tuple[str, str, Answer | None]]:
-        """Strategy, item and answer for all that a plan asks of a model on a task, in its order; None if missing."""
+    def figures(self, digest: str, task: str, model: str) -> Iterator[tuple[str, str, Figures | None]]:
+        """Strategy, item and figures of all that a plan asks of a model on a task, in its order; None if missing."""
         with self._faults():
             for strategy, example, length, *rest in self._connection.execute(
                 "SELECT a.strategy, a.example, g.length, s.score, nullif(s.answer, 'null'), g.prefill_tokens,"
@@ -334,7 +331,7 @@ class Journal:
             ):
                 *first, logprob, repetition = rest
                 known = math.nan if logprob is None else logprob
-                answer = Answer(*first, length, known, repetition) if length is not None else None
+                answer = Figures(*first, length, known, repetition) if length is not None else None
                 yield strategy, example, answer
 
     def begin(self, plan: str, digest: str, examples: Mapping[tuple[str, str], Shown]) -> None:
