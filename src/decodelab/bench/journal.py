@@ -8,7 +8,7 @@ import sqlite3
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +33,10 @@ CREATE TABLE generations (
 CREATE TABLE scores (
     key TEXT NOT NULL REFERENCES generations, task TEXT NOT NULL, example TEXT NOT NULL, score REAL NOT NULL,
     answer TEXT NOT NULL, PRIMARY KEY (key, task, example)
+) WITHOUT ROWID;
+CREATE TABLE replies (
+    key TEXT PRIMARY KEY, judge TEXT NOT NULL, before TEXT NOT NULL, question TEXT NOT NULL, reply TEXT NOT NULL,
+    prompt_tokens INTEGER, completion_tokens INTEGER, seconds REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE plans (digest TEXT PRIMARY KEY, plan TEXT NOT NULL, began TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE asked (
@@ -151,6 +155,29 @@ class Figures:
     length: int
     logprob: float
     repetition: float
+
+
+@dataclass(frozen=True)
+class KeptReply:
+    """What a judge said to a question.
+
+    Attributes:
+        key: of the judge and the whole conversation up to the question (`decodelab.bench.judging`).
+        judge: what its replies depend on, as JSON.
+        before: the key of the reply before it in its conversation; empty for the first.
+        question, reply: the last two turns.
+        prompt_tokens, completion_tokens: as the judge counted; None where it did not.
+        seconds: how long it took.
+    """
+
+    key: str
+    judge: str
+    before: str
+    question: str
+    reply: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
 
 
 def key_of(model_digest: str, strategy: str, prompt: Tokens, sample: int, seed: int, limits: Limits) -> str:
@@ -381,6 +408,24 @@ class Journal:
                 "SELECT task, id, prompt, reference FROM examples WHERE plan = ?", (digest,)
             )
             return {(task, name): Shown(prompt, json.loads(reference)) for task, name, prompt, reference in rows}
+
+    def keep(self, reply: KeptReply) -> None:
+        """Write what a judge said; what is there already stays."""
+        with self._faults(), self._transaction():
+            self._connection.execute(
+                "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING", astuple(reply)
+            )
+
+    def reply(self, key: str) -> KeptReply | None:
+        """What a judge said, by its key."""
+        with self._faults():
+            row = self._connection.execute("SELECT * FROM replies WHERE key = ?", (key,)).fetchone()
+            return KeptReply(*row) if row is not None else None
+
+    def judges(self) -> list[str]:
+        """Whose replies there are."""
+        with self._faults():
+            return [judge for (judge,) in self._connection.execute("SELECT DISTINCT judge FROM replies ORDER BY judge")]
 
     def check(self) -> Mapping[str, int]:
         """How many generations and scores there are.

@@ -11,6 +11,7 @@ TASKS: dict[str, str] = {
     "stories": "decodelab.tasks.stories:Stories",
     "summaries": "decodelab.tasks.summaries:Summaries",
     "jsonl": "decodelab.tasks.jsonl:JSONL",
+    "infobench": "decodelab.tasks.infobench:InfoBench",
     "pocket-stories": "decodelab.tasks.pocket:Pocket:stories",
     "pocket-sums": "decodelab.tasks.pocket:Pocket:sums",
     "pocket-paths": "decodelab.tasks.pocket:Pocket:paths",

@@ -75,6 +75,19 @@ class Made(Protocol):
         ...
 
 
+@runtime_checkable
+class Judged(Protocol):
+    """A task whose answers another model judges, in a conversation of its own for each answer."""
+
+    def question(self, example: Example, text: str, replies: Sequence[str]) -> str | None:
+        """What the judge is asked next, after these replies; None when there is nothing more to ask."""
+        ...
+
+    def verdict(self, example: Example, text: str, replies: Sequence[str]) -> Verdict:
+        """What an answer is worth, once the judge has replied to everything."""
+        ...
+
+
 def task_class(name: str) -> tuple[type[Task], dict[str, Any]]:
     """The class of a task, and the parameters that its name already settles.
 
