@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 EXAMPLE = '{"confidence": 0.8, "correct": 1}'
 POCKET = "pocket-choice"
 _LETTERS = "ABCDEFGHIJ"
-_OPTION = re.compile(r"(?:^|, )(.+?) \(([A-Z])\)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,20 +232,12 @@ def read_choices(task: str, count: int | None) -> list[Choice]:
 
 
 def _pocket(count: int) -> list[Choice]:
-    from decodelab.pocket.choice import generate
-    from decodelab.tasks.choices import Choice
+    from decodelab.tasks.pocket import Pocket
 
     if count < 1:
         raise RequestError(f"-n must be at least 1, got {count}")
-    found = []
-    for seed in range(count):
-        item = generate(seed, "test")
-        listing = item.prompt.split("\nOptions: ")[1].split("\n")[0]
-        options = _OPTION.findall(listing)
-        letters = [letter for _, letter in options]
-        completions = tuple(f" It is {option} ({letter})." for option, letter in options)
-        found.append(Choice(f"pocket-{seed}", item.prompt, completions, letters.index(item.meta["letter"])))
-    return found
+    task = Pocket("choice")
+    return [task.choice(task.made(seed)) for seed in range(count)]
 
 
 def _choice(where: str, row: dict[str, Any], number: int) -> Choice:

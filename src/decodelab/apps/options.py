@@ -47,6 +47,10 @@ Seed = Annotated[int, typer.Option(metavar="N", help="All random draws follow fr
 MaxRows = Annotated[int, typer.Option(metavar="N", help="Rows (beams, samples) computed at once; bounds the memory.")]
 Dtype = Annotated[str, typer.Option(metavar="NAME", help="float32, bfloat16, float16 or auto.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:N, mps or auto.")]
+TaskParameters = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", show_default=False, help="A parameter of the task; may be repeated."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 
 
@@ -75,3 +79,28 @@ def limits(
         "stop": tuple(unescaped(s) if escapes else s for s in stop or ()),
         "stop_token_ids": tuple(stop_token_id or ()),
     }
+
+
+def task_parameters(given: Sequence[str] | None) -> dict[str, Any]:
+    """The parameters of a task, `name=value` each, the value as YAML reads it.
+
+    Raises:
+        RequestError: for one that is not of this form, or is given twice.
+
+    >>> task_parameters(["shots=5", "form=standard"])
+    {'shots': 5, 'form': 'standard'}
+    """
+    import yaml
+
+    found: dict[str, Any] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise RequestError(f"--set needs NAME=VALUE, got {text[:60]!r}; decodelab tasks list names the parameters")
+        if name in found:
+            raise RequestError(f"--set {name} is given twice; leave one out")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            found[name] = value
+    return found

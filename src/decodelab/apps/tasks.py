@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from decodelab.apps import options
+from decodelab.apps import options, tasks_fetch, tasks_list, tasks_options
 from decodelab.apps.files import check_writable, write_text
 from decodelab.apps.progress import progress
 from decodelab.apps.terminal import console, one_line, print_json
@@ -30,7 +30,7 @@ def group(context: typer.Context) -> None:
 
 @app.command("score")
 def score(
-    task: Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="graph or mmlu.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="As decodelab tasks list names it.")],
     items: Items,
     outputs: Annotated[
         Path, typer.Argument(metavar="OUTPUTS", show_default=False, help='JSONL with "id" and "output".')
@@ -38,6 +38,7 @@ def score(
     ties: Annotated[
         str, typer.Option(metavar="NAME", help="graph: count published paths, or all that are as good (all).")
     ] = "published",
+    parameters: options.TaskParameters = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Score stored answers, without a model.
@@ -49,16 +50,20 @@ def score(
       decodelab tasks score graph items.jsonl outputs.jsonl
       decodelab tasks score graph items.jsonl outputs.jsonl --ties all --json
       decodelab tasks score mmlu college_medicine_test.csv outputs.jsonl
+      decodelab tasks score jsonl my_task.jsonl outputs.jsonl --set scorer=contains
 
     Next: decodelab measure outputs.jsonl tells how the texts read.
     """
     from decodelab.metrics.mean import mean
-    from decodelab.tasks.graph import Graph
     from decodelab.tasks.task import rescore, task_named
 
-    chosen = Graph(ties) if task == "graph" else task_named(task)
-    if task != "graph" and ties != "published":
-        raise RequestError(f"--ties is for the graph task, got {task}; leave it out")
+    given = options.task_parameters(parameters)
+    if ties != "published":
+        task_named(task)
+        if task != "graph":
+            raise RequestError(f"--ties is for the graph task, got {task}; leave it out")
+        given["ties"] = ties
+    chosen = task_named(task, given)
     examples = chosen.read(items)
     verdicts = rescore(chosen, examples, _read_outputs(outputs))
     scores = [verdict.score for verdict in verdicts.values()]
@@ -81,6 +86,12 @@ def score(
     _print_verdicts(examples, verdicts)
     spread = f" (95 %: {overall.low:.3f} to {overall.high:.3f})" if overall is not None else ""
     typer.echo(f"\nscore {sum(scores) / len(scores):.3f}{spread}, {len(scores)} items, {unread} without an answer")
+
+
+app.command("list")(tasks_list.list_command)
+app.command("show")(tasks_list.show_command)
+app.command("options")(tasks_options.command)
+app.command("fetch")(tasks_fetch.command)
 
 
 @app.command("audit")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from decodelab.core.errors import PromptTooLong, RequestError
-from decodelab.core.protocols import EncoderDecoder, LanguageModel
 from decodelab.core.values import Prompt, Tokens
-from decodelab.engine.job import encode_prompt
-from decodelab.engine.scoring import score_many
 from decodelab.metrics.confidence import option_probabilities
 from decodelab.metrics.likelihood import Score
 from decodelab.tasks.task import Example
+
+if TYPE_CHECKING:
+    from decodelab.core.protocols import LanguageModel
 
 _AT_ONCE = 16
 """Questions between two reports of how far it is."""
@@ -102,6 +102,8 @@ def prefer(
     >>> found.best, round(found.confidence, 4)
     (1, 0.75)
     """
+    from decodelab.engine.scoring import score_many
+
     found: list[Preference] = []
     for begin in range(0, len(choices), _AT_ONCE):
         part = [_encoded(model, choice, cut) for choice in choices[begin : begin + _AT_ONCE]]
@@ -113,6 +115,9 @@ def prefer(
 
 def _encoded(model: LanguageModel, choice: Choice, cut: bool) -> tuple[list[tuple[Tokens, Tokens]], int]:
     """Question and option in tokens for each option, and how many tokens were cut off at most."""
+    from decodelab.core.protocols import EncoderDecoder
+    from decodelab.engine.job import encode_prompt
+
     _, given = encode_prompt(model, choice.prompt)
     before = model.begin if isinstance(model, EncoderDecoder) else given
     pairs: list[tuple[Tokens, Tokens]] = []
