@@ -5,33 +5,37 @@ from dataclasses import replace
 
 import pytest
 
-from decodelab.bench.journal import VERSION, Journal, Record, Scored, key_of
+from decodelab.bench.journal import VERSION, Asked, Journal, Record, Scored, Shown, key_of
 from decodelab.core.errors import JournalError
 from decodelab.core.values import Limits
 
 RECORD = Record(
-    "k", "m", "d", "greedy", "prompt", 0, str(2**63), "[]", "a\0b\x1b[31m<i>",
-    (1, 2), (-0.5, -1.5), (-0.5, -1.5), "eos", 3, 2, 3, 100, 0.5,
+    "k", "m", "d", "greedy", "prompt", 0, str(2**63), "[]", "a\0b\x1b[31m<i>\ud800",
+    (1, 2), (-0.5, -1.5), (-0.5, -1.5), "eos", 3, 3, 2, 3, 100, 0.5,
 )  # fmt: skip
 
 
 def test_what_is_written_is_read_back_as_it_was(tmp_path):
     with Journal(tmp_path / "j", writing=True) as journal:
-        journal.add([RECORD], [Scored("k", "sums", "0", 0.5, {"read": [1]})])
+        journal.begin("{}", "p", {("sums", "0"): Shown("prompt", [1], "r")})
+        journal.ask("p", "m", [Asked("sums", "m", "greedy", "0", ("k",))])
+        journal.add([RECORD], [Scored("k", "r", "sums", "0", 0.5, {"read": [1]})])
     with Journal(tmp_path / "j", writing=False) as journal:
         assert list(journal.records()) == [RECORD]
-        assert journal.scores("sums") == {("k", "0"): Scored("k", "sums", "0", 0.5, {"read": [1]})}
-        assert journal.scores("other") == {}
+        assert journal.scores("p", "sums") == {("k", "0"): Scored("k", "r", "sums", "0", 0.5, {"read": [1]})}
+        assert journal.scores("p", "other") == journal.scores("q", "sums") == {}
         assert journal.check() == {"generations": 1, "scores": 1}
 
 
 def test_a_generation_that_is_there_stays_and_a_score_is_replaced(tmp_path):
     with Journal(tmp_path / "j", writing=True) as journal:
-        journal.add([RECORD], [Scored("k", "sums", "0", 0.5, None)])
+        journal.begin("{}", "p", {("sums", "0"): Shown("prompt", [1], "r")})
+        journal.ask("p", "m", [Asked("sums", "m", "greedy", "0", ("k",))])
+        journal.add([RECORD], [Scored("k", "r", "sums", "0", 0.5, None)])
         journal.add([replace(RECORD, text="other")], [])
-        journal.score([Scored("k", "sums", "0", 1.0, None)])
+        journal.score([Scored("k", "r", "sums", "0", 1.0, None)])
         assert next(journal.records()).text == RECORD.text
-        assert journal.scores("sums")["k", "0"].score == 1.0
+        assert journal.scores("p", "sums")["k", "0"].score == 1.0
 
 
 def test_a_fault_leaves_nothing_half_written(tmp_path):

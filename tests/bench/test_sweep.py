@@ -137,7 +137,7 @@ def test_a_changed_rule_scores_again_without_generating(small, tmp_path, monkeyp
         run(small(), journal)
         monkeypatch.setattr(Pocket, "judge", lambda self, example, text: Verdict(0.25, "new"))
         assert run(small(), journal).made == 0
-        assert {s.score for s in journal.scores("pocket-sums").values()} == {0.25}
+        assert {s.score for s in journal.scores(small().digest, "pocket-sums").values()} == {0.25}
 
 
 def test_results_have_means_paired_differences_and_a_verdict(small, tmp_path):

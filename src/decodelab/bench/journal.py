@@ -24,15 +24,15 @@ _SCHEMA = """
 CREATE TABLE generations (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, model_digest TEXT NOT NULL, strategy TEXT NOT NULL,
     sample INTEGER NOT NULL, seed TEXT NOT NULL, limits TEXT NOT NULL, finish_reason TEXT NOT NULL,
-    prefill_tokens INTEGER NOT NULL, decode_tokens INTEGER NOT NULL, forward_passes INTEGER NOT NULL,
-    peak_cache_bytes INTEGER NOT NULL, seconds REAL NOT NULL,
+    prompt_tokens INTEGER NOT NULL, prefill_tokens INTEGER NOT NULL, decode_tokens INTEGER NOT NULL,
+    forward_passes INTEGER NOT NULL, peak_cache_bytes INTEGER NOT NULL, seconds REAL NOT NULL,
     length INTEGER NOT NULL, logprob REAL, repetition REAL NOT NULL,
     prompt TEXT NOT NULL, text TEXT NOT NULL, tokens BLOB NOT NULL, token_logprobs BLOB NOT NULL,
     law_logprobs BLOB NOT NULL
 );
 CREATE TABLE scores (
-    key TEXT NOT NULL REFERENCES generations, task TEXT NOT NULL, example TEXT NOT NULL, score REAL NOT NULL,
-    answer TEXT NOT NULL, PRIMARY KEY (key, task, example)
+    key TEXT NOT NULL REFERENCES generations, rule TEXT NOT NULL, task TEXT NOT NULL, example TEXT NOT NULL,
+    score REAL NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (key, rule)
 ) WITHOUT ROWID;
 CREATE TABLE replies (
     key TEXT PRIMARY KEY, judge TEXT NOT NULL, before TEXT NOT NULL, question TEXT NOT NULL, reply TEXT NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE asked (
 ) WITHOUT ROWID;
 CREATE TABLE examples (
     plan TEXT NOT NULL REFERENCES plans, task TEXT NOT NULL, id TEXT NOT NULL, prompt TEXT NOT NULL,
-    reference TEXT NOT NULL, PRIMARY KEY (plan, task, id)
+    reference TEXT NOT NULL, rule TEXT NOT NULL, PRIMARY KEY (plan, task, id)
 ) WITHOUT ROWID;
 """
 
@@ -59,8 +59,10 @@ class Record:
         key: what it is told from all others by (`key_of`).
         model, model_digest, strategy, prompt, sample, seed, limits: what that is made of; seed as text.
         text, tokens, token_logprobs, law_logprobs, finish_reason: what came out.
+        prompt_tokens: of its prompt, which the first sample bears for all.
         prefill_tokens, decode_tokens, forward_passes, peak_cache_bytes, seconds: what it cost. Answers that were
-            sampled together share their cost: the first bears it, the others none.
+            sampled together share their cost: the first bears it, the others none. Of its prompt, what had been
+            computed already for another strategy is not in `prefill_tokens`.
     """
 
     key: str
@@ -76,6 +78,7 @@ class Record:
     token_logprobs: tuple[float, ...]
     law_logprobs: tuple[float, ...]
     finish_reason: str
+    prompt_tokens: int
     prefill_tokens: int
     decode_tokens: int
     forward_passes: int
@@ -84,15 +87,25 @@ class Record:
 
 
 _COLUMNS = tuple(Record.__dataclass_fields__)
+_WRITTEN = ("prompt", "text")
 _PACKED = {"tokens": "i", "token_logprobs": "d", "law_logprobs": "d"}
 """Lists and the type of their entries, little-endian: half the size of JSON, and ten times as fast."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A score of an answer: of which task and example, how good from 0 to 1, and what was read from the text."""
+    """A score of an answer.
+
+    Attributes:
+        key: of the answer.
+        rule: what it was scored by, as a digest: an answer has one score by each rule.
+        task, example: the same for readers: the task with its parameters, and the item's id.
+        score: from 0 to 1.
+        answer: what was read from the text, JSON-ready.
+    """
 
     key: str
+    rule: str
     task: str
     example: str
     score: float
@@ -127,10 +140,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class Shown:
-    """An item as readers of the answers want to see it: what was asked, and the right answer (JSON-ready)."""
+    """An item as readers of the answers want to see it.
+
+    Attributes:
+        prompt: what was asked.
+        reference: the right answer, JSON-ready.
+        rule: the digest of all that answers to it are scored by.
+    """
 
     prompt: str
     reference: Any
+    rule: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +160,7 @@ class Figures:
     Attributes:
         score: None as long as it has none.
         read: what was read from the text, as JSON; None when nothing was.
-        prefill_tokens, decode_tokens, seconds, finish_reason: as in its record.
+        prompt_tokens, decode_tokens, seconds, finish_reason: as in its record.
         length: tokens.
         logprob: of all of them under the model, in nats; NaN where it is not known.
         repetition: share of its 4-grams that have been there before.
@@ -148,7 +168,7 @@ class Figures:
 
     score: float | None
     read: str | None
-    prefill_tokens: int
+    prompt_tokens: int
     decode_tokens: int
     seconds: float
     finish_reason: str
@@ -195,6 +215,22 @@ def limits_text(limits: Limits) -> str:
     return json.dumps([limits.max_new_tokens, limits.min_new_tokens, limits.stop, limits.stop_token_ids])
 
 
+def _encoded(text: str) -> bytes:
+    """Text as SQLite keeps it; half a surrogate pair, which is no Unicode but occurs in strings, stays what it is."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "surrogatepass")
+
+
+def _cell(value: Any, column: str) -> Any:
+    """A value of a record as its column holds it."""
+    if column in _PACKED:
+        return _packed(value, _PACKED[column])
+    return _encoded(value) if column in _WRITTEN else value
+
+
 def _packed(values: Sequence[float], kind: str) -> bytes:
     return struct.pack(f"<{len(values)}{kind}", *values)
 
@@ -224,7 +260,7 @@ class Journal:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "j.sqlite", writing=True) as journal:
-    ...     len(journal.scores("sums"))
+    ...     len(journal.keys())
     0
     """
 
@@ -247,6 +283,7 @@ class Journal:
         try:
             with self._faults():
                 self._connection = sqlite3.connect(path, isolation_level=None)
+                self._connection.text_factory = _decoded
                 self._open(writing)
         except BaseException:
             self._lock.release()
@@ -296,10 +333,10 @@ class Journal:
             JournalError: if the disk is full, say.
         """
         columns = (*_COLUMNS, "length", "logprob", "repetition")
-        marks = ", ".join("?" * len(columns))
+        marks = ", ".join("CAST(? AS TEXT)" if c in _WRITTEN else "?" for c in columns)
         rows = [
             (
-                *(_packed(getattr(r, c), _PACKED[c]) if c in _PACKED else getattr(r, c) for c in _COLUMNS),
+                *(_cell(getattr(r, c), c) for c in _COLUMNS),
                 len(r.tokens),
                 sum(r.token_logprobs),
                 _repetition(r.tokens),
@@ -318,8 +355,8 @@ class Journal:
             self._put(scores)
 
     def _put(self, scores: Sequence[Scored]) -> None:
-        rows = [(s.key, s.task, s.example, s.score, json.dumps(s.answer)) for s in scores]
-        self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", rows)
+        rows = [(s.key, s.rule, s.task, _encoded(s.example), s.score, json.dumps(s.answer)) for s in scores]
+        self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, CAST(? AS TEXT), ?, ?)", rows)
 
     def records(self) -> Iterator[Record]:
         """All generations, in the order of their keys."""
@@ -337,22 +374,26 @@ class Journal:
             rows = self._connection.execute(query, (json.dumps(keys),))
             return {key: Written(text, tokens, reason) for key, text, tokens, reason in rows}
 
-    def scores(self, task: str) -> dict[tuple[str, str], Scored]:
-        """The scores of a task, by key and example."""
+    def scores(self, digest: str, task: str) -> dict[tuple[str, str], Scored]:
+        """The scores of what a plan asks of a task (as its tables call it), by key and example."""
+        query = (
+            "SELECT DISTINCT s.key, s.rule, s.task, a.example, s.score, s.answer FROM asked a"
+            " JOIN examples e ON e.plan = a.plan AND e.task = a.task AND e.id = a.example"
+            " JOIN scores s ON s.key = a.key AND s.rule = e.rule WHERE a.plan = ? AND a.task = ?"
+        )
         with self._faults():
-            rows = self._connection.execute(
-                "SELECT key, task, example, score, answer FROM scores WHERE task = ?", (task,)
-            )
-            return {(r[0], r[2]): Scored(r[0], r[1], r[2], r[3], json.loads(r[4])) for r in rows}
+            rows = self._connection.execute(query, (digest, task))
+            return {(r[0], r[3]): Scored(r[0], r[1], r[2], r[3], r[4], json.loads(r[5])) for r in rows}
 
     def figures(self, digest: str, task: str, model: str) -> Iterator[tuple[str, str, Figures | None]]:
         """Strategy, item and figures of all that a plan asks of a model on a task, in its order; None if missing."""
         with self._faults():
             for strategy, example, length, *rest in self._connection.execute(
-                "SELECT a.strategy, a.example, g.length, s.score, nullif(s.answer, 'null'), g.prefill_tokens,"
+                "SELECT a.strategy, a.example, g.length, s.score, nullif(s.answer, 'null'), g.prompt_tokens,"
                 " g.decode_tokens, g.seconds, g.finish_reason, g.logprob, g.repetition FROM asked a"
                 " LEFT JOIN generations g ON g.key = a.key"
-                " LEFT JOIN scores s ON s.key = a.key AND s.task = a.task AND s.example = a.example"
+                " LEFT JOIN examples e ON e.plan = a.plan AND e.task = a.task AND e.id = a.example"
+                " LEFT JOIN scores s ON s.key = a.key AND s.rule = e.rule"
                 " WHERE a.plan = ? AND a.task = ? AND a.model = ? ORDER BY a.number, a.sample",
                 (digest, task, model),
             ):
@@ -366,24 +407,27 @@ class Journal:
         from datetime import UTC, datetime
 
         items = [
-            (digest, task, name, shown.prompt, json.dumps(shown.reference)) for (task, name), shown in examples.items()
+            (digest, task, _encoded(name), _encoded(shown.prompt), json.dumps(shown.reference), shown.rule)
+            for (task, name), shown in examples.items()
         ]
         with self._faults(), self._transaction():
             began = datetime.now(UTC).isoformat(timespec="seconds")
             self._connection.execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", (digest, plan, began))
             self._connection.execute("DELETE FROM examples WHERE plan = ?", (digest,))
-            self._connection.executemany("INSERT INTO examples VALUES (?, ?, ?, ?, ?)", items)
+            self._connection.executemany(
+                "INSERT INTO examples VALUES (?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?)", items
+            )
 
     def ask(self, digest: str, model: str, asked: Sequence[Asked]) -> None:
         """Note everything a plan asks of a model; what was noted of them before is replaced."""
         rows = [
-            (digest, a.task, a.model, a.strategy, a.example, sample, number, key)
+            (digest, a.task, a.model, a.strategy, _encoded(a.example), sample, number, key)
             for number, a in enumerate(asked)
             for sample, key in enumerate(a.keys)
         ]
         with self._faults(), self._transaction():
             self._connection.execute("DELETE FROM asked WHERE plan = ? AND model = ?", (digest, model))
-            self._connection.executemany("INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._connection.executemany("INSERT INTO asked VALUES (?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?)", rows)
 
     def plans(self) -> list[tuple[str, str]]:
         """The plans that were begun, each as digest and JSON, the latest last."""
@@ -405,9 +449,9 @@ class Journal:
         """The items of a plan, by task and id."""
         with self._faults():
             rows = self._connection.execute(
-                "SELECT task, id, prompt, reference FROM examples WHERE plan = ?", (digest,)
+                "SELECT task, id, prompt, reference, rule FROM examples WHERE plan = ?", (digest,)
             )
-            return {(task, name): Shown(prompt, json.loads(reference)) for task, name, prompt, reference in rows}
+            return {(r[0], r[1]): Shown(r[2], json.loads(r[3]), r[4]) for r in rows}
 
     def keep(self, reply: KeptReply) -> None:
         """Write what a judge said; what is there already stays."""

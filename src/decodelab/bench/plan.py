@@ -55,6 +55,12 @@ class TaskPlan(BaseModel):
                 raise RequestError(f"task {self.name}: unknown field {name[:60]!r}{hint}")
         return task_named(self.name, self.parameters)
 
+    @property
+    def called(self) -> str:
+        """The task with its parameters, in a line."""
+        given = ", ".join(f"{name}={value}" for name, value in sorted(self.parameters.items()))
+        return f"{self.name}({given})" if given else self.name
+
     def within(self, folder: Path) -> TaskPlan:
         """The same with files relative to a folder."""
         made, _ = task_class(self.name)

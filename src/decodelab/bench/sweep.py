@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 
 from decodelab.bench.journal import Asked, Journal, Record, Scored, Shown, key_of, limits_text
 from decodelab.bench.plan import Cell, Plan, TaskPlan
@@ -28,6 +30,7 @@ class Request:
     cell: Cell
     task: Task
     example: Example
+    rule: Rule
     job: Job
     keys: tuple[str, ...]
 
@@ -54,6 +57,22 @@ class Outcome:
     failures: list[tuple[Cell, DecodelabError]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What an answer is scored by: the task with its parameters, and the digest of these and the item."""
+
+    task: str
+    digest: str
+
+    @staticmethod
+    def of(plan: TaskPlan, example: Example) -> Rule:
+        """The rule of an item of a task."""
+        prompt = example.prompt.messages if isinstance(example.prompt, Chat) else example.prompt
+        parts = [plan.called, example.id, prompt, example.reference, dict(example.meta)]
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return Rule(plan.called, blake2b(text.encode(), digest_size=16).hexdigest())
+
+
 Questions = Sequence[tuple[str, TaskPlan, Task, Sequence[Example]]]
 """What a plan asks, whatever the model: what tables call a task, its plan, the task and its items."""
 
@@ -73,6 +92,7 @@ def requests(plan: Plan, asked: Questions, engine: Engine, name: str) -> Iterato
     for label, task_plan, task, examples in asked:
         limits = Limits(max_new_tokens=task_plan.max_new_tokens)
         for example in examples:
+            rule = Rule.of(task_plan, example)
             # An item has a seed of its own: two items of one prompt are answered by different draws.
             seed = digest("bench", plan.seed, task_plan.name, example.id) >> 1
             for strategy_name, strategy in strategies.items():
@@ -81,7 +101,7 @@ def requests(plan: Plan, asked: Questions, engine: Engine, name: str) -> Iterato
                 single = str(_widened(strategy, 1))
                 answers = strategy.search.n if isinstance(strategy.search, Sample) and strategy.selection is None else 1
                 keys = tuple(key_of(model.digest, single, job.tokens, i, seed, limits) for i in range(answers))
-                yield Request(Cell(label, name, strategy_name), task, example, job, keys)
+                yield Request(Cell(label, name, strategy_name), task, example, rule, job, keys)
                 number += 1
 
 
@@ -126,7 +146,7 @@ def run(
                 done += 1
             else:
                 waiting[request.job.index] = request
-        _score_known(journal, known)
+        _score_known(journal, plan.digest, known)
         progress(done, total, name)
         for request in waiting.values():
             engine.enqueue(request.job)
@@ -148,9 +168,11 @@ def _shown(asked: Questions) -> dict[tuple[str, str], Shown]:
     """The items as readers see them."""
     return {
         (name, example.id): Shown(
-            example.prompt if isinstance(example.prompt, str) else str(example.prompt), example.reference
+            example.prompt if isinstance(example.prompt, str) else str(example.prompt),
+            example.reference,
+            Rule.of(task, example).digest,
         )
-        for name, _, _, examples in asked
+        for name, task, _, examples in asked
         for example in examples
     }
 
@@ -191,6 +213,7 @@ def _records(found: Generation, request: Request, model: LanguageModel) -> list[
             candidate.token_logprobs,
             candidate.law_logprobs,
             candidate.finish_reason,
+            len(request.job.tokens) if i == 0 else 0,
             *(spent if i == 0 else (0, 0, 0, 0, 0.0)),
         )
         records.append(record)
@@ -200,10 +223,10 @@ def _records(found: Generation, request: Request, model: LanguageModel) -> list[
 def _scored(request: Request, record: Record) -> Scored:
     """The score of an answer."""
     verdict = request.task.judge(request.example, record.text)
-    return Scored(record.key, request.cell.task, request.example.id, verdict.score, verdict.answer)
+    return Scored(record.key, request.rule.digest, request.rule.task, request.example.id, verdict.score, verdict.answer)
 
 
-def _score_known(journal: Journal, known: list[Request]) -> None:
+def _score_known(journal: Journal, digest: str, known: list[Request]) -> None:
     """Score answers that are there but were made for another task, or scored by other rules."""
     if not known:
         return
@@ -211,7 +234,7 @@ def _score_known(journal: Journal, known: list[Request]) -> None:
     fresh: list[Scored] = []
     have: dict[str, dict[tuple[str, str], Scored]] = {}
     for request in known:
-        scores = have.setdefault(request.cell.task, journal.scores(request.cell.task))
+        scores = have.setdefault(request.cell.task, journal.scores(digest, request.cell.task))
         for key in request.keys:
             scored = _scored(request, texts[key])
             if scores.get((key, request.example.id)) != scored:
