@@ -52,6 +52,7 @@ from decodelab.metrics.long_form import Criterion, long_form_calibration
 from decodelab.metrics.mean import mean
 from decodelab.metrics.overlap import bleu, chrf, exact_match, integer_match, rouge
 from decodelab.metrics.paired import holm, mcnemar, paired_difference, permutation_test
+from decodelab.metrics.pass_at_k import pass_at_k
 from decodelab.metrics.power import Spread, minimum_detectable_difference, sample_size, spread
 from decodelab.metrics.proportion import proportion, wilson
 from decodelab.metrics.recalibration import (
@@ -125,6 +126,7 @@ __all__ = [
     "p_true",
     "paired_difference",
     "pairwise_distance",
+    "pass_at_k",
     "permutation_test",
     "perplexity",
     "platt_scaling",

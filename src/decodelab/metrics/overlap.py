@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from decodelab.core.errors import InvalidData
-from decodelab.core.integers import last_integer_text
+from decodelab.core.integers import integer_from, last_integer_text
 from decodelab.metrics.words import rouge_words
 
 
@@ -34,9 +34,7 @@ def last_integer(text: str) -> int | None:
     >>> last_integer("7 + 1,005 is 1,012."), last_integer("none")
     (1012, None)
     """
-    digits = last_integer_text(text)
-    # int() of many digits takes quadratic time and Python refuses it; no answer is so long.
-    return int(digits) if digits is not None and len(digits) <= 1000 else None
+    return integer_from(last_integer_text(text))
 
 
 def integer_match(prediction: str, reference: str) -> bool:

@@ -11,6 +11,8 @@ TASKS: dict[str, str] = {
     "stories": "decodelab.tasks.stories:Stories",
     "summaries": "decodelab.tasks.summaries:Summaries",
     "jsonl": "decodelab.tasks.jsonl:JSONL",
+    "maths": "decodelab.tasks.gsm8k:GSM8K",
+    "code": "decodelab.tasks.humaneval:HumanEval",
     "infobench": "decodelab.tasks.infobench:InfoBench",
     "pocket-stories": "decodelab.tasks.pocket:Pocket:stories",
     "pocket-sums": "decodelab.tasks.pocket:Pocket:sums",

@@ -1,0 +1,121 @@
+"""GSM8K: sums in words, whose answers are integers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from decodelab.core.errors import InvalidData, RequestError
+from decodelab.core.integers import integer_from, integer_texts, last_integer_text
+from decodelab.core.rows import called, read_rows
+from decodelab.tasks.fields import item_id, text_field
+from decodelab.tasks.task import Example, Verdict
+
+EXAMPLE = '{"question": "What is 2 times 9?", "answer": "2 times 9 is 18.\\n#### 18"}'
+_LONGEST = 200_000
+_MARKS = (
+    (re.compile(r"####([^\n]{0,200})"), 0),
+    (re.compile(r"\\boxed\{([^\n]{0,200})"), -1),
+    (re.compile(r"[aA]nswer is[:\s]{0,9}([^\n]{0,200})"), 0),
+)
+"""What announces an answer, and which of several counts."""
+
+
+@dataclass(frozen=True)
+class GSM8K:
+    """GSM8K, or any data in its format: 1 if the integer that the answer settles on is the right one, else 0.
+
+    Attributes:
+        instruct: ask for the answer in words, as chats want it; otherwise the prompt is to be continued.
+        shots: how many answered questions stand before each one; 5 is usual for models that are not chats.
+        shots_file: where they come from, first to last; None takes the first of the items, which are then not asked.
+
+    >>> GSM8K().judge(Example("0", "...", 1200), "So it is $1,200.00.").score
+    1.0
+    """
+
+    instruct: bool = False
+    shots: int = 0
+    shots_file: Path | None = None
+
+    name: ClassVar[str] = "maths"
+    source: ClassVar[str] = "Cobbe et al. 2021; prompt of lm-evaluation-harness's gsm8k"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if not 0 <= self.shots <= 100:
+            raise InvalidData(f"maths: shots must be in [0, 100], got {self.shots}; 5 is usual")
+        if self.shots and self.instruct:
+            raise InvalidData(f"maths: {self.shots} shots are shown to be continued, not with instruct; leave one out")
+        if self.shots_file is not None and not self.shots:
+            raise InvalidData("maths: shots_file is given, but shots is 0; say how many")
+
+    def read(self, path: Path) -> list[Example]:
+        """The examples of JSONL in the published format: question, and an answer that ends in `#### 18`.
+
+        Raises:
+            RequestError, InvalidData: for a file or a line that cannot be read, with its number; for too few shots.
+        """
+        rows = _rows(path)
+        source, shown, asked = self.shots_file or path, rows, rows[self.shots :]
+        if self.shots_file is not None:
+            shown, asked = _rows(self.shots_file), rows
+        if len(shown) < self.shots or not asked:
+            fault = f"has {len(shown)} items, too few for {self.shots} shots"
+            raise RequestError(f"{called(source)} {fault} and an item to ask; ask for fewer")
+        before = "".join(f"{_asked(question)} {answer}\n\n" for _, question, answer, _ in shown[: self.shots])
+        return [
+            Example(name, instruction(question) if self.instruct else before + _asked(question), right)
+            for name, question, _, right in asked
+        ]
+
+    def judge(self, example: Example, text: str) -> Verdict:
+        """Whether the integer that the text settles on is the right one."""
+        answer = read_answer(text)
+        return Verdict(float(answer == example.reference), answer)
+
+
+def read_answer(text: str) -> int | None:
+    r"""The integer that an answer settles on, or None.
+
+    What follows a next `Question:` or precedes the end of a thought (`</think>`) is no answer. Then the first of these
+    that has a number after it in its line counts: the first `####`, the last `\boxed{`, the first `answer is`; else the
+    last integer of the text. Units, currency signs and commas between thousands are read over; a number with a fraction
+    is no integer, and none with more than 1000 digits is read.
+
+    As lm-evaluation-harness's strict filter where there is `####`, and as its flexible one elsewhere, but that 18.00 is
+    18 here, a minus may be U+2212, and `\boxed` and `answer is` are preferred to what is last.
+
+    >>> read_answer("2 + 3 = 5\n#### 5"), read_answer(r"so $\boxed{\$1,200}$, not 3"), read_answer("The answer is 2.5")
+    (5, 1200, None)
+    """
+    text = text[-_LONGEST:].rpartition("</think>")[2].partition("\nQuestion:")[0].replace("{,}", ",")
+    for mark, which in _MARKS:
+        found = [digits for span in mark.findall(text) for digits in list(integer_texts(span))[:1]]
+        if found:
+            return integer_from(found[which])
+    return integer_from(last_integer_text(text))
+
+
+def instruction(question: str) -> str:
+    """How a chat is asked, in the words of the Qwen models' cards."""
+    return f"{question}\nPlease reason step by step, and put your final answer within \\boxed{{}}."
+
+
+def _asked(question: str) -> str:
+    return f"Question: {question}\nAnswer:"
+
+
+def _rows(path: Path) -> list[tuple[str, str, str, int]]:
+    """Id, question, answer and the integer it ends in, of each row."""
+    found: dict[str, tuple[str, str, str, int]] = {}
+    for number, (where, row) in enumerate(read_rows(path, EXAMPLE)):
+        question, answer = (text_field(where, row, (field,), EXAMPLE) for field in ("question", "answer"))
+        right = read_answer(answer)
+        if "####" not in answer or right is None:
+            raise InvalidData(f"{where}: the answer must end in #### and an integer; write {EXAMPLE}")
+        name = item_id(where, row, number, found)
+        found[name] = (name, question, answer, right)
+    return list(found.values())

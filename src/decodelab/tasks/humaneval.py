@@ -1,0 +1,146 @@
+"""HumanEval: functions completed from their docstring, judged by running their tests in the sandbox."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from decodelab.core.errors import InvalidData, RequestError
+from decodelab.core.rows import called, read_objects, read_rows
+from decodelab.tasks.fields import checked_text
+from decodelab.tasks.sandbox import Bounds, sandbox
+from decodelab.tasks.task import Example, Verdict
+
+EXAMPLE = (
+    '{"task_id": "HumanEval/0", "prompt": "def f(x):\\n", "entry_point": "f", "canonical_solution": "    return x\\n", '
+    '"test": "def check(candidate):\\n    assert candidate(1) == 1\\n"}'
+)
+STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
+"""Where a completion ends: what follows is no more of the function (Chen et al. 2021, section 2.1)."""
+_LARGEST_FILE = 2**28
+_LONGEST = 200_000
+_FENCE = re.compile(r"^[ \t]{0,9}```[^\n`]{0,40}\n(.*?)(?:^[ \t]{0,9}```|\Z)", re.MULTILINE | re.DOTALL)
+_ADDRESS = re.compile(r"0x[0-9a-f]{6,16}")
+
+
+@dataclass(frozen=True)
+class HumanEval:
+    """HumanEval, or any data in its format: 1 if the program passes its tests, else 0.
+
+    Programs run in bubblewrap (`decodelab.tasks.sandbox`), and nowhere without it. As in the published harness, program
+    and tests share an interpreter, so a program that sets out to deceive its own tests can; ending early cannot.
+
+    Attributes:
+        instruct: ask in words for the whole function, as chats want it; otherwise the prompt is to be continued.
+        seconds: wall-clock time a program has; the published harness gives 3.
+        memory_mb: megabytes of memory it has.
+
+    >>> HumanEval().program({"prompt": "def f(x):\\n", "entry_point": "f"}, "    return x\\n\\nprint(f(1))")
+    'def f(x):\\n    return x\\n'
+    """
+
+    instruct: bool = False
+    seconds: float = 5.0
+    memory_mb: int = 512
+
+    name: ClassVar[str] = "code"
+    source: ClassVar[str] = "Chen et al. 2021; openai/human-eval"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if not 0.1 <= self.seconds <= 3600:
+            raise InvalidData(f"code: seconds must be in [0.1, 3600], got {self.seconds}; 3 to 10 are usual")
+        if not 64 <= self.memory_mb <= 1_000_000:
+            raise InvalidData(f"code: memory_mb must be in [64, 1000000], got {self.memory_mb}; 512 is usual")
+
+    def prepare(self) -> None:
+        """Make sure that there is a sandbox.
+
+        Raises:
+            SandboxMissing: if there is none.
+        """
+        sandbox()
+
+    def read(self, path: Path) -> list[Example]:
+        """The examples of JSONL in HumanEval's format, perhaps compressed by gzip.
+
+        Raises:
+            RequestError, InvalidData: for a file or a line that cannot be read, with its number.
+        """
+        rows = read_objects(path, _unpacked(path), EXAMPLE) if path.suffix == ".gz" else read_rows(path, EXAMPLE)
+        if not rows:
+            raise RequestError(f"{called(path)} has no items; write {EXAMPLE}")
+        found: dict[str, Example] = {}
+        for where, row in rows:
+            for field in ("task_id", "prompt", "entry_point", "test"):
+                if not isinstance(row.get(field), str):
+                    raise InvalidData(f"{where}: needs the field {field!r} as text; write {EXAMPLE}")
+                checked_text(where, row[field], field)
+            name = row["task_id"]
+            if not row["entry_point"].isidentifier():
+                raise InvalidData(f"{where}: entry_point must be a Python name, got {row['entry_point']!r:.60}")
+            if name in found:
+                raise InvalidData(f"{where}: task_id {name[:60]!r} is there twice; leave one out")
+            meta = {field: row[field] for field in ("prompt", "entry_point", "test")}
+            prompt = instruction(row["prompt"]) if self.instruct else row["prompt"]
+            found[name] = Example(name, prompt, row.get("canonical_solution"), meta)
+        return list(found.values())
+
+    def program(self, meta: Mapping[str, Any], text: str) -> str:
+        """The program that an answer comes to.
+
+        Of an answer with blocks of code, the first that defines the function counts, or else the first. Code that is
+        not indented and defines the function is a whole one: it follows what precedes the function in the prompt
+        (imports, other functions). All else completes the prompt, up to the first of `STOPS`. A thought (up to
+        `</think>`) is no answer.
+        """
+        prompt, text = meta["prompt"], text[-_LONGEST:].rpartition("</think>")[2]
+        define = re.compile(rf"^(?:async[ \t]+)?def[ \t]+{re.escape(meta['entry_point'])}\b", re.MULTILINE)
+        blocks = [found[1] for found in _FENCE.finditer(text)]
+        code = next((block for block in blocks if define.search(block)), blocks[0] if blocks else text)
+        if define.search(code) and not code.lstrip("\r\n")[:1].isspace():
+            asked = list(define.finditer(prompt))
+            return f"{prompt[: asked[-1].start()] if asked else prompt}\n{code}\n"
+        ends = [end for stop in STOPS if (end := code.find(stop)) >= 0]
+        return f"{prompt}{code[: min(ends, default=len(code))]}\n"
+
+    def judge(self, example: Example, text: str) -> Verdict:
+        """Run the program and its tests; the verdict's answer says how that ended.
+
+        Raises:
+            SandboxMissing: if there is no sandbox.
+        """
+        meta = example.meta
+        sources = [self.program(meta, text), meta["test"], f"check({meta['entry_point']})"]
+        ended = sandbox().run(sources, Bounds(self.seconds, self.memory_mb * 2**20))
+        # Addresses differ from run to run, and a stored verdict should not.
+        return Verdict(float(ended.how == "finished"), _ADDRESS.sub("0x...", str(ended)))
+
+
+def instruction(prompt: str) -> str:
+    """How a chat is asked for the function."""
+    return (
+        "Complete the following Python function. Answer with the whole function, its imports included, in one "
+        f"```python block.\n\n```python\n{prompt.rstrip()}\n```\n"
+    )
+
+
+def _unpacked(path: Path) -> str:
+    """The text of a file compressed by gzip."""
+    try:
+        with gzip.open(path.expanduser()) as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged, or not gzip"
+        raise RequestError(f"cannot read {called(path)}: {reason}; check the path") from None
+    if len(data) > _LARGEST_FILE:
+        raise RequestError(f"{called(path)} unpacks to more than {_LARGEST_FILE:,} bytes; split it")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{called(path)} is not UTF-8 text (byte {error.start + 1}); convert it first") from None
