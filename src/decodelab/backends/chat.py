@@ -72,10 +72,26 @@ def chat_model(
             raise RequestError(f"{what} must be at least {least}, got {value}; leave it out for the usual")
     if not 0 < timeout < 1e6:
         raise RequestError(f"timeout must be above 0 seconds, got {timeout}; leave it out for the usual")
-    if name.startswith(("openai:", "http:", "https:")):
+    if _is_server(name):
         from decodelab.backends.endpoint import Endpoint
 
         return Endpoint(name, temperature=temperature, max_tokens=max_tokens, at_once=at_once, timeout=timeout)
     from decodelab.backends.local_chat import LocalChat
 
     return LocalChat(name, temperature=temperature, max_tokens=max_tokens or 64, at_once=at_once)
+
+
+def check_name(name: str) -> None:
+    """Refuse a server's name that is none, without asking anybody.
+
+    Raises:
+        RequestError: saying how it is written.
+    """
+    if _is_server(name):
+        from decodelab.backends.endpoint import Address
+
+        Address.of(name)
+
+
+def _is_server(name: str) -> bool:
+    return name.startswith(("openai:", "http:", "https:"))

@@ -466,6 +466,12 @@ class Journal:
             row = self._connection.execute("SELECT * FROM replies WHERE key = ?", (key,)).fetchone()
             return KeptReply(*row) if row is not None else None
 
+    def replies(self) -> Iterator[KeptReply]:
+        """Everything that judges said, in the order of the keys."""
+        with self._faults():
+            for row in self._connection.execute("SELECT * FROM replies ORDER BY key"):
+                yield KeptReply(*row)
+
     def judges(self) -> list[str]:
         """Whose replies there are."""
         with self._faults():

@@ -9,10 +9,34 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from decodelab.backends.chat import check_name
 from decodelab.core.errors import RequestError, did_you_mean
 from decodelab.core.rows import called, read_text
 from decodelab.strategy.strategy import Strategy
-from decodelab.tasks.task import Example, Made, Task, task_class, task_named, task_parameters
+from decodelab.tasks.task import Example, Judged, Made, Task, task_class, task_named, task_parameters
+
+_HOW = {"at_once", "timeout"}
+"""What does not change what a judge says."""
+
+
+class JudgePlan(BaseModel):
+    """Who judges answers, and how; as `decodelab.backends.chat.chat_model` takes it.
+
+    Attributes:
+        name: a model, or a server as `openai:http://HOST:PORT/v1#MODEL`.
+        temperature: 0 for the most probable reply.
+        max_tokens: at most so many tokens a reply; None: as many as the server likes, 64 of a model of ours.
+        at_once: conversations under way at a time.
+        timeout: seconds after which a server is asked again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    at_once: Annotated[int, Field(ge=1)] = 8
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
 
 
 class TaskPlan(BaseModel):
@@ -24,6 +48,7 @@ class TaskPlan(BaseModel):
         items: how many of them.
         max_new_tokens: limit of each answer.
         chat: whether items are asked through the model's chat template.
+        judge: who judges the answers, by name or with what is to be different; for tasks that a model judges.
 
     Whatever else is written is a parameter of the task's own, such as `ties: all`.
     """
@@ -35,6 +60,13 @@ class TaskPlan(BaseModel):
     items: Annotated[int, Field(ge=1)] = 50
     max_new_tokens: Annotated[int, Field(ge=1)] = 340
     chat: bool = False
+    judge: JudgePlan | None = None
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        """A judge may be his name alone."""
+        return {"name": given} if isinstance(given, str) else given
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -57,8 +89,10 @@ class TaskPlan(BaseModel):
 
     @property
     def called(self) -> str:
-        """The task with its parameters, in a line."""
-        given = ", ".join(f"{name}={value}" for name, value in sorted(self.parameters.items()))
+        """The task with its parameters and its judge, in a line."""
+        judge = {} if self.judge is None else self.judge.model_dump(exclude=_HOW, exclude_defaults=True)
+        parameters = self.parameters | {f"judge_{name}".removesuffix("_name"): value for name, value in judge.items()}
+        given = ", ".join(f"{name}={value}" for name, value in sorted(parameters.items()))
         return f"{self.name}({given})" if given else self.name
 
     def within(self, folder: Path) -> TaskPlan:
@@ -138,7 +172,7 @@ class Plan(BaseModel):
     @property
     def digest(self) -> str:
         """What tells this plan from others: everything in it but how it is run."""
-        asked = self.model_dump_json(exclude={"max_rows"})
+        asked = self.model_dump_json(exclude={"max_rows": True, "tasks": {"__all__": {"judge": _HOW}}})
         return blake2b(asked.encode(), digest_size=16).hexdigest()
 
     @property
@@ -189,6 +223,11 @@ class Plan(BaseModel):
             hint = did_you_mean(self.baseline_name, self.strategies) or f"; it is one of {', '.join(self.strategies)}"
             raise RequestError(f"baseline: there is no strategy {self.baseline_name!r}{hint}")
         for task in self.tasks:
+            if isinstance(task.task(), Judged) != (task.judge is not None):
+                says = "takes no judge; leave it out" if task.judge else "is judged by a model; write judge: MODEL"
+                raise RequestError(f"task {task.name} {says}")
+            if task.judge is not None:
+                check_name(task.judge.name)
             if task.file is not None or not isinstance(task.task(), Made):
                 task.examples()
 
@@ -199,8 +238,8 @@ def _first_fault(error: ValidationError) -> str:
     parts = [str(part) for part in fault["loc"]]
     place = ".".join(parts)
     if fault["type"] == "extra_forbidden":
-        fields = Plan.model_fields
-        return f"unknown field {place!r}{did_you_mean(place, fields) or '; allowed: ' + ', '.join(fields)}"
+        fields = JudgePlan.model_fields if "judge" in parts else Plan.model_fields
+        return f"unknown field {place!r}{did_you_mean(parts[-1], fields) or '; allowed: ' + ', '.join(fields)}"
     if fault["type"] == "missing":
         return f"{place} is missing; write it down"
     return f"{place}: {fault['msg'].lower()}, got {str(fault['input'])[:60]!r}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from decodelab.bench.journal import Asked, Journal, Record, Scored, Shown, key_of, limits_text
+from decodelab.bench.judging import Spent, judge_plan
 from decodelab.bench.plan import Cell, Plan, TaskPlan
 from decodelab.core.errors import DecodelabError
 from decodelab.core.protocols import LanguageModel
@@ -20,7 +21,7 @@ from decodelab.models.loading import load
 from decodelab.pocket.item import digest
 from decodelab.search.sample import Sample
 from decodelab.strategy.strategy import Strategy
-from decodelab.tasks.task import Example, Task
+from decodelab.tasks.task import Example, Judged, Task
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ class Outcome:
         found: those the journal had.
         made: those that were generated now.
         failures: what failed and why, by cell; it is tried again by the next run.
+        judging: what it took to have answers judged.
     """
 
     asked: int = 0
     found: int = 0
     made: int = 0
     failures: list[tuple[Cell, DecodelabError]] = field(default_factory=list)
+    judging: Spent = field(default_factory=Spent)
 
 
 @dataclass(frozen=True)
@@ -158,9 +161,12 @@ def run(
                     outcome.failures.append((request.cell, finished.error))
                 elif all(candidate.finish_reason != "interrupted" for candidate in finished.candidates):
                     records = _records(finished, request, model)
-                    journal.add(records, [_scored(request, record) for record in records])
+                    journal.add(records, _scored(request, records))
                     outcome.made += len(records)
                 progress(done, total, f"{name}: {request.cell.task}")
+    items = {label: examples for label, _, _, examples in asked}
+    outcome.judging, failures = judge_plan(plan, items, journal, progress)
+    outcome.failures += failures
     return outcome
 
 
@@ -220,10 +226,16 @@ def _records(found: Generation, request: Request, model: LanguageModel) -> list[
     return records
 
 
-def _scored(request: Request, record: Record) -> Scored:
-    """The score of an answer."""
-    verdict = request.task.judge(request.example, record.text)
-    return Scored(record.key, request.rule.digest, request.rule.task, request.example.id, verdict.score, verdict.answer)
+def _scored(request: Request, records: Sequence[Record]) -> list[Scored]:
+    """The scores of answers; none yet of those that a model judges."""
+    if isinstance(request.task, Judged):
+        return []
+    verdicts = [request.task.judge(request.example, record.text) for record in records]
+    rule, name = request.rule, request.example.id
+    return [
+        Scored(record.key, rule.digest, rule.task, name, verdict.score, verdict.answer)
+        for record, verdict in zip(records, verdicts, strict=True)
+    ]
 
 
 def _score_known(journal: Journal, digest: str, known: list[Request]) -> None:
@@ -235,9 +247,8 @@ def _score_known(journal: Journal, digest: str, known: list[Request]) -> None:
     have: dict[str, dict[tuple[str, str], Scored]] = {}
     for request in known:
         scores = have.setdefault(request.cell.task, journal.scores(digest, request.cell.task))
-        for key in request.keys:
-            scored = _scored(request, texts[key])
-            if scores.get((key, request.example.id)) != scored:
+        for scored in _scored(request, [texts[key] for key in request.keys]):
+            if scores.get((scored.key, request.example.id)) != scored:
                 fresh.append(scored)
     if fresh:
         journal.score(fresh)
