@@ -30,7 +30,7 @@ _ADDRESS = re.compile(r"0x[0-9a-f]{6,16}")
 
 @dataclass(frozen=True)
 class HumanEval:
-    """HumanEval, or any data in its format: 1 if the program passes its tests, else 0.
+    r"""HumanEval, or any data in its format: 1 if the program passes its tests, else 0.
 
     Programs run in bubblewrap (`decodelab.tasks.sandbox`), and nowhere without it. As in the published harness, program
     and tests share an interpreter, so a program that sets out to deceive its own tests can; ending early cannot.
@@ -40,8 +40,8 @@ class HumanEval:
         seconds: wall-clock time a program has; the published harness gives 3.
         memory_mb: megabytes of memory it has.
 
-    >>> HumanEval().program({"prompt": "def f(x):\\n", "entry_point": "f"}, "    return x\\n\\nprint(f(1))")
-    'def f(x):\\n    return x\\n'
+    >>> HumanEval().program({"prompt": "def f(x):\n", "entry_point": "f"}, "    return x\nprint(f(1))")
+    'def f(x):\n    return x\n'
     """
 
     instruct: bool = False
