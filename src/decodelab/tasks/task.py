@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -85,6 +85,26 @@ class Judged(Protocol):
 
     def verdict(self, example: Example, text: str, replies: Sequence[str]) -> Verdict:
         """What an answer is worth, once the judge has replied to everything."""
+        ...
+
+
+@runtime_checkable
+class Costly(Protocol):
+    """A task whose judgements take long: many are made together, and kept as long as the version is the same."""
+
+    version: ClassVar[int]
+
+    def judge_all(self, answers: Sequence[tuple[Example, str]]) -> Iterator[Verdict]:
+        """Judge answers, in their order."""
+        ...
+
+
+@runtime_checkable
+class Summarised(Protocol):
+    """A task with more to say of many answers than their mean score."""
+
+    def summary(self, judged: Iterable[tuple[Any, Verdict]]) -> Mapping[str, float]:
+        """Further figures by name, as tables show them, of verdicts each with the reference of its item."""
         ...
 
 
