@@ -429,6 +429,12 @@ class Journal:
             self._connection.execute("DELETE FROM asked WHERE plan = ? AND model = ?", (digest, model))
             self._connection.executemany("INSERT INTO asked VALUES (?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?)", rows)
 
+    def forget(self, digest: str) -> None:
+        """Strike out a plan; the answers to it stay."""
+        with self._faults(), self._transaction():
+            for table, column in (("asked", "plan"), ("examples", "plan"), ("plans", "digest")):
+                self._connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (digest,))
+
     def plans(self) -> list[tuple[str, str]]:
         """The plans that were begun, each as digest and JSON, the latest last."""
         with self._faults():

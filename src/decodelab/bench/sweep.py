@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from hashlib import blake2b
+from dataclasses import dataclass, field
+from itertools import groupby
 
-from decodelab.bench.journal import Asked, Journal, Record, Scored, Shown, key_of, limits_text
-from decodelab.bench.judging import Spent, judge_plan
-from decodelab.bench.plan import Cell, Plan, TaskPlan
+from decodelab.bench.executor import Executor, Local
+from decodelab.bench.journal import Asked, Journal, Record, Scored
+from decodelab.bench.plan import Cell, Plan
+from decodelab.bench.questions import Posed, Question, posed, questions, shown
+from decodelab.bench.replica import Refused, Wanted
 from decodelab.core.errors import DecodelabError
-from decodelab.core.protocols import LanguageModel
-from decodelab.core.values import Chat, Generation, Limits
-from decodelab.engine.job import Job, make_job
-from decodelab.engine.lane import Failed
-from decodelab.engine.scheduler import Engine
-from decodelab.models.loading import load
-from decodelab.pocket.item import digest
-from decodelab.search.sample import Sample
-from decodelab.strategy.strategy import Strategy
-from decodelab.tasks.task import Example, Judged, Task
+from decodelab.tasks.task import Costly
+
+SCORED_AT_ONCE = 100
+"""Answers that are judged together before their scores are written, where judging takes long."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """One item asked of one model under one strategy: the job, what it is scored by, and the keys of its answers."""
+class Failure:
+    """An item that came to nothing, and why; the next run tries it again."""
 
     cell: Cell
-    task: Task
-    example: Example
-    rule: Rule
-    job: Job
-    keys: tuple[str, ...]
-
-    @property
-    def asked(self) -> Asked:
-        """What the journal notes of it."""
-        return Asked(self.cell.task, self.cell.model, self.cell.strategy, self.example.id, self.keys)
+    example: str
+    error: DecodelabError
 
 
 @dataclass
@@ -49,70 +36,25 @@ class Outcome:
         asked: answers the plan asks for.
         found: those the journal had.
         made: those that were generated now.
-        failures: what failed and why, by cell; it is tried again by the next run.
-        judging: what it took to have answers judged.
+        failures: what failed and why.
     """
 
     asked: int = 0
     found: int = 0
     made: int = 0
-    failures: list[tuple[Cell, DecodelabError]] = field(default_factory=list)
-    judging: Spent = field(default_factory=Spent)
+    failures: list[Failure] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What an answer is scored by: the task with its parameters, and the digest of these and the item."""
-
-    task: str
-    digest: str
-
-    @staticmethod
-    def of(plan: TaskPlan, example: Example) -> Rule:
-        """The rule of an item of a task."""
-        prompt = example.prompt.messages if isinstance(example.prompt, Chat) else example.prompt
-        parts = [plan.called, example.id, prompt, example.reference, dict(example.meta)]
-        text = json.dumps(parts, sort_keys=True, default=str)
-        return Rule(plan.called, blake2b(text.encode(), digest_size=16).hexdigest())
-
-
-Questions = Sequence[tuple[str, TaskPlan, Task, Sequence[Example]]]
-"""What a plan asks, whatever the model: what tables call a task, its plan, the task and its items."""
-
-
-def questions(plan: Plan) -> Questions:
-    """Read or make the items of all tasks, once for all models."""
-    return [(name, task, *task.examples()) for name, task in zip(plan.task_names, plan.tasks, strict=True)]
-
-
-def requests(plan: Plan, asked: Questions, engine: Engine, name: str) -> Iterator[Request]:
-    """Everything a plan asks of one model, item by item, so that strategies share a prompt that is computed once."""
-    model = engine.model
-    strategies = {
-        label: _widened(Strategy.of(text).resolve(model), plan.samples) for label, text in plan.strategies.items()
-    }
-    number = 0
-    for label, task_plan, task, examples in asked:
-        limits = Limits(max_new_tokens=task_plan.max_new_tokens)
-        for example in examples:
-            rule = Rule.of(task_plan, example)
-            # An item has a seed of its own: two items of one prompt are answered by different draws.
-            seed = digest("bench", plan.seed, task_plan.name, example.id) >> 1
-            for strategy_name, strategy in strategies.items():
-                prompt = _asked(example, task_plan)
-                job = make_job(engine.composed(strategy), number, prompt, strategy, limits, seed)
-                single = str(_widened(strategy, 1))
-                answers = strategy.search.n if isinstance(strategy.search, Sample) and strategy.selection is None else 1
-                keys = tuple(key_of(model.digest, single, job.tokens, i, seed, limits) for i in range(answers))
-                yield Request(Cell(label, name, strategy_name), task, example, rule, job, keys)
-                number += 1
+Progress = Callable[[int, int, str], None]
+"""Told of how many answers of how many are done, and what is being done."""
 
 
 def run(
     plan: Plan,
     journal: Journal,
-    progress: Callable[[int, int, str], None] = lambda done, total, doing: None,
-    around: Callable[[LanguageModel], AbstractContextManager[None]] = lambda model: nullcontext(),
+    progress: Progress = lambda done, total, doing: None,
+    executor: Executor | None = None,
+    shuffle: int | None = None,
 ) -> Outcome:
     """Generate and score what the journal does not have yet.
 
@@ -121,134 +63,74 @@ def run(
     Args:
         plan: what to run.
         journal: open for writing.
-        progress: told, now and then, of how many jobs of how many are done, and what is being done.
-        around: entered while a model computes, to choose its threads, say.
+        progress: told, now and then, of what is done.
+        executor: who computes, entered; None: this process. One that is used again keeps its model.
+        shuffle: take the items in an order drawn with this seed, so that what is done is a sample of all; None: in theirs.
 
     Raises:
         ModelError: for a model that cannot be loaded.
+        StrategyError: for a strategy that a model cannot be used with.
         JournalError: if the journal cannot be written.
     """
+    asked = posed(plan)
+    journal.begin(plan.model_dump_json(), plan.digest, shown(asked))
     outcome = Outcome()
-    total = len(plan.models) * len(plan.strategies) * sum(task.items for task in plan.tasks)
-    done = 0
-    asked = questions(plan)
-    journal.begin(plan.model_dump_json(), plan.digest, _shown(asked))
-    for name in plan.models:
-        model = load(name)
-        engine = Engine(model, max_rows=plan.max_rows)
-        have = journal.keys()
-        waiting: dict[int, Request] = {}
-        known: list[Request] = []
-        everything = list(requests(plan, asked, engine, name))
-        journal.ask(plan.digest, name, [request.asked for request in everything])
-        for request in everything:
-            outcome.asked += len(request.keys)
-            if all(key in have for key in request.keys):
-                outcome.found += len(request.keys)
-                known.append(request)
-                done += 1
-            else:
-                waiting[request.job.index] = request
-        _score_known(journal, plan.digest, known)
-        progress(done, total, name)
-        for request in waiting.values():
-            engine.enqueue(request.job)
-        with around(model):
-            for finished in engine.run():
-                request = waiting.pop(finished.index)
-                done += 1
-                if isinstance(finished, Failed):
-                    outcome.failures.append((request.cell, finished.error))
-                elif all(candidate.finish_reason != "interrupted" for candidate in finished.candidates):
-                    records = _records(finished, request, model)
-                    journal.add(records, _scored(request, records))
-                    outcome.made += len(records)
-                progress(done, total, f"{name}: {request.cell.task}")
-    items = {label: examples for label, _, _, examples in asked}
-    outcome.judging, failures = judge_plan(plan, items, journal, progress)
-    outcome.failures += failures
+    with executor or Local() as at_work:
+        at_work.begin(plan, [one.examples for one in asked])
+        for place, name in enumerate(plan.models):
+            sweep = _ModelSweep(plan, journal, asked, name, at_work, outcome)
+            sweep.run(lambda done, of, doing, place=place: progress(done + place * of, of * len(plan.models), doing), shuffle)
     return outcome
 
 
-def _shown(asked: Questions) -> dict[tuple[str, str], Shown]:
-    """The items as readers see them."""
-    return {
-        (name, example.id): Shown(
-            example.prompt if isinstance(example.prompt, str) else str(example.prompt),
-            example.reference,
-            Rule.of(task, example).digest,
-        )
-        for name, task, _, examples in asked
-        for example in examples
-    }
+@dataclass
+class _ModelSweep:
+    """The part of a sweep that is one model's."""
 
+    plan: Plan
+    journal: Journal
+    asked: Sequence[Posed]
+    model: str
+    executor: Executor
+    outcome: Outcome
 
-def _asked(example: Example, task: TaskPlan) -> str | Chat:
-    """The prompt, as text or as a chat."""
-    if isinstance(example.prompt, Chat) or not task.chat:
-        return example.prompt  # pyright: ignore[reportReturnType]  (tasks ask in text)
-    return Chat.of(str(example.prompt))
+    def run(self, progress: Progress, shuffle: int | None) -> None:
+        """Generate what is missing, and score what is not scored by the present rules."""
+        listed = list(questions(self.plan, [len(one.examples) for one in self.asked]))
+        keys = self.executor.keys(self.model)
+        self.journal.ask(self.plan.digest, self.model, self._asked(listed, keys))
+        total = sum(map(len, keys))
+        have = self.journal.keys()
+        groups = [list(group) for group in self._missing(listed, keys, have)]
+        if shuffle is not None:
+            random.Random(shuffle).shuffle(groups)
+        done = total - sum(len(one.keys) for group in groups for one in group)
+        self.outcome.asked += total
+        self.outcome.found += done
+        self._score_known()
+        progress(done, total, self.model)
+        for found in self.executor.run(self.model, groups):
+            question = listed[found.wanted.number]
+            one = self.asked[question.task]
+            done += len(found.wanted.keys)
+            if isinstance(found, Refused):
+                self._failed(one, question.strategy, one.examples[question.item].id, found.error)
+            else:
+                example = one.examples[question.item].id
+                self.journal.add(found.records, [self._scored(one, example, r) for r in found.records] if one.at_once else [])
+                self.outcome.made += len(found.records)
+            progress(done, total, f"{self.model}: {one.label}")
+        for one in self.asked:
+            if not one.at_once:
+                self._judge(one)
 
-
-def _widened(strategy: Strategy, samples: int) -> Strategy:
-    """The strategy with so many samples, if it is one that samples once."""
-    if not isinstance(strategy.search, Sample) or strategy.selection is not None:
-        return strategy
-    stages = [replace(s, n=samples) if isinstance(s, Sample) else s for s in strategy.stages]
-    return replace(strategy, stages=tuple(stages))
-
-
-def _records(found: Generation, request: Request, model: LanguageModel) -> list[Record]:
-    """The answers of a generation that the plan asks for, by sample."""
-    chosen = [found.best] if len(request.keys) == 1 else sorted(found.candidates, key=lambda c: c.sample)
-    cost, limits = found.cost, limits_text(request.job.limits)
-    records = []
-    for i, (key, candidate) in enumerate(zip(request.keys, chosen, strict=True)):
-        spent = (cost.prefill_tokens, cost.decode_tokens, cost.forward_passes, cost.peak_cache_bytes, cost.seconds)
-        record = Record(
-            key,
-            model.name,
-            model.digest,
-            str(_widened(request.job.strategy, 1)),
-            found.prompt,
-            i,
-            str(found.seed),
-            limits,
-            candidate.text,
-            candidate.tokens,
-            candidate.token_logprobs,
-            candidate.law_logprobs,
-            candidate.finish_reason,
-            len(request.job.tokens) if i == 0 else 0,
-            *(spent if i == 0 else (0, 0, 0, 0, 0.0)),
-        )
-        records.append(record)
-    return records
-
-
-def _scored(request: Request, records: Sequence[Record]) -> list[Scored]:
-    """The scores of answers; none yet of those that a model judges."""
-    if isinstance(request.task, Judged):
-        return []
-    verdicts = [request.task.judge(request.example, record.text) for record in records]
-    rule, name = request.rule, request.example.id
-    return [
-        Scored(record.key, rule.digest, rule.task, name, verdict.score, verdict.answer)
-        for record, verdict in zip(records, verdicts, strict=True)
-    ]
-
-
-def _score_known(journal: Journal, digest: str, known: list[Request]) -> None:
-    """Score answers that are there but were made for another task, or scored by other rules."""
-    if not known:
-        return
-    texts = {record.key: record for record in journal.records()}
-    fresh: list[Scored] = []
-    have: dict[str, dict[tuple[str, str], Scored]] = {}
-    for request in known:
-        scores = have.setdefault(request.cell.task, journal.scores(digest, request.cell.task))
-        for scored in _scored(request, [texts[key] for key in request.keys]):
-            if scores.get((scored.key, request.example.id)) != scored:
-                fresh.append(scored)
-    if fresh:
-        journal.score(fresh)
+    def _asked(self, listed: Sequence[Question], keys: Sequence[tuple[str, ...]]) -> list[Asked]:
+        """What the journal notes: an item under a strategy, with the answers of all seeds."""
+        found: dict[tuple[int, int, str], tuple[str, ...]] = {}
+        for question, mine in zip(listed, keys, strict=True):
+            place = question.task, question.item, question.strategy
+            found[place] = (*found.get(place, ()), *mine)
+        return [
+            Asked(self.asked[task].label, self.model, strategy, self.asked[task].examples[item].id, mine)
+            for (task, item, strategy), mine in found.items()
+        ]
