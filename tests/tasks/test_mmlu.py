@@ -2,7 +2,7 @@
 
 import pytest
 
-from decodelab.core.errors import InvalidData
+from decodelab.core.errors import InvalidData, RequestError
 from decodelab.tasks.mmlu import MMLU, read_letter
 
 
@@ -57,6 +57,7 @@ def test_the_courses_files_are_read_with_its_prompt(data):
         "question,choice0,choice1,answer\nq,a,b,2",
         "question,choice0,choice1,answer\nq,a,b,",
         "question,choice0,choice1,answer\nq,a,b,-1",
+        "question,choice0,choice1,answer\nq,a,b,AB",
         "question,choice0,answer\nq,a,0",
         "choice0,choice1,answer\na,b,1",
     ],
@@ -66,3 +67,91 @@ def test_a_row_that_is_no_question_is_refused_with_its_line(tmp_path, row):
     file.write_text(row)
     with pytest.raises(InvalidData, match="line 2: is no multiple choice item"):
         MMLU().read(file)
+
+
+HEADER = "question,choice0,choice1,answer\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two subjects with a question each, and two answered ones of the first."""
+    (tmp_path / "hard_sums_test.csv").write_text(HEADER + " 2+2?,3,4,1\n")
+    (tmp_path / "hard_sums_dev.csv").write_text(HEADER + "1+1?,2,3,0\n1+2?,2,3,B\n")
+    (tmp_path / "easy_test.csv").write_text(HEADER + "0?,0,1,0\n")
+    return tmp_path
+
+
+def test_answered_questions_stand_before_each_one_in_the_standard_form(folder):
+    (example,) = MMLU(form="standard", shots=2).read(folder / "hard_sums_test.csv")
+    assert example.prompt == (
+        "The following are multiple choice questions (with answers) about hard sums.\n\n"
+        "1+1?\nA. 2\nB. 3\nAnswer: A\n\n1+2?\nA. 2\nB. 3\nAnswer: B\n\n2+2?\nA. 3\nB. 4\nAnswer:"
+    )
+    assert example.reference == "B"
+
+
+def test_a_folder_has_its_subjects_one_after_the_other(folder):
+    examples = MMLU().read(folder)
+    assert [example.id for example in examples] == ["easy/0", "hard_sums/0"]
+    assert [example.meta["subject"] for example in examples] == ["easy", "hard sums"]
+
+
+def test_a_row_may_say_its_subject(tmp_path):
+    file = tmp_path / "items.jsonl"
+    file.write_text('{"question": "q", "choices": ["a", "b"], "answer": 0, "subject": "college_medicine"}')
+    (example,) = MMLU(form="standard").read(file)
+    assert "about college medicine.\n" in str(example.prompt)
+
+
+def test_shots_may_come_from_a_file_that_is_named(folder):
+    task = MMLU(form="standard", shots=1, shots_file=folder / "hard_sums_dev.csv")
+    (example,) = task.read(folder / "easy_test.csv")
+    assert "1+1?" in str(example.prompt)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"shots": 5}, "5 shots need the standard form"),
+        ({"form": "other"}, "form must be course or standard, got 'other'"),
+        ({"form": "standard", "shots": -1}, r"shots must be in \[0, 100\], got -1"),
+        ({"shots_file": "x.csv"}, "shots_file is given, but shots is 0"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(parameters, message):
+    with pytest.raises(InvalidData, match=message):
+        MMLU(**parameters)
+
+
+def test_too_few_shots_are_refused(folder):
+    with pytest.raises(RequestError, match=r"hard_sums_dev\.csv' has 2 items, 3 shots are asked for"):
+        MMLU(form="standard", shots=3).read(folder / "hard_sums_test.csv")
+    with pytest.raises(RequestError, match=r"easy_dev\.csv"):
+        MMLU(form="standard", shots=1).read(folder / "easy_test.csv")
+
+
+def test_a_folder_without_questions_is_refused(tmp_path):
+    with pytest.raises(RequestError, match=r"has no files SUBJECT_test\.csv"):
+        MMLU().read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        (" B\n\nWhat is 3 + 3?\nA. 5\nB. 6\nAnswer: A", "B"),
+        (" (B).", "B"),
+        ("B. 4", "B"),
+        ("The answer is B.\nA", "B"),
+        ("\n\n B", "B"),
+        ("\n", None),
+    ],
+)
+def test_in_the_standard_form_the_answer_is_how_the_text_begins(folder, text, letter):
+    (example,) = MMLU().read(folder / "hard_sums_test.csv")
+    assert MMLU(form="standard").judge(example, text).answer == letter
+
+
+def test_the_letters_are_the_options(folder):
+    task = MMLU(form="standard")
+    choice = task.choice(task.read(folder / "hard_sums_test.csv")[0])
+    assert (choice.options, choice.answer) == ((" A", " B"), 1)

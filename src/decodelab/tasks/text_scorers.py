@@ -41,7 +41,7 @@ def matches(text: str, pattern: str) -> bool:
     """Whether a pattern (of the package regex, `.` is any character but a newline) is found in the text.
 
     Raises:
-        ScorerFailed: if the search takes more than a second, as patterns such as `(a+)+$` do.
+        ScorerFailed: if the search takes more than a second, as patterns such as `^(a|aa)+$` do.
     """
     try:
         return regex.search(pattern, text, timeout=_SECONDS) is not None
