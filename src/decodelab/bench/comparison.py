@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from decodelab.bench.journal import Asked, Journal, Record, Scored
-from decodelab.bench.plan import Cell, Plan
+from decodelab.bench.agreement import Agreement, agreements
+from decodelab.bench.cells import UNREAD, Answers, Group, read_group
+from decodelab.bench.confidences import Calibration, calibrations
+from decodelab.bench.front import front
+from decodelab.bench.journal import Figures, Journal, Shown
+from decodelab.bench.plan import Cell, Plan, TaskPlan
+from decodelab.bench.winner import Winner, winner
 from decodelab.core.errors import JournalError
+from decodelab.metrics.checks import Floats, Ints
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
 from decodelab.metrics.paired import holm, paired_difference, permutation_test
-from decodelab.metrics.power import sample_size, spread
+from decodelab.tasks.task import Summarised, Verdict, task_class
 
-RESAMPLES = 1999
-LEVEL = 0.05
+LOOPING = 0.5
+"""Share of 4-grams that have been there before, above which an answer counts as repeating itself."""
 
 
 @dataclass(frozen=True)
@@ -28,62 +35,67 @@ class Row:
         cell: which.
         items: how many items have been answered, of those asked.
         asked: how many are asked.
+        answers: how many answers they have; several an item where samples are drawn.
         score: mean over items (of the mean over an item's samples) with its 95 % interval; None without an answer.
         difference: to the baseline strategy on the same items, with interval; None for itself.
         p: of that difference, by permutation, Holm-corrected over the strategies of this task and model.
-        forward_tokens: computed, prompts that other strategies share included where they were computed.
+        forward_tokens: computed in all, as if the strategy ran alone: a prompt that others share counts in full.
+        prompt_tokens: of these, those of prompts, a mean an answer.
+        decode_tokens: the others, a mean an answer.
+        seconds: from the beginning of an answer to its end, in the company of others; a mean an answer.
+        front: whether no other strategy of this task and model has a mean as good for fewer forward tokens, or a better
+            one for as many.
         tokens: generated, a mean an answer.
+        unread: share of answers in whose text no answer was found.
         unfinished: share of answers that the limit cut off.
         repeated: share of answers of which more than half of the 4-grams have been there before.
+        more: further figures of the task's own, by name (`decodelab.tasks.task.Summarised`).
     """
 
     cell: Cell
     items: int
     asked: int
+    answers: int
     score: Estimate | None
     difference: Estimate | None
     p: float | None
     forward_tokens: int
+    prompt_tokens: float
+    decode_tokens: float
+    seconds: float
+    front: bool
     tokens: float
+    unread: float
     unfinished: float
     repeated: float
-
-
-@dataclass(frozen=True)
-class Winner:
-    """What can be said of the strategies of one task and model.
-
-    Attributes:
-        task, model: of which.
-        best: the strategy of the best mean.
-        level_with: strategies that are not distinguishable from it; none if it wins.
-        nearest: the best of these whose mean is lower; None where all are equal.
-        items_to_tell: items that would tell it from the nearest with 80 % power, were the difference what it seems, at
-            5 % over all pairs of strategies (Bonferroni).
-    """
-
-    task: str
-    model: str
-    best: str
-    level_with: tuple[str, ...]
-    nearest: str | None = None
-    items_to_tell: int | None = None
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Results:
-    """All rows and winners of a sweep."""
+    """What a sweep says.
+
+    Attributes:
+        rows: of all cells.
+        winners: of each task and model.
+        baseline: the strategy others are compared with.
+        agreement: of each pair of strategies, by task and model.
+        calibration: of the cells that have confidences, and right answers and wrong ones.
+    """
 
     rows: tuple[Row, ...]
     winners: tuple[Winner, ...]
     baseline: str
+    agreement: tuple[Agreement, ...] = ()
+    calibration: tuple[Calibration, ...] = ()
 
 
 def compare(plan: Plan, journal: Journal) -> Results:
     """Read what the journal has of a plan, complete or not; neither the models nor the data are needed.
 
-    Differences are of the items that both strategies have answered. P values are exact or by 1,999 exchanges; a
-    winner is a strategy that differs from each other one at 5 % after Holm's correction over all pairs.
+    Items of one prompt are alike, and are clusters wherever errors are estimated. Differences are of the items that
+    both strategies have answered. P values are exact or by 9,999 exchanges; a winner is a strategy that differs from
+    each other one at 5 % after Holm's correction over all pairs.
 
     Args:
         plan: the plan.
@@ -94,97 +106,108 @@ def compare(plan: Plan, journal: Journal) -> Results:
     """
     if plan.digest not in dict(journal.plans()):
         raise JournalError(f"journal {journal.path}: this plan was not begun in it; run decodelab bench with it first")
-    records = {record.key: record for record in journal.records()}
-    scores = {task: journal.scores(task) for task in plan.task_names}
-    groups: dict[tuple[str, str], dict[str, list[Asked]]] = {}
-    for asked in journal.asked(plan.digest):
-        groups.setdefault((asked.task, asked.model), {}).setdefault(asked.strategy, []).append(asked)
+    items: dict[str, dict[str, Shown]] = {}
+    for (task, example), shown in journal.examples(plan.digest).items():
+        items.setdefault(task, {})[example] = shown
     rows: list[Row] = []
     winners: list[Winner] = []
-    for task in plan.task_names:
+    agreement: list[Agreement] = []
+    calibration: list[Calibration] = []
+    for task, task_plan in zip(plan.task_names, plan.tasks, strict=True):
+        shown = items.get(task, {})
         for model in plan.models:
-            group = groups.get((task, model), {})
-            means = {name: _by_item(listed, scores[task]) for name, listed in group.items()}
-            tests = {n: _test(means[n], means[plan.baseline_name]) for n in group if n != plan.baseline_name}
-            p = holm({name: test[1] for name, test in tests.items() if test is not None})
-            for name, listed in group.items():
-                test = tests.get(name)
-                rows.append(_row(listed, means[name], records, test[0] if test else None, p.get(name)))
-            winner = _winner(task, model, means)
-            if winner is not None:
-                winners.append(winner)
-    return Results(tuple(rows), tuple(winners), plan.baseline_name)
+            group = read_group(journal, plan.digest, task, model, {name: item.prompt for name, item in shown.items()})
+            scores = {name: answers.by_item for name, answers in group.cells.items()}
+            more: dict[str, Mapping[str, float]] = {}
+            if issubclass(task_class(task_plan.name)[0], Summarised):
+                more = _summaries(task_plan, journal.figures(plan.digest, task, model), shown)
+            rows += _rows(group, scores, plan.baseline_name, more)
+            agreement += agreements(group.cells)
+            for answers in group.cells.values():
+                calibration += calibrations(answers, group.clusters)
+            found = winner(task, model, scores, group.clusters)
+            if found is not None:
+                winners.append(found)
+    return Results(tuple(rows), tuple(winners), plan.baseline_name, tuple(agreement), tuple(calibration))
 
 
-def _by_item(listed: Sequence[Asked], scores: Mapping[tuple[str, str], Scored]) -> dict[str, float]:
-    """The mean score of each item that has all its answers."""
-    found = {}
-    for asked in listed:
-        got = [scores[key, asked.example].score for key in asked.keys if (key, asked.example) in scores]
-        if len(got) == len(asked.keys):
-            found[asked.example] = sum(got) / len(got)
-    return found
+def _summaries(
+    plan: TaskPlan, figures: Iterable[tuple[str, str, Figures | None]], items: Mapping[str, Shown]
+) -> dict[str, Mapping[str, float]]:
+    """The task's own figures of each strategy."""
+    judged: dict[str, list[tuple[Any, Verdict]]] = {}
+    for strategy, example, each in figures:
+        if each is not None and each.score is not None:
+            verdict = Verdict(each.score, json.loads(each.read) if each.read is not None else None)
+            judged.setdefault(strategy, []).append((items[example].reference, verdict))
+    task = plan.task()
+    assert isinstance(task, Summarised)
+    return {strategy: task.summary(listed) for strategy, listed in judged.items()}
 
 
-def _test(a: Mapping[str, float], b: Mapping[str, float]) -> tuple[Estimate, float] | None:
-    """The paired difference a - b and its p value, from two items on."""
-    both = [item for item in a if item in b]
-    if len(both) < 2:
-        return None
-    x, y = [a[item] for item in both], [b[item] for item in both]
-    return paired_difference(x, y), _p_value(x, y)
-
-
-def _p_value(x: Sequence[float], y: Sequence[float]) -> float:
-    return permutation_test(x, y, resamples=RESAMPLES) if x != y else 1.0
+def _rows(
+    group: Group, scores: Mapping[str, Floats], baseline: str, more: Mapping[str, Mapping[str, float]]
+) -> list[Row]:
+    """The rows of a task and model."""
+    differences: dict[str, Estimate] = {}
+    tests: dict[str, float] = {}
+    for name in scores:
+        if name != baseline and baseline in scores:
+            both = np.isfinite(scores[name]) & np.isfinite(scores[baseline])
+            if both.sum() > 1:
+                alike = _of(group.clusters, both)
+                a, b = scores[name][both], scores[baseline][both]
+                differences[name] = paired_difference(a, b, alike)
+                tests[name] = permutation_test(a, b, alike)
+    p = holm(tests)
+    means = {name: float(np.nanmean(x)) for name, x in scores.items() if np.isfinite(x).any()}
+    costs = {name: _mean(answers.prompt_tokens + answers.decode_tokens) for name, answers in group.cells.items()}
+    best = front({name: (costs[name], value) for name, value in means.items()})
+    return [
+        _row(group, scores[name], answers, differences.get(name), p.get(name), name in best, more.get(name, {}))
+        for name, answers in group.cells.items()
+    ]
 
 
 def _row(
-    listed: Sequence[Asked],
-    means: Mapping[str, float],
-    records: Mapping[str, Record],
+    group: Group,
+    scores: Floats,
+    answers: Answers,
     difference: Estimate | None,
     p: float | None,
+    on_front: bool,
+    more: Mapping[str, float],
 ) -> Row:
-    answers = [records[key] for asked in listed for key in asked.keys if key in records]
-    values = list(means.values())
-    score = mean(values) if len(values) > 1 else Estimate(values[0], np.nan, np.nan, np.nan, 1, 1) if values else None
+    known = np.isfinite(scores)
     return Row(
-        Cell(listed[0].task, listed[0].model, listed[0].strategy),
-        len(means),
-        len(listed),
-        score,
+        answers.cell,
+        int(known.sum()),
+        int((answers.asked > 0).sum()),
+        len(answers.item),
+        _score(scores[known], _of(group.clusters, known)),
         difference,
         p,
-        sum(r.prefill_tokens + r.decode_tokens for r in answers),
-        sum(len(r.tokens) for r in answers) / max(len(answers), 1),
-        sum(r.finish_reason == "length" for r in answers) / max(len(answers), 1),
-        sum(_repeats(r.tokens) for r in answers) / max(len(answers), 1),
+        int(answers.prompt_tokens.sum() + answers.decode_tokens.sum()),
+        _mean(answers.prompt_tokens),
+        _mean(answers.decode_tokens),
+        _mean(answers.seconds),
+        on_front,
+        _mean(answers.length),
+        _mean((answers.read == UNREAD)[np.isfinite(answers.score)]),
+        _mean(answers.unfinished),
+        _mean(answers.repetition > LOOPING),
+        more,
     )
 
 
-def _repeats(tokens: Sequence[int], n: int = 4) -> bool:
-    """Whether most n-grams have been there before."""
-    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
-    return len(grams) > 0 and len(set(grams)) < len(grams) / 2
+def _score(values: Floats, clusters: list[int] | None) -> Estimate | None:
+    """The mean with its interval; of a single item without one."""
+    return mean(values, clusters) if len(values) else None
 
 
-def _winner(task: str, model: str, means: Mapping[str, Mapping[str, float]]) -> Winner | None:
-    """The best strategy, and from which others it cannot be told."""
-    complete = {name: by_item for name, by_item in means.items() if len(by_item) > 1}
-    items = set.intersection(*(set(by_item) for by_item in complete.values())) if complete else set()
-    if len(complete) < 2 or len(items) < 2:
-        return None
-    order = sorted(items)
-    values = {name: [by_item[item] for item in order] for name, by_item in complete.items()}
-    best = max(values, key=lambda name: sum(values[name]))
-    p = holm({pair: _p_value(values[pair[0]], values[pair[1]]) for pair in combinations(values, 2)})
-    level = [n for n in values if n != best and p[(best, n) if (best, n) in p else (n, best)] > LEVEL]
-    level.sort(key=lambda name: -sum(values[name]))
-    for name in level:
-        gap = float(np.mean(values[best]) - np.mean(values[name]))
-        if gap > 0:
-            noise = spread([[v] for v in values[best]], [[v] for v in values[name]])
-            needed = max(sample_size(gap, noise, alpha=LEVEL / len(p)), len(order) + 1)
-            return Winner(task, model, best, tuple(level), name, needed)
-    return Winner(task, model, best, tuple(level))
+def _of(clusters: Ints | None, items: np.ndarray) -> list[int] | None:
+    return None if clusters is None else clusters[items].tolist()
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else 0.0

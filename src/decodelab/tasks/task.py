@@ -162,8 +162,18 @@ def rescore(task: Task, examples: Sequence[Example], outputs: Mapping[str, str])
     Raises:
         InvalidData: for an output of no example, naming it.
     """
+    texts = texts_of(examples, outputs)
+    return {example.id: task.judge(example, text) for example, text in zip(examples, texts, strict=True)}
+
+
+def texts_of(examples: Sequence[Example], outputs: Mapping[str, str]) -> list[str]:
+    """The stored output of each example, by its id; one that is missing is empty.
+
+    Raises:
+        InvalidData: for an output of no example, naming it.
+    """
     known = {example.id for example in examples}
     stray = [name for name in outputs if name not in known]
     if stray:
         raise InvalidData(f"output {stray[0][:60]!r} belongs to no example; is it of another file?")
-    return {example.id: task.judge(example, outputs.get(example.id, "")) for example in examples}
+    return [outputs.get(example.id, "") for example in examples]

@@ -1,0 +1,89 @@
+"""Which strategy is best, and from which others it can be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from decodelab.metrics.checks import Floats, Ints
+from decodelab.metrics.paired import holm, paired_difference, permutation_tests
+from decodelab.metrics.power import Spread, sample_size
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Winner:
+    """What can be said of the strategies of one task and model.
+
+    Attributes:
+        task, model: of which.
+        best: the strategy of the best mean.
+        level_with: strategies that are not distinguishable from it; none if it wins.
+        nearest: the best of these whose mean is lower; None where all are equal.
+        items_to_tell: items that would tell it from the nearest with 80 % power, were the difference what it seems, at
+            5 % over all pairs of strategies (Bonferroni).
+        left_out: strategies with too few answers to be compared.
+    """
+
+    task: str
+    model: str
+    best: str
+    level_with: tuple[str, ...]
+    nearest: str | None = None
+    items_to_tell: int | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def winner(task: str, model: str, scores: Mapping[str, Floats], clusters: Ints | None) -> Winner | None:
+    """The best strategy on the items that all have answered; None if there are no two strategies with two items.
+
+    As which one looks best was chosen after seeing the data, it is tested against each other one by exchanging their
+    scores, with Holm's correction over all pairs of strategies: if they are all equal, any is told from another in at
+    most 5 % of sweeps.
+
+    Args:
+        task, model: of which.
+        scores: of each strategy, float64 [items], NaN where an answer is missing.
+        clusters: int64 [items], equal for items that are alike; None when they are independent.
+    """
+    counted = {name: x for name, x in scores.items() if np.isfinite(x).sum() > 1}
+    if len(counted) < 2:
+        return None
+    both = np.isfinite(np.stack(list(counted.values()))).all(axis=0)
+    if both.sum() < 2:
+        return None
+    values = {name: x[both] for name, x in counted.items()}
+    alike = None if clusters is None else clusters[both]
+    best = max(values, key=lambda name: round(float(values[name].mean()), 12))
+    p = pair_p_values(values, alike)
+    level = [n for n in values if n != best and p[(best, n) if (best, n) in p else (n, best)] > LEVEL]
+    level.sort(key=lambda name: -float(values[name].mean()))
+    out = tuple(name for name in scores if name not in counted)
+    for name in level:
+        difference = paired_difference(values[best], values[name], None if alike is None else alike.tolist())
+        if difference.value > 1e-12:
+            needed = _items_to_tell(difference.value, difference.standard_error, difference.n, LEVEL / len(p))
+            return Winner(task, model, best, tuple(level), name, needed, out)
+    return Winner(task, model, best, tuple(level), left_out=out)
+
+
+def pair_p_values(values: Mapping[str, Floats], clusters: Ints | None) -> dict[tuple[str, str], float]:
+    """The p value of each pair of strategies, Holm-corrected over all pairs."""
+    pairs = list(combinations(values, 2))
+    differences = np.stack([values[a] - values[b] for a, b in pairs], axis=1)
+    # So many exchanges that the smallest p value they can give is small after the correction too.
+    found = permutation_tests(differences, clusters, resamples=max(9999, 400 * len(pairs)))
+    return holm(dict(zip(pairs, found.tolist(), strict=True)))
+
+
+def _items_to_tell(difference: float, error: float, items: int, alpha: float) -> int | None:
+    """Items for 80 % power, more than there are; None if the error is not known."""
+    if math.isnan(error):
+        return None
+    # The variance of an item as its cluster makes it: as many items again would come in clusters as large.
+    return max(sample_size(difference, Spread(items * error**2), alpha=alpha), items + 1)
