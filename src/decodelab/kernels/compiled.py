@@ -1001,3 +1001,80 @@ def run_normaliser(logits: Any, bits: Any, out: Any) -> None:
             for i in range(size):
                 if np.isnan(row[i]):
                     out[r] = np.nan
+
+
+@_compiled()
+def _goes_first(values: Any, ids: Any, a: int, b: int) -> bool:
+    """Whether entry a of a heap is to leave it before entry b: the smaller, and of equals the one of higher id."""
+    return values[a] < values[b] or (values[a] == values[b] and ids[a] > ids[b])
+
+
+@_compiled()
+def _sink(values: Any, ids: Any, at: int) -> None:
+    """Restore the heap below an entry."""
+    size = len(values)
+    while True:
+        first = at
+        for child in (2 * at + 1, 2 * at + 2):
+            if child < size and _goes_first(values, ids, child, first):
+                first = child
+        if first == at:
+            return
+        values[at], values[first] = values[first], values[at]
+        ids[at], ids[first] = ids[first], ids[at]
+        at = first
+
+
+@_compiled()
+def _least_of_best(values: Any, k: int, best: Any, ids: Any) -> float:
+    """The k-th largest value, by a heap in the memory of `best` and `ids`."""
+    for i in range(k):
+        best[i], ids[i] = values[i], i
+    for i in range(k // 2 - 1, -1, -1):
+        _sink(best, ids, i)
+    for i in range(k, len(values)):
+        if values[i] > best[0]:
+            best[0], ids[0] = values[i], i
+            _sink(best, ids, 0)
+    return best[0]
+
+
+@_compiled(entry=True)
+def run_top(logits: Any, bits: Any, out: Any) -> None:
+    """Write the ids of the largest logits of each row, ascending; of equals those of lowest id.
+
+    As many blocks as tokens are wanted have a token that is no less than the k-th largest of all blocks' largest: only
+    blocks that reach it are looked at, and what reaches it goes through a heap of the best so far.
+
+    Args:
+        logits, bits: float32 [rows, vocab] without NaN, and the same memory as int32.
+        out: int64 [rows, k], written; k is from 1 to vocab.
+    """
+    rows, size = logits.shape
+    k = out.shape[1]
+    best, peaks = np.empty(k, np.float32), np.empty((size + BLOCK - 1) // BLOCK, np.float32)
+    for r in range(rows):
+        row, ids = logits[r], out[r]
+        if k > len(peaks):
+            _least_of_best(row, k, best, ids)
+        else:
+            _block_maxima(bits[r], peaks)
+            bound = _least_of_best(peaks, k, best, ids)
+            filled = 0
+            for b in range(len(peaks)):
+                if peaks[b] < bound:
+                    continue
+                block = row[b * BLOCK : b * BLOCK + BLOCK]
+                for i in range(len(block)):
+                    if block[i] < bound:
+                        continue
+                    if filled < k:
+                        best[filled], ids[filled] = block[i], b * BLOCK + i
+                        filled += 1
+                        if filled == k:
+                            for j in range(k // 2 - 1, -1, -1):
+                                _sink(best, ids, j)
+                    elif block[i] > best[0]:
+                        best[0], ids[0] = block[i], b * BLOCK + i
+                        _sink(best, ids, 0)
+        ids.sort()

@@ -165,6 +165,26 @@ def log_normaliser(logits: Tensor) -> Tensor:
     return out
 
 
+def top_ids(logits: Tensor, k: int) -> Tensor:
+    """The ids of the k largest logits of each row, ascending; of equal ones those of lowest id.
+
+    Args:
+        logits: float32 [rows, vocab] on the CPU without NaN.
+        k: from 1 to vocab.
+
+    Returns:
+        int64 [rows, k].
+
+    >>> top_ids(torch.tensor([[1.0, 2.0, 1.0, 2.0]]), 3)
+    tensor([[0, 1, 3]])
+    """
+    from decodelab.kernels.compiled import run_top
+
+    out = torch.empty(len(logits), k, dtype=torch.int64)
+    run_top(*_memory(logits), out.numpy())
+    return out
+
+
 def _remember(logits: Tensor, normalisers: Tensor) -> None:
     """Keep the normalisers of a tensor for as long as it lives unchanged, or until a few others have come."""
     if logits.is_inference() or logits.requires_grad:

@@ -26,6 +26,11 @@ _CLASSES = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCaus
 _ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary embedding whose angles depend on the position alone, not on the length of the sequence."""
 
+_PART = 2**20
+"""Bytes of the head's weights that are multiplied at a time."""
+_LEAST, _FEW = 64, 512
+"""The fewest tokens of a part, and the most rows for which parts are worth it."""
+
 
 class _Linear(NamedTuple):
     weight: Tensor
@@ -157,10 +162,31 @@ class Direct:
         if shown is not None:
             hidden = self._normed(hidden, self.norm)
             shown.append(hidden)
-            return linear(hidden[:, -1:] if last else hidden, *self.head)
+            return self._scores(hidden[:, -1:] if last else hidden)
         if last:
             hidden = hidden[:, -1:]
-        return linear(self._normed(hidden, self.norm), *self.head)
+        return self._scores(self._normed(hidden, self.norm))
+
+    def _scores(self, hidden: Tensor) -> Tensor:
+        """The head: logits [rows, k, vocab] of hidden states.
+
+        For a few rows on a CPU it is done in parts whose weights fit in a core's cache: a product of few rows and a
+        large matrix rearranges the matrix first, which takes as long as multiplying, and what was rearranged is then
+        still at hand.
+        """
+        weight, bias = self.head
+        vocab, width = weight.shape
+        rows = hidden.shape[0] * hidden.shape[1]
+        part = _PART // (width * weight.element_size())
+        if not (
+            bias is None and 1 < rows <= _FEW and _LEAST <= part < vocab
+            and weight.device.type == "cpu" and weight.dtype == torch.float32
+        ):  # fmt: skip
+            return linear(hidden, weight, bias)
+        flat, out = hidden.reshape(rows, width), hidden.new_empty(rows, vocab)
+        for at in range(0, vocab, part):
+            torch.mm(flat, weight[at : at + part].t(), out=out[:, at : at + part])
+        return out.view(*hidden.shape[:2], vocab)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         """Root-mean-square normalisation in float32, as these models do it."""
