@@ -232,11 +232,11 @@ def read_choices(task: str, count: int | None) -> list[Choice]:
 
 
 def _pocket(count: int) -> list[Choice]:
-    from decodelab.tasks.pocket import Pocket
+    from decodelab.tasks.pocket import PocketChoice
 
     if count < 1:
         raise RequestError(f"-n must be at least 1, got {count}")
-    task = Pocket("choice")
+    task = PocketChoice()
     return [task.choice(task.made(seed)) for seed in range(count)]
 
 

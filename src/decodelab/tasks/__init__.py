@@ -17,7 +17,7 @@ TASKS: dict[str, str] = {
     "pocket-stories": "decodelab.tasks.pocket:Pocket:stories",
     "pocket-sums": "decodelab.tasks.pocket:Pocket:sums",
     "pocket-paths": "decodelab.tasks.pocket:Pocket:paths",
-    "pocket-choice": "decodelab.tasks.pocket:Pocket:choice",
+    "pocket-choice": "decodelab.tasks.pocket:PocketChoice:choice",
     "pocket-code": "decodelab.tasks.pocket:Pocket:code",
     "pocket-instructions": "decodelab.tasks.pocket:Pocket:instructions",
     "pocket-summaries": "decodelab.tasks.pocket:Pocket:summaries",

@@ -36,7 +36,6 @@ class MMLU:
             the answer follows as a letter.
         shots: how many answered questions stand before each one; they need the standard form.
         shots_file: where they come from, first to last; None takes them from `SUBJECT_dev.csv` beside the items.
-        likelihood: whether a sweep also scores the letters by likelihood, in a cell of its own beside the strategies.
 
     >>> MMLU().judge(Example("1", "...", "B"), "So the answer is (B).").score
     1.0
@@ -46,7 +45,6 @@ class MMLU:
     form: str = "course"
     shots: int = 0
     shots_file: Path | None = None
-    likelihood: bool = False
 
     name: ClassVar[str] = "mmlu"
     source: ClassVar[str] = "Hendrycks et al. 2021; prompt and rules of 11-763 LM inference, CMU, autumn 2025"

@@ -26,14 +26,9 @@ _NAMES = ("Tom", "Ann", "Ben", "Mia", "Sam", "Zoe", "Leo", "Eva")
 class MNLI:
     """Premise and hypothesis, answered by a label that is generated, or scored by likelihood.
 
-    Attributes:
-        likelihood: whether a sweep also scores the labels by likelihood, in a cell of its own beside the strategies.
-
     >>> MNLI().judge(Example("1", "...", "neutral"), "The answer is **Neutral**.").score
     1.0
     """
-
-    likelihood: bool = False
 
     name: ClassVar[str] = "mnli"
     source: ClassVar[str] = "Williams et al. 2018; the prompt is ours"
