@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from decodelab.apps import options
-from decodelab.apps.bench_table import markdown, print_results, results_data
+from decodelab.apps.bench_report import HtmlFile, MarkdownFile, Outputs, journal_of
+from decodelab.apps.bench_table import print_results, results_data
 from decodelab.apps.files import check_writable, write_text
 from decodelab.apps.progress import progress
 from decodelab.apps.terminal import note, print_json, say
@@ -23,15 +24,14 @@ JournalFile = Annotated[
     Path | None,
     typer.Option("--journal", "-j", metavar="FILE", show_default="beside the plan", help="Where the runs are kept."),
 ]
-MarkdownFile = Annotated[
-    Path | None, typer.Option("--markdown", metavar="FILE", show_default=False, help="Also write the tables there.")
-]
 
 
 def command(
     plan: PlanFile,
     journal: JournalFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the plan and say what it would cost.")] = False,
+    html: HtmlFile = None,
+    no_html: Annotated[bool, typer.Option("--no-html", help="Write no HTML page.")] = False,
     to_markdown: MarkdownFile = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -39,7 +39,8 @@ def command(
 
     Runs every strategy of a plan with every model on every item. What is finished is kept in a journal at once: after
     Ctrl-C, a kill or a fault the same command goes on, and nothing is done twice. Scores have 95 % intervals;
-    differences are paired by item and their p values Holm-corrected.
+    differences are paired by item and their p values Holm-corrected. It ends with the tables, and one HTML page beside
+    the plan with every answer in it.
 
     \b
     A plan:
@@ -61,60 +62,32 @@ def command(
     from decodelab.bench.sweep import run
 
     read = Plan.read(plan)
-    place = _journal_of(plan, journal)
-    if to_markdown is not None:
-        check_writable(to_markdown)
+    place = journal_of(plan, journal)
     if dry_run:
         _print_cost(read, place, as_json)
         return
+    page = None if no_html else html or plan.with_suffix(".report.html")
+    outputs = Outputs(html=page, markdown=to_markdown)
+    outputs.check()
     with Journal(place, writing=True) as kept:
         with progress(1, "loading", hidden=as_json) as advance:
             outcome = run(read, kept, lambda done, total, doing: advance(done / total, doing), threads_for)
         results = compare(read, kept)
-    if to_markdown is not None:
-        write_text(to_markdown, markdown(results))
+        outputs.write(read, kept, results, hidden=as_json)
     for cell, error in outcome.failures[:3]:
         note(f"{cell.model}, {cell.task}, {cell.strategy}: {error}")
     if as_json:
         counts = {"asked": outcome.asked, "found": outcome.found, "made": outcome.made}
-        print_json({"journal": str(place), **counts, "failed": len(outcome.failures), **results_data(results)})
+        files = {"journal": str(place), "html": None if page is None else str(page)}
+        print_json({**files, **counts, "failed": len(outcome.failures), **results_data(results)})
     else:
         print_results(results)
         say(f"{outcome.made} answers made, {outcome.found} were there already, all kept in {place}")
+        if page is not None:
+            say(f"to read them side by side, open {page}")
     if outcome.failures:
         say(f"{len(outcome.failures)} of {outcome.asked} failed; the same command tries them again")
         raise typer.Exit(1)
-
-
-def report(
-    plan: PlanFile, journal: JournalFile = None, to_markdown: MarkdownFile = None, as_json: options.AsJson = False
-) -> None:
-    """Read the tables of a sweep.
-
-    Shows what the journal has, complete or not; a run that is under way is not disturbed.
-
-    \b
-    Examples:
-      decodelab report plan.yaml
-      decodelab report plan.yaml --markdown results.md --json
-
-    Next: decodelab journal runs.sqlite --export answers.jsonl gives every answer.
-    """
-    from decodelab.bench.comparison import compare
-    from decodelab.bench.journal import Journal
-    from decodelab.bench.plan import Plan
-
-    read = Plan.read(plan)
-    if to_markdown is not None:
-        check_writable(to_markdown)
-    with Journal(_journal_of(plan, journal), writing=False) as kept:
-        results = compare(read, kept)
-    if to_markdown is not None:
-        write_text(to_markdown, markdown(results))
-    if as_json:
-        print_json(results_data(results))
-    else:
-        print_results(results)
 
 
 def journal_command(
@@ -148,10 +121,6 @@ def journal_command(
         print_json({"journal": str(file), **counts})
     else:
         typer.echo(f"{file}: {counts['generations']} answers, {counts['scores']} scores, undamaged")
-
-
-def _journal_of(plan: Path, journal: Path | None) -> Path:
-    return plan.with_suffix(".journal.sqlite") if journal is None else journal
 
 
 def _print_cost(plan: Plan, place: Path, as_json: bool) -> None:

@@ -14,8 +14,8 @@ from decodelab.apps.terminal import console, one_line, visible
 if TYPE_CHECKING:
     from decodelab.bench.comparison import Results, Row, Winner
 
-HEADER = ("strategy", "score", "95 %", "to baseline", "p", "computed", "length", "")
-"""Computed: forward tokens; length: tokens an answer; last: what is conspicuous."""
+HEADER = ("strategy", "score", "95 %", "vs base", "p", "forward", "length", "cut off", "loops")
+"""Forward: tokens computed an answer, the prompt's included; length: tokens written."""
 
 
 def print_results(results: Results) -> None:
@@ -23,16 +23,14 @@ def print_results(results: Results) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    for (task, model), rows in _groups(results):
-        table = Table(title=one_line(_title(task, model, rows)), title_justify="left", box=None, padding=(0, 1))
-        for n, name in enumerate(HEADER):
-            table.add_column(
-                name, justify="left" if n in (0, len(HEADER) - 1) else "right", no_wrap=n < len(HEADER) - 1
-            )
+    for (task, model), rows in groups(results):
+        table = Table(title=one_line(title(task, model, rows)), title_justify="left", box=None, padding=(0, 1, 0, 0))
+        for name in HEADER:
+            table.add_column(name, justify="left" if name == HEADER[0] else "right", no_wrap=True)
         for row in rows:
             table.add_row(*(Text(visible(cell)) for cell in _cells(row)))
         console().print(table)
-        winner = _winner_of(results, task, model)
+        winner = winner_of(results, task, model)
         if winner is not None:
             typer.echo(visible(verdict(winner)) + "\n")
 
@@ -40,10 +38,10 @@ def print_results(results: Results) -> None:
 def markdown(results: Results) -> str:
     """The same as Markdown."""
     lines = []
-    for (task, model), rows in _groups(results):
-        lines += [f"## {_escaped(_title(task, model, rows))}", "", _line(HEADER), _line(["---"] * len(HEADER))]
+    for (task, model), rows in groups(results):
+        lines += [f"## {_escaped(title(task, model, rows))}", "", _line(HEADER), _line(["---"] * len(HEADER))]
         lines += [_line(map(_escaped, _cells(row))) for row in rows]
-        winner = _winner_of(results, task, model)
+        winner = winner_of(results, task, model)
         lines += ["", _escaped(verdict(winner)), ""] if winner is not None else [""]
     note = f"Differences are to {results.baseline}, paired by item; p by permutation, Holm-corrected."
     return "\n".join([*lines, _escaped(note), ""])
@@ -70,16 +68,45 @@ def verdict(winner: Winner) -> str:
     return f"{winner.best} has the best mean, but is not distinguishable from {', '.join(winner.level_with)}{more}."
 
 
-def _groups(results: Results) -> Iterator[tuple[tuple[str, str], list[Row]]]:
+def advice(results: Results) -> str:
+    """What to use, as far as all tasks and models together can tell."""
+    if not results.winners:
+        return "Nothing can be told yet."
+    unbeaten: dict[str, int] = {}
+    for winner in results.winners:
+        for name in (winner.best, *winner.level_with):
+            unbeaten[name] = unbeaten.get(name, 0) + 1
+    most = max(unbeaten.values())
+    names = [name for name, times in unbeaten.items() if times == most]
+    of = "everywhere" if most == len(results.winners) else f"in {most} of {len(results.winners)} comparisons"
+    if len(names) == 1:
+        return f"{names[0]} has the best mean, or is not distinguishable from it, {of}: no other strategy so often."
+    cost = {name: sum(forward_tokens(row) for row in results.rows if row.cell.strategy == name) for name in names}
+    cheapest = min(names, key=lambda name: cost[name])
+    return (
+        f"{', '.join(names)} have the best mean, or are not distinguishable from it, {of}; "
+        f"{cheapest} computes least of them."
+    )
+
+
+def forward_tokens(row: Row) -> float:
+    """What an answer computes, a mean, as if its strategy ran alone."""
+    return row.prompt_tokens + row.decode_tokens
+
+
+def groups(results: Results) -> Iterator[tuple[tuple[str, str], list[Row]]]:
+    """Tasks and models with their rows, in the plan's order."""
     for name in dict.fromkeys((row.cell.task, row.cell.model) for row in results.rows):
         yield name, [row for row in results.rows if (row.cell.task, row.cell.model) == name]
 
 
-def _winner_of(results: Results, task: str, model: str) -> Winner | None:
+def winner_of(results: Results, task: str, model: str) -> Winner | None:
+    """What can be said of a task and model, if anything can."""
     return next((w for w in results.winners if (w.task, w.model) == (task, model)), None)
 
 
-def _title(task: str, model: str, rows: Sequence[Row]) -> str:
+def title(task: str, model: str, rows: Sequence[Row]) -> str:
+    """Task, model and how much is there of them."""
     answered = {row.items for row in rows}
     items = f"{min(answered)}" if len(answered) == 1 else f"{min(answered)} to {max(answered)}"
     missing = f" of {rows[0].asked}" if answered != {rows[0].asked} else ""
@@ -89,16 +116,16 @@ def _title(task: str, model: str, rows: Sequence[Row]) -> str:
 def _cells(row: Row) -> list[str]:
     score, difference = row.score, row.difference
     known = score is not None and not math.isnan(score.low)
-    flags = [f"{row.unfinished:.0%} cut off"] * (row.unfinished > 0) + [f"{row.repeated:.0%} loop"] * (row.repeated > 0)
     return [
         row.cell.strategy,
         f"{score.value:.3f}" if score is not None else "",
-        f"{score.low:.2f} to {score.high:.2f}" if score is not None and known else "",
+        f"{score.low:.2f}–{score.high:.2f}" if score is not None and known else "",
         f"{difference.value:+.3f}" if difference is not None else "",
         "" if row.p is None else f"{row.p:.3f}",
-        f"{row.forward_tokens:,}",
+        f"{forward_tokens(row):,.0f}",
         f"{row.tokens:.1f}",
-        ", ".join(flags),
+        f"{row.unfinished:.0%}" if row.unfinished else "",
+        f"{row.repeated:.0%}" if row.repeated else "",
     ]
 
 
@@ -108,4 +135,4 @@ def _line(cells: Any) -> str:
 
 def _escaped(text: str) -> str:
     """Text in a Markdown table: nothing in it is markup."""
-    return "".join("\\" + c if c in "\\`*_{}[]<>#|~" else c for c in visible(text))
+    return "".join("\\" + c if c in "\\`*_{}[]<>#|~&" else c for c in visible(text))

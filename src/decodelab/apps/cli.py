@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 import decodelab
 from decodelab.apps import (
     bench,
+    bench_report,
     calibrate,
     compare,
     cost,
@@ -115,7 +116,7 @@ for name, module in {
 }.items():
     app.command(name)(module.command)
 app.command("bench")(bench.command)
-app.command("report")(bench.report)
+app.command("report")(bench_report.command)
 app.command("journal")(bench.journal_command)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(train.app, name="train")
