@@ -3,12 +3,13 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from decodelab.backends.chat import chat_model
 from decodelab.bench.journal import Journal
-from decodelab.bench.judging import Judging, KeptReplies
+from decodelab.bench.judging import Judging, KeptReplies, Spent
 from decodelab.core.errors import EndpointFailed, PromptTooLong, RequestError
 from decodelab.models.loading import model_info
 from decodelab.tasks.infobench import InfoBench, following_ratio
@@ -41,7 +42,7 @@ def place(tmp_path):
     return tmp_path / "j.sqlite"
 
 
-def judge_all(name, place, answers=ANSWERS):
+def judge_all(name, place, answers=ANSWERS) -> tuple[list[Any], Spent]:
     """The verdicts in order, and what they took."""
     with Journal(place, writing=True) as journal:
         judging = Judging(chat_model(name), journal)
@@ -67,7 +68,7 @@ def test_answers_are_judged_in_conversations_of_their_own(serve, place):
     ]  # fmt: skip
     words = sum(len(turn["content"].split()) for body in server.asked for turn in body["messages"])
     assert spent.prompt_tokens == words
-    assert spent.dollars(price_in=2.0, price_out=10.0) == (words * 2 + spent.completion_tokens * 10) / 1e6
+    assert spent.price(price_in=2.0, price_out=10.0) == (words * 2 + spent.completion_tokens * 10) / 1e6
 
 
 def test_what_was_asked_once_is_never_asked_again(serve, place):
@@ -108,6 +109,12 @@ def test_a_run_that_ends_early_goes_on_where_it_was(serve, place):
     verdicts, spent = judge_all(dying.name, place)
     assert verdicts == whole
     assert spent.asked == len(dying.asked) == 8 - 3
+
+
+def test_an_answer_that_is_no_unicode_is_judged_all_the_same(serve, place):
+    verdicts, _ = judge_all(serve(said).name, place, [(ANSWERS[0][0], "\ud800 \0 \x1b[31m <b>")])
+    assert isinstance(verdicts[0], Verdict)
+    assert verdicts[0].score == 1 / 2
 
 
 def test_an_answer_that_is_too_long_for_the_judge_is_left_without_a_verdict(serve, place):

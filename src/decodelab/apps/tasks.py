@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from decodelab.apps import options, tasks_fetch, tasks_list, tasks_options
+from decodelab.apps import judged, options, tasks_fetch, tasks_list, tasks_options
 from decodelab.apps.files import check_writable, write_text
 from decodelab.apps.progress import progress
 from decodelab.apps.terminal import console, one_line, print_json
@@ -39,11 +39,21 @@ def score(
         str, typer.Option(metavar="NAME", help="graph: count published paths, or all that are as good (all).")
     ] = "published",
     parameters: options.TaskParameters = None,
+    judge: judged.Judge = None,
+    judge_temperature: judged.JudgeTemperature = 0.0,
+    judge_tokens: judged.JudgeTokens = None,
+    at_once: judged.AtOnce = 8,
+    journal: judged.JournalFile = None,
+    dry_run: judged.DryRun = False,
+    price_in: judged.PriceIn = 0.0,
+    price_out: judged.PriceOut = 0.0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Score stored answers, without a model.
+    """Score stored answers, without the model that gave them.
 
-    What the answers hold is read as text and never run. An item without an answer scores 0.
+    What the answers hold is read as text and never run. An item without an answer scores 0. Where a model judges, each
+    of its replies is kept in a journal at once: the same command goes on after a fault, asks nothing twice, and needs
+    no --judge once everything was said.
 
     \b
     Examples:
@@ -51,11 +61,14 @@ def score(
       decodelab tasks score graph items.jsonl outputs.jsonl --ties all --json
       decodelab tasks score mmlu college_medicine_test.csv outputs.jsonl
       decodelab tasks score jsonl my_task.jsonl outputs.jsonl --set scorer=contains
+      decodelab tasks score infobench items.jsonl outputs.jsonl --judge Qwen/Qwen3-4B
+      decodelab tasks score infobench items.jsonl outputs.jsonl --judge openai:http://127.0.0.1:8000/v1#qwen --dry-run
 
     Next: decodelab measure outputs.jsonl tells how the texts read.
     """
     from decodelab.metrics.mean import mean
-    from decodelab.tasks.task import rescore, task_named
+    from decodelab.tasks.infobench import InfoBench
+    from decodelab.tasks.task import rescore, task_named, texts_of
 
     given = options.task_parameters(parameters)
     if ties != "published":
@@ -65,6 +78,23 @@ def score(
         given["ties"] = ties
     chosen = task_named(task, given)
     examples = chosen.read(items)
+    if isinstance(chosen, InfoBench):
+        judged.score_judged(
+            chosen,
+            examples,
+            texts_of(examples, _read_outputs(outputs)),
+            judge=judge,
+            temperature=judge_temperature,
+            max_tokens=judge_tokens,
+            at_once=at_once,
+            journal=outputs.with_suffix(".journal.sqlite") if journal is None else journal,
+            dry_run=dry_run,
+            prices=(price_in, price_out),
+            as_json=as_json,
+        )
+        return
+    if judge is not None or journal is not None or dry_run:
+        raise RequestError(f"{task} needs no judge; leave out --judge, --journal and --dry-run")
     verdicts = rescore(chosen, examples, _read_outputs(outputs))
     scores = [verdict.score for verdict in verdicts.values()]
     overall = mean(scores) if len(scores) > 1 else None

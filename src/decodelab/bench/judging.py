@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 from decodelab.backends.chat import ChatModel, Replies, chat_model
 from decodelab.bench.journal import Journal, KeptReply, Scored
-from decodelab.bench.plan import Cell, Plan
+from decodelab.bench.plan import Cell, Failure, Plan
 from decodelab.core.errors import DecodelabError, RequestError
 from decodelab.core.values import Chat
 from decodelab.tasks.task import Example, Judged, Verdict
@@ -46,8 +46,8 @@ class Spent:
         self.completion_tokens += completion_tokens or 0
         self.uncounted += prompt_tokens is None or completion_tokens is None
 
-    def dollars(self, price_in: float, price_out: float) -> float:
-        """What that costs at prices a million tokens."""
+    def price(self, price_in: float, price_out: float) -> float:
+        """What that costs at prices for a million tokens."""
         return (self.prompt_tokens * price_in + self.completion_tokens * price_out) / 1e6
 
 
@@ -80,11 +80,11 @@ class _Conversation:
     last: str = ""
 
     def asking(self, question: str) -> Chat:
-        return Chat((*self.messages, {"role": "user", "content": question}))
+        # Half a surrogate pair, which answers may hold, can be neither sent nor kept.
+        return Chat((*self.messages, {"role": "user", "content": question.encode(errors="replace").decode()}))
 
-    def after(self, question: str, reply: str, key: str) -> _Conversation:
-        messages = (*self.asking(question).messages, {"role": "assistant", "content": reply})
-        return _Conversation(messages, (*self.replies, reply), key)
+    def after(self, chat: Chat, reply: str, key: str) -> _Conversation:
+        return _Conversation((*chat.messages, {"role": "assistant", "content": reply}), (*self.replies, reply), key)
 
 
 @dataclass
@@ -109,63 +109,67 @@ class Judging:
         """
         talks = {number: _Conversation() for number in range(len(answers))}
         while talks:
-            questions: dict[str, tuple[str, Chat]] = {}
+            chats: dict[str, Chat] = {}
             about: dict[str, list[int]] = {}
             for number in list(talks):
                 example, text = answers[number]
-                talks[number], question = self._heard(task, example, text, talks[number], self.spent)
-                if question is None:
+                talks[number], open_ = self._heard(task, example, text, talks[number], self.spent)
+                if open_ is None:
                     yield number, task.verdict(example, text, talks.pop(number).replies)
-                    continue
-                chat = talks[number].asking(question)
-                key = _key(self.judge.identity, chat)
-                questions[key] = question, chat
-                about.setdefault(key, []).append(number)
-            if not questions:
-                return
-            keys = list(questions)
-            with closing(self.judge.replies([questions[key][1] for key in keys])) as replies:
-                for place, reply in replies:
-                    key, numbers = keys[place], about[keys[place]]
-                    if isinstance(reply, DecodelabError):
-                        for number in numbers:
-                            del talks[number]
-                            yield number, reply
-                        continue
-                    question, before = questions[key][0], talks[numbers[0]].last
-                    counted = reply.prompt_tokens, reply.completion_tokens
-                    kept = KeptReply(key, self.judge.identity, before, question, reply.text, *counted, reply.seconds)
-                    self.journal.keep(kept)
-                    self.spent.count(*counted)
+                else:
+                    key, chats[key] = open_
+                    about.setdefault(key, []).append(number)
+            if chats:
+                yield from self._asked(chats, about, talks)
+
+    def _asked(
+        self, chats: Mapping[str, Chat], about: Mapping[str, Sequence[int]], talks: dict[int, _Conversation]
+    ) -> Iterator[tuple[int, DecodelabError]]:
+        """Ask a question in each conversation and keep the replies; yield the answers about which that cannot be."""
+        keys = list(chats)
+        with closing(self.judge.replies([chats[key] for key in keys])) as replies:
+            for place, reply in replies:
+                key, chat, numbers = keys[place], chats[keys[place]], about[keys[place]]
+                if isinstance(reply, DecodelabError):
                     for number in numbers:
-                        talks[number] = talks[number].after(question, reply.text, key)
+                        del talks[number]
+                        yield number, reply
+                    continue
+                question, before = chat.messages[-1]["content"], talks[numbers[0]].last
+                counted = reply.prompt_tokens, reply.completion_tokens
+                self.journal.keep(
+                    KeptReply(key, self.judge.identity, before, question, reply.text, *counted, reply.seconds)
+                )
+                self.spent.count(*counted)
+                for number in numbers:
+                    talks[number] = talks[number].after(chat, reply.text, key)
 
     def estimate(self, task: Judged, answers: Sequence[Answer]) -> Spent:
         """What judging would take if every reply were YES; nothing is asked and nothing written."""
         spent, seen = Spent(), set[str]()
         for example, text in answers:
-            talk, question = self._heard(task, example, text, _Conversation(), spent)
-            while question is not None:
+            talk, _ = self._heard(task, example, text, _Conversation(), spent)
+            while (question := task.question(example, text, talk.replies)) is not None:
                 chat = talk.asking(question)
                 key = _key(self.judge.identity, chat)
                 if key not in seen:
                     seen.add(key)
                     spent.count(self.judge.tokens(chat), ASSUMED_TOKENS)
-                talk = talk.after(question, ASSUMED_REPLY, key)
-                question = task.question(example, text, talk.replies)
+                talk = talk.after(chat, ASSUMED_REPLY, key)
         return spent
 
     def _heard(
         self, task: Judged, example: Example, text: str, talk: _Conversation, spent: Spent
-    ) -> tuple[_Conversation, str | None]:
-        """A conversation as far as the journal has it, and the question that it has no reply to."""
+    ) -> tuple[_Conversation, tuple[str, Chat] | None]:
+        """A conversation as far as the journal has it, and what it has no reply to, with the key this would have."""
         while (question := task.question(example, text, talk.replies)) is not None:
-            key = _key(self.judge.identity, talk.asking(question))
+            chat = talk.asking(question)
+            key = _key(self.judge.identity, chat)
             kept = self.journal.reply(key)
             if kept is None:
-                return talk, question
+                return talk, (key, chat)
             spent.found += 1
-            talk = talk.after(question, kept.reply, key)
+            talk = talk.after(chat, kept.reply, key)
         return talk, None
 
 
@@ -180,7 +184,7 @@ def judge_plan(
     items: Mapping[str, Sequence[Example]],
     journal: Journal,
     progress: Callable[[int, int, str], None] = lambda done, total, doing: None,
-) -> tuple[Spent, list[tuple[Cell, DecodelabError]]]:
+) -> tuple[Spent, list[Failure]]:
     """Judge the answers to a plan that are in a journal, and score them there; what was judged before costs nothing.
 
     Args:
@@ -197,7 +201,7 @@ def judge_plan(
         JournalError: if the journal cannot be written.
     """
     spent = Spent()
-    failures: list[tuple[Cell, DecodelabError]] = []
+    failures: list[Failure] = []
     for label, task_plan in zip(plan.task_names, plan.tasks, strict=True):
         task = task_plan.task()
         if task_plan.judge is None or not isinstance(task, Judged):
@@ -213,7 +217,7 @@ def judge_plan(
         for done, (number, verdict) in enumerate(judging.verdicts(task, answers), 1):
             each, key = asked[number]
             if isinstance(verdict, DecodelabError):
-                failures.append((Cell(label, each.model, each.strategy), verdict))
+                failures.append(Failure(Cell(label, each.model, each.strategy), each.example, verdict))
             else:
                 rule = rules[each.example]
                 scored = Scored(key, rule, task_plan.called, each.example, verdict.score, verdict.answer)

@@ -121,6 +121,12 @@ class InfoBench:
                 results += [None] * (len(example.reference["questions"]) - len(results))
         return Verdict(results.count(True) / len(results), answer)
 
+    def summary(self, judged: Iterable[tuple[Any, Verdict]]) -> dict[str, float]:
+        """The following ratio over all questions and by subset, and how many answers the judge was ambiguous about."""
+        ratio = following_ratio(judged)
+        parts = {f"DRFR {name}".strip(): part.value for name, part in ratio.subsets.items()}
+        return {"DRFR": ratio.overall.value, **parts, "ambiguous": float(ratio.ambiguous)}
+
     def _read(self, reply: str) -> bool | None:
         """Whether a reply says YES; None where neither can be told.
 
@@ -174,10 +180,10 @@ def following_ratio(judged: Iterable[tuple[Any, Verdict]]) -> FollowingRatio:
         raise InvalidData("infobench: there is no judged answer; judge some first")
     values: dict[str, list[bool]] = {}
     items: dict[str, list[int]] = {}
-    open_ended = 0
+    undecided = 0
     for number, (reference, verdict) in enumerate(pairs):
         results = verdict.answer["results"] if verdict.parsed else [False] * len(reference["questions"])
-        open_ended += results.count(None)
+        undecided += sum(result is None for result in results)
         for subset in {"", reference["subset"]}:
             values.setdefault(subset, []).extend(result is True for result in results)
             items.setdefault(subset, []).extend([number] * len(results))
@@ -188,6 +194,6 @@ def following_ratio(judged: Iterable[tuple[Any, Verdict]]) -> FollowingRatio:
         ratios,
         mean([verdict.score for _, verdict in pairs]),
         ambiguous,
-        open_ended - ambiguous,
+        undecided - ambiguous,
         sum(not verdict.parsed for _, verdict in pairs),
     )
