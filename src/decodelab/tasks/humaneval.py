@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,6 +52,7 @@ class HumanEval:
 
     name: ClassVar[str] = "code"
     source: ClassVar[str] = "Chen et al. 2021; openai/human-eval"
+    version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -120,6 +123,19 @@ class HumanEval:
         ended = sandbox().run(sources, Bounds(self.seconds, self.memory_mb * 2**20))
         # Addresses differ from run to run, and a stored verdict should not.
         return Verdict(float(ended.how == "finished"), _ADDRESS.sub("0x...", str(ended)))
+
+    def judge_all(self, answers: Sequence[tuple[Example, str]]) -> Iterator[Verdict]:
+        """Judge answers, in their order; programs run side by side, one a core.
+
+        Raises:
+            SandboxMissing: if there is no sandbox.
+        """
+        self.prepare()
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            try:
+                yield from pool.map(self.judge, *zip(*answers, strict=True))
+            finally:
+                pool.shutdown(cancel_futures=True)
 
 
 def instruction(prompt: str) -> str:

@@ -1,0 +1,250 @@
+"""The sandbox: whatever a program does, the host keeps what it has, and only programs that end count as finished."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from decodelab.core.errors import SandboxMissing
+from decodelab.tasks import confined
+from decodelab.tasks.sandbox import Bounds, Sandbox, sandbox
+
+AMPLE = Bounds(seconds=120)
+SHORT = Bounds(seconds=0.4)
+
+
+@pytest.fixture
+def box() -> Sandbox:
+    try:
+        return sandbox()
+    except SandboxMissing as error:
+        pytest.skip(str(error))
+
+
+def test_sources_share_a_namespace_and_finish(box):
+    assert box.run(["import math\nx = math.comb(4, 2)", "assert x == 6"], AMPLE).how == "finished"
+    assert str(box.run(["x = 1", "assert x == 2, 'x is 1'"], AMPLE)) == "raised AssertionError: x is 1"
+
+
+def test_the_libraries_that_programs_use_are_there(box):
+    modules = (
+        "array, ast, asyncio, bisect, cmath, collections, copy, dataclasses, datetime, decimal, enum, fractions, "
+        "functools, hashlib, heapq, io, itertools, json, math, operator, random, re, statistics, string, struct, time, "
+        "typing, unicodedata, unittest, uuid, zlib"
+    )
+    program = (
+        f"from __future__ import annotations\nimport {modules}\n"
+        "@dataclasses.dataclass\nclass A:\n    x: int = random.randrange(9)\nhashlib.md5(b'x'), datetime.datetime.now()"
+    )
+    assert str(box.run([program], AMPLE)) == "finished"
+
+
+@pytest.mark.parametrize(
+    ("program", "ended"),
+    [
+        ("import sys; sys.exit(0)", "raised SystemExit: 0"),
+        ("import os; os._exit(0)", "died before its end"),
+        ("import os\nos._exit = print\nos.write = lambda *a: 0\nraise KeyError(1)", "raised KeyError: 1"),
+        ("import atexit\natexit.register(print, 'finished')\nassert False", "raised AssertionError:"),
+        ("print('ready\\nfinished', flush=True)\nassert False", "raised AssertionError:"),
+        ("import os\ntry:\n for fd in range(3, 9): os.write(fd, b'finished')\nexcept OSError: pass", "died before its end"),
+        ("def check(c): pass\nimport builtins\nbuiltins.check = check\nraise StopIteration", "raised StopIteration:"),
+        ("import os, signal\nsignal.raise_signal(signal.SIGSEGV)", "died signal 11"),
+        ("class E(Exception):\n def __str__(self): raise E\nraise E", "raised E:"),
+        ("class M(type): __name__ = 'finished'\nclass E(Exception, metaclass=M): pass\nraise E", "raised E:"),
+        ("raise ValueError('\\ud800\\0\\x1b[31m')", "raised ValueError: ?\0\x1b[31m"),
+        ("raise ValueError('x' * 10**7)", f"raised ValueError: {'x' * 200}"),
+        ("input()", "raised EOFError: EOF when reading a line"),
+        ("def f(): f()\nf()", "raised RecursionError: maximum recursion depth exceeded"),
+        ("a\0b", "raised SyntaxError: source code string cannot contain null bytes"),
+        ("x = '\ud800'", "raised UnicodeEncodeError:"),
+        ("(" * 100_000, "raised SyntaxError: too many nested parentheses (<program>, line 1)"),
+        ("b = bytearray(10**11)", "memory"),
+        ("x = []\nwhile True: x.append(bytearray(10**7))", "memory"),
+        ("import os\nwhile True: os.fork()", "forbidden os.fork"),
+        ("import subprocess; subprocess.run(['true'])", "forbidden subprocess.Popen"),
+        ("import os; os.system('reboot')", "forbidden os.system"),
+        ("import threading\nwhile True: threading.Thread(target=print).start()", "raised RuntimeError:"),
+        ("import socket\ntry: socket.socket()\nexcept OSError: pass", "forbidden socket.__new__"),
+        ("try: open('/etc/passwd')\nexcept OSError: pass", "forbidden open /etc/passwd"),
+        ("import os; os.open('/x', os.O_CREAT)", "forbidden open /x"),
+        ("import os, sys; open(sys.path[-1] + '/../../../../etc/shadow')", "forbidden open "),
+        ("import pathlib; pathlib.Path('/root/.ssh/id_rsa').read_text()", "forbidden open /root/.ssh"),
+        ("import os; os.kill(1, 9)", "forbidden os.kill"),
+        ("import ctypes; ctypes.string_at(0)", "forbidden ctypes.dlopen"),
+        ("import os\nos.write(os.memfd_create('x'), b'x')", "raised OSError: [Errno 27] File too large"),
+    ],
+)  # fmt: skip
+def test_what_a_program_may_not_is_contained_and_counts_as_failed(box, program, ended):
+    assert str(box.run([program, "pass"], Bounds(120, 128 * 2**20))).startswith(ended)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "while True: pass",
+        "import time; time.sleep(1000)",
+        "while True: print('x' * 1000)",
+        "import os\nwhile True: os.write(3, b'x' * 10000)",
+        "try:\n while True: pass\nfinally:\n while True: pass",
+        "import signal\nfor s in {*signal.Signals} - {9, 19}: signal.signal(s, signal.SIG_IGN)\nwhile True: pass",
+        "x = 1\n" * 2_000_000,
+        "10 ** 10 ** 10",
+    ],
+)
+def test_what_takes_too_long_is_killed(box, program):
+    assert box.run([program], SHORT).how in ("timeout", "memory")
+
+
+def test_a_bound_on_memory_holds(box):
+    program = "b = bytearray(200 * 2**20)"
+    assert box.run([program], Bounds(120, 400 * 2**20)).how == "finished"
+    assert box.run([program], Bounds(120, 150 * 2**20)).how == "memory"
+
+
+WITHOUT_A_HOOK = """
+confined = {"__name__": "confined"}
+import sys
+exec(sys.stdin.read(), confined)
+confined["limit"](60, 2**29)
+import ctypes, errno, json, os, resource, signal, socket, threading
+
+def failed(function, *arguments):
+    try:
+        function(*arguments)
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        return type(error).__name__
+    return None
+
+def connect(address):
+    socket.create_connection(address, timeout=5)
+
+folders = [folder for folder, _, _ in os.walk("/") if "/lib/python" not in folder]
+failed(os.kill, 1, signal.SIGKILL)
+print(json.dumps({
+    "seen": [name for name in ("/etc", "/home", "/proc", "/sys", "/tmp", "/usr/bin", HERE) if os.path.exists(name)],
+    "devices": os.listdir("/dev"),
+    "written": [folder for folder in folders if failed(open, folder + "/x", "w") is None],
+    "who": [os.getuid(), os.geteuid(), os.getgid()],
+    "root": failed(os.setuid, 0),
+    "environment": sorted(set(os.environ) - {"LD_LIBRARY_PATH", "PYTHONHASHSEED", "PWD", "LC_CTYPE"}),
+    "fork": failed(os.fork),
+    "thread": failed(threading.Thread(target=print).start),
+    "limit": failed(resource.setrlimit, resource.RLIMIT_NPROC, (10, 10)),
+    "memory": failed(bytearray, 2**30),
+    "network": [failed(connect, address) for address in (("127.0.0.1", PORT), ("1.1.1.1", 53))],
+    "name": socket.gethostname(),
+    "alone": os.getpid() < 10,
+    "mount": ctypes.CDLL(None).mount(b"none", b"/dev", b"tmpfs", 0, None),
+}))
+"""
+
+
+def test_the_walls_stand_without_the_hook_inside(box):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        here = os.path.dirname(__file__)
+        script = WITHOUT_A_HOOK.replace("HERE", repr(here)).replace("PORT", str(listening.getsockname()[1]))
+        inside = Path(confined.__file__).read_bytes()
+        found = subprocess.run([*box.command[:-1], script], input=inside, capture_output=True, timeout=120)
+    assert found.returncode == 0, found.stderr.decode()
+    assert json.loads(found.stdout) == {
+        "seen": [],
+        "devices": ["null"],
+        "written": [],
+        "who": [confined.NOBODY] * 3,
+        "root": "PermissionError",
+        "environment": [],
+        "fork": "BlockingIOError",
+        "thread": "RuntimeError",
+        "limit": "ValueError",
+        "memory": "MemoryError",
+        "network": ["ConnectionRefusedError", "OSError"],
+        "name": "sandbox",
+        "alone": True,
+        "mount": -1,
+    }
+
+
+def processes_with(marker: str) -> list[str]:
+    """The processes in whose command line the marker stands."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (folder / "cmdline").read_bytes().decode(errors="replace"):
+                found.append(folder.name)
+        except OSError:  # it ended meanwhile
+            pass
+    return found
+
+
+def gone(marker: str) -> bool:
+    for _ in range(200):
+        if not processes_with(marker):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_nothing_is_left_of_a_program_that_was_killed(box):
+    marker = f"marker {os.getpid()} of a program"
+    marked = Sandbox((*box.command[:-1], f"{box.command[-1]}\n# {marker}"))
+    assert marked.run(["while True: pass"], SHORT).how == "timeout"
+    assert gone(marker)
+
+
+def test_a_program_dies_with_the_process_that_runs_it(box):
+    marker = f"marker {os.getpid()} of an orphan"
+    marked = (*box.command[:-1], f"{box.command[-1]}\n# {marker}")
+    code = "import sys; from decodelab.tasks.sandbox import *; Sandbox(sys.argv[1:]).run(['while 1: 1'], Bounds(300))"
+    parent = subprocess.Popen([sys.executable, "-c", code, *marked])
+    while parent.poll() is None and len(processes_with(marker)) < 4:  # the parent, bwrap twice, Python
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert gone(marker)
+
+
+def test_the_host_holds_no_more_than_a_pipe_of_what_a_program_says(box):
+    flood = "import fcntl, os\nfcntl.fcntl(3, 1031, 2**20)\nwhile True: os.write(3, b'x' * 2**16)"
+    assert str(box.run([flood], SHORT)) == "timeout"
+
+
+@pytest.fixture
+def nowhere(monkeypatch):
+    """No bubblewrap but those given."""
+
+    def places(*given: str) -> None:
+        monkeypatch.setattr("decodelab.tasks.sandbox._places", lambda: iter(given))
+
+    places()
+    return places
+
+
+def test_without_a_sandbox_nothing_runs_and_it_is_said_what_to_install(nowhere):
+    with pytest.raises(SandboxMissing, match=r"there is no bwrap\); install bubblewrap 0.8 or newer") as error:
+        sandbox.__wrapped__()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_a_bubblewrap_that_does_not_work_is_no_sandbox(nowhere, tmp_path):
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create\n new namespace' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    nowhere(str(broken), "/nowhere/bwrap")
+    with pytest.raises(SandboxMissing, match="bwrap: No permissions to create new namespace"):
+        sandbox.__wrapped__()
+    nowhere("/nowhere/bwrap")
+    with pytest.raises(SandboxMissing, match="No such file"):
+        sandbox.__wrapped__()
+
+
+def test_the_first_bubblewrap_that_works_is_taken(box, nowhere):
+    nowhere("/nowhere/bwrap", box.command[0])
+    assert sandbox.__wrapped__() == box
