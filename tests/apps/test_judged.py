@@ -81,10 +81,11 @@ def test_answers_that_cannot_be_judged_are_said_and_tried_again(run, serve, file
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_judging_that_is_killed_goes_on_where_it_was(run, serve, files, tmp_path):
+@pytest.mark.parametrize(("name", "code"), [("SIGKILL", -9), ("SIGINT", 130)])
+def test_judging_that_is_killed_goes_on_where_it_was(run, serve, files, tmp_path, name, code):
     def answer(body, number):
         if number == 2:
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(getattr(signal, name))
             server.closing.wait(60)
         return said(body)
 
@@ -94,7 +95,7 @@ def test_judging_that_is_killed_goes_on_where_it_was(run, serve, files, tmp_path
         [sys.executable, "-c", "from decodelab.apps.cli import main; main()", *arguments],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert process.wait() == -signal.SIGKILL
+    assert process.wait() == code
     server.answer = said
     found = run(*arguments).json
     assert (found["spent"]["asked"], found["spent"]["found"]) == (2, 2)

@@ -175,7 +175,7 @@ def test_a_packed_reply_is_not_unpacked(serve, client):
     assert server.headers[0]["accept-encoding"] == "identity"
 
 
-def test_a_server_that_never_answers_or_drips_is_given_up(serve, client, waited):
+def test_a_server_that_never_answers_is_given_up(serve, client, waited):
     def answer(body, number):
         server.closing.wait(2)
         return "YES"
