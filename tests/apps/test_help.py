@@ -26,6 +26,10 @@ COMMANDS = [
     "tasks score",
     "tasks audit",
     "tasks make",
+    "tasks list",
+    "tasks show",
+    "tasks options",
+    "tasks fetch",
     "train pocket",
 ]
 

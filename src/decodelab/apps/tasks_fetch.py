@@ -36,7 +36,7 @@ def command(
     \b
     Examples:
       decodelab tasks fetch mmlu cais/mmlu --config college_medicine --out college_medicine_test.jsonl
-      decodelab tasks fetch graph vashistht/11763_datasets --config graph_dev --split dev_test --out graph.jsonl
+      decodelab tasks fetch graph vashistht/11763_datasets --config graph_dev --split dev -o graph.jsonl
 
     Next: decodelab tasks show mmlu college_medicine_test.jsonl shows an item.
     """
@@ -64,7 +64,9 @@ def _rows(source: str, config: str | None, split: str) -> Iterator[dict[str, Any
     try:
         from datasets import load_dataset  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise RequestError("fetch: needs the package datasets, which is not installed; pip install datasets") from None
+        raise RequestError(
+            "fetch: needs the package datasets, which is not installed; pip install 'decodelab[hub]'"
+        ) from None
     try:
         return iter(load_dataset(source, config, split=split))
     except Exception as error:  # datasets, the hub and the network raise many kinds
