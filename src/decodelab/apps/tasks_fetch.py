@@ -36,7 +36,7 @@ def command(
     \b
     Examples:
       decodelab tasks fetch mmlu cais/mmlu --config college_medicine --out college_medicine_test.jsonl
-      decodelab tasks fetch graph vashistht/11763_datasets --config graph_dev --split dev -o graph.jsonl
+      decodelab tasks fetch graph vashistht/11763_datasets --config graph_dev --split dev -o g.jsonl
 
     Next: decodelab tasks show mmlu college_medicine_test.jsonl shows an item.
     """
