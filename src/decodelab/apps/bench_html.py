@@ -13,7 +13,7 @@ import decodelab
 from decodelab.apps import bench_plot
 from decodelab.apps.bench_plot import plot, points_of, reliability
 from decodelab.apps.bench_samples import Packed
-from decodelab.apps.bench_table import advice, forward_tokens, groups, title, verdict, winner_of
+from decodelab.apps.bench_table import advice, forward_tokens, groups, more_of, title, verdict, winner_of
 from decodelab.apps.terminal import visible
 from decodelab.bench.comparison import Results, Row
 from decodelab.bench.plan import Plan
@@ -71,6 +71,7 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
 def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[Row]) -> dict[str, Any]:
     """One task and model as the template wants it."""
     winner = winner_of(results, task, model)
+    more = more_of(rows)
     same_task = [row for row in results.rows if row.cell.task == task]
     place = _scale(same_task)
     baseline = next((r.score.value for r in rows if r.cell.strategy == results.baseline and r.score is not None), None)
@@ -81,7 +82,8 @@ def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[R
         "model_number": plan.models.index(model),
         "title": title(task, model, rows),
         "verdict": "too little is answered yet." if winner is None else verdict(winner),
-        "rows": [_row(row, place, baseline) for row in rows],
+        "more": more,
+        "rows": [_row(row, place, baseline, more) for row in rows],
         "plots": [
             drawn for drawn in (plot(name, points_of(rows, of)) for name, of in COSTS.items()) if drawn is not None
         ],
@@ -109,7 +111,7 @@ def _scale(rows: Sequence[Row]) -> Callable[[float], float]:
     return lambda score: 5 + (score - low) / width * (_BAR - 10)
 
 
-def _row(row: Row, place: Callable[[float], float], baseline: float | None) -> dict[str, Any]:
+def _row(row: Row, place: Callable[[float], float], baseline: float | None, more: Sequence[str]) -> dict[str, Any]:
     score, difference = row.score, row.difference
     forward = forward_tokens(row)
     bar = None
@@ -128,8 +130,10 @@ def _row(row: Row, place: Callable[[float], float], baseline: float | None) -> d
         _number(f"{forward:,.1f}", forward),
         _number(f"{row.seconds:.3g}", row.seconds),
         _number(f"{row.tokens:.1f}", row.tokens),
+        _number(f"{row.unread:.0%}" if row.unread else "", row.unread, "n flag"),
         _number(f"{row.unfinished:.0%}" if row.unfinished else "", row.unfinished, "n flag"),
         _number(f"{row.repeated:.0%}" if row.repeated else "", row.repeated, "n flag"),
+        *(_number(f"{row.more[name]:.3g}", row.more[name]) if name in row.more else _number("", None) for name in more),
     ]
     return {"name": row.cell.strategy, "bar": bar, "before": before, "after": after}
 

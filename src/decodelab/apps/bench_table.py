@@ -30,6 +30,10 @@ def print_results(results: Results) -> None:
         for row in rows:
             table.add_row(*(Text(visible(cell)) for cell in _cells(row)))
         console().print(table)
+        for row in rows:
+            if row.more:
+                further = ", ".join(f"{name} {value:.3g}" for name, value in row.more.items())
+                typer.echo(visible(f"{row.cell.strategy}: {further}"))
         winner = winner_of(results, task, model)
         if winner is not None:
             typer.echo(visible(verdict(winner)) + "\n")
@@ -39,8 +43,12 @@ def markdown(results: Results) -> str:
     """The same as Markdown."""
     lines = []
     for (task, model), rows in groups(results):
-        lines += [f"## {_escaped(title(task, model, rows))}", "", _line(HEADER), _line(["---"] * len(HEADER))]
-        lines += [_line(map(_escaped, _cells(row))) for row in rows]
+        more = more_of(rows)
+        header = [*HEADER, *map(_escaped, more)]
+        lines += [f"## {_escaped(title(task, model, rows))}", "", _line(header), _line(["---"] * len(header))]
+        for row in rows:
+            further = [f"{row.more[name]:.3g}" if name in row.more else "" for name in more]
+            lines.append(_line(map(_escaped, [*_cells(row), *further])))
         winner = winner_of(results, task, model)
         lines += ["", _escaped(verdict(winner)), ""] if winner is not None else [""]
     note = f"Differences are to {results.baseline}, paired by item; p by permutation, Holm-corrected."
@@ -92,6 +100,11 @@ def advice(results: Results) -> str:
 def forward_tokens(row: Row) -> float:
     """What an answer computes, a mean, as if its strategy ran alone."""
     return row.prompt_tokens + row.decode_tokens
+
+
+def more_of(rows: Sequence[Row]) -> list[str]:
+    """What the task's own further figures are called."""
+    return list(dict.fromkeys(name for row in rows for name in row.more))
 
 
 def groups(results: Results) -> Iterator[tuple[tuple[str, str], list[Row]]]:

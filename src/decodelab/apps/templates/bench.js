@@ -93,7 +93,8 @@ function article(id, [prompt, reference, cells], columns) {
   const cards = columns.map((column) => {
     const [model, strategy] = index.columns[column];
     const samples = cells[column].flatMap((answer) => sample(answer, common));
-    const name = make("header", {}, make("code", {}, visible(strategy)), make("span", { class: "faint" }, visible(model)));
+    const name = make("header", {}, make("code", {}, visible(strategy)));
+    if (at("model").value === "") name.append(make("span", { class: "faint" }, visible(model)));
     return make("div", { class: "card" }, name, ...(samples.length ? samples : [numbers("no answer yet")]));
   });
   const first = visible(prompt.trim().split("\n").pop().slice(0, 120));
@@ -110,7 +111,7 @@ function sample([score, read, tokens, reason, text], common) {
   const how = score === null ? "" : score === 1 ? "right" : score === 0 ? "wrong" : "part";
   const same = text.slice(0, common);
   return [
-    numbers(make("b", { class: how }, score === null ? "not scored" : String(Math.round(score * 1000) / 1000)), " · ",
+    numbers(make("b", { class: how }, score === null ? "not scored" : `score ${Math.round(score * 1000) / 1000}`), " · ",
       read === null ? "nothing read" : "read ", read === null ? "" : make("code", {}, visible(read, "\n\t")),
       ` · ${tokens} tokens · `, make("span", { class: reason === "length" ? "wrong" : "" }, visible(reason))),
     make("div", { class: "text" }, same === "" ? "" : make("span", { class: "faint" }, visible(same, "\n\t")),
@@ -119,7 +120,17 @@ function sample([score, read, tokens, reason, text], common) {
 }
 
 function options(select, names, values = names.map((_, i) => i)) {
-  select.append(...names.map((name, i) => make("option", { value: values[i] }, visible(name))));
+  select.replaceChildren(...names.map((name, i) => make("option", { value: values[i] }, visible(name))));
+}
+
+// Offer the strategies of the model that is chosen to be compared.
+function choosePair() {
+  const model = at("model").value;
+  const columns = [...index.columns.keys()].filter((column) => model === "" || index.columns[column][0] === index.models[model]);
+  const names = columns.map((column) => index.columns[column].slice(model === "" ? 0 : 1).reverse().join(", "));
+  options(at("lower"), names, columns);
+  options(at("higher"), names, columns);
+  at("higher").value = columns[Math.min(1, columns.length - 1)];
 }
 
 async function begin() {
@@ -127,15 +138,14 @@ async function begin() {
   index.models = [...new Set(index.columns.map(([model]) => model))];
   options(at("task"), index.tasks.map((task) => task.name));
   options(at("model"), index.models);
-  if (index.models.length > 1) options(at("model"), ["all models, side by side"], [""]);
+  if (index.models.length > 1) at("model").append(make("option", { value: "" }, "all models, side by side"));
   const names = index.columns.map(([model, strategy]) => (index.models.length > 1 ? `${strategy}, ${model}` : strategy));
   for (const [column, name] of names.entries()) {
     const box = make("input", { type: "checkbox", id: `column-${column}`, checked: "" });
     at("columns").append(make("label", {}, box, " ", visible(name)));
   }
-  options(at("lower"), names);
-  options(at("higher"), names);
-  at("higher").value = Math.min(1, names.length - 1);
+  choosePair();
+  at("model").addEventListener("change", choosePair);
   for (const control of at("controls").querySelectorAll("select, input[type=checkbox]")) control.addEventListener("change", choose);
   let later;
   at("search").addEventListener("input", () => {
@@ -148,6 +158,7 @@ async function begin() {
     link.addEventListener("click", () => {
       at("task").value = link.dataset.task;
       at("model").value = link.dataset.model;
+      choosePair();
       choose();
     });
   }
