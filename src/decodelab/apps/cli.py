@@ -22,6 +22,7 @@ from decodelab.apps import (
     demo,
     gap,
     generate,
+    journal,
     measure,
     models,
     perplexity_study,
@@ -117,7 +118,7 @@ for name, module in {
     app.command(name)(module.command)
 app.command("bench")(bench.command)
 app.command("report")(bench_report.command)
-app.command("journal")(bench.journal_command)
+app.command("journal")(journal.command)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(train.app, name="train")
 

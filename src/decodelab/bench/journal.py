@@ -122,6 +122,17 @@ class Written:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """An answer that is there: to which item, its key and text, and what it was scored; None without a score."""
+
+    example: str
+    key: str
+    text: str
+    score: float | None
+    read: Any
+
+
+@dataclass(frozen=True)
 class Asked:
     """One item that a plan asks of one model under one strategy, and the keys of its answers, by sample.
 
@@ -373,6 +384,19 @@ class Journal:
         with self._faults():
             rows = self._connection.execute(query, (json.dumps(keys),))
             return {key: Written(text, tokens, reason) for key, text, tokens, reason in rows}
+
+    def answers(self, digest: str, task: str, model: str, strategy: str, *, unscored: bool = False) -> list[Kept]:
+        """The answers of a cell of a plan that are there, in its order; all, or those without a score."""
+        query = (
+            "SELECT a.example, a.key, g.text, s.score, s.answer FROM asked a JOIN generations g ON g.key = a.key"
+            " JOIN examples e ON e.plan = a.plan AND e.task = a.task AND e.id = a.example"
+            " LEFT JOIN scores s ON s.key = a.key AND s.rule = e.rule"
+            " WHERE a.plan = ? AND a.task = ? AND a.model = ? AND a.strategy = ?"
+            f" {'AND s.key IS NULL' if unscored else ''} ORDER BY a.number, a.sample"
+        )
+        with self._faults():
+            rows = self._connection.execute(query, (digest, task, model, strategy))
+            return [Kept(r[0], r[1], r[2], r[3], None if r[4] is None else json.loads(r[4])) for r in rows]
 
     def scores(self, digest: str, task: str) -> dict[tuple[str, str], Scored]:
         """The scores of what a plan asks of a task (as its tables call it), by key and example."""

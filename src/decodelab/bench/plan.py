@@ -10,8 +10,9 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from decodelab.backends.chat import check_name
-from decodelab.core.errors import RequestError, did_you_mean
+from decodelab.core.errors import DecodelabError, RequestError, did_you_mean
 from decodelab.core.rows import called, read_text
+from decodelab.models.loading import settings_of
 from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.task import Example, Judged, Made, Task, task_class, task_named, task_parameters
 
@@ -133,6 +134,8 @@ class Plan(BaseModel):
         tasks: names, or names with what is to be different from the defaults.
         samples: independent answers to each item, for strategies that sample; others answer once.
         seed: all draws follow from it; strategies share it, item by item.
+        seeds: several of them: every item is answered under each, which counts as more samples of it. Strategies that
+            draw nothing answer once.
         baseline: the strategy others are compared with; None: the first.
         max_rows: rows computed at once.
 
@@ -148,6 +151,7 @@ class Plan(BaseModel):
     tasks: Annotated[tuple[TaskPlan, ...], Field(min_length=1)]
     samples: Annotated[int, Field(ge=1)] = 1
     seed: int = 0
+    seeds: tuple[int, ...] = ()
     baseline: str | None = None
     max_rows: Annotated[int, Field(ge=1)] = 64
 
@@ -163,6 +167,11 @@ class Plan(BaseModel):
         """A task may be its name alone."""
         listed = given if isinstance(given, list | tuple) else [given]
         return [{"name": task} if isinstance(task, str) else task for task in listed]
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds that every item is answered under."""
+        return self.seeds or (self.seed,)
 
     @property
     def baseline_name(self) -> str:
@@ -185,7 +194,22 @@ class Plan(BaseModel):
 
     @staticmethod
     def read(file: Path) -> Plan:
-        """Read a plan from YAML and check all of it, without running anything; files are relative to its own folder.
+        """Read a plan from YAML and check all of it and the data it names, without running anything.
+
+        Raises:
+            RequestError: for a file that cannot be read, a name that is not known, or a value that cannot be.
+            StrategyError: for a strategy that cannot be parsed, or that a model's own settings do not allow.
+            ModelError: for a model that is not there or damaged.
+        """
+        plan = Plan.parse(file)
+        plan.check_data()
+        return plan
+
+    @staticmethod
+    def parse(file: Path) -> Plan:
+        """Read a plan from YAML and check what it says; data and models need not be there.
+
+        Files are relative to the plan's own folder.
 
         Raises:
             RequestError: for a file that cannot be read, a name that is not known, or a value that cannot be.
@@ -204,16 +228,20 @@ class Plan(BaseModel):
             plan = Plan.model_validate(data)
         except ValidationError as error:
             raise RequestError(f"{called(file)}: {_first_fault(error)}") from None
-        plan = plan.model_copy(update={"tasks": tuple(task.within(file.parent) for task in plan.tasks)})
+        plan = plan.model_copy(update={"tasks": tuple(task.within(file.parent.resolve()) for task in plan.tasks)})
         plan.check()
         return plan
 
     def check(self) -> None:
-        """Refuse what could only fail later.
+        """Refuse what cannot be, whatever data and models there are.
 
         Raises:
             RequestError, StrategyError: naming it.
         """
+        for what, listed in (("models", self.models), ("seeds", self.seeds)):
+            twice = [one for one in listed if listed.count(one) > 1]
+            if twice:
+                raise RequestError(f"{what}: {twice[0]!r} is there twice; leave one out")
         for name, text in self.strategies.items():
             try:
                 Strategy.of(text)
@@ -228,8 +256,22 @@ class Plan(BaseModel):
                 raise RequestError(f"task {task.name} {says}")
             if task.judge is not None:
                 check_name(task.judge.name)
+
+    def check_data(self) -> None:
+        """Refuse what could only fail later: models and items that are not there.
+
+        Raises:
+            RequestError, InvalidData: for items that cannot be read, or too few of them.
+            ModelError: for a model that is not there or damaged.
+            StrategyError: for a strategy that a model's own settings do not allow.
+        """
+        for task in self.tasks:
             if task.file is not None or not isinstance(task.task(), Made):
                 task.examples()
+        for name in self.models:
+            settings = settings_of(name)
+            if settings is not None and any(text.lstrip().startswith("default") for text in self.strategies.values()):
+                Strategy.from_generation_config(settings)
 
 
 def _first_fault(error: ValidationError) -> str:
@@ -252,3 +294,12 @@ class Cell:
     task: str
     model: str
     strategy: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An item of a cell that came to nothing, and why; the next run tries it again."""
+
+    cell: Cell
+    example: str
+    error: DecodelabError

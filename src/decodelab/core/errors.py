@@ -23,6 +23,7 @@ DecodelabError
 ├── CheckerFailed                 a checker raised, or said something else than dead, alive or complete
 ├── ScorerFailed                  a scorer raised, or gave something that is not one finite number a text
 ├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
+├── WorkerLost                    the workers of a sweep died, one after the other
 ├── JournalError                  a journal of runs that cannot be read or written
 ├── SandboxMissing                programs are to be run and there is no sandbox for them
 └── OutputError                   a path that cannot be written
@@ -124,6 +125,10 @@ class ScorerFailed(DecodelabError):
 
 class InvalidData(DecodelabError, ValueError):
     """Numbers or texts that a metric is not defined on."""
+
+
+class WorkerLost(DecodelabError):
+    """A worker of a sweep died with what it was computing, and so did those that tried after it."""
 
 
 class JournalError(DecodelabError):

@@ -54,7 +54,8 @@ class Batch:
         width = self.search.start_rows
         self.row_jobs = torch.arange(len(jobs)).repeat_interleave(width)
         prompts = [job.before for job in jobs for _ in range(width)]
-        self.keys = Keys.join([Keys.of(job.seed, job.tokens, range(width)) for job in jobs])
+        samples = [range(job.first_sample, job.first_sample + width) for job in jobs]
+        self.keys = Keys.join([Keys.of(job.seed, job.tokens, s) for job, s in zip(jobs, samples, strict=True)])
         self.states: list[Any] = [p.init(prompts, model.vocab, self.keys) for p in self.processors]
         self.search_state = self.search.init(len(jobs), self.keys.sample)
         self.stops = Stops.of(model.vocab, jobs[0].limits, [job.max_new_tokens for job in jobs])

@@ -28,6 +28,7 @@ class Job:
         seed: the seed of its draws.
         limits: the limits it was asked for with.
         begin: what the decoder begins with that reads the prompt; empty for a model without one.
+        first_sample: the index of its first sample, so that further samples of a prompt can be drawn without the first.
     """
 
     index: int
@@ -39,6 +40,7 @@ class Job:
     seed: int
     limits: Limits
     begin: Tokens = ()
+    first_sample: int = 0
 
     @property
     def before(self) -> Tokens:

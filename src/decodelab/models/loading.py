@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from decodelab.core.errors import ModelError, ModelFormatError, ModelNotFound, did_you_mean
 from decodelab.models import checkpoint
@@ -40,6 +40,25 @@ def model_info(name: str) -> ModelInfo:
     """
     shipped = _shipped()
     return checkpoint.info(shipped[name], name) if name in shipped else checkpoint.info(Path(name).expanduser())
+
+
+def settings_of(name: str) -> dict[str, Any] | None:
+    """The generation settings of a model, which is looked at but not loaded; None of a hub model, which is elsewhere.
+
+    Raises:
+        ModelNotFound: when there is no such model.
+        ModelFormatError: when its files are incomplete or damaged.
+
+    >>> settings_of("pocket-nano")
+    {}
+    """
+    shipped, path = _shipped(), Path(name).expanduser()
+    if name in shipped or path.is_dir():
+        model_info(name)
+        return checkpoint.generation_settings(shipped.get(name, path))
+    if path.suffix in (".yaml", ".yml") or not checkpoint.is_hub_id(name):
+        return load(name).generation_config
+    return None
 
 
 def load(name: str | Path, *, dtype: str = "auto", device: str = "auto") -> LanguageModel:

@@ -1,0 +1,137 @@
+"""What a sweep will take, before it runs: answers that are missing, forward tokens, and memory beside what there is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from decodelab.apps.terminal import note, print_json
+from decodelab.core.errors import RequestError
+
+if TYPE_CHECKING:
+    from decodelab.bench.plan import Plan
+    from decodelab.core.protocols import LanguageModel
+    from decodelab.engine.job import Job
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """What one model of a plan takes at most.
+
+    Attributes:
+        model: its name.
+        answers: asked of it.
+        missing: those the journal does not have.
+        most_forward_tokens: computed for these, if every answer is as long as it may be.
+        most_flops: operations of that; None where they are not known.
+        weight_bytes: of the model as it is loaded.
+        batch_cache_bytes: of the largest running batch that the plan's `max_rows` admits.
+        available_bytes: of memory (the GPU's, where the model is there) before it is loaded; None where nobody says.
+    """
+
+    model: str
+    answers: int
+    missing: int
+    most_forward_tokens: int
+    most_flops: int | None
+    weight_bytes: int
+    batch_cache_bytes: int
+    available_bytes: int | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether weights and the largest batch fit the memory, as far as it is known."""
+        return self.available_bytes is None or self.weight_bytes + self.batch_cache_bytes <= self.available_bytes
+
+
+def print_cost(plan: Plan, place: Path, as_json: bool) -> None:
+    """Print what a plan would run, at most."""
+    from decodelab.bench.journal import Journal
+
+    have: set[str] = set()
+    if place.is_file():
+        with Journal(place, writing=False) as kept:
+            have = kept.keys()
+    costs = [_cost(plan, name, have) for name in plan.models]
+    if as_json:
+        rows = [asdict(cost) | {"fits": cost.fits} for cost in costs]
+        print_json({"journal": str(place), "models": rows})
+        return
+    for cost in costs:
+        flops = "" if cost.most_flops is None else f" ({cost.most_flops / 1e12:,.3g} TFLOP)"
+        there = "" if cost.available_bytes is None else f" of {_megabytes(cost.available_bytes)} that are free"
+        typer.echo(
+            f"{cost.model}: {cost.missing} of {cost.answers} answers are missing, at most "
+            f"{cost.most_forward_tokens:,} forward tokens{flops}; memory: {_megabytes(cost.weight_bytes)} of weights "
+            f"and at most {_megabytes(cost.batch_cache_bytes)} of cache{there}"
+        )
+        if not cost.fits:
+            note(f"{cost.model} may not fit the memory with max_rows: {plan.max_rows}; lower it, or free some")
+
+
+def _cost(plan: Plan, name: str, have: set[str]) -> ModelCost:
+    """What one model takes; it is loaded for that, as its vocabulary and settings decide what is asked."""
+    from decodelab.bench.questions import posed, questions
+    from decodelab.bench.replica import Replica, Wanted
+    from decodelab.core.errors import DecodelabError
+    from decodelab.engine.cost import predict_cost
+    from decodelab.models.memory import available_bytes, weight_bytes
+
+    asked = posed(plan)
+    items = [one.examples for one in asked]
+    replica = Replica()
+    replica.begin(plan, items)
+    before = available_bytes()
+    model, keys = replica.model(name), replica.keys(name)
+    jobs: list[Job] = []
+    predict = functools.cache(functools.partial(predict_cost, model))
+    tokens, flops = 0, 0
+    known = True
+    for number, (question, mine) in enumerate(zip(questions(plan, [len(i) for i in items]), keys, strict=True)):
+        missing = [sample for sample, key in enumerate(mine) if key not in have]
+        if not missing:
+            continue
+        job = replica.job(name, Wanted(number, missing[0], tuple(mine[sample] for sample in missing)))
+        try:
+            work = predict(job.strategy, prompt_tokens=len(job.tokens), new_tokens=job.max_new_tokens).cached
+        except DecodelabError as error:
+            raise RequestError(f"{name} under {question.strategy!r}: {error}") from None
+        jobs.append(job)
+        tokens += work.forward_tokens
+        known = known and work.flops is not None
+        flops += work.flops or 0
+    return ModelCost(
+        name,
+        sum(map(len, keys)),
+        sum(key not in have for mine in keys for key in mine),
+        tokens,
+        flops if known else None,
+        weight_bytes(model),
+        _largest_batch(model, jobs, plan.max_rows),
+        before,
+    )
+
+
+def _largest_batch(model: LanguageModel, jobs: Sequence[Job], max_rows: int) -> int:
+    """Bytes that the caches of jobs running together may come to hold, were the worst of them to meet."""
+    sizes: list[tuple[float, int, int]] = []
+    for job in jobs:
+        rows = job.strategy.search.peak_rows
+        nbytes = model.cache_bytes(len(job.tokens), rows, job.max_new_tokens)
+        sizes.append((nbytes / rows, rows, nbytes))
+    room, total = max_rows, 0
+    for _, rows, nbytes in sorted(sizes, reverse=True):
+        if room <= 0:
+            break
+        room -= rows
+        total += nbytes
+    return max(total, *(nbytes for _, _, nbytes in sizes), 0)
+
+
+def _megabytes(nbytes: int) -> str:
+    return f"{nbytes / 1e6:,.0f} MB" if nbytes >= 1e7 else f"{nbytes / 1e6:,.1f} MB"

@@ -1,0 +1,45 @@
+"""How much memory a model takes, and how much there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from decodelab.core.protocols import LanguageModel
+from decodelab.models.composed import ComposedModel
+
+
+def weight_bytes(model: LanguageModel) -> int:
+    """Bytes of a loaded model's weights; 0 of one without any, such as a table.
+
+    >>> from decodelab.models.loading import load
+    >>> weight_bytes(load("pocket-nano")) > 1_000_000
+    True
+    """
+    if isinstance(model, ComposedModel):
+        return sum(map(weight_bytes, model.parts))
+    module = getattr(model, "model", None)
+    if not isinstance(module, torch.nn.Module):
+        return 0
+    return sum(weight.numel() * weight.element_size() for weight in module.parameters())
+
+
+def available_bytes() -> int | None:
+    """Bytes that can still be had where models are loaded by default: of the GPU's memory, or the machine's.
+
+    Of the machine's on Linux only, and no more than a container is allowed; None where it is not known.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    try:
+        free = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+        found = int(free.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        return None
+    group = Path("/sys/fs/cgroup")
+    try:
+        allowed, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no such file, or `max`
+        return found
+    return min(found, allowed - used)
