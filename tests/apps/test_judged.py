@@ -50,6 +50,7 @@ def test_answers_are_judged_and_judged_again_without_the_judge(run, serve, files
     shown = run("tasks", "score", "infobench", *files, "--judge", server.name)
     assert (shown.code, server.asked) == (0, [])
     assert "DRFR 0.333" in shown.stdout
+    assert "yes ? -" in shown.stdout
     assert "ambiguous about 1, which left 1 questions unasked" in shown.stdout
     assert r"\x1b[31m<b>Hm\x00" in shown.stdout
 

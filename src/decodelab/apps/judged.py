@@ -190,16 +190,21 @@ def _print_verdicts(judged: Sequence[tuple[Example, Verdict]]) -> None:
     """A line for each item that is not wholly fulfilled, with what the judge said to its questions in turn."""
     from rich.table import Table
 
-    marks = {True: "yes", False: "no", None: "?"}
     table = Table("id", "score", "judged", "ambiguous reply")
     for example, verdict in judged:
         if verdict.score < 1:
             answer: dict[str, Any] = verdict.answer or {"results": ()}
-            said = " ".join(marks[result] for result in answer["results"]) or "no answer"
+            said = " ".join(_marks(answer["results"])) or "no answer"
             unclear = answer.get("ambiguous", "")
             table.add_row(one_line(example.id), f"{verdict.score:.2f}", one_line(said), one_line(unclear))
     if table.row_count:
         console().print(table)
+
+
+def _marks(results: Sequence[bool | None]) -> list[str]:
+    """One for each question: yes, no, ? for an ambiguous reply and - for what was not asked after it."""
+    said = ["yes" if result else "no" for result in results if result is not None]
+    return said + ["?", *"-" * (len(results) - len(said) - 1)][: len(results) - len(said)]
 
 
 def _ratio_data(ratio: FollowingRatio | None) -> dict[str, Any]:
