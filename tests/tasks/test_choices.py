@@ -7,6 +7,7 @@ import decodelab as dl
 from decodelab.core.errors import PromptTooLong, RequestError
 from decodelab.tasks.choices import Choice, prefer
 from decodelab.tasks.mmlu import MMLU
+from decodelab.tasks.pocket import PocketChoice
 
 WEATHER = dl.TableModel(
     ["is", "wet", "dry", "very"],
@@ -64,6 +65,23 @@ def test_a_question_that_exceeds_the_context_is_refused_or_loses_its_beginning()
 def test_an_option_without_tokens_is_refused():
     with pytest.raises(RequestError, match="question 1: option '' has no tokens"):
         prefer(WEATHER, [Choice("1", "is", ("wet", ""), 0)])
+
+
+def test_a_question_whose_options_are_all_impossible_is_refused():
+    sure = dl.TableModel(["is", "wet", "dry"], {...: {"wet": 1.0}}, bos="<s>")
+    assert prefer(sure, [Choice("1", "is", ("dry", "wet"), 0)])[0].confidence == 1
+    with pytest.raises(RequestError, match=r"question 1: .* gives each option probability 0"):
+        prefer(sure, [Choice("1", "is", ("dry", "is"), 0)])
+
+
+def test_options_of_pocket_questions_are_the_sentences_that_the_models_say():
+    task = PocketChoice()
+    example = task.made(0)
+    choice = task.choice(example)
+    assert choice.options[choice.answer] in str(example.reference)
+    assert [task.judge(example, option).score for option in choice.options].count(1) == 1
+    assert task.judge(example, str(example.reference)).score == 1
+    assert task.judge(example, " The answer is (Z).").score == 0
 
 
 def test_it_is_told_how_far_it_is():

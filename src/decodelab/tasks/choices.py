@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -109,6 +110,9 @@ def prefer(
         part = [_encoded(model, choice, cut) for choice in choices[begin : begin + _AT_ONCE]]
         each = iter(score_many(model, [pair for pairs, _ in part for pair in pairs]))
         found += [Preference(tuple(next(each) for _ in pairs), lost) for pairs, lost in part]
+        for choice, preference in zip(choices[begin:], found[begin:], strict=False):
+            if max(preference.logprobs) == -math.inf:
+                raise RequestError(f"question {choice.name}: {model.name} gives each option probability 0")
         report(len(found))
     return found
 

@@ -57,3 +57,10 @@ class PocketChoice(Pocket):
         completions = tuple(f" It is {option} ({letter})." for option, letter in options)
         right = [letter for _, letter in options].index(example.meta["letter"])
         return Choice(f"pocket-{example.id}", example.prompt, completions, right)
+
+    def judge(self, example: Example, text: str) -> Verdict:
+        """Grade a text as the model's card does, and an option that was chosen by whether it is the right one."""
+        choice = self.choice(example)
+        if text in choice.options:
+            return Verdict(float(text == choice.options[choice.answer]), text)
+        return super().judge(example, text)
