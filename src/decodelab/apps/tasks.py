@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from decodelab.apps import judged, options, tasks_fetch, tasks_list, tasks_options
+from decodelab.apps import judged, options, tasks_fetch, tasks_list, tasks_options, tasks_pass
 from decodelab.apps.files import check_writable, write_text
+from decodelab.apps.outputs import read_outputs
 from decodelab.apps.progress import progress
 from decodelab.apps.terminal import console, one_line, print_json
 from decodelab.core.errors import RequestError
+from decodelab.core.rows import called
 
 if TYPE_CHECKING:
     from decodelab.tasks.task import Example, Verdict
@@ -51,15 +53,16 @@ def score(
 ) -> None:
     """Score stored answers, without the model that gave them.
 
-    What the answers hold is read as text and never run. An item without an answer scores 0. Where a model judges, each
-    of its replies is kept in a journal at once: the same command goes on after a fault, asks nothing twice, and needs
-    no --judge once everything was said.
+    What the answers hold is read as text and never run, but for programs (code), which run in a sandbox or not at all.
+    An item without an answer scores 0. Where a model judges, each of its replies is kept in a journal at once: the same
+    command goes on after a fault, asks nothing twice, and needs no --judge once everything was said.
 
     \b
     Examples:
       decodelab tasks score graph items.jsonl outputs.jsonl
       decodelab tasks score graph items.jsonl outputs.jsonl --ties all --json
       decodelab tasks score mmlu college_medicine_test.csv outputs.jsonl
+      decodelab tasks score code HumanEval.jsonl.gz outputs.jsonl --set seconds=3
       decodelab tasks score jsonl my_task.jsonl outputs.jsonl --set scorer=contains
       decodelab tasks score infobench items.jsonl outputs.jsonl --judge Qwen/Qwen3-4B
       decodelab tasks score infobench items.jsonl outputs.jsonl --judge openai:http://127.0.0.1:8000/v1#qwen --dry-run
@@ -95,7 +98,8 @@ def score(
         return
     if judge is not None or journal is not None or dry_run:
         raise RequestError(f"{task} needs no judge; leave out --judge, --journal and --dry-run")
-    verdicts = rescore(chosen, examples, _read_outputs(outputs))
+    with progress(len(examples), "judging", hidden=as_json) as advance:
+        verdicts = rescore(chosen, examples, _read_outputs(outputs), lambda done: advance(done, "judging"))
     scores = [verdict.score for verdict in verdicts.values()]
     overall = mean(scores) if len(scores) > 1 else None
     unread = sum(not verdict.parsed for verdict in verdicts.values())
@@ -122,6 +126,7 @@ app.command("list")(tasks_list.list_command)
 app.command("show")(tasks_list.show_command)
 app.command("options")(tasks_options.command)
 app.command("fetch")(tasks_fetch.command)
+app.command("pass-at-k")(tasks_pass.command)
 
 
 @app.command("audit")
@@ -205,19 +210,12 @@ def make(
 
 
 def _read_outputs(file: Path) -> dict[str, str]:
-    """Stored outputs by id."""
-    from decodelab.core.rows import read_rows
-
-    example = '{"id": "979", "output": "..."}'
-    found: dict[str, str] = {}
-    for where, row in read_rows(file, example):
-        name, output = row.get("id"), row.get("output")
-        if not isinstance(name, str | int) or not isinstance(output, str):
-            raise RequestError(f"{where}: needs an id and an output as text; write {example}")
-        if str(name) in found:
-            raise RequestError(f"{where}: id {str(name)[:60]!r} is there twice; leave one out")
-        found[str(name)] = output
-    return found
+    """Stored outputs by id, of which each has one."""
+    found = read_outputs(file)
+    for name, listed in found.items():
+        if len(listed) > 1:
+            raise RequestError(f"{called(file)}: id {name[:60]!r} is there twice; leave one out, or use pass-at-k")
+    return {name: output for name, (output,) in found.items()}
 
 
 def _print_verdicts(examples: Sequence[Example], verdicts: dict[str, Verdict]) -> None:

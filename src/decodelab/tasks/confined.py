@@ -82,7 +82,8 @@ def forbid(stop: Callable[[str], None]) -> None:
             stop(event)
         elif event == "open" and not isinstance(arguments[0], int):  # a number is open already
             path, _, flags = arguments
-            if flags & writing or not normal(str(path)).startswith(runtime):
+            # Python itself looks for the lines of a syntax error in a file named <program> or <string>.
+            if flags & writing or not normal(str(path)).startswith((*runtime, "<")):
                 stop("open " + str(path)[:100])
 
     sys.addaudithook(hook)

@@ -16,11 +16,12 @@ from decodelab.tasks.task import Example, Verdict
 EXAMPLE = '{"question": "What is 2 times 9?", "answer": "2 times 9 is 18.\\n#### 18"}'
 _LONGEST = 200_000
 _MARKS = (
-    (re.compile(r"####([^\n]{0,200})"), 0),
-    (re.compile(r"\\boxed\{([^\n]{0,200})"), -1),
-    (re.compile(r"[aA]nswer is[:\s]{0,9}([^\n]{0,200})"), 0),
+    (re.compile(r"####(?=([^\n]{0,200}))"), 1),
+    (re.compile(r"\\boxed\{(?=([^\n]{0,200}))"), -1),
+    (re.compile(r"[aA]nswer is[:\s]{0,9}(?=([^\n]{0,200}))"), 1),
 )
-"""What announces an answer, and which of several counts."""
+"""What announces an answer, and whether it is looked for from the first (1) or from the last (-1)."""
+_TRIED = 100
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,11 @@ def read_answer(text: str) -> int | None:
     (5, 1200, None)
     """
     text = text[-_LONGEST:].rpartition("</think>")[2].partition("\nQuestion:")[0].replace("{,}", ",")
-    for mark, which in _MARKS:
-        found = [digits for span in mark.findall(text) for digits in list(integer_texts(span))[:1]]
-        if found:
-            return integer_from(found[which])
+    for mark, step in _MARKS:
+        for found in list(mark.finditer(text))[::step][:_TRIED]:
+            digits = next(integer_texts(found[1]), "")
+            if digits != "":
+                return integer_from(digits)
     return integer_from(last_integer_text(text))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -156,14 +156,31 @@ def task_named(name: str, parameters: Mapping[str, Any] = MappingProxyType({})) 
         raise RequestError(f"task {name}: {where}: {fault['msg'].lower()}, got {str(fault['input'])[:60]!r}") from None
 
 
-def rescore(task: Task, examples: Sequence[Example], outputs: Mapping[str, str]) -> dict[str, Verdict]:
+def verdicts_of(
+    task: Task, answers: Sequence[tuple[Example, str]], progress: Callable[[int], None] = lambda done: None
+) -> list[Verdict]:
+    """Judge answers, in their order; `progress` is told how many are judged."""
+    found: list[Verdict] = []
+    judged = task.judge_all(answers) if isinstance(task, Costly) else (task.judge(*answer) for answer in answers)
+    for verdict in judged:
+        found.append(verdict)
+        progress(len(found))
+    return found
+
+
+def rescore(
+    task: Task,
+    examples: Sequence[Example],
+    outputs: Mapping[str, str],
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Verdict]:
     """Judge stored outputs, by example id and in the order of the examples; one that is missing counts as empty.
 
     Raises:
         InvalidData: for an output of no example, naming it.
     """
-    texts = texts_of(examples, outputs)
-    return {example.id: task.judge(example, text) for example, text in zip(examples, texts, strict=True)}
+    answers = list(zip(examples, texts_of(examples, outputs), strict=True))
+    return dict(zip((example.id for example in examples), verdicts_of(task, answers, progress), strict=True))
 
 
 def texts_of(examples: Sequence[Example], outputs: Mapping[str, str]) -> list[str]:

@@ -1,0 +1,148 @@
+"""GSM8K: one integer is read from an answer, as the published graders read it and better."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decodelab.core.errors import DecodelabError, InvalidData
+from decodelab.core.integers import integer_texts
+from decodelab.tasks.gsm8k import EXAMPLE, GSM8K, read_answer
+from decodelab.tasks.task import Example, task_named
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("She sells 9 * 2 = 18.\n#### 18", 18),
+        ("#### 18\n\nQuestion: What is 2 + 2?\nAnswer: 4\n#### 4", 18),
+        ("#### $1,200.00", 1200),
+        ("####-3 and #### 4", -3),
+        ("#### none; the answer is 7 of 9", 7),
+        (r"first $\boxed{3}$, no: $\boxed{18}$, from 2 and 9", 18),
+        (r"\boxed{\$1{,}200 \text{ dollars}}", 1200),
+        (r"\boxed{18\%}. The answer is 20.", 18),
+        ("The answer is: **$70,000**. That is 150% of it.", 70000),
+        ("So the final answer is\n18 eggs in 3 boxes.", 18),
+        ("The answer is that she has 5 left, of 9.", 5),
+        ("From 3 to 12 it is 9.00 dollars.", 9),
+        ("He owes -$15.", -15),
+        ("It falls by 2 to −7.", -7),
+        ("5-3 = 2, pages 3-4", 4),
+        ("It is 3 or 2.5.", 3),
+        ("#### 2.5 of 10", None),
+        ("The answer is 0.5. Of 4.", None),
+        ("<think>It is 5. #### 5</think>No, it is 6.", 6),
+        ("<think>It is 5, or", 5),
+        ("1,2,3 and 12,34", 34),
+        ("", None),
+        ("no idea", None),
+        ("9" * 999, int("9" * 999)),
+        ("9" * 10**6, None),
+        ("#### " + "9" * 10**6, None),
+        ("#### " + "1," * 10**6, 1),
+        (r"\boxed{" * 10**5, None),
+        ("answer is " * 10**5 + "3", 3),
+        ("-$" * 10**5, None),
+        ("1.0" * 10**5 + "\0\x1b[31m 8", 8),
+    ],
+)
+def test_one_integer_is_read(text, answer):
+    assert read_answer(text) == answer
+    assert GSM8K().judge(Example("0", "", answer or 0), text).score == (answer is not None)
+
+
+@given(st.text(st.sampled_from("#-−$.,019 \\boxed{}answer is:\n"), max_size=80))
+def test_any_text_is_read_without_an_error(text):
+    assert read_answer(text) is None or any(each is not None for each in integer_texts(text))
+
+
+@given(st.integers(-(10**15), 10**15), st.sampled_from(["{}", "{:,}", "${:,}", "{:,}.00", "**{}**", "{}%", "({})"]))
+def test_an_integer_is_read_however_it_is_written(value, form):
+    written = form.format(value)
+    for answer in (
+        f"so it is {written}.",
+        f"#### {written}",
+        f"The answer is {written}.",
+        rf"of 7, \boxed{{{written}}}",
+    ):
+        assert read_answer(answer) == value
+
+
+def test_the_published_answers_are_read_as_lm_evaluation_harness_reads_them(data):
+    file = data / "gsm8k" / "test.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    examples = GSM8K().read(file)
+    assert len(examples) == 1319
+    for example, row in zip(examples, rows, strict=True):
+        strict = re.findall(r"#### (\-?[0-9\.\,]+)", row["answer"])[0]
+        flexible = ["".join(pair) for pair in re.findall(r"(-?[$0-9.,]{2,})|(-?[0-9]+)", row["answer"])][-1]
+        assert {str(example.reference)} == {re.sub(r"[,$]|\.$", "", found) for found in (strict, flexible)}
+        assert GSM8K().judge(example, row["answer"]).score == 1
+        assert GSM8K().judge(example, row["answer"].replace("####", "The answer is")).score == 1
+        assert GSM8K().judge(example, row["answer"].replace("#### ", "")).score == 1
+
+
+@pytest.fixture
+def items(tmp_path):
+    file = tmp_path / "test.jsonl"
+    rows = [{"question": f"What is {n} + 1?", "answer": f"It is {n + 1}.\n#### {n + 1}"} for n in range(4)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_items_are_asked_as_published(items):
+    assert [(e.id, e.prompt, e.reference) for e in GSM8K().read(items)][3] == (
+        "3",
+        "Question: What is 3 + 1?\nAnswer:",
+        4,
+    )
+    (shown,) = {
+        str(e.prompt).removesuffix(f"Question: What is {e.id} + 1?\nAnswer:") for e in GSM8K(shots=2).read(items)
+    }
+    assert shown == (
+        "Question: What is 0 + 1?\nAnswer: It is 1.\n#### 1\n\nQuestion: What is 1 + 1?\nAnswer: It is 2.\n#### 2\n\n"
+    )
+    assert r"\boxed{}" in str(GSM8K(instruct=True).read(items)[0].prompt)
+
+
+def test_what_is_shown_is_not_asked_unless_it_is_of_another_file(items, tmp_path):
+    assert [e.id for e in GSM8K(shots=2).read(items)] == ["2", "3"]
+    other = tmp_path / "train.jsonl"
+    other.write_text(EXAMPLE)
+    apart = GSM8K(shots=1, shots_file=other).read(items)
+    assert [e.id for e in apart] == ["0", "1", "2", "3"]
+    assert str(apart[0].prompt).startswith(
+        "Question: What is 2 times 9?\nAnswer: 2 times 9 is 18.\n#### 18\n\nQuestion"
+    )
+
+
+@pytest.mark.parametrize("parameters", [{"shots": -1}, {"shots": 1, "instruct": True}, {"shots_file": "x.jsonl"}])
+def test_parameters_that_make_no_sense_are_refused(parameters):
+    with pytest.raises(InvalidData, match=r"^maths: "):
+        task_named("maths", parameters)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"question": "2 + 2?", "answer": "4"}', "line 1: the answer must end in #### and an integer"),
+        ('{"question": "2 + 2?", "answer": "#### four"}', "line 1: the answer must end in #### and an integer"),
+        ('{"question": "2 + 2?"}', "line 1: needs the field 'answer'"),
+        ('{"question": "\\ud800", "answer": "#### 4"}', "line 1: 'question' has half a character"),
+        ("", "has no items"),
+    ],
+)
+def test_a_line_that_is_no_sum_is_refused(tmp_path, line, message):
+    file = tmp_path / "test.jsonl"
+    file.write_text(line)
+    with pytest.raises(DecodelabError) as error:
+        GSM8K().read(file)
+    assert message in str(error.value)
+
+
+def test_too_few_items_for_the_shots_are_refused(items):
+    with pytest.raises(DecodelabError, match="has 4 items, too few for 4 shots and an item to ask"):
+        GSM8K(shots=4).read(items)

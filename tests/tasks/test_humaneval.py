@@ -1,0 +1,198 @@
+"""HumanEval: answers in every form become the program they stand for, and only programs that pass their tests score."""
+
+import gzip
+import json
+
+import pytest
+
+from decodelab.core.errors import DecodelabError, InvalidData, SandboxMissing
+from decodelab.tasks.humaneval import EXAMPLE, HumanEval, instruction
+from decodelab.tasks.sandbox import sandbox
+from decodelab.tasks.task import Example, task_named, verdicts_of
+
+PREAMBLE = "from math import pi\n\n\ndef twice(x):\n    return 2 * x\n\n\n"
+PROMPT = PREAMBLE + 'def area(r: float) -> float:\n    """The area."""\n'
+BODY = "    return pi * r * r\n"
+TEST = "def check(candidate):\n    assert abs(candidate(2) - 12.566) < 0.001\n    assert twice(2) == 4\n"
+META = {"prompt": PROMPT, "entry_point": "area", "test": TEST}
+ITEM = Example("t/0", PROMPT, BODY, META)
+WHOLE = "def area(r):\n    return pi * r**2\n"
+
+
+@pytest.fixture
+def needs_sandbox():
+    try:
+        sandbox()
+    except SandboxMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(
+    ("answer", "program"),
+    [
+        (BODY, PROMPT + BODY),
+        (BODY + "\n\ndef other():\n    pass\n", PROMPT + BODY),
+        (BODY + "\nprint(area(2))", PROMPT + BODY),
+        (BODY + "\nif __name__ == '__main__':\n    area(1)", PROMPT + BODY),
+        (BODY + "\n# Test\nassert area(1)", PROMPT + BODY),
+        ("    if r:\n        return pi * r * r\n", PROMPT + "    if r:\n        return pi * r * r\n"),
+        (BODY + "\n\ndef area(r):\n    return 0\n", PROMPT + BODY),
+        (WHOLE, PREAMBLE + WHOLE),
+        ("import math\n\n" + WHOLE, PREAMBLE + "import math\n\n" + WHOLE),
+        (f"Here it is:\n```python\n{WHOLE}```\nIt squares r.", PREAMBLE + WHOLE),
+        (f"```\n{WHOLE}", PREAMBLE + WHOLE),
+        (f"```py\nx = 1\n```\nthen\n```python\n{WHOLE}```\nand\n```python\nprint(area(1))\n```", PREAMBLE + WHOLE),
+        (f"```python\n{BODY}```", PROMPT + BODY),
+        (f"<think>\n```python\ndef area(r):\n    return 0\n```\n</think>\n```python\n{WHOLE}```", PREAMBLE + WHOLE),
+        (f"```python\n{PROMPT}{BODY}```", PREAMBLE + PROMPT + BODY),
+        ("def areas(r):\n    return 1\n", PROMPT + "def areas(r):\n    return 1\n"),
+        ("", PROMPT),
+    ],
+)
+def test_an_answer_is_a_completion_or_a_whole_function(answer, program):
+    lines, wanted = HumanEval().program(META, answer).splitlines(), program.splitlines()
+    assert [line for line in lines if line] == [line for line in wanted if line]
+
+
+def test_long_and_hostile_answers_are_read_in_linear_time():
+    for text in ("```python\n" * 100_000, "\n```" * 200_000, "def area(" * 100_000, "\0\x1b[31m\ud800" * 100_000):
+        assert len(HumanEval().program(META, text)) < 300_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        (BODY, "finished"),
+        (f"Sure!\n```python\n{WHOLE}```", "finished"),
+        ("    return None\n", "raised TypeError: unsupported operand type(s) for -: 'NoneType' and 'float'"),
+        ("    return 0\n", "raised AssertionError:"),
+        ("    retrun 0\n", "raised SyntaxError: invalid syntax (<program>, line 10)"),
+        ("    return object() + 1\n", "raised TypeError: unsupported operand type(s) for +: 'object' and 'int'"),
+        ("    raise ValueError(object())\n", "raised ValueError: <object object at 0x...>"),
+        ("    import sys; sys.exit()\n", "raised SystemExit:"),
+        ("    import os; os._exit(0)\n", "died before its end"),
+        (f"    print('passed')\n{BODY}check = lambda candidate: None\n", "finished"),
+        ("    return 1\n\ncheck = lambda candidate: None\nraise SystemExit\n", "raised SystemExit:"),
+        ("    import os; os.fork()\n", "forbidden os.fork"),
+        (f"    open('/tmp/x', 'w')\n{BODY}", "forbidden open /tmp/x"),
+        ("    return 'x' * 10**12\n", "memory"),
+        ("    while True: pass\n", "timeout"),
+        ("\0", "raised"),
+        ("I cannot help with that.", "raised SyntaxError"),
+    ],
+)
+@pytest.mark.usefixtures("needs_sandbox")
+def test_only_a_program_that_passes_its_tests_scores(answer, verdict):
+    found = HumanEval(seconds=0.5 if verdict == "timeout" else 120).judge(ITEM, answer)
+    assert str(found.answer).startswith(verdict)
+    assert found.score == (verdict == "finished")
+
+
+@pytest.mark.usefixtures("needs_sandbox")
+def test_many_are_judged_in_their_order():
+    answers = [(ITEM, BODY if number % 3 else "    return 0\n") for number in range(9)]
+    done = []
+    found = verdicts_of(HumanEval(seconds=120), answers, done.append)
+    assert [verdict.score for verdict in found] == [float(number % 3 > 0) for number in range(9)]
+    assert done == list(range(1, 10))
+    assert verdicts_of(HumanEval(), []) == []
+
+
+def test_without_a_sandbox_a_program_is_refused_and_not_run(monkeypatch):
+    monkeypatch.setattr("decodelab.tasks.sandbox._places", lambda: iter(()))
+    monkeypatch.setattr("decodelab.tasks.humaneval.sandbox", sandbox.__wrapped__)
+    for judge in (lambda: HumanEval().judge(ITEM, BODY), lambda: list(HumanEval().judge_all([(ITEM, BODY)]))):
+        with pytest.raises(SandboxMissing, match="install bubblewrap"):
+            judge()
+
+
+def test_a_chat_is_asked_for_the_whole_function():
+    assert instruction(PROMPT).endswith(f"```python\n{PROMPT}```\n")
+    assert "```python block" in instruction(PROMPT)
+
+
+def test_files_are_read_plain_and_compressed(tmp_path):
+    row = {"task_id": "t/0", "canonical_solution": BODY, **META}
+    plain, packed = tmp_path / "items.jsonl", tmp_path / "items.jsonl.gz"
+    plain.write_text(json.dumps(row) + "\n")
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert HumanEval().read(plain) == HumanEval().read(packed) == [ITEM]
+    assert HumanEval(instruct=True).read(plain)[0].prompt == instruction(PROMPT)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"entry_point": "f(); import os"}, "line 1: entry_point must be a Python name, got 'f(); import os'"),
+        ({"entry_point": None}, "line 1: needs the field 'entry_point' as text"),
+        ({"test": 1}, "line 1: needs the field 'test' as text"),
+        ({"prompt": "\ud800"}, "line 1: 'prompt' has half a character"),
+        ({}, "line 2: task_id 'HumanEval/0' is there twice"),
+    ],
+)
+def test_a_line_that_is_no_problem_is_refused(tmp_path, change, message):
+    file = tmp_path / "items.jsonl"
+    file.write_text(json.dumps(json.loads(EXAMPLE) | change) + "\n" + EXAMPLE)
+    with pytest.raises(InvalidData, match=r"^[^\n]*$") as error:
+        HumanEval().read(file)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"not gzip", "damaged, or not gzip"),
+        (gzip.compress(EXAMPLE.encode())[:-9], "damaged, or not gzip"),
+        (gzip.compress(b"\xff"), "is not UTF-8 text"),
+        (gzip.compress(b""), "has no items"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_that_cannot_be_unpacked_is_refused(tmp_path, data, message):
+    file = tmp_path / "items.jsonl.gz"
+    if data is not None:
+        file.write_bytes(data)
+    with pytest.raises(DecodelabError, match=message):
+        HumanEval().read(file)
+
+
+def test_a_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("decodelab.tasks.humaneval._LARGEST_FILE", 10**6)
+    file = tmp_path / "items.jsonl.gz"
+    file.write_bytes(gzip.compress(b"\n" * 10**7))
+    with pytest.raises(DecodelabError, match="unpacks to more than 1,000,000 bytes"):
+        HumanEval().read(file)
+
+
+@pytest.mark.parametrize(("name", "value"), [("seconds", 0), ("seconds", float("nan")), ("memory_mb", 1)])
+def test_bounds_that_no_program_can_run_in_are_refused(name, value):
+    with pytest.raises(InvalidData, match=f"code: {name} must be in"):
+        task_named("code", {name: value})
+
+
+WRONG = "    return None\n"
+
+
+def check_published(data, numbers):
+    """Published solutions pass, as completions and as whole functions; one that returns nothing fails."""
+    task = HumanEval(seconds=120)
+    examples = task.read(data / "humaneval" / "HumanEval.jsonl.gz")
+    assert len(examples) == 164
+    chosen = [examples[number] for number in numbers]
+    right = [(e, e.reference) for e in chosen] + [
+        (e, f"```python\n{e.meta['prompt']}{e.reference}\n```") for e in chosen
+    ]
+    for (example, _), verdict in zip(right, verdicts_of(task, right), strict=True):
+        assert (example.id, verdict.answer) == (example.id, "finished")
+    assert not any(verdict.score for verdict in verdicts_of(task, [(e, WRONG) for e in chosen]))
+
+
+@pytest.mark.usefixtures("needs_sandbox")
+def test_published_solutions_pass_and_an_empty_one_fails(data):
+    check_published(data, (0, 32, 38, 50, 160, 162))  # 32, 38 and 50 have functions in the prompt that the tests use
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_sandbox")
+def test_all_published_solutions_pass_and_empty_ones_fail(data):
+    check_published(data, range(164))
