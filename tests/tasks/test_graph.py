@@ -27,12 +27,13 @@ def example_of(question: Question, published: list[tuple[list[int], int]]) -> Ex
     [
         "submit_paths(paths=[[0, 1, 3], [0, 3]], weights=[4, 9])",
         "so I call submit_paths( weights = [4,9] , paths = [[0,1,3],[0,3]] ) now",
-        "submit_paths(paths=[(0, 1, 3), (0, 3),], weights=[1 + 3, 9],)",
+        "submit_paths(paths=[(0, 1, 3), (0, 3),], weights=[1 + 3, 9])",
+        "submit_paths(paths=[[0, 1, 3], # first\n[0, 3]], weights=[5 - 1, 3 * 3,])",
         '{"paths": [{"path": [0, 1, 3], "weight": 4}, {"path": [0, 3], "weight": 9}]}',
-        'First {a set}, then {"paths": [{"path": [0, 1, 3], "weight": 4}, {"path": [0, 3], "weight": 9}]}. {Done}',
         '{"name": "submit_paths", "arguments": {"paths": [[0, 1, 3], [0, 3]], "weights": [4, 9]}}',
         '<tool_call>{"name": "f", "arguments": "{\\"weights\\": [4, 9.0], \\"paths\\": [[0, 1, 3], [0, 3]]}"}',
         '{"tool_calls": [{"function": {"arguments": "{\\"paths\\": [[0, 1, 3], [0, 3]], \\"weights\\": [4, 9]}"}}]}',
+        'Of {sets}: {"paths": [["0", "1", "3"], [0, 3]], "weights": ["4", " 9.0"]}',
     ],
 )
 def test_an_answer_is_read_in_each_of_its_forms(text):
@@ -54,8 +55,41 @@ def test_of_several_calls_the_first_counts_as_in_the_course():
 
 
 def test_what_is_no_list_of_integers_is_left_out():
-    text = '{"paths": [[0, "1"], [0, 3], 7, [0, true], [0, 1.5], [0, 2]], "weights": [1, 9, 1, 1, 1]}'
+    text = '{"paths": [[0, "one"], [0, 3], 7, [0, null], [0, 1.5], [0, 2]], "weights": [1, 9, 1, 1, 1]}'
     assert read_paths(text) == [((0, 3), 9)]
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        # From the first brace to the last it must be JSON, and JSON comes before calls.
+        ('{"paths": [{"path": [0], "weight": 1}]} {"paths": [{"path": [0], "weight": 1}]}', None),
+        ('of {sets} {"paths": [{"path": [0], "weight": 1}]}', None),
+        ('submit_paths(paths=[[1]], weights=[2]) {"paths": [{"path": [0], "weight": 1}]}', [((0,), 1)]),
+        # A pair without its weight spoils the JSON, and a call is looked for.
+        ('{"paths": [{"path": [0], "weight": 1}, {"path": [3]}]}', None),
+        ('{"paths": [{"path": [3]}]} submit_paths(paths=[[1]], weights=[2])', [((1,), 2)]),
+        # Text is no number; true is 1, and 1.0 is 1, as Python compares.
+        ('{"paths": [{"path": [0], "weight": "1"}, {"path": [0, true], "weight": 1.0}]}', [((0, 1), 1)]),
+        ("submit_paths(paths=[[0], [1]], weights=['1', 2])", [((1,), 2)]),
+        # The order paths, weights comes first wherever it stands, unless its lists are none.
+        ("submit_paths(weights=[1], paths=[[0]]) submit_paths(paths=[[1]], weights=[2])", [((1,), 2)]),
+        ("submit_paths(weights=[1], paths=[[0]]) submit_paths(paths=[[x]], weights=[2])", [((0,), 1)]),
+        ("submit_paths(paths=[[x]], weights=[2]) submit_paths(paths=[[1]], weights=[2])", None),
+        # Nothing may stand between the lists and what closes them.
+        ("submit_paths(paths=[[0]], weights=[1],)", None),
+        ("submit_paths(paths=[[0]], note=1, weights=[1])", None),
+        ("submit_paths([[0]], [1])", None),
+        # A call that is cut off takes its weights from the next one.
+        ("submit_paths(paths=[[0]], weights=[1, 2] submit_paths(weights=[3], paths=[[1]])", [((1,), 3)]),
+        ("submit_paths(paths=[[0], [1]], weights=[5])", [((0,), 5)]),
+        ("submit_paths(paths=[[0]], weights=[-1])", [((0,), -1)]),
+        ("submit_paths(paths=[[0]], weights=[01])", None),
+    ],
+)
+def test_odd_answers_are_read_as_the_courses_grader_reads_them(text, read):
+    # The expected values are what `ResponseParser.parse_graph` of neubig/lminference-fall2025-code gives.
+    assert read_paths(text) == read
 
 
 @pytest.mark.parametrize(
@@ -194,5 +228,7 @@ def test_the_courses_own_items_are_read_and_audited(data):
     for example in examples:
         pairs = published_of(example)
         text = f"submit_paths(paths={[list(p) for p, _ in pairs]}, weights={[w for _, w in pairs]})"
-        assert Graph().judge(example, text).score == 1
+        assert Graph().judge(example, text).score == len(pairs) / question_of(example).count
         assert (Graph(ties="all").judge(example, text).score == 1) == (example.id not in wrong)
+    fewer = [example.id for example in examples if len(published_of(example)) < question_of(example).count]
+    assert fewer == ["904", "52"]  # of 3 paths, 2 are published: as the course divides by P, 2/3 is the most

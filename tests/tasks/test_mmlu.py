@@ -16,6 +16,8 @@ from decodelab.tasks.mmlu import MMLU, read_letter
         ("Answer:\n  E", "E"),
         (r"We get $\boxed{B}$", "B"),
         (r"The answer is $\boxed{B}$", "B"),
+        (r"The answer is $\boxed{ B }$, not A", "A"),
+        ("Answer: Answer: C or D", "C"),
         (r"The answer is \boxed{C}", "C"),
         ("A is out, B is out, so C", "C"),
         ("choose option (D)", "D"),

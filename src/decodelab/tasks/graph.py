@@ -30,7 +30,8 @@ EXAMPLE = (
 class Graph:
     """The course's graph task: |submitted (path, weight) pairs that are in the published answer| / P.
 
-    As the course's grader: pairs count as a set, and submitting more than P costs nothing.
+    As the course scores: pairs count as a set, and submitting more than P costs nothing. Where fewer than P are
+    published nobody reaches 1, as in homework 1; the grader of the final project divides by the published ones.
 
     Attributes:
         ties: "published" counts the published paths only, as the course does; "all" counts, by our own solution and
@@ -105,7 +106,7 @@ class Graph:
             wanted = min(question.count, len(right))
         else:
             right = published_of(example)
-            wanted = len(set(right))
+            wanted = question_of(example).count
         hits = len(set(right) & set(submitted))
         return Verdict(min(hits, wanted) / wanted if wanted else 0.0, answer)
 

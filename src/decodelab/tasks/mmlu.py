@@ -17,9 +17,9 @@ LETTERS = "ABCDEFGHIJ"
 EXAMPLE = '{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}'
 _LONGEST = 200_000
 _SPLIT = re.compile(r"_(?:test|dev|val|validation|train)$")
-_BOXED = re.compile(r"\$\\boxed\{\s{0,9}([^{}]{0,200}?)\s{0,9}\}\$")
+_BOXED = re.compile(r"\$\\boxed\{([A-Za-z])\}\$")
 _ANSWER_IS = re.compile(r"answer is \(?([A-J])\)?")
-_ANSWER = re.compile(r"[aA]nswer:\s*([A-J])")
+_ANSWER = re.compile(r"[aA]nswer:\s*(?=([A-J]))")
 _ALONE = re.compile(r"\b([A-J])\b")
 _OPTION = re.compile(r"option \(?([A-J])\)?")
 _FIRST = re.compile(r"\(?([A-J])(?:[).,:;]|\s*$)")

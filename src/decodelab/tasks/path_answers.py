@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from decodelab.tasks.shortest_paths import WeightedPath
@@ -31,14 +31,12 @@ _LONGEST = 200_000
 """Characters that are looked at; an answer is a few hundred."""
 _LONGEST_LIST = 10_000
 _LARGEST = 10**12
-_LIST = rf"\[[\[\]()\d\s,.+-]{{0,{_LONGEST_LIST}}}?\]"
-_CALLS = (
-    re.compile(rf"submit_paths\s{{0,9}}\(\s{{0,9}}paths\s{{0,9}}=\s{{0,9}}(?P<paths>{_LIST})\s{{0,9}},"
-               rf"\s{{0,9}}weights\s{{0,9}}=\s{{0,9}}(?P<weights>{_LIST})\s{{0,9}},?\s{{0,9}}\)", re.ASCII),
-    re.compile(rf"submit_paths\s{{0,9}}\(\s{{0,9}}weights\s{{0,9}}=\s{{0,9}}(?P<weights>{_LIST})\s{{0,9}},"
-               rf"\s{{0,9}}paths\s{{0,9}}=\s{{0,9}}(?P<paths>{_LIST})\s{{0,9}},?\s{{0,9}}\)", re.ASCII),
-)  # fmt: skip
-_SUM = re.compile(r"\d{1,12}(?:\s?\+\s?\d{1,12}){1,50}", re.ASCII)
+_PATHS = (re.compile(r"submit_paths\s*\(\s*paths\s*=\s*(?=\[)"), re.compile(r"\]\s*,\s*weights\s*=\s*(?=\[)"))
+_WEIGHTS = (re.compile(r"submit_paths\s*\(\s*weights\s*=\s*(?=\[)"), re.compile(r"\]\s*,\s*paths\s*=\s*(?=\[)"))
+_CLOSED = re.compile(r"\]\s*\)")
+_NUMBER = re.compile(r"\s{0,9}[+-]?\d{1,12}(?:\.0{0,9})?\s{0,9}", re.ASCII)
+_NO_LIST = re.compile(r"\\|\d[^\W\d_]|[\[({]{20}")
+"""What Python warns of, or sinks in, and no list of paths needs."""
 _OBJECTS = 64
 """JSON objects that are tried, so that a text full of braces costs no more than one."""
 _THOUGHT = "</think>"
@@ -48,14 +46,18 @@ _GOES_ON = re.compile(r"\s{0,9}(?:paths|weights)\s{0,9}=")
 def read_paths(text: str) -> list[WeightedPath] | None:
     """The `(path, weight)` pairs of an answer, or None if it has none that can be read.
 
-    The first of these that is there counts: JSON in the shape of the published answers, `{"paths": [{"path": [0, 2],
-    "weight": 5}]}`; a tool call as JSON, `{"paths": [[0, 2]], "weights": [5]}`, bare, under `arguments` or `parameters`
-    (perhaps as text) or in a list of `tool_calls`; the text `submit_paths(paths=[[0, 2]], weights=[5])`, its arguments
-    in either order. Weights may be sums (`[3 + 2]`). A path without a weight is left out, and so is whatever is no list
-    of integers.
+    Read to the letter as by the course's grader: what stands between the first brace and the last, if that is JSON in
+    the shape of the published answers, `{"paths": [{"path": [0, 2], "weight": 5}]}`; or else the first text
+    `submit_paths(paths=[[0, 2]], weights=[5])`, its arguments in either order. Only where it finds nothing, a tool call
+    as JSON is looked for, which the course reads from the API: `{"paths": [[0, 2]], "weights": [5]}`, bare, under
+    `arguments` or `parameters` (perhaps as text) or in a list of `tool_calls`; there, numbers may be text. A path
+    without a weight is left out, and so is whatever is no list of integers.
 
-    As the course's grader, which evaluates the text as Python; here nothing is evaluated, and texts of more than
-    200,000 characters are read to there.
+    The course's grader evaluates the text as Python. Here nothing is: lists are read as Python writes them, with sums,
+    differences and products of numbers (`[3 + 2]`). Texts of more than 200,000 characters are read to there.
+
+    Source: 11-763 LM inference, CMU, autumn 2025, `eval/grader.py` (`ResponseParser.parse_graph`) and, for tool calls,
+    homework 1.
 
     >>> read_paths("so submit_paths(weights=[3 + 2], paths=[[0, 2]])")
     [((0, 2), 5)]
@@ -65,16 +67,10 @@ def read_paths(text: str) -> list[WeightedPath] | None:
     True
     """
     text = text[:_LONGEST]
-    for found in _json_objects(text):
-        pairs = _from_json(found)
+    for read in (_published, _called, _tool_call):
+        pairs = read(text)
         if pairs is not None:
             return pairs
-    for pattern in _CALLS:
-        match = pattern.search(text)
-        if match:
-            paths, weights = _literal(match["paths"]), _literal(match["weights"])
-            if isinstance(paths, list) and isinstance(weights, list):
-                return _pairs(paths, weights)
     return None
 
 
@@ -97,24 +93,89 @@ def read_call(text: str) -> list[WeightedPath] | None:
     return next((found for part in dict.fromkeys(parts) if (found := read_paths(part)) is not None), None)
 
 
-def _json_objects(text: str) -> Iterator[Any]:
-    """What the text holds of JSON: from the first brace to the last, then each object for itself."""
+def _published(text: str) -> list[WeightedPath] | None:
+    """The pairs of JSON in the shape of the published answers, if that is all that has braces."""
+    try:
+        value = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    except (ValueError, RecursionError):
+        return None
+    listed = value.get("paths")
+    if not isinstance(listed, list) or not listed:
+        return None
+    if not all(isinstance(pair, Mapping) and "path" in pair and "weight" in pair for pair in listed):
+        return None
+    return _pairs([pair["path"] for pair in listed], [pair["weight"] for pair in listed])
+
+
+def _called(text: str) -> list[WeightedPath] | None:
+    """The pairs of the first call as text, that with its paths first before that with its weights first."""
+    for opening, comma in (_PATHS, _WEIGHTS):
+        # What comes later can close the first call as well as a later one, so that only the first needs a look.
+        begin = opening.search(text)
+        middle = comma.search(text, begin.end() + 1) if begin else None
+        end = _CLOSED.search(text, middle.end() + 1) if middle else None
+        if begin and middle and end:
+            first, second = text[begin.end() : middle.start() + 1], text[middle.end() : end.start() + 1]
+            try:
+                listed = [_literal(first), _literal(second)]
+            except (ValueError, SyntaxError, MemoryError, RecursionError, ArithmeticError):
+                continue
+            return _pairs(*listed) if opening is _PATHS[0] else _pairs(*reversed(listed))
+    return None
+
+
+def _literal(text: str) -> Any:
+    """A list as Python writes it, numbers worked out.
+
+    Raises:
+        ValueError, SyntaxError, MemoryError, RecursionError, ArithmeticError: for anything else.
+    """
+    if len(text) > _LONGEST_LIST or _NO_LIST.search(text):
+        raise ValueError
+    return _value(ast.parse(text, mode="eval").body)
+
+
+def _value(node: ast.expr) -> Any:
+    """What a part of a list is worth."""
+    match node:
+        case ast.Constant(value):
+            return value
+        case ast.List(entries) | ast.Tuple(entries):
+            return [_value(entry) for entry in entries]
+        case ast.UnaryOp(ast.USub(), operand):
+            return -_number(operand)
+        case ast.UnaryOp(ast.UAdd(), operand):
+            return +_number(operand)
+        case ast.BinOp(left, ast.Add(), right):
+            return _number(left) + _number(right)
+        case ast.BinOp(left, ast.Sub(), right):
+            return _number(left) - _number(right)
+        case ast.BinOp(left, ast.Mult(), right):
+            return _number(left) * _number(right)
+    raise ValueError
+
+
+def _number(node: ast.expr) -> int | float:
+    value = _value(node)
+    if not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+        raise ValueError
+    return value
+
+
+def _tool_call(text: str) -> list[WeightedPath] | None:
+    """The pairs of the first tool call in JSON."""
     decoder = json.JSONDecoder()
-    first, last = text.find("{"), text.rfind("}")
-    if first < 0 or last < first:
-        return
-    whole = _decoded(decoder, text[first : last + 1])
-    if whole is not None:
-        yield whole[0]
-        return
-    at = first
+    at = text.find("{")
     for _ in range(_OBJECTS):
+        if at < 0:
+            break
         found = _decoded(decoder, text, at)
         if found is not None:
-            yield found[0]
+            pairs = _arguments(found[0])
+            if pairs is not None:
+                return pairs
         at = text.find("{", found[1] if found is not None else at + 1)
-        if at < 0:
-            return
+    return None
 
 
 def _decoded(decoder: json.JSONDecoder, text: str, at: int = 0) -> tuple[Any, int] | None:
@@ -125,9 +186,9 @@ def _decoded(decoder: json.JSONDecoder, text: str, at: int = 0) -> tuple[Any, in
         return None
 
 
-def _from_json(value: Any) -> list[WeightedPath] | None:
-    """The pairs of a JSON answer in any of its shapes."""
-    for _ in range(6):  # how deep arguments may be wrapped
+def _arguments(value: Any) -> list[WeightedPath] | None:
+    """The pairs of a tool call, however its arguments are wrapped."""
+    for _ in range(6):
         if isinstance(value, str):
             wrapped = _decoded(json.JSONDecoder(), value.strip())
             value = wrapped[0] if wrapped is not None else None
@@ -137,41 +198,27 @@ def _from_json(value: Any) -> list[WeightedPath] | None:
             return None
         paths, weights = value.get("paths"), value.get("weights")
         if isinstance(paths, list) and isinstance(weights, list):
-            return _pairs(paths, weights)
-        if isinstance(paths, list) and paths and all(isinstance(p, Mapping) for p in paths):
-            return _pairs([p.get("path") for p in paths], [p.get("weight") for p in paths])
+            return _pairs([_of_text(path) for path in paths], _of_text(weights))
         value = next((value[k] for k in ("arguments", "parameters", "function", "tool_calls") if k in value), None)
     return None
 
 
-def _literal(text: str) -> Any:
-    """A list of numbers and lists as Python writes it; None for anything else."""
-    summed = _SUM.sub(lambda match: str(sum(map(int, re.findall(r"\d+", match[0])))), text)
-    depth = 0
-    for character in summed:
-        depth += (character in "[(") - (character in "])")
-        if depth > 4:
-            return None
-    try:
-        return ast.literal_eval(summed)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
+def _of_text(values: Any) -> Any:
+    """A list with the numbers that are written as text, as pydantic reads them for the course."""
+    if not isinstance(values, list):
+        return values
+    return [int(float(v)) if isinstance(v, str) and _NUMBER.fullmatch(v) else v for v in values]
 
 
-def _pairs(paths: list[Any], weights: list[Any]) -> list[WeightedPath]:
+def _pairs(paths: Any, weights: Any) -> list[WeightedPath]:
     """Paths with their weights, where both are what they should be."""
     pairs: list[WeightedPath] = []
     for path, weight in zip(paths, weights, strict=False):
-        if isinstance(path, list | tuple) and len(path) <= 1000 and all(map(_is_whole, path)) and _is_whole(weight):
+        if isinstance(path, list) and len(path) <= 1000 and all(map(_is_whole, path)) and _is_whole(weight):
             pairs.append((tuple(int(node) for node in path), int(weight)))
     return pairs
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether a value is a whole number of reasonable size."""
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and abs(value) <= _LARGEST
-        and value == int(value)
-    )
+    """Whether a value equals a whole number of reasonable size; true and false are 1 and 0, as in Python."""
+    return isinstance(value, int | float) and abs(value) <= _LARGEST and value == int(value)
