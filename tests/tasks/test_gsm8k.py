@@ -94,17 +94,10 @@ def items(tmp_path):
 
 
 def test_items_are_asked_as_published(items):
-    assert [(e.id, e.prompt, e.reference) for e in GSM8K().read(items)][3] == (
-        "3",
-        "Question: What is 3 + 1?\nAnswer:",
-        4,
-    )
-    (shown,) = {
-        str(e.prompt).removesuffix(f"Question: What is {e.id} + 1?\nAnswer:") for e in GSM8K(shots=2).read(items)
-    }
-    assert shown == (
-        "Question: What is 0 + 1?\nAnswer: It is 1.\n#### 1\n\nQuestion: What is 1 + 1?\nAnswer: It is 2.\n#### 2\n\n"
-    )
+    asked = GSM8K().read(items)
+    assert asked[3] == Example("3", "Question: What is 3 + 1?\nAnswer:", 4)
+    shown = "".join(f"Question: What is {n} + 1?\nAnswer: It is {n + 1}.\n#### {n + 1}\n\n" for n in range(2))
+    assert [e.prompt for e in GSM8K(shots=2).read(items)] == [f"{shown}{e.prompt}" for e in asked[2:]]
     assert r"\boxed{}" in str(GSM8K(instruct=True).read(items)[0].prompt)
 
 
