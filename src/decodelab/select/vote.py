@@ -16,9 +16,9 @@ from decodelab.core.values import Candidate
 class Vote(Stage):
     """Rank the candidates by how many of them give the same answer.
 
-    The answer of a text is its last integer (commas between thousands and zeros after the point removed,
-    other fractions passed over; compared as written but for leading zeros), its last line that is not empty, or the whole text stripped. Candidates without an
-    answer have no vote and come last. Ties go to the answer seen first.
+    The answer of a text is its last integer (commas between thousands and zeros after the point removed, other
+    fractions passed over; compared as written but for leading zeros), its last line that is not empty, or the whole
+    text stripped. Candidates without an answer have no vote and come last. Ties go to the answer seen first.
 
     Raises:
         InvalidParameter: if `answer` is none of these.
