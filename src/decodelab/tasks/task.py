@@ -100,6 +100,15 @@ class Costly(Protocol):
 
 
 @runtime_checkable
+class Prepared(Protocol):
+    """A task that needs something of the machine to judge answers, such as a sandbox."""
+
+    def prepare(self) -> None:
+        """Refuse, before anything is generated, what judging would fail by."""
+        ...
+
+
+@runtime_checkable
 class Summarised(Protocol):
     """A task with more to say of many answers than their mean score."""
 
