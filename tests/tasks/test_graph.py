@@ -85,6 +85,9 @@ def test_what_is_no_list_of_integers_is_left_out():
         ("submit_paths(paths=[[0], [1]], weights=[5])", [((0,), 5)]),
         ("submit_paths(paths=[[0]], weights=[-1])", [((0,), -1)]),
         ("submit_paths(paths=[[0]], weights=[01])", None),
+        # A sum's own bracket closes the list too early where the list is the last.
+        ("submit_paths(weights=[sum([1, 2])], paths=[[0]])", [((0,), 3)]),
+        ("submit_paths(paths=[[0]], weights=[sum([1, 2])])", None),
     ],
 )
 def test_odd_answers_are_read_as_the_courses_grader_reads_them(text, read):
