@@ -1,0 +1,52 @@
+"""Programs in a sweep: run in the sandbox once, and nothing is generated where there is none."""
+
+import json
+
+import pytest
+
+from decodelab.bench.journal import Journal
+from decodelab.bench.plan import Plan
+from decodelab.bench.sweep import run
+from decodelab.core.errors import SandboxMissing
+from decodelab.tasks.sandbox import Sandbox, sandbox
+
+PLAN = """
+models: [pocket-nano]
+strategies: [greedy, temperature=1.5]
+tasks: [{name: code, file: items.jsonl, items: 2, max_new_tokens: 20, seconds: 60}]
+"""
+
+
+@pytest.fixture
+def plan(plan_file, tmp_path):
+    item = {
+        "prompt": "def f(x):\n",
+        "entry_point": "f",
+        "test": "def check(candidate):\n    assert candidate(1) == 1\n",
+    }
+    rows = [json.dumps({"task_id": f"t/{n}", **item}) + "\n" for n in range(2)]
+    (tmp_path / "items.jsonl").write_text("".join(rows))
+    return plan_file(PLAN)
+
+
+def test_programs_are_run_once_and_their_ends_are_kept(plan, tmp_path, monkeypatch):
+    try:
+        sandbox()
+    except SandboxMissing as error:
+        pytest.skip(str(error))
+    read = Plan.read(plan)
+    with Journal(tmp_path / "j", writing=True) as journal:
+        run(read, journal)
+        scores = journal.scores(read.digest, "code")
+        assert len(scores) == 4
+        assert {(scored.score, str(scored.answer).split()[0]) for scored in scores.values()} == {(0.0, "raised")}
+        monkeypatch.setattr(Sandbox, "run", lambda *arguments: pytest.fail("a program was run again"))
+        assert run(read, journal).made == 0
+        assert journal.scores(read.digest, "code") == scores
+
+
+def test_where_there_is_no_sandbox_a_plan_with_programs_is_refused(plan, monkeypatch):
+    monkeypatch.setattr("decodelab.tasks.sandbox._places", lambda: iter(()))
+    monkeypatch.setattr("decodelab.tasks.humaneval.sandbox", sandbox.__wrapped__)
+    with pytest.raises(SandboxMissing, match="install bubblewrap"):
+        Plan.read(plan)
