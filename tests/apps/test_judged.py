@@ -109,7 +109,7 @@ def test_a_sweep_has_its_answers_judged_once(run, serve, files, tmp_path):
     plan.write_text(
         "models: [pocket-nano]\nstrategies: {greedy: greedy, same: temperature=0 | sample, hot: temperature=3}\n"
         "tasks: [{name: infobench, file: items.jsonl, items: 2, max_new_tokens: 8, judge: "
-        f'{{name: "{server.name}", at_once: 2}}}}]\n'
+        f'{{name: "{server.name}", at_once: 2, price_in: 100}}}}]\n'
     )
     dry = run("bench", str(plan), "--dry-run", "--json").json
     assert server.asked == []
@@ -117,10 +117,13 @@ def test_a_sweep_has_its_answers_judged_once(run, serve, files, tmp_path):
     assert found.code == 0
     assert [row["score"]["value"] for row in found.json["rows"]] == [0.25, 0.25, 0.25]  # 1 of 2 and 0 of 3
     assert len(server.asked) == 10  # greedy and same say the same
-    assert found.json["judging"]["asked"] == 10
-    assert dry["judging"]["infobench"]["asked"] >= 10
+    assert found.json["judging"]["infobench"]["asked"] == 10
+    assert found.json["judging"]["infobench"]["price"] > 0
+    assert dry["judging"]["infobench"]["asked"] == 15  # before they are made, no answers are known to be alike
+    after = run("bench", str(plan), "--dry-run", "--json").json
+    assert after["judging"]["infobench"]["asked"] == 0
     again = run("bench", str(plan), "--json").json
-    assert (again["rows"], again["judging"]["asked"], len(server.asked)) == (found.json["rows"], 0, 10)
+    assert (again["rows"], again["judging"]["infobench"]["asked"], len(server.asked)) == (found.json["rows"], 0, 10)
     # Whoever changes how the judge is asked, not what, has the same plan.
     plan.write_text(plan.read_text().replace("at_once: 2", "at_once: 7"))
     assert run("report", str(plan), "--json").json["rows"] == found.json["rows"]

@@ -11,6 +11,7 @@ from decodelab.apps import options
 from decodelab.apps.bench_cost import print_cost
 from decodelab.apps.bench_report import HtmlFile, MarkdownFile, Outputs, journal_of
 from decodelab.apps.bench_table import print_results, results_data
+from decodelab.apps.judged import counted, judge_prices, spent_data
 from decodelab.apps.progress import progress
 from decodelab.apps.terminal import note, print_json, say
 from decodelab.apps.threads import threads_for
@@ -76,13 +77,17 @@ def command(
     for failure in outcome.failures[:FAILURES_NAMED]:
         cell = failure.cell
         note(f"{cell.model}, {cell.task}, {cell.strategy}, item {failure.example}: {failure.error}")
+    prices = judge_prices(read)
     if as_json:
-        counts = {"asked": outcome.asked, "found": outcome.found, "made": outcome.made}
+        judging = {label: spent_data(spent, prices[label]) for label, spent in outcome.judging.items()}
+        counts = {"asked": outcome.asked, "found": outcome.found, "made": outcome.made, "judging": judging}
         files = {"journal": str(place), "html": None if page is None else str(page)}
         print_json({**files, **counts, "failed": len(outcome.failures), **results_data(results)})
     else:
         print_results(results)
         say(f"{outcome.made} answers made, {outcome.found} were there already, all kept in {place}")
+        for label, spent in outcome.judging.items():
+            say(f"{label}: {counted(spent, prices[label])}")
         if page is not None:
             say(f"to read them side by side, open {page}")
     if outcome.failures:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from decodelab.apps.judged import estimated, judge_prices, opened, spent_data
 from decodelab.apps.terminal import note, print_json
 from decodelab.core.errors import RequestError
 
 if TYPE_CHECKING:
     from decodelab.bench.plan import Plan
+    from decodelab.bench.questions import Posed
     from decodelab.core.protocols import LanguageModel
     from decodelab.engine.job import Job
 
@@ -51,16 +53,20 @@ class ModelCost:
 
 def print_cost(plan: Plan, place: Path, as_json: bool) -> None:
     """Print what a plan would run, at most."""
-    from decodelab.bench.journal import Journal
+    from decodelab.bench.judging import estimate_plan
+    from decodelab.bench.questions import posed
 
-    have: set[str] = set()
-    if place.is_file():
-        with Journal(place, writing=False) as kept:
-            have = kept.keys()
-    costs = [_cost(plan, name, have) for name in plan.models]
+    asked = posed(plan)
+    keys: dict[str, list[tuple[str, ...]]] = {}
+    with opened(place, writing=False) as kept:
+        have = kept.keys()
+        costs = [_cost(plan, asked, name, have, keys) for name in plan.models]
+        judging = estimate_plan(asked, _answers(plan, asked, keys), kept)
+    prices = judge_prices(plan)
     if as_json:
         rows = [asdict(cost) | {"fits": cost.fits} for cost in costs]
-        print_json({"journal": str(place), "models": rows})
+        judges = {label: spent_data(spent, prices[label]) for label, spent in judging.items()}
+        print_json({"journal": str(place), "models": rows, "judging": judges})
         return
     for cost in costs:
         flops = "" if cost.most_flops is None else f" ({cost.most_flops / 1e12:,.3g} TFLOP)"
@@ -72,22 +78,45 @@ def print_cost(plan: Plan, place: Path, as_json: bool) -> None:
         )
         if not cost.fits:
             note(f"{cost.model} may not fit the memory with max_rows: {plan.max_rows}; lower it, or free some")
+    for label, spent in judging.items():
+        typer.echo(f"judging {label}: {estimated(spent, prices[label])}")
 
 
-def _cost(plan: Plan, name: str, have: set[str]) -> ModelCost:
-    """What one model takes; it is loaded for that, as its vocabulary and settings decide what is asked."""
-    from decodelab.bench.questions import posed, questions
+def _answers(
+    plan: Plan, asked: Sequence[Posed], keys: Mapping[str, Sequence[tuple[str, ...]]]
+) -> dict[str, list[tuple[str, str]]]:
+    """Of each task, the item and the key of every answer of every model."""
+    from decodelab.bench.questions import questions
+
+    found: dict[str, list[tuple[str, str]]] = {one.label: [] for one in asked}
+    for of_model in keys.values():
+        for question, mine in zip(questions(plan, [len(one.examples) for one in asked]), of_model, strict=True):
+            one = asked[question.task]
+            found[one.label] += [(one.examples[question.item].id, key) for key in mine]
+    return found
+
+
+def _cost(
+    plan: Plan, asked: Sequence[Posed], name: str, have: set[str], found: dict[str, list[tuple[str, ...]]]
+) -> ModelCost:
+    """What one model takes; it is loaded for that, as its vocabulary and settings decide what is asked.
+
+    The keys of its answers to each question are left in `found`.
+    """
+    from decodelab.bench.questions import questions
     from decodelab.bench.replica import Replica, Wanted
     from decodelab.core.errors import DecodelabError
     from decodelab.engine.cost import predict_cost
+    from decodelab.engine.job import encode_prompt
     from decodelab.models.memory import available_bytes, weight_bytes
+    from decodelab.strategy.strategy import Strategy
 
-    asked = posed(plan)
     items = [one.examples for one in asked]
     replica = Replica()
     replica.begin(plan, items)
     before = available_bytes()
     model, keys = replica.model(name), replica.keys(name)
+    found[name] = keys
     jobs: list[Job] = []
     predict = functools.cache(functools.partial(predict_cost, model))
     tokens, flops = 0, 0
@@ -95,6 +124,15 @@ def _cost(plan: Plan, name: str, have: set[str]) -> ModelCost:
     for number, (question, mine) in enumerate(zip(questions(plan, [len(i) for i in items]), keys, strict=True)):
         missing = [sample for sample, key in enumerate(mine) if key not in have]
         if not missing:
+            continue
+        choice = replica.choice(question)
+        if choice is not None:
+            # Nothing is generated: what is computed is the prompt.
+            work = predict(
+                Strategy.of("greedy"), prompt_tokens=len(encode_prompt(model, choice.prompt)[1]), new_tokens=1
+            )
+            tokens += work.cached.forward_tokens
+            flops += work.cached.flops or 0
             continue
         job = replica.job(name, Wanted(number, missing[0], tuple(mine[sample] for sample in missing)))
         try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from decodelab.backends.chat import ChatModel
     from decodelab.bench.journal import Journal
     from decodelab.bench.judging import Spent
+    from decodelab.bench.plan import Plan
     from decodelab.metrics.estimate import Estimate
     from decodelab.tasks.infobench import FollowingRatio, InfoBench
     from decodelab.tasks.task import Example, Verdict
@@ -77,7 +78,7 @@ def score_judged(
     asking = None
     if judge is not None:
         asking = chat_model(judge, temperature=temperature, max_tokens=max_tokens, at_once=at_once)
-    with _opened(journal, writing=not dry_run) as kept:
+    with opened(journal, writing=not dry_run) as kept:
         judging = Judging(asking or _only_judge(kept), kept)
         if dry_run:
             _print_estimate(judging.estimate(task, pairs), prices, as_json)
@@ -102,7 +103,7 @@ def score_judged(
 
 
 @contextmanager
-def _opened(place: Path, *, writing: bool) -> Iterator[Journal]:
+def opened(place: Path, *, writing: bool) -> Iterator[Journal]:
     """The journal; an empty one, soon gone, where nothing is to be written and there is none."""
     from decodelab.bench.journal import Journal
 
@@ -140,11 +141,31 @@ def _called(identity: str) -> str:
 
 def _print_estimate(spent: Spent, prices: tuple[float, float], as_json: bool) -> None:
     if as_json:
-        print_json({"dry_run": True, "estimate": _spent_data(spent, prices)})
-        return
-    typer.echo(
+        print_json({"dry_run": True, "estimate": spent_data(spent, prices)})
+    else:
+        typer.echo(estimated(spent, prices))
+
+
+def judge_prices(plan: Plan) -> dict[str, tuple[float, float]]:
+    """What a million tokens cost that the judges of a plan read and write, by what tables call the task."""
+    named = zip(plan.task_names, plan.tasks, strict=True)
+    return {label: (task.judge.price_in, task.judge.price_out) for label, task in named if task.judge is not None}
+
+
+def estimated(spent: Spent, prices: tuple[float, float]) -> str:
+    """What judging would take, in a line."""
+    return (
         f"{spent.asked:,} replies to ask for, {spent.found:,} are there already; about {spent.prompt_tokens:,} tokens "
         f"to read and {spent.completion_tokens:,} to write (thinking not counted){_priced(spent, prices)}"
+    )
+
+
+def counted(spent: Spent, prices: tuple[float, float]) -> str:
+    """What judging took, in a line."""
+    without = f" ({spent.uncounted:,} replies came without a count)" if spent.uncounted else ""
+    return (
+        f"{spent.asked:,} replies asked for, {spent.found:,} were there already; {spent.prompt_tokens:,} tokens read "
+        f"and {spent.completion_tokens:,} written{without}{_priced(spent, prices)}"
     )
 
 
@@ -165,7 +186,7 @@ def _print(
                 "task": task.name,
                 "n": len(judged),
                 **_ratio_data(ratio),
-                "spent": _spent_data(spent, prices),
+                "spent": spent_data(spent, prices),
                 "items": [{"id": e.id, "score": verdict.score, "answer": verdict.answer} for e, verdict in judged],
                 "failed": [{"id": name, "error": str(error)} for name, error in failed.items()],
             }
@@ -179,11 +200,7 @@ def _print(
             f"score {_shown(ratio.per_item)}, {len(judged)} items, {ratio.empty} without an answer; the judge was "
             f"ambiguous about {ratio.ambiguous}, which left {ratio.unasked} questions unasked"
         )
-    counted = f" ({spent.uncounted:,} replies came without a count)" if spent.uncounted else ""
-    typer.echo(
-        f"{spent.asked:,} replies asked for, {spent.found:,} were there already; {spent.prompt_tokens:,} tokens read "
-        f"and {spent.completion_tokens:,} written{counted}{_priced(spent, prices)}"
-    )
+    typer.echo(counted(spent, prices))
 
 
 def _print_verdicts(judged: Sequence[tuple[Example, Verdict]]) -> None:
@@ -225,7 +242,8 @@ def _estimate_data(estimate: Estimate) -> dict[str, Any]:
     return {"value": estimate.value, "interval": [estimate.low, estimate.high], "questions": estimate.n}
 
 
-def _spent_data(spent: Spent, prices: tuple[float, float]) -> dict[str, Any]:
+def spent_data(spent: Spent, prices: tuple[float, float]) -> dict[str, Any]:
+    """What judging takes as JSON-ready data, with the price where there are prices."""
     return asdict(spent) | ({"price": spent.price(*prices)} if any(prices) else {})
 
 

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from decodelab.backends.chat import ChatModel, Replies, chat_model
 from decodelab.bench.journal import Journal, KeptReply, Scored
 from decodelab.bench.plan import Cell, Failure, Plan
+from decodelab.bench.questions import Posed
 from decodelab.core.errors import DecodelabError, RequestError
 from decodelab.core.values import Chat
 from decodelab.tasks.task import Example, Judged, Verdict
@@ -181,47 +182,72 @@ def _key(identity: str, chat: Chat) -> str:
 
 def judge_plan(
     plan: Plan,
-    items: Mapping[str, Sequence[Example]],
+    asked: Sequence[Posed],
     journal: Journal,
     progress: Callable[[int, int, str], None] = lambda done, total, doing: None,
-) -> tuple[Spent, list[Failure]]:
+) -> tuple[dict[str, Spent], list[Failure]]:
     """Judge the answers to a plan that are in a journal, and score them there; what was judged before costs nothing.
 
     Args:
         plan: the plan.
-        items: of its tasks, by what tables call them.
+        asked: its tasks with their items.
         journal: open for writing, with the answers in it.
         progress: told of how many answers of how many are judged, and of what is being done.
 
     Returns:
-        What it took, and which answers could not be judged and why.
+        What each task took that a model judges, and which answers could not be judged and why.
 
     Raises:
         ModelError: for a judge that cannot be loaded, or not be asked any more.
         JournalError: if the journal cannot be written.
     """
-    spent = Spent()
+    spent: dict[str, Spent] = {}
     failures: list[Failure] = []
-    for label, task_plan in zip(plan.task_names, plan.tasks, strict=True):
-        task = task_plan.task()
-        if task_plan.judge is None or not isinstance(task, Judged):
+    for one in asked:
+        if one.plan.judge is None or not isinstance(one.task, Judged):
             continue
-        judging = Judging(chat_model(**task_plan.judge.model_dump()), journal, spent)
-        examples = {example.id: example for example in items[label]}
-        rules = {name: shown.rule for (of, name), shown in journal.examples(plan.digest).items() if of == label}
-        have = journal.scores(plan.digest, label)
-        asked = [(each, key) for each in journal.asked(plan.digest) if each.task == label for key in each.keys]
-        texts = journal.texts([key for _, key in asked])
-        asked = [(each, key) for each, key in asked if key in texts]
-        answers = [(examples[each.example], texts[key].text) for each, key in asked]
-        for done, (number, verdict) in enumerate(judging.verdicts(task, answers), 1):
-            each, key = asked[number]
+        judging = Judging(chat_model(**one.plan.judge.asking), journal)
+        spent[one.label] = judging.spent
+        have = journal.scores(plan.digest, one.label)
+        listed = [(each, key) for each in journal.asked(plan.digest) if each.task == one.label for key in each.keys]
+        texts = journal.texts([key for _, key in listed])
+        listed = [(each, key) for each, key in listed if key in texts]
+        answers = [(one.by_id[each.example], texts[key].text) for each, key in listed]
+        for done, (number, verdict) in enumerate(judging.verdicts(one.task, answers), 1):
+            each, key = listed[number]
             if isinstance(verdict, DecodelabError):
-                failures.append(Failure(Cell(label, each.model, each.strategy), each.example, verdict))
+                failures.append(Failure(Cell(one.label, each.model, each.strategy), each.example, verdict))
             else:
-                rule = rules[each.example]
-                scored = Scored(key, rule, task_plan.called, each.example, verdict.score, verdict.answer)
+                rule = one.rules[each.example]
+                scored = Scored(key, rule.digest, rule.task, each.example, verdict.score, verdict.answer)
                 if have.get((key, each.example)) != scored:
                     journal.score([scored])
-            progress(done, len(answers), f"{label}: judged by {task_plan.judge.name}")
+            progress(done, len(answers), f"{one.label}: judged by {one.plan.judge.name}")
     return spent, failures
+
+
+def estimate_plan(
+    asked: Sequence[Posed], answers: Mapping[str, Sequence[tuple[str, str]]], journal: Journal
+) -> dict[str, Spent]:
+    """What each task would take that a model judges; an answer that is not there yet is as long as it may be.
+
+    Args:
+        asked: the plan's tasks with their items.
+        answers: of each task, by what tables call it: the item's id and the answer's key.
+        journal: with what is there already.
+
+    Raises:
+        ModelError: for a judge that cannot be loaded.
+    """
+    spent: dict[str, Spent] = {}
+    for one in asked:
+        if one.plan.judge is None or not isinstance(one.task, Judged):
+            continue
+        judging = Judging(chat_model(**one.plan.judge.asking), journal)
+        texts = journal.texts([key for _, key in answers[one.label]])
+        pairs: list[Answer] = []
+        for name, key in answers[one.label]:
+            text = texts[key].text if key in texts else key + " word" * one.plan.max_new_tokens
+            pairs.append((one.by_id[name], text))
+        spent[one.label] = judging.estimate(one.task, pairs)
+    return spent

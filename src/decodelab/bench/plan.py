@@ -16,12 +16,13 @@ from decodelab.models.loading import settings_of
 from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.task import Example, Judged, Made, Task, task_class, task_named, task_parameters
 
-_HOW = {"at_once", "timeout"}
+_PRICES = {"price_in", "price_out"}
+_HOW = {"at_once", "timeout"} | _PRICES
 """What does not change what a judge says."""
 
 
 class JudgePlan(BaseModel):
-    """Who judges answers, and how; as `decodelab.backends.chat.chat_model` takes it.
+    """Who judges answers, and how.
 
     Attributes:
         name: a model, or a server as `openai:http://HOST:PORT/v1#MODEL`.
@@ -29,6 +30,7 @@ class JudgePlan(BaseModel):
         max_tokens: at most so many tokens a reply; None: as many as the server likes, 64 of a model of ours.
         at_once: conversations under way at a time.
         timeout: seconds after which a server is asked again.
+        price_in, price_out: of a million tokens that the judge reads and writes, for the cost of a sweep.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +40,13 @@ class JudgePlan(BaseModel):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     at_once: Annotated[int, Field(ge=1)] = 8
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+    price_in: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    price_out: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+    @property
+    def asking(self) -> dict[str, Any]:
+        """What `chat_model` takes."""
+        return self.model_dump(exclude=_PRICES)
 
 
 class TaskPlan(BaseModel):

@@ -29,14 +29,14 @@ class Outcome:
         found: those the journal had.
         made: those that were generated now.
         failures: what failed and why.
-        judging: what it took to have answers judged by a model.
+        judging: what it took to have a model judge answers, by what tables call the task.
     """
 
     asked: int = 0
     found: int = 0
     made: int = 0
     failures: list[Failure] = field(default_factory=list)
-    judging: Spent = field(default_factory=Spent)
+    judging: dict[str, Spent] = field(default_factory=dict)
 
 
 Progress = Callable[[int, int, str], None]
@@ -77,7 +77,7 @@ def run(
         for place, name in enumerate(plan.models):
             sweep = _ModelSweep(plan, journal, asked, name, at_work, outcome)
             sweep.run(_part(progress, place, len(plan.models)), shuffle)
-    outcome.judging, failures = judge_plan(plan, {one.label: one.examples for one in asked}, journal, progress)
+    outcome.judging, failures = judge_plan(plan, asked, journal, progress)
     outcome.failures += failures
     return outcome
 
