@@ -54,7 +54,7 @@ def read_paths(text: str) -> list[WeightedPath] | None:
     without a weight is left out, and so is whatever is no list of integers.
 
     The course's grader evaluates the text as Python. Here nothing is: lists are read as Python writes them, with sums,
-    differences and products of numbers (`[3 + 2]`, `sum([3, 2])`). Texts of more than 200,000 characters are read to there.
+    differences and products of numbers (`[3 + 2]`, `sum([3, 2])`). Texts are read to their 200,000th character.
 
     Source: 11-763 LM inference, CMU, autumn 2025, `eval/grader.py` (`ResponseParser.parse_graph`) and, for tool calls,
     homework 1.
