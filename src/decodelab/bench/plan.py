@@ -14,6 +14,7 @@ from decodelab.core.errors import DecodelabError, RequestError, did_you_mean
 from decodelab.core.rows import called, read_text
 from decodelab.models.loading import settings_of
 from decodelab.strategy.strategy import Strategy
+from decodelab.tasks.choices import LIKELIHOOD, HasOptions
 from decodelab.tasks.task import Example, Judged, Made, Task, task_class, task_named, task_parameters
 
 _PRICES = {"price_in", "price_out"}
@@ -105,6 +106,11 @@ class TaskPlan(BaseModel):
         given = ", ".join(f"{name}={value}" for name, value in sorted(parameters.items()))
         return f"{self.name}({given})" if given else self.name
 
+    @property
+    def has_options(self) -> bool:
+        """Whether its items have options to choose from."""
+        return issubclass(task_class(self.name)[0], HasOptions)
+
     def within(self, folder: Path) -> TaskPlan:
         """The same with files relative to a folder."""
         made, _ = task_class(self.name)
@@ -140,6 +146,7 @@ class Plan(BaseModel):
     Attributes:
         models: names, directories or hub ids.
         strategies: in the strategy language, by the names that tables show; a plain list names them by themselves.
+            `likelihood` scores the options of tasks that have some and generates nothing; other tasks do without it.
         tasks: names, or names with what is to be different from the defaults.
         samples: independent answers to each item, for strategies that sample; others answer once.
         seed: all draws follow from it; strategies share it, item by item.
@@ -181,6 +188,10 @@ class Plan(BaseModel):
     def all_seeds(self) -> tuple[int, ...]:
         """The seeds that every item is answered under."""
         return self.seeds or (self.seed,)
+
+    def by_likelihood(self, strategy: str) -> bool:
+        """Whether a strategy, by its name, scores options instead of generating."""
+        return self.strategies[strategy].strip() == LIKELIHOOD
 
     @property
     def baseline_name(self) -> str:
@@ -252,6 +263,12 @@ class Plan(BaseModel):
             if twice:
                 raise RequestError(f"{what}: {twice[0]!r} is there twice; leave one out")
         for name, text in self.strategies.items():
+            if self.by_likelihood(name):
+                if not any(task.has_options for task in self.tasks):
+                    raise RequestError(
+                        f"strategy {name!r}: no task of the plan has options to choose from; leave it out"
+                    )
+                continue
             try:
                 Strategy.of(text)
             except Exception as error:

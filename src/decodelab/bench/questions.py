@@ -105,7 +105,9 @@ def questions(plan: Plan, items: Sequence[int]) -> Iterator[Question]:
         for item in range(count):
             for seed in plan.all_seeds:
                 for strategy in plan.strategies:
-                    yield Question(task, item, seed, strategy)
+                    # Options are scored where there are some, and once: no seed changes what comes out.
+                    if not plan.by_likelihood(strategy) or (plan.tasks[task].has_options and seed == plan.all_seeds[0]):
+                        yield Question(task, item, seed, strategy)
 
 
 def shown(asked: Sequence[Posed]) -> dict[tuple[str, str], Shown]:

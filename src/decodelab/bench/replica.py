@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from decodelab.bench.journal import Record, key_of, limits_text
+from decodelab.bench.likelihood import as_chat, choice_key, chosen
 from decodelab.bench.plan import Plan
 from decodelab.bench.questions import Question, questions
 from decodelab.core.errors import DecodelabError
@@ -22,6 +23,7 @@ from decodelab.search.beam import Beam
 from decodelab.search.greedy import Greedy
 from decodelab.search.sample import Sample
 from decodelab.strategy.strategy import Strategy
+from decodelab.tasks.choices import Choice, HasOptions
 from decodelab.tasks.task import Example
 
 Items = Sequence[Sequence[Example]]
@@ -91,6 +93,7 @@ class Replica:
         self._plan, self._items = plan, items
         self._listed = list(questions(plan, [len(examples) for examples in items]))
         self._strategies: dict[str, Strategy] = {}
+        self._tasks = [task.task() for task in plan.tasks]
 
     def model(self, name: str) -> LanguageModel:
         """The model of that name, loaded.
@@ -113,6 +116,10 @@ class Replica:
         for question in self._listed:
             if prompt[:2] != (question.task, question.item):
                 prompt = question.task, question.item, {}
+            choice = self.choice(question)
+            if choice is not None:
+                found.append((choice_key(engine.model, choice),))
+                continue
             strategy = self._strategies[question.strategy]
             if question.seed != self._plan.all_seeds[0] and draws_nothing(strategy):
                 found.append(())
@@ -125,6 +132,14 @@ class Replica:
             answers = self._plan.samples if samples_freely(strategy) else 1
             found.append(tuple(key_of(engine.model.digest, single, tokens, i, seed, limits) for i in range(answers)))
         return found
+
+    def choice(self, question: Question) -> Choice | None:
+        """The options that a question scores; None where it generates."""
+        task = self._tasks[question.task]
+        if not self._plan.by_likelihood(question.strategy) or not isinstance(task, HasOptions):
+            return None
+        choice = task.choice(self._items[question.task][question.item])
+        return as_chat(choice) if self._plan.tasks[question.task].chat else choice
 
     def job(self, name: str, wanted: Wanted, number: int = 0) -> Job:
         """The job that generates what is wanted.
@@ -146,7 +161,12 @@ class Replica:
         """
         engine = self._loaded(name)
         running: dict[int, tuple[Wanted, Job]] = {}
+        choices: list[tuple[Wanted, Choice]] = []
         for number, one in enumerate(wanted):
+            choice = self.choice(self._listed[one.number])
+            if choice is not None:
+                choices.append((one, choice))
+                continue
             try:
                 job = self.job(name, one, number)
                 engine.enqueue(job)
@@ -156,6 +176,9 @@ class Replica:
                 running[number] = one, job
         try:
             with self.around(engine.model):
+                records = chosen(engine.model, [(one.keys[0], choice) for one, choice in choices])
+                for (one, _), found in zip(choices, records, strict=True):
+                    yield Answered(one, (found,)) if isinstance(found, Record) else Refused(one, found)
                 for finished in engine.run():
                     one, job = running.pop(finished.index)
                     if isinstance(finished, Failed):
@@ -175,7 +198,9 @@ class Replica:
         if not self._strategies:
             model = self._engine.model
             self._strategies = {
-                label: Strategy.of(text).resolve(model) for label, text in self._plan.strategies.items()
+                label: Strategy.of(text).resolve(model)
+                for label, text in self._plan.strategies.items()
+                if not self._plan.by_likelihood(label)
             }
         return self._engine
 

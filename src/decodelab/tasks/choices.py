@@ -16,6 +16,9 @@ from decodelab.tasks.task import Example
 if TYPE_CHECKING:
     from decodelab.core.protocols import LanguageModel
 
+LIKELIHOOD = "likelihood"
+"""What a plan writes instead of a strategy to have the options of its tasks scored, with nothing generated."""
+
 _AT_ONCE = 16
 """Questions between two reports of how far it is."""
 
