@@ -108,9 +108,7 @@ def _cost(
     from decodelab.core.errors import DecodelabError
     from decodelab.engine.cost import predict_cost
     from decodelab.engine.job import encode_prompt
-    from decodelab.engine.job import encode_prompt
     from decodelab.models.memory import available_bytes, weight_bytes
-    from decodelab.strategy.strategy import Strategy
     from decodelab.strategy.strategy import Strategy
 
     items = [one.examples for one in asked]
@@ -126,15 +124,6 @@ def _cost(
     for number, (question, mine) in enumerate(zip(questions(plan, [len(i) for i in items]), keys, strict=True)):
         missing = [sample for sample, key in enumerate(mine) if key not in have]
         if not missing:
-            continue
-        choice = replica.choice(question)
-        if choice is not None:
-            # Nothing is generated: what is computed is the prompt.
-            work = predict(
-                Strategy.of("greedy"), prompt_tokens=len(encode_prompt(model, choice.prompt)[1]), new_tokens=1
-            )
-            tokens += work.cached.forward_tokens
-            flops += work.cached.flops or 0
             continue
         choice = replica.choice(question)
         if choice is not None:
