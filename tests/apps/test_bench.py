@@ -27,7 +27,9 @@ def test_a_sweep_runs_once_and_is_reported_as_often_as_wanted(run, plan, tmp_pat
     assert [row["strategy"] for row in first["rows"]] == ["greedy", "hot|<b>"]
     computed = sum(row["forward_tokens"] for row in first["rows"])
     assert 0 < computed <= dry["models"][0]["most_forward_tokens"]
-    again = run("bench", str(plan), "--json").json
+    assert (tmp_path / "plan.report.html").is_file()
+    again = run("bench", str(plan), "--json", "--no-html").json
+    assert (first["html"], again["html"]) == (str(tmp_path / "plan.report.html"), None)
     assert (again["found"], again["made"]) == (4, 0)
     assert again["rows"] == first["rows"]
     assert run("report", str(plan), "--json").json["rows"] == first["rows"]

@@ -154,9 +154,13 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between two logarithms."""
-    every = [m * 10.0**k for k in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
-    return [v for v in every if low <= math.log10(v) <= high]
+    """1, 2 and 5 times powers of ten between two logarithms, or fewer of them where they would be many."""
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    every = [(m, m * 10.0**k) for k in powers for m in (1, 2, 5) if low <= math.log10(m * 10.0**k) <= high]
+    if len(every) <= 9:
+        return [value for _, value in every]
+    tens = [value for m, value in every if m == 1]
+    return tens[:: math.ceil(len(tens) / 9)]
 
 
 def short(number: float) -> str:

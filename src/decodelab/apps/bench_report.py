@@ -185,5 +185,6 @@ def _noted(journal: Journal, number: int | None) -> Plan:
     if not plans:
         raise RequestError(f"journal {journal.path}: no plan was begun in it; run decodelab bench first")
     if number is not None and not 1 <= number <= len(plans):
-        raise RequestError(f"--plan: the journal has {len(plans)} plans, got {number}; choose 1 to {len(plans)}")
+        plural = "plan" if len(plans) == 1 else "plans"
+        raise RequestError(f"--plan: the journal has {len(plans)} {plural}, got {number}; choose 1 to {len(plans)}")
     return Plan.model_validate_json(plans[-1 if number is None else number - 1][1])
