@@ -15,7 +15,7 @@ from decodelab.core.rows import called, read_text
 from decodelab.models.loading import settings_of
 from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.choices import LIKELIHOOD, HasOptions
-from decodelab.tasks.task import Example, Judged, Made, Task, task_class, task_named, task_parameters
+from decodelab.tasks.task import Example, Judged, Made, Prepared, Task, task_class, task_named, task_parameters
 
 _PRICES = {"price_in", "price_out"}
 _HOW = {"at_once", "timeout"} | _PRICES
@@ -290,10 +290,14 @@ class Plan(BaseModel):
             RequestError, InvalidData: for items that cannot be read, or too few of them.
             ModelError: for a model that is not there or damaged.
             StrategyError: for a strategy that a model's own settings do not allow.
+            SandboxMissing: if programs are to be judged and there is no sandbox.
         """
         for task in self.tasks:
-            if task.file is not None or not isinstance(task.task(), Made):
+            made = task.task()
+            if task.file is not None or not isinstance(made, Made):
                 task.examples()
+            if isinstance(made, Prepared):
+                made.prepare()
         for name in self.models:
             settings = settings_of(name)
             if settings is not None and any(text.lstrip().startswith("default") for text in self.strategies.values()):
