@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -244,11 +245,26 @@ class Plan(BaseModel):
             raise RequestError(f"{called(file)} is not YAML: {' '.join(str(error).split())[:200]}; mend it") from None
         if not isinstance(data, dict):
             raise RequestError(f"{called(file)} is no plan; it needs models, strategies and tasks, each with a list")
+        return Plan.of(data, called(file), file.parent.resolve())
+
+    @staticmethod
+    def of(data: Mapping[str, Any], where: str, folder: Path) -> Plan:
+        """A plan from what was written down, checked as far as it can be without data and models.
+
+        Args:
+            data: its fields.
+            where: they were written, for what errors say.
+            folder: what files are relative to.
+
+        Raises:
+            RequestError: for a name that is not known, or a value that cannot be.
+            StrategyError: for a strategy that cannot be parsed.
+        """
         try:
             plan = Plan.model_validate(data)
         except ValidationError as error:
-            raise RequestError(f"{called(file)}: {_first_fault(error)}") from None
-        plan = plan.model_copy(update={"tasks": tuple(task.within(file.parent.resolve()) for task in plan.tasks)})
+            raise RequestError(f"{where}: {_first_fault(error)}") from None
+        plan = plan.model_copy(update={"tasks": tuple(task.within(folder) for task in plan.tasks)})
         plan.check()
         return plan
 
