@@ -5,12 +5,14 @@ import math
 import pytest
 
 import decodelab as dl
+from decodelab.bench.comparison import compare
 from decodelab.bench.journal import Journal
 from decodelab.bench.plan import Plan
 from decodelab.bench.sweep import run
 from decodelab.core.errors import RequestError
 from decodelab.tasks.choices import prefer
 from decodelab.tasks.mnli import MNLI
+from decodelab.tasks.pocket import PocketChoice
 
 
 @pytest.fixture
@@ -84,3 +86,15 @@ def test_the_plan_is_read_as_any_other(plan_file):
     plan = Plan.read(plan_file("{models: [pocket-nano], strategies: [greedy, likelihood], tasks: [pocket-choice]}"))
     assert plan.by_likelihood("likelihood")
     assert not plan.by_likelihood("greedy")
+
+
+def test_the_confidences_of_the_options_are_what_calibration_is_told_of(small, journal):
+    plan = small(
+        strategies={"greedy": "greedy", "options": "likelihood"}, tasks=[{"name": "pocket-choice", "items": 8}]
+    )
+    run(plan, journal)
+    (found,) = [each for each in compare(plan, journal).calibration if each.cell.strategy == "options"]
+    task = PocketChoice()
+    preferences = prefer(dl.load("pocket-nano"), [task.choice(task.made(seed)) for seed in range(8)])
+    assert (found.source, found.n) == ("options", 8)
+    assert found.confidence == pytest.approx(sum(each.confidence for each in preferences) / 8, abs=1e-5)

@@ -25,7 +25,7 @@ class Answers:
         item: int64 [n], the place of each answer's item, the same in all cells of a group.
         score: float64 [n], NaN where there is none yet.
         read: int64 [n], equal where what was read from the texts is equal, and UNREAD where nothing was.
-        prompt_tokens, decode_tokens, seconds, length, logprob, repetition: float64 [n], as in `Figures`.
+        prompt_tokens, decode_tokens, seconds, length, logprob, repetition, confidence: float64 [n], as in `Figures`.
         unfinished: bool [n], cut off by the limit.
     """
 
@@ -41,6 +41,7 @@ class Answers:
     logprob: Floats
     repetition: Floats
     unfinished: np.ndarray
+    confidence: Floats
 
     @property
     def by_item(self) -> Floats:
@@ -122,4 +123,5 @@ def _columns(cell: Cell, asked: Ints, found: list[tuple[int, int, Figures]]) -> 
         column("logprob"),
         column("repetition"),
         np.array([each.finish_reason == "length" for each in figures], dtype=bool),
+        column("confidence"),
     )

@@ -18,7 +18,7 @@ from decodelab.metrics.ece_interval import ece_interval
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
 
-Source = Literal["samples", "likelihood"]
+Source = Literal["samples", "likelihood", "options"]
 RESAMPLES = 200
 """Of the bootstrap that tells an ECE's bias."""
 
@@ -50,7 +50,8 @@ class Calibration:
     Attributes:
         cell: which.
         source: "samples": of several samples of an item, the most frequent answer, with its share as confidence;
-            "likelihood": of each answer, the geometric mean of its tokens' probabilities under the model.
+            "likelihood": of each answer, the geometric mean of its tokens' probabilities under the model; "options": of
+            an option chosen by likelihood, its probability given that it is one of the options.
         n: answers.
         accuracy: the share that is right.
         confidence: the mean.
@@ -82,6 +83,7 @@ def calibrations(answers: Answers, clusters: Ints | None) -> list[Calibration]:
     kinds: dict[Source, tuple[Floats, Floats, Ints]] = {
         "samples": _by_majority(answers),
         "likelihood": _by_answer(answers),
+        "options": _by_option(answers),
     }
     found = []
     for source, (confidence, right, item) in kinds.items():
@@ -107,13 +109,19 @@ def _by_majority(answers: Answers) -> tuple[Floats, Floats, Ints]:
 
 
 def _by_answer(answers: Answers) -> tuple[Floats, Floats, Ints]:
-    """Confidence, outcome and item of each answer that has tokens and their likelihood."""
-    known = ~np.isnan(answers.score) & ~np.isnan(answers.logprob) & (answers.length > 0)
+    """Confidence, outcome and item of each answer that was generated and has tokens and their likelihood."""
+    known = ~np.isnan(answers.score) & ~np.isnan(answers.logprob) & (answers.length > 0) & np.isnan(answers.confidence)
     confidence = [
         likelihood_confidence(min(logprob, 0.0), int(length))
         for logprob, length in zip(answers.logprob[known].tolist(), answers.length[known].tolist(), strict=True)
     ]
     return np.array(confidence, dtype=np.float64), (answers.score[known] == 1).astype(np.float64), answers.item[known]
+
+
+def _by_option(answers: Answers) -> tuple[Floats, Floats, Ints]:
+    """Confidence, outcome and item of each option that was chosen by likelihood."""
+    known = ~np.isnan(answers.score) & ~np.isnan(answers.confidence)
+    return answers.confidence[known], (answers.score[known] == 1).astype(np.float64), answers.item[known]
 
 
 def _calibration(cell: Cell, source: Source, confidence: Floats, right: Floats, clusters: Ints) -> Calibration:

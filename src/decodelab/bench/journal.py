@@ -175,6 +175,8 @@ class Figures:
         length: tokens.
         logprob: of all of them under the model, in nats; NaN where it is not known.
         repetition: share of its 4-grams that have been there before.
+        confidence: of an option that was chosen by likelihood, its probability given that it is one of the options; NaN
+            of other answers.
     """
 
     score: float | None
@@ -186,6 +188,7 @@ class Figures:
     length: int
     logprob: float
     repetition: float
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -414,16 +417,18 @@ class Journal:
         with self._faults():
             for strategy, example, length, *rest in self._connection.execute(
                 "SELECT a.strategy, a.example, g.length, s.score, nullif(s.answer, 'null'), g.prompt_tokens,"
-                " g.decode_tokens, g.seconds, g.finish_reason, g.logprob, g.repetition FROM asked a"
+                " g.decode_tokens, g.seconds, g.finish_reason, g.logprob, g.repetition,"
+                " CASE WHEN g.strategy GLOB 'likelihood(*' THEN g.law_logprobs END FROM asked a"
                 " LEFT JOIN generations g ON g.key = a.key"
                 " LEFT JOIN examples e ON e.plan = a.plan AND e.task = a.task AND e.id = a.example"
                 " LEFT JOIN scores s ON s.key = a.key AND s.rule = e.rule"
                 " WHERE a.plan = ? AND a.task = ? AND a.model = ? ORDER BY a.number, a.sample",
                 (digest, task, model),
             ):
-                *first, logprob, repetition = rest
+                *first, logprob, repetition, law = rest
                 known = math.nan if logprob is None else logprob
-                answer = Figures(*first, length, known, repetition) if length is not None else None
+                sure = math.nan if law is None else math.exp(math.fsum(_unpacked(law, "d")))
+                answer = Figures(*first, length, known, repetition=repetition, confidence=sure) if length is not None else None
                 yield strategy, example, answer
 
     def begin(self, plan: str, digest: str, examples: Mapping[tuple[str, str], Shown]) -> None:
