@@ -6,7 +6,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import ceil, log10
+from math import ceil, log10, prod
 from pathlib import Path
 from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints
 
@@ -53,6 +53,19 @@ class Free:
     def ends(self) -> tuple[Any, ...]:
         """The values at which a stage is most likely to refuse: the ends of a range, or every choice."""
         return (self.domain.low, self.domain.high) if isinstance(self.domain, Range) else self.domain.values
+
+    @property
+    def count(self) -> int | None:
+        """How many values there are, if they can be counted."""
+        if isinstance(self.domain, Choices):
+            return len(self.domain.values)
+        return int(self.domain.high) - int(self.domain.low) + 1 if self.integer else None
+
+    def all(self) -> Sequence[Any]:
+        """All of them."""
+        if isinstance(self.domain, Choices):
+            return self.domain.values
+        return range(int(self.domain.low), int(self.domain.high) + 1)
 
     def choose(self, name: str, chooser: Chooser) -> Any:
         """A value."""
@@ -154,18 +167,19 @@ class Space:
     @property
     def size(self) -> int | None:
         """How many strategies there are at most; None if a range is not of integers."""
-        total = 0
-        for alternative in self.alternatives:
-            count = 1
-            for free in alternative.free:
-                if isinstance(free.domain, Choices):
-                    count *= len(free.domain.values)
-                elif free.integer:
-                    count *= int(free.domain.high) - int(free.domain.low) + 1
-                else:
-                    return None
-            total += count
-        return total
+        counts = [[free.count for free in alternative.free] for alternative in self.alternatives]
+        known = [[n for n in each if n is not None] for each in counts]
+        return sum(map(prod, known)) if known == counts else None
+
+    def everything(self, most: int) -> list[str] | None:
+        """All strategies, in their order, if there are no more than that; else None."""
+        if self.size is None or self.size > most:
+            return None
+        return [
+            str(alternative.strategy(values))
+            for alternative in self.alternatives
+            for values in product(*(free.all() for free in alternative.free))
+        ]
 
     def choose(self, chooser: Chooser, prefix: str = "") -> Strategy:
         """A strategy of the space; the chooser is asked by name, alternatives by number, each name after the prefix.
