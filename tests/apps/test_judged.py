@@ -151,6 +151,7 @@ def test_a_sweep_whose_judge_refuses_keeps_its_answers_and_goes_on(run, serve, f
         ("{name: infobench, file: items.jsonl}", "task infobench is judged by a model; write judge: MODEL"),
         ("{name: pocket-sums, judge: pocket-nano}", "task pocket-sums takes no judge; leave it out"),
         ('{name: infobench, file: items.jsonl, judge: "openai:nowhere"}', "write openai:http://HOST:PORT/v1#MODEL"),
+        ("{name: infobench, file: items.jsonl, items: 2, judge: nowhere/at/all}", "no directory 'nowhere/at/all'"),
         ("{name: infobench, file: items.jsonl, judge: {nam: x}}", "did you mean 'name'?"),
         ("{name: infobench, file: items.jsonl, judge: {name: x, temperature: -1}}", "judge.temperature: "),
         ("{name: infobench, file: items.jsonl, judge: x, rules: strict}", "rules must be course or paper"),

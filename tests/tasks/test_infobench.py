@@ -102,7 +102,7 @@ def test_the_ratio_is_over_all_questions_and_beside_it_stands_the_mean_of_the_it
     assert ratio.per_item.value == pytest.approx((1 + 1 / 2 + 2 / 5 + 1 / 4 + 0) / 5)
     assert (ratio.ambiguous, ratio.unasked, ratio.empty) == (1, 2, 1)
     assert InfoBench().summary(judged) == pytest.approx(
-        {"DRFR": 5 / 15, "DRFR Easy_set": 2 / 3, "DRFR Hard_set": 3 / 12, "ambiguous": 1}
+        {"DRFR": 5 / 15, "DRFR easy": 2 / 3, "DRFR hard": 3 / 12, "ambiguous": 1}
     )
     with pytest.raises(InvalidData, match="no judged answer"):
         following_ratio([])

@@ -177,7 +177,7 @@ def _print(
     prices: tuple[float, float],
     as_json: bool,
 ) -> None:
-    from decodelab.tasks.infobench import following_ratio
+    from decodelab.tasks.infobench import following_ratio, short
 
     ratio = following_ratio((example.reference, verdict) for example, verdict in judged) if judged else None
     if as_json:
@@ -194,7 +194,7 @@ def _print(
         return
     _print_verdicts(judged)
     if ratio is not None:
-        parts = "".join(f", {visible(name) or 'other'} {_shown(part)}" for name, part in ratio.subsets.items())
+        parts = "".join(f", {visible(short(name))} {_shown(part)}" for name, part in ratio.subsets.items())
         typer.echo(f"\nDRFR {_shown(ratio.overall)} of {ratio.overall.n:,} questions{parts}")
         typer.echo(
             f"score {_shown(ratio.per_item)}, {len(judged)} items, {ratio.empty} without an answer; the judge was "

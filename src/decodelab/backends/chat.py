@@ -72,7 +72,7 @@ def chat_model(
             raise RequestError(f"{what} must be at least {least}, got {value}; leave it out for the usual")
     if not 0 < timeout < 1e6:
         raise RequestError(f"timeout must be above 0 seconds, got {timeout}; leave it out for the usual")
-    if _is_server(name):
+    if is_server(name):
         from decodelab.backends.endpoint import Endpoint
 
         return Endpoint(name, temperature=temperature, max_tokens=max_tokens, at_once=at_once, timeout=timeout)
@@ -87,11 +87,12 @@ def check_name(name: str) -> None:
     Raises:
         RequestError: saying how it is written.
     """
-    if _is_server(name):
+    if is_server(name):
         from decodelab.backends.endpoint import Address
 
         Address.of(name)
 
 
-def _is_server(name: str) -> bool:
+def is_server(name: str) -> bool:
+    """Whether a name is a server's."""
     return name.startswith(("openai:", "http:", "https:"))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from decodelab.backends.chat import check_name
+from decodelab.backends.chat import check_name, is_server
 from decodelab.core.errors import DecodelabError, RequestError, did_you_mean
 from decodelab.core.rows import called, read_text
 from decodelab.models.loading import settings_of
@@ -314,6 +314,8 @@ class Plan(BaseModel):
                 task.examples()
             if isinstance(made, Prepared):
                 made.prepare()
+            if task.judge is not None and not is_server(task.judge.name):
+                settings_of(task.judge.name)
         for name in self.models:
             settings = settings_of(name)
             if settings is not None and any(text.lstrip().startswith("default") for text in self.strategies.values()):

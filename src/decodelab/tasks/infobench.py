@@ -124,7 +124,7 @@ class InfoBench:
     def summary(self, judged: Iterable[tuple[Any, Verdict]]) -> dict[str, float]:
         """The following ratio over all questions and by subset, and how many answers the judge was ambiguous about."""
         ratio = following_ratio(judged)
-        parts = {f"DRFR {name}".strip(): part.value for name, part in ratio.subsets.items()}
+        parts = {f"DRFR {short(name)}": part.value for name, part in ratio.subsets.items()}
         return {"DRFR": ratio.overall.value, **parts, "ambiguous": float(ratio.ambiguous)}
 
     def _read(self, reply: str) -> bool | None:
@@ -138,6 +138,15 @@ class InfoBench:
                 return said
         yes, no = "YES" in reply, "NO" in reply
         return yes if yes != no else None
+
+
+def short(subset: str) -> str:
+    """What tables call a subset.
+
+    >>> short("Easy_set")
+    'easy'
+    """
+    return subset.removesuffix("_set").lower()
 
 
 @dataclass(frozen=True)
