@@ -204,9 +204,8 @@ def test_a_journal_is_reported_without_its_plan_s_file(run, folder: Path):
     latest = run("report", "j", "--json").json
     assert latest == run("report", "j", "--plan", "2", "--json").json
     names = ("r.html", "r.tex", "r.csv", "r.md", "r.png")
-    options = [
-        part for name in names for part in (f"--{ {'tex': 'latex', 'md': 'markdown'}.get(name[2:], name[2:]) }", name)
-    ]
+    kinds = ("--html", "--latex", "--csv", "--markdown", "--png")
+    options = [part for pair in zip(kinds, names, strict=True) for part in pair]
     assert run("report", "j", *options).code == 0
     assert all((folder / name).stat().st_size > 100 for name in names)
 
