@@ -415,7 +415,7 @@ class Journal:
     def figures(self, digest: str, task: str, model: str) -> Iterator[tuple[str, str, Figures | None]]:
         """Strategy, item and figures of all that a plan asks of a model on a task, in its order; None if missing."""
         with self._faults():
-            for strategy, example, length, *first, logprob, repetition, law in self._connection.execute(
+            for strategy, example, length, *first, finish_reason, logprob, repetition, law in self._connection.execute(
                 "SELECT a.strategy, a.example, g.length, s.score, nullif(s.answer, 'null'), g.prompt_tokens,"
                 " g.decode_tokens, g.seconds, g.finish_reason, g.logprob, g.repetition,"
                 " CASE WHEN g.strategy GLOB 'likelihood(*' THEN g.law_logprobs END FROM asked a"
@@ -427,8 +427,9 @@ class Journal:
             ):
                 known = math.nan if logprob is None else logprob
                 sure = math.nan if law is None else math.exp(math.fsum(_unpacked(law, "d")))
-                figures = (*first, length, known, repetition, sure)
-                yield strategy, example, Figures(*figures) if length is not None else None
+                score, read, prompt, decoded, seconds = first
+                figures = Figures(score, read, prompt, decoded, seconds, finish_reason, length, known, repetition, sure)
+                yield strategy, example, figures if length is not None else None
 
     def begin(self, plan: str, digest: str, examples: Mapping[tuple[str, str], Shown]) -> None:
         """Note a plan and its items, by task and id; what is there already is replaced."""
