@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,26 @@ def command(
     html: HtmlFile = None,
     no_html: Annotated[bool, typer.Option("--no-html", help="Write no HTML page.")] = False,
     to_markdown: MarkdownFile = None,
+    workers: Annotated[
+        int, typer.Option("--workers", "-w", min=1, metavar="N", help="Processes, each with a model of its own.")
+    ] = 1,
+    executor: Annotated[
+        str, typer.Option("--executor", metavar="NAME", help="Where the workers are: local (this machine) or ray.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", metavar="ADDRESS", show_default="this machine", help="Of a Ray cluster."),
+    ] = None,
+    shuffle: Annotated[
+        int | None,
+        typer.Option(
+            "--shuffle", metavar="SEED", show_default=False, help="Take the items in an order drawn with this seed."
+        ),
+    ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option("--every", min=1, metavar="SECONDS", show_default=False, help="Show the tables so far, so often."),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Compare strategies on tasks, with error bars.
@@ -51,12 +72,14 @@ def command(
     Examples:
       decodelab bench plan.yaml --dry-run
       decodelab bench plan.yaml --markdown results.md
+      decodelab bench plan.yaml --workers 4 --shuffle 0 --every 60
+      decodelab bench plan.yaml --executor ray --ray-address 10.0.0.1:6379 --workers 8
       decodelab bench plan.yaml --journal runs.sqlite --json
 
     Next: decodelab report plan.yaml reads the tables again, while it runs or after.
     """
     from decodelab.bench.comparison import compare
-    from decodelab.bench.executor import Local
+    from decodelab.bench.executor import executor_named
     from decodelab.bench.journal import Journal
     from decodelab.bench.plan import Plan
     from decodelab.bench.sweep import run
@@ -69,9 +92,19 @@ def command(
     page = None if no_html else html or plan.with_suffix(".report.html")
     outputs = Outputs(html=page, markdown=to_markdown)
     outputs.check()
+    at_work = executor_named(executor, workers, ray_address, threads_for)
     with Journal(place, writing=True) as kept:
-        with progress(1, "loading", hidden=as_json) as advance:
-            outcome = run(read, kept, lambda done, total, doing: advance(done / total, doing), Local(threads_for))
+        with progress(1, "loading", hidden=as_json) as advance, at_work:
+            shown = time.monotonic()
+
+            def tell(done: int, total: int, doing: str) -> None:
+                nonlocal shown
+                advance(done / max(total, 1), doing)
+                if every is not None and not as_json and time.monotonic() - shown >= every:
+                    print_results(compare(read, kept))
+                    shown = time.monotonic()
+
+            outcome = run(read, kept, tell, at_work, shuffle)
         results = compare(read, kept)
         outputs.write(read, kept, results, hidden=as_json)
     for failure in outcome.failures[:FAILURES_NAMED]:

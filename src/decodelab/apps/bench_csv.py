@@ -42,10 +42,19 @@ def _flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
+def spreadsheet_text(text: str, keep: str = "") -> str:
+    r"""Text that a spreadsheet takes for text: no formula, nothing unseen in it but the characters of `keep`.
+
+    >>> spreadsheet_text("=1+1"), spreadsheet_text("a\0b")
+    ("'=1+1", 'a\\x00b')
+    """
+    # After the apostrophe nothing is a formula; in front of it stand only characters that are seen.
+    return ("'" if text.lstrip().startswith(_FORMULA) else "") + visible(text, keep)
+
+
 def _written(value: Any) -> Any:
     if isinstance(value, str):
-        # After the apostrophe nothing is a formula; in front of it stand only characters that are seen.
-        return ("'" if value.lstrip().startswith(_FORMULA) else "") + visible(value)
+        return spreadsheet_text(value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return repr(value) if isinstance(value, float) else value

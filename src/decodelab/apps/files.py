@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,28 @@ def write_bytes(path: Path, data: bytes) -> None:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; free space or choose another path") from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Where to write a file piece by piece: it takes its place when the block ends, and leaves none if it fails.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    target = path.expanduser().resolve()
+    part = _part(target) if _replaceable(target) else target
+    try:
+        yield part
+        if part != target:
+            if target.exists():
+                part.chmod(target.stat().st_mode)
+            part.replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; free space or choose another path") from None
+    finally:
+        if part != target:
+            part.unlink(missing_ok=True)
 
 
 def _replaceable(target: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from decodelab.bench.plan import Plan
 from decodelab.bench.replica import Around, Items, Outcome, Replica, Wanted, nothing_around
+from decodelab.core.errors import RequestError, did_you_mean
 
 
 class Executor(Protocol):
@@ -35,6 +36,32 @@ class Executor(Protocol):
     def run(self, model: str, groups: Sequence[Sequence[Wanted]]) -> Iterator[Outcome]:
         """Generate what is wanted; what stands in one group shares its prompt and stays together."""
         ...
+
+
+def executor_named(name: str, workers: int, address: str | None, around: Around = nothing_around) -> Executor:
+    """The executor of that name: `local`, in this process or with several workers on this machine, or `ray`.
+
+    Args:
+        name: which.
+        workers: how many.
+        address: of a Ray cluster; None: one on this machine, which is started for the run.
+        around: entered while a model computes; importable by name.
+
+    Raises:
+        RequestError: if there is none of that name, or Ray is not installed or has no room for so many.
+    """
+    from decodelab.bench.processes import Processes
+    from decodelab.bench.workers import Workers
+
+    if name not in ("local", "ray"):
+        raise RequestError(f"--executor must be local or ray, got {name[:60]!r}{did_you_mean(name, ('local', 'ray'))}")
+    if name == "ray":
+        from decodelab.bench.ray_actors import RayActors
+
+        return Workers(RayActors(workers, address, around))
+    if address is not None:
+        raise RequestError(f"--ray-address is of a Ray cluster, got {address[:60]!r} with --executor local; use ray")
+    return Local(around) if workers == 1 else Workers(Processes(workers, around))
 
 
 class Local:

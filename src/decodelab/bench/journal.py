@@ -50,6 +50,13 @@ CREATE TABLE examples (
 ) WITHOUT ROWID;
 """
 
+_UNASKED = {
+    "scores": "scores WHERE NOT EXISTS (SELECT 1 FROM asked a JOIN examples e ON e.plan = a.plan AND e.task = a.task"
+    " AND e.id = a.example WHERE a.key = scores.key AND e.rule = scores.rule)",
+    "generations": "generations WHERE key NOT IN (SELECT key FROM asked)",
+}
+"""What no plan asks for, by table; scores first, as they refer to generations."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -130,6 +137,18 @@ class Kept:
     text: str
     score: float | None
     read: Any
+
+
+@dataclass(frozen=True)
+class CellCount:
+    """How far a cell of a plan is: answers asked for, those that are there, and those that are scored."""
+
+    task: str
+    model: str
+    strategy: str
+    asked: int
+    answers: int
+    scored: int
 
 
 @dataclass(frozen=True)
@@ -243,6 +262,14 @@ def _cell(value: Any, column: str) -> Any:
     if column in _PACKED:
         return _packed(value, _PACKED[column])
     return _encoded(value) if column in _WRITTEN else value
+
+
+def _record(row: Sequence[Any]) -> Record:
+    """A record as it stands in the file."""
+    values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+    for column, kind in _PACKED.items():
+        values[column] = _unpacked(values[column], kind)
+    return Record(**values)
 
 
 def _packed(values: Sequence[float], kind: str) -> bytes:
@@ -376,10 +403,7 @@ class Journal:
         """All generations, in the order of their keys."""
         with self._faults():
             for row in self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM generations ORDER BY key"):
-                values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
-                for column, kind in _PACKED.items():
-                    values[column] = _unpacked(values[column], kind)
-                yield Record(**values)
+                yield _record(row)
 
     def texts(self, keys: Sequence[str]) -> dict[str, Written]:
         """The texts of some generations; those that are not there are left out."""
@@ -511,6 +535,60 @@ class Journal:
         """Whose replies there are."""
         with self._faults():
             return [judge for (judge,) in self._connection.execute("SELECT DISTINCT judge FROM replies ORDER BY judge")]
+
+    def began(self) -> dict[str, str]:
+        """When each plan was begun last, by digest: ISO 8601, in UTC."""
+        with self._faults():
+            return dict(self._connection.execute("SELECT digest, began FROM plans"))
+
+    def cells(self, digest: str) -> list[CellCount]:
+        """How far each cell of a plan is, in its order."""
+        query = (
+            "SELECT a.task, a.model, a.strategy, count(*), count(g.key), count(s.key) FROM asked a"
+            " LEFT JOIN generations g ON g.key = a.key"
+            " LEFT JOIN examples e ON e.plan = a.plan AND e.task = a.task AND e.id = a.example"
+            " LEFT JOIN scores s ON s.key = a.key AND s.rule = e.rule"
+            " WHERE a.plan = ? GROUP BY a.model, a.task, a.strategy ORDER BY a.model, min(a.number)"
+        )
+        with self._faults():
+            return [CellCount(*row) for row in self._connection.execute(query, (digest,))]
+
+    def exported(self) -> Iterator[tuple[Record, Scored | None]]:
+        """All generations in the order in which they were made, each with its score; again for each further score."""
+        columns = ", ".join(f"g.{column}" for column in _COLUMNS)
+        query = (
+            f"SELECT {columns}, s.rule, s.task, s.example, s.score, s.answer FROM generations g"
+            " LEFT JOIN scores s ON s.key = g.key ORDER BY g.rowid"
+        )
+        with self._faults():
+            for row in self._connection.execute(query):
+                record = _record(row[: len(_COLUMNS)])
+                rule, task, example, score, answer = row[len(_COLUMNS) :]
+                none = rule is None
+                yield record, None if none else Scored(record.key, rule, task, example, score, json.loads(answer))
+
+    def unasked(self) -> Mapping[str, int]:
+        """How many generations and scores no plan asks for any more."""
+        with self._faults():
+            run = self._connection.execute
+            return {table: run(f"SELECT count(*) FROM {where}").fetchone()[0] for table, where in _UNASKED.items()}
+
+    def compact(self) -> Mapping[str, int]:
+        """Drop what no plan asks for any more, and give the space that is free back to the disk.
+
+        Returns:
+            How many generations and scores were dropped.
+
+        Raises:
+            JournalError: if there is no space to write the smaller file, say; then nothing is lost.
+        """
+        with self._faults():
+            run = self._connection.execute
+            with self._transaction():
+                dropped = {table: run(f"DELETE FROM {where}").rowcount for table, where in _UNASKED.items()}
+            run("VACUUM")
+            run("PRAGMA wal_checkpoint(TRUNCATE)")
+            return dropped
 
     def check(self) -> Mapping[str, int]:
         """How many generations and scores there are.

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, cast
 
 from decodelab.bench.plan import Plan
 from decodelab.bench.replica import Around, Items, Replica, Wanted, nothing_around
@@ -55,10 +55,10 @@ class Processes:
 
     def hear(self) -> tuple[int, Message]:
         """Wait for what any worker says."""
-        ready = wait([pipe for pipe in self._pipes if pipe is not None])
-        worker = self._pipes.index(ready[0])  # pyright: ignore[reportArgumentType]  (only pipes are waited for)
+        pipe = cast(Connection, wait([pipe for pipe in self._pipes if pipe is not None])[0])
+        worker = self._pipes.index(pipe)
         try:
-            return worker, ready[0].recv()  # pyright: ignore[reportAttributeAccessIssue]
+            return worker, pipe.recv()
         except (EOFError, OSError):  # also in the middle of what it said
             return worker, Died(self._bury(worker))
 
