@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import select
 import shutil
 import subprocess
 import sys
@@ -85,28 +86,37 @@ class Sandbox:
         """
         nonce = secrets.token_hex(16)
         reading, writing = os.pipe()  # what nobody reads fills up: no program can make this process hold more
-        os.set_blocking(reading, False)
         try:
-            with os.fdopen(os.memfd_create("sources"), "w+b") as given:
-                given.write(json.dumps([nonce, bounds.seconds, bounds.memory, list(sources)]).encode())
-                given.seek(0)
-                process = subprocess.Popen(self.command, stdin=given, stdout=writing, stderr=writing, env={})
-            late = False
             try:
-                process.wait(bounds.seconds)
-            except subprocess.TimeoutExpired:
-                late = True
+                with os.fdopen(os.memfd_create("sources"), "w+b") as given:
+                    given.write(json.dumps([nonce, bounds.seconds, bounds.memory, list(sources)]).encode())
+                    given.seek(0)
+                    # In a session of its own, so that Ctrl-C does not end a program that would then seem to have died.
+                    process = subprocess.Popen(
+                        self.command, stdin=given, stdout=writing, stderr=writing, env={}, start_new_session=True
+                    )
+            finally:
+                os.close(writing)
+            try:
+                late = not _closed(reading, bounds.seconds)
             finally:
                 process.kill()
                 process.wait()
             return _ended(_all(reading), nonce, late, process.returncode)
         finally:
             os.close(reading)
-            os.close(writing)
+
+
+def _closed(reading: int, seconds: float) -> bool:
+    """Wait until nobody can write into a pipe any more, so long at most; whether that is so."""
+    poll = select.poll()
+    poll.register(reading, 0)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _all(reading: int) -> str:
     """What stands in the pipe, 64 KiB at most."""
+    os.set_blocking(reading, False)
     try:
         return os.read(reading, 65536).decode("utf-8", "replace")
     except BlockingIOError:
