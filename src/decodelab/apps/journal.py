@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from decodelab.apps import options
-from decodelab.apps.export import check_export, export
 from decodelab.apps.progress import progress
 from decodelab.apps.terminal import print_json, visible
 from decodelab.core.errors import RequestError
@@ -47,6 +46,7 @@ def command(
 
     Next: decodelab report runs.sqlite shows the tables; decodelab measure answers.jsonl tells how the texts read.
     """
+    from decodelab.apps.export import check_export, export
     from decodelab.bench.journal import Journal
 
     if dry_run and not compact:
