@@ -65,7 +65,7 @@ def score(
       decodelab tasks score code HumanEval.jsonl.gz outputs.jsonl --set seconds=3
       decodelab tasks score jsonl my_task.jsonl outputs.jsonl --set scorer=contains
       decodelab tasks score infobench items.jsonl outputs.jsonl --judge Qwen/Qwen3-4B
-      decodelab tasks score infobench items.jsonl outputs.jsonl --judge openai:http://HOST:PORT/v1#qwen
+      decodelab tasks score infobench items.jsonl outputs.jsonl --judge openai:http://HOST:PORT/v1#m
 
     Next: decodelab measure outputs.jsonl tells how the texts read.
     """
