@@ -30,6 +30,7 @@ COMMANDS = [
     "tasks show",
     "tasks options",
     "tasks fetch",
+    "tasks pass-at-k",
     "train pocket",
 ]
 
