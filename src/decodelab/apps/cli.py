@@ -33,6 +33,7 @@ from decodelab.apps import (
     trace,
     train,
     tree,
+    tune,
 )
 from decodelab.apps.terminal import say, visible
 from decodelab.core.errors import DecodelabError
@@ -117,6 +118,7 @@ for name, module in {
 }.items():
     app.command(name)(module.command)
 app.command("bench")(bench.command)
+app.command("tune")(tune.command)
 app.command("report")(bench_report.command)
 app.command("journal")(journal.command)
 app.add_typer(tasks.app, name="tasks")
