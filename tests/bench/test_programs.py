@@ -29,11 +29,16 @@ def plan(plan_file, tmp_path):
     return plan_file(PLAN)
 
 
-def test_programs_are_run_once_and_their_ends_are_kept(plan, tmp_path, monkeypatch):
+@pytest.fixture
+def needs_sandbox():
     try:
         sandbox()
     except SandboxMissing as error:
         pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("needs_sandbox")
+def test_programs_are_run_once_and_their_ends_are_kept(plan, tmp_path, monkeypatch):
     read = Plan.read(plan)
     with Journal(tmp_path / "j", writing=True) as journal:
         run(read, journal)
@@ -50,3 +55,13 @@ def test_where_there_is_no_sandbox_a_plan_with_programs_is_refused(plan, monkeyp
     monkeypatch.setattr("decodelab.tasks.humaneval.sandbox", sandbox.__wrapped__)
     with pytest.raises(SandboxMissing, match="install bubblewrap"):
         Plan.read(plan)
+
+
+@pytest.mark.usefixtures("needs_sandbox")
+@pytest.mark.parametrize(("asked", "stops"), [("", True), (", instruct: true", False)])
+def test_completions_end_where_the_function_does_and_whole_functions_do_not(plan, plan_file, tmp_path, asked, stops):
+    file = plan_file(PLAN.replace(", items: 2", f", items: 1{asked}").replace(", temperature=1.5", ""))
+    with Journal(tmp_path / "j", writing=True) as journal:
+        run(Plan.parse(file), journal)
+        (record,) = journal.records()
+    assert ("\\ndef" in record.limits) is stops

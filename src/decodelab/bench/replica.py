@@ -24,7 +24,7 @@ from decodelab.search.greedy import Greedy
 from decodelab.search.sample import Sample
 from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.choices import Choice, HasOptions
-from decodelab.tasks.task import Example
+from decodelab.tasks.task import Continued, Example
 
 Items = Sequence[Sequence[Example]]
 """The items of each task of a plan."""
@@ -212,7 +212,9 @@ class Replica:
         return Chat.of(str(prompt))
 
     def _limits(self, question: Question) -> Limits:
-        return Limits(max_new_tokens=self._plan.tasks[question.task].max_new_tokens)
+        task, asked = self._tasks[question.task], self._plan.tasks[question.task]
+        stop = task.stop if isinstance(task, Continued) and not asked.chat else ()
+        return Limits(max_new_tokens=asked.max_new_tokens, stop=stop)
 
     def _seed(self, question: Question) -> int:
         """An item has a seed of its own: two items of one prompt are answered by different draws."""

@@ -14,6 +14,7 @@ from decodelab.tasks.fields import item_id, text_field
 from decodelab.tasks.task import Example, Verdict
 
 EXAMPLE = '{"question": "What is 2 times 9?", "answer": "2 times 9 is 18.\\n#### 18"}'
+NEXT = "\nQuestion:"
 _LONGEST = 200_000
 _MARKS = (
     (re.compile(r"####(?=([^\n]{0,200}))"), 1),
@@ -52,6 +53,11 @@ class GSM8K:
             raise InvalidData(f"maths: {self.shots} shots are shown to be continued, not with instruct; leave one out")
         if self.shots_file is not None and not self.shots:
             raise InvalidData("maths: shots_file is given, but shots is 0; say how many")
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Where a model goes on to the next question."""
+        return () if self.instruct else (NEXT,)
 
     def read(self, path: Path) -> list[Example]:
         """The examples of JSONL in the published format: question, and an answer that ends in `#### 18`.
@@ -92,7 +98,7 @@ def read_answer(text: str) -> int | None:
     >>> read_answer("2 + 3 = 5\n#### 5"), read_answer(r"so $\boxed{\$1,200}$, not 3"), read_answer("The answer is 2.5")
     (5, 1200, None)
     """
-    text = text[-_LONGEST:].rpartition("</think>")[2].partition("\nQuestion:")[0].replace("{,}", ",")
+    text = text[-_LONGEST:].rpartition("</think>")[2].partition(NEXT)[0].replace("{,}", ",")
     for mark, step in _MARKS:
         for found in list(mark.finditer(text))[::step][:_TRIED]:
             digits = next(integer_texts(found[1]), "")

@@ -61,6 +61,11 @@ class HumanEval:
         if not 64 <= self.memory_mb <= 1_000_000:
             raise InvalidData(f"code: memory_mb must be in [64, 1000000], got {self.memory_mb}; 512 is usual")
 
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Where a completion ends; whole functions have nothing of the kind."""
+        return () if self.instruct else STOPS
+
     def prepare(self) -> None:
         """Make sure that there is a sandbox.
 

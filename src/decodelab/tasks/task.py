@@ -100,6 +100,16 @@ class Costly(Protocol):
 
 
 @runtime_checkable
+class Continued(Protocol):
+    """A task that knows where the continuation of a prompt ends, unless a chat is asked."""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """The texts before which it ends."""
+        ...
+
+
+@runtime_checkable
 class Prepared(Protocol):
     """A task that needs something of the machine to judge answers, such as a sandbox."""
 
