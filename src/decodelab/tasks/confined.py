@@ -44,10 +44,10 @@ def main() -> None:
         tell(out_of_memory)
     except BaseException as error:
         try:
-            said = str(error)[:200]
+            said = f": {error}"[:200].rstrip(": ")
         except BaseException:
             said = ""
-        tell(f"{nonce} raised {name_of(type(error))}: {said}".encode("utf-8", "replace"))
+        tell(f"{nonce} raised {name_of(type(error))}{said}".encode("utf-8", "replace"))
     tell(finished)
 
 
