@@ -51,12 +51,14 @@ class Items:
     """Items to choose by, and others to check the choice with.
 
     Attributes:
+        label: what the task is called, with its parameters.
         task: what they are of.
         tuned: to choose by.
         fresh: to check with; no prompt of them was chosen by, unless the task has no others.
         repeated: how many of the fresh ones have a prompt that was.
     """
 
+    label: str
     task: Task
     tuned: tuple[Example, ...]
     fresh: tuple[Example, ...]
@@ -92,7 +94,7 @@ def draw_items(plan: TaskPlan, tuned: int, fresh: int, seed: int = 0) -> Items:
             break
         (again if example.prompt in prompts else check).append(example)
     repeated = max(fresh - len(check), 0)
-    return Items(task, chosen, (*check, *again[:repeated]), repeated)
+    return Items(plan.called, task, chosen, (*check, *again[:repeated]), repeated)
 
 
 def clusters_of(items: Sequence[Example]) -> list[int] | None:

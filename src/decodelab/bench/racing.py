@@ -55,14 +55,14 @@ def evidence_against(values: Sequence[float], earlier: Sequence[Raced[Candidate]
 def race(
     proposals: Proposals[Candidate],
     measure: Measure[Candidate],
-    first: Sequence[Candidate],
+    given: Sequence[Raced[Candidate]],
     *,
     items: int,
     trials: int,
     most: float,
     alpha: float = ALPHA,
     report: Callable[[int, str], None] = lambda done, doing: None,
-) -> tuple[list[Raced[Candidate]], list[Raced[Candidate]]]:
+) -> list[Raced[Candidate]]:
     """Try candidates on the same items, each stopped once it is shown to be worse than what was there before it.
 
     A candidate at least as good as all before it is stopped with a chance of at most `alpha`, whatever the number of
@@ -71,7 +71,7 @@ def race(
     Args:
         proposals: what to try next; told of everything.
         measure: has candidates answer items.
-        first: what everything is compared with from the beginning; never stopped, and not counted.
+        given: what everything is compared with from the beginning (`whole`).
         items: how many there are.
         trials: how many candidates to try.
         most: the largest a difference of two values of an item can be.
@@ -79,12 +79,8 @@ def race(
         report: told how many candidates are done, and what is being done.
 
     Returns:
-        How the first ones did, and how those that were proposed did, in their order.
-
-    Raises:
-        DecodelabError: if one of the first cannot be tried.
+        How those that were proposed did, in their order.
     """
-    given = [_whole(measure, candidate, items) for candidate in first]
     for raced in given:
         proposals.tell(raced)
     tried: list[Raced[Candidate]] = []
@@ -117,10 +113,15 @@ def race(
             proposals.tell(done[candidate])
             tried.append(done[candidate])
     report(len(tried), "done")
-    return given, tried
+    return tried
 
 
-def _whole(measure: Measure[Candidate], candidate: Candidate, items: int) -> Raced[Candidate]:
+def whole(measure: Measure[Candidate], candidate: Candidate, items: int) -> Raced[Candidate]:
+    """Have a candidate answer all items, whatever comes of it.
+
+    Raises:
+        DecodelabError: if it cannot be tried.
+    """
     found = measure([candidate], 0, items)[candidate]
     if isinstance(found, DecodelabError):
         raise found

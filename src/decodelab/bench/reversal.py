@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from decodelab.bench.asking import Ask, Items, clusters_of
 from decodelab.bench.proposals import Listed, ParzenProposals, Raced
-from decodelab.bench.racing import race
+from decodelab.bench.racing import race, whole
 from decodelab.bench.space import Space
 from decodelab.bench.tuning import Contest
 from decodelab.core.errors import DecodelabError, ModelError
@@ -159,10 +159,11 @@ def find_reversal(
         )
     else:
         proposals = ParzenProposals(lambda chooser: Settings(*[str(space.choose(chooser))] * 2), seed)
-    (given,), raced = race(
+    given = whole(measure, Settings(baseline, baseline), len(items.tuned))
+    raced = race(
         proposals,
         measure,
-        [Settings(baseline, baseline)],
+        [given],
         items=len(items.tuned),
         trials=trials,
         most=2.0,  # from behind by 1 to ahead by 1
@@ -179,7 +180,7 @@ def find_reversal(
     return Reversal(
         small,
         large,
-        items.task.name,
+        items.label,
         len(items.tuned),
         made[given.candidate],
         tuple(made[r.candidate] for r in raced),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decodelab.bench.asking import Ask, Items, Measured, clusters_of
 from decodelab.bench.front import front
 from decodelab.bench.proposals import Listed, ParzenProposals, Raced
-from decodelab.bench.racing import ALPHA, race
+from decodelab.bench.racing import ALPHA, race, whole
 from decodelab.bench.space import Space
 from decodelab.core.errors import DecodelabError, RequestError, did_you_mean
 from decodelab.metrics.checks import Floats
@@ -189,22 +189,12 @@ def tune(
                 found[name] = _values(answers, objective).tolist()
         return found
 
-    first = measure([baseline], 0, len(items.tuned))[baseline]
-    if isinstance(first, DecodelabError):
-        raise first
+    given = whole(measure, baseline, len(items.tuned))
     # No value exceeds a score of 1 for the shortest prompt.
     most = 1.0 if objective == "score" else 1000 / float(seen[baseline][0].prompt_tokens.min())
     few = space.everything(trials)
     proposals = ParzenProposals(lambda chooser: str(space.choose(chooser)), seed) if few is None else Listed(few)
-    (given,), raced = race(
-        proposals,
-        measure,
-        [baseline],
-        items=len(items.tuned),
-        trials=trials,
-        most=most,
-        report=report,
-    )
+    raced = race(proposals, measure, [given], items=len(items.tuned), trials=trials, most=most, report=report)
     complete = [r for r in raced if not r.stopped and r.refused is None]
     costs = {r.candidate: _mean(seen[r.candidate], "forward_tokens") for r in (given, *complete)}
     on_front = front({name: (cost, _mean(seen[name], "scores")) for name, cost in costs.items()})
@@ -215,7 +205,7 @@ def tune(
     parzen = proposals if isinstance(proposals, ParzenProposals) else None
     return Tuning(
         model,
-        items.task.name,
+        items.label,
         objective,
         len(items.tuned),
         made[baseline],
