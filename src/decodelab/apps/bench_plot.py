@@ -45,7 +45,7 @@ class Plot:
 
     Attributes:
         title: what the cost is.
-        points: the dearest first, so that cheap ones lie on top.
+        points: those of the front last, so that they lie on top.
         xticks, yticks: place and number.
         front: the corners of the line that no strategy is better than.
     """
@@ -75,7 +75,7 @@ def plot(title: str, points: Sequence[Point]) -> Plot | None:
     across = math.log10 if by_ratio else float
     left, right = _padded(across(min(costs)), across(max(costs)), 0.06)
     ends = [v for p in points for v in (p.y, p.low, p.high) if not math.isnan(v)]
-    bottom, top = _padded(min(ends), max(ends), 0.05)
+    bottom, top = _padded(min(ends), max(ends), 0.08)
 
     def x(cost: float) -> float:
         return LEFT + (across(cost) - left) / (right - left) * (WIDTH - LEFT - RIGHT)
@@ -95,7 +95,7 @@ def plot(title: str, points: Sequence[Point]) -> Plot | None:
             None if math.isnan(p.high) else y(p.high),
             labels.get(p.name),
         )
-        for p in sorted(points, key=lambda p: -p.x)
+        for p in sorted(points, key=lambda p: (p.name in best, -p.x))
     ]
     steps = sorted(places[name] for name in best)
     corners = [steps[0]]

@@ -37,11 +37,13 @@ def print_results(results: Results) -> None:
         winner = winner_of(results, task, model)
         if winner is not None:
             typer.echo(visible(verdict(winner)) + "\n")
+    if len(results.winners) > 1:
+        typer.echo(visible(advice(results)))
 
 
 def markdown(results: Results) -> str:
     """The same as Markdown."""
-    lines = []
+    lines = [_escaped(advice(results)), ""]
     for (task, model), rows in groups(results):
         more = more_of(rows)
         header = [*HEADER, *map(_escaped, more)]

@@ -1,8 +1,8 @@
 // Sorts the tables, and shows the answers a page at a time. Texts enter the page as text nodes only.
 
 for (const heading of document.querySelectorAll("th.sort")) {
-  const button = make("button", { type: "button" }, heading.textContent);
-  heading.replaceChildren(button);
+  const button = make("button", { type: "button" }, ...heading.childNodes);
+  heading.append(button);
   button.addEventListener("click", () => sortBy(heading));
 }
 
@@ -105,6 +105,13 @@ function article(id, [prompt, reference, cells], columns) {
     make("div", { class: "row", tabindex: "0", role: "group", "aria-label": "answers side by side" }, ...cards));
 }
 
+// What was read from a text, in brief.
+function found(read, text) {
+  if (read === null) return ["nothing read"];
+  if (read.trim() === text.trim()) return ["read as it is"];
+  return ["read ", make("code", { title: visible(read, "\n\t") }, visible(read.length > 60 ? `${read.slice(0, 59)}…` : read))];
+}
+
 const numbers = (...children) => make("div", { class: "numbers" }, ...children);
 
 function sample([score, read, tokens, reason, text], common) {
@@ -112,7 +119,7 @@ function sample([score, read, tokens, reason, text], common) {
   const same = text.slice(0, common);
   return [
     numbers(make("b", { class: how }, score === null ? "not scored" : `score ${Math.round(score * 1000) / 1000}`), " · ",
-      read === null ? "nothing read" : "read ", read === null ? "" : make("code", {}, visible(read, "\n\t")),
+      ...found(read, text),
       ` · ${tokens} tokens · `, make("span", { class: reason === "length" ? "wrong" : "" }, visible(reason))),
     make("div", { class: "text" }, same === "" ? "" : make("span", { class: "faint" }, visible(same, "\n\t")),
       visible(text.slice(common), "\n\t") || (same === "" ? "(no text)" : "")),
