@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,6 +9,10 @@ from itertools import combinations
 import numpy as np
 
 from decodelab.bench.cells import UNREAD, Answers
+from decodelab.metrics.checks import Ints
+
+_READ = 2**32
+"""More than there are different answers in a journal."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +36,22 @@ class Agreement:
 
 def agreements(cells: Mapping[str, Answers]) -> list[Agreement]:
     """The agreement of each pair of strategies that have answered an item in common."""
-    read = {name: _by_item(answers) for name, answers in cells.items()}
+    counted = {name: _counted(answers) for name, answers in cells.items()}
     found = []
     for first, second in combinations(cells, 2):
-        shares = [_share(answers, read[second][item]) for item, answers in read[first].items() if item in read[second]]
-        if shares:
+        (many, given, times), (others, also_given, other_times) = counted[first], counted[second]
+        both = (many > 0) & (others > 0)
+        if both.any():
+            alike, i, j = np.intersect1d(given, also_given, assume_unique=True, return_indices=True)
+            item = alike // _READ
+            share = float((times[i] * other_times[j] / (many[item] * others[item])).sum() / both.sum())
             cell = cells[first].cell
-            found.append(Agreement(cell.task, cell.model, first, second, float(np.mean(shares)), len(shares)))
+            found.append(Agreement(cell.task, cell.model, first, second, share, int(both.sum())))
     return found
 
 
-def _by_item(answers: Answers) -> dict[int, Counter[int]]:
-    """How often each answer was read, by item."""
-    found: dict[int, Counter[int]] = {}
-    for item, read in zip(answers.item.tolist(), answers.read.tolist(), strict=True):
-        found.setdefault(item, Counter())[read] += 1
-    return found
-
-
-def _share(a: Counter[int], b: Counter[int]) -> float:
-    """Of pairs of one's and the other's answers to an item, the share that is equal."""
-    return sum(count * b[read] for read, count in a.items() if read != UNREAD) / (a.total() * b.total())
+def _counted(answers: Answers) -> tuple[Ints, Ints, Ints]:
+    """How many answers each item has, and the different ones that could be read (with their item), each how often."""
+    read = answers.read != UNREAD
+    given, times = np.unique(answers.item[read] * _READ + answers.read[read], return_counts=True)
+    return np.bincount(answers.item, minlength=len(answers.asked)), given, times

@@ -17,10 +17,10 @@ from decodelab.bench.journal import Figures, Journal, Shown
 from decodelab.bench.plan import Cell, Plan, TaskPlan
 from decodelab.bench.winner import Winner, winner
 from decodelab.core.errors import JournalError
+from decodelab.metrics.bounded import bounded_difference, bounded_mean
 from decodelab.metrics.checks import Floats, Ints
 from decodelab.metrics.estimate import Estimate
-from decodelab.metrics.mean import mean
-from decodelab.metrics.paired import holm, paired_difference, permutation_test
+from decodelab.metrics.paired import holm, permutation_tests
 from decodelab.tasks.task import Summarised, Verdict, task_class
 
 LOOPING = 0.5
@@ -150,16 +150,19 @@ def _rows(
 ) -> list[Row]:
     """The rows of a task and model."""
     differences: dict[str, Estimate] = {}
-    tests: dict[str, float] = {}
+    exchanged: dict[str, Floats] = {}
     for name in scores:
         if name != baseline and baseline in scores:
             both = np.isfinite(scores[name]) & np.isfinite(scores[baseline])
             if both.sum() > 1:
-                alike = _of(group.clusters, both)
                 a, b = scores[name][both], scores[baseline][both]
-                differences[name] = paired_difference(a, b, alike)
-                tests[name] = permutation_test(a, b, alike)
-    p = holm(tests)
+                differences[name] = bounded_difference(a, b, _of(group.clusters, both))
+                # An item without a difference changes nothing in an exchange, be it that an answer is missing.
+                exchanged[name] = np.where(both, scores[name] - scores[baseline], 0.0)
+    p: dict[str, float] = {}
+    if exchanged:
+        tests = permutation_tests(np.stack(list(exchanged.values()), axis=1), group.clusters)
+        p = holm(dict(zip(exchanged, tests.tolist(), strict=True)))
     means = {name: float(np.nanmean(x)) for name, x in scores.items() if np.isfinite(x).any()}
     costs = {name: _mean(answers.prompt_tokens + answers.decode_tokens) for name, answers in group.cells.items()}
     best = front({name: (costs[name], value) for name, value in means.items()})
@@ -201,8 +204,8 @@ def _row(
 
 
 def _score(values: Floats, clusters: list[int] | None) -> Estimate | None:
-    """The mean with its interval; of a single item without one."""
-    return mean(values, clusters) if len(values) else None
+    """The mean with its interval."""
+    return bounded_mean(values, clusters) if len(values) else None
 
 
 def _of(clusters: Ints | None, items: np.ndarray) -> list[int] | None:

@@ -178,20 +178,20 @@ def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
     Raises:
         InvalidData: for a value outside [0, 1].
 
-    Source: Holm 1979; by statsmodels (`multipletests`).
+    Source: Holm 1979. Equal to statsmodels' `multipletests`, which collects garbage at every call: half a second.
 
     >>> holm({"beam": 0.01, "top_p": 0.04})
     {'beam': 0.02, 'top_p': 0.04}
     """
-    from statsmodels.stats.multitest import multipletests
-
     if not p_values:
         return {}
     p = numbers("p_values", list(p_values.values()))
     if bool(((p < 0) | (p > 1)).any()):
         raise InvalidData("p_values must be in [0, 1], got a value outside; these are probabilities")
-    adjusted = np.asarray(multipletests(p, method="holm")[1]).tolist()
-    return dict(zip(p_values, adjusted, strict=True))
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return dict(zip(p_values, adjusted.tolist(), strict=True))
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> Floats:
