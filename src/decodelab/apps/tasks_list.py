@@ -14,7 +14,6 @@ from decodelab.apps.terminal import console, print_json, shown, visible
 from decodelab.core.errors import RequestError
 
 if TYPE_CHECKING:
-    from decodelab.core.values import Prompt
     from decodelab.tasks.task import Example
 
 
@@ -109,7 +108,7 @@ def show_command(
         text, ids = encode_prompt(load(model), prompt)
         tokens = len(ids)
     else:
-        text = _as_text(prompt)
+        text = str(prompt)
     if as_json:
         document = {"task": task, "id": example.id, "prompt": text, "reference": example.reference}
         print_json(document if tokens is None else {**document, "prompt_tokens": tokens})
@@ -134,15 +133,3 @@ def _found(task: Any, file: Path | None, item: str | None) -> Example:
     if chosen is None:
         raise RequestError(f"--item: there is no item {str(item)[:60]!r}; the first is {examples[0].id[:60]!r}")
     return chosen
-
-
-def _as_text(prompt: Prompt) -> str:
-    """A prompt for people: a chat message by message."""
-    from decodelab.core.values import Chat
-
-    if not isinstance(prompt, Chat):
-        return str(prompt)
-    told = [f"[tool] {tool.get('function', tool).get('name')}" for tool in prompt.tools]
-    if prompt.tool_choice is not None:
-        told.append(f"[must call] {prompt.tool_choice}")
-    return "\n".join([*told, *(f"[{message['role']}] {message['content']}" for message in prompt.messages)])

@@ -45,6 +45,18 @@ class Chat:
         head = [{"role": "system", "content": system}] if system is not None else []
         return Chat((*head, {"role": "user", "content": user}), tuple(tools), tool_choice)
 
+    def __str__(self) -> str:
+        """The conversation for people to read; models get what their template makes of it.
+
+        >>> print(Chat.of("2 + 3?", "Be brief."))
+        [system] Be brief.
+        [user] 2 + 3?
+        """
+        told = [f"[tool] {tool.get('function', tool).get('name')}" for tool in self.tools]
+        if self.tool_choice is not None:
+            told.append(f"[must call] {self.tool_choice}")
+        return "\n".join([*told, *(f"[{message['role']}] {message.get('content')}" for message in self.messages)])
+
 
 Prompt = str | Sequence[int] | Chat
 """Text, token ids (taken as they are, no BOS added), or a chat."""
