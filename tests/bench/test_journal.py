@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from decodelab.bench.journal import VERSION, Asked, Journal, Record, Scored, Shown, key_of
+from decodelab.bench.journal import VERSION, Asked, CellCount, Journal, Kept, Record, Scored, Shown, key_of
 from decodelab.core.errors import JournalError
 from decodelab.core.values import Limits
 
@@ -92,6 +92,48 @@ def test_another_versions_journal_is_refused(tmp_path):
         connection.execute(f"PRAGMA user_version={VERSION + 1}")
     with pytest.raises(JournalError, match=f"is of version {VERSION + 1}, this decodelab writes {VERSION}"):
         Journal(tmp_path / "j", writing=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a\0b\0", "\ud800 and \udfff", "\x1b[2J\x07\u202e", "\r\n\u2028", "'; DROP TABLE--", "x" * 10**6]
+)
+def test_hostile_text_comes_back_as_it_was(tmp_path, text):
+    record = replace(RECORD, text=text, prompt=text)
+    with Journal(tmp_path / "j", writing=True) as journal:
+        journal.begin("{}", "p", {("sums", text): Shown(text, {"said": text}, "r")})
+        journal.ask("p", "m", [Asked("sums", "m", "greedy", text, ("k",))])
+        journal.add([record], [Scored("k", "r", "sums", text, 1.0, [text])])
+    with Journal(tmp_path / "j", writing=False) as journal:
+        assert list(journal.records()) == [record]
+        assert journal.examples("p") == {("sums", text): Shown(text, {"said": text}, "r")}
+        assert journal.answers("p", "sums", "m", "greedy") == [Kept(text, "k", text, 1.0, [text])]
+        assert [(r.text, s and s.answer) for r, s in journal.exported()] == [(text, [text])]
+
+
+def test_a_journal_tells_how_far_each_cell_is(tmp_path):
+    with Journal(tmp_path / "j", writing=True) as journal:
+        journal.begin("{}", "p", {("sums", name): Shown("?", 1, "r") for name in "01"})
+        journal.ask("p", "m", [Asked("sums", "m", "greedy", name, (key,)) for name, key in (("0", "k"), ("1", "l"))])
+        assert journal.cells("p") == [CellCount("sums", "m", "greedy", 2, 0, 0)]
+        journal.add([RECORD, replace(RECORD, key="l")], [Scored("k", "r", "sums", "0", 0.5, None)])
+        assert journal.cells("p") == [CellCount("sums", "m", "greedy", 2, 2, 1)]
+        assert [kept.key for kept in journal.answers("p", "sums", "m", "greedy", unscored=True)] == ["l"]
+        assert set(journal.began()) == {"p"}
+
+
+def test_compacting_drops_what_no_plan_asks_for_and_nothing_else(tmp_path):
+    with Journal(tmp_path / "j", writing=True) as journal:
+        journal.begin("{}", "p", {("sums", "0"): Shown("?", 1, "r")})
+        journal.ask("p", "m", [Asked("sums", "m", "greedy", "0", ("k",))])
+        others = [replace(RECORD, key=f"old {i}", text="x" * 10_000) for i in range(100)]
+        scores = [Scored("k", "r", "sums", "0", 0.5, None), Scored("k", "old rule", "sums", "0", 0.1, None)]
+        journal.add([RECORD, *others], [*scores, Scored("old 1", "r", "sums", "0", 1, None)])
+        assert journal.unasked() == {"scores": 2, "generations": 100}
+        before = (tmp_path / "j").stat().st_size
+        assert journal.compact() == {"scores": 2, "generations": 100}
+        assert journal.unasked() == {"scores": 0, "generations": 0}
+        assert (list(journal.records()), journal.check()) == ([RECORD], {"generations": 1, "scores": 1})
+    assert (tmp_path / "j").stat().st_size < before + 10**6 // 10
 
 
 def test_a_key_depends_on_everything_a_text_depends_on():

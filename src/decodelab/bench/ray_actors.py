@@ -46,7 +46,7 @@ class RayActors:
         self._connect()
         if self._actors[worker] is None:
             gpus = 1 if self._room("GPU") else 0
-            actor = self._ray.remote(num_cpus=self._cores, num_gpus=gpus, max_restarts=0)(_Actor)
+            actor = self._ray.remote(num_cpus=self._cores, num_gpus=gpus, max_restarts=0)(ReplicaActor)
             self._actors[worker] = actor.remote(self._cores, self._around)
         self._actors[worker].begin.remote(plan, items)
 
@@ -104,8 +104,8 @@ class RayActors:
         return int(self._ray.cluster_resources().get(what, 0))
 
 
-class _Actor:
-    """What runs in an actor."""
+class ReplicaActor:
+    """A replica in a process of Ray's."""
 
     def __init__(self, cores: int, around: Around) -> None:
         import torch

@@ -217,9 +217,13 @@ class Replica:
         return Limits(max_new_tokens=asked.max_new_tokens, stop=stop)
 
     def _seed(self, question: Question) -> int:
-        """An item has a seed of its own: two items of one prompt are answered by different draws."""
+        """An item has a seed of its own: two items of one prompt are answered by different draws.
+
+        What draws nothing is answered once for all seeds.
+        """
         task, example = self._plan.tasks[question.task], self._items[question.task][question.item]
-        return digest("bench", question.seed, task.name, example.id) >> 1
+        seed = 0 if draws_nothing(self._strategies[question.strategy]) else question.seed
+        return digest("bench", seed, task.name, example.id) >> 1
 
 
 def samples_freely(strategy: Strategy) -> bool:
