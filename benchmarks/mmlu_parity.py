@@ -51,7 +51,7 @@ def task_files(data: Path, folder: Path) -> list[str]:
     """Write the questions as the harness's data set has them, and its MMLU template over these files."""
     import lm_eval  # pyright: ignore[reportMissingImports]
 
-    template = Path(lm_eval.__file__).parent / "tasks" / "mmlu" / "default" / "_default_template_yaml"
+    template = Path(str(lm_eval.__file__)).parent / "tasks" / "mmlu" / "default" / "_default_template_yaml"
     names = []
     for subject in SUBJECTS:
         files = {}

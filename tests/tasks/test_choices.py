@@ -44,7 +44,7 @@ def test_questions_are_scored_as_by_one_transformers_pass_an_option(data_dir, st
         for option, logprob in zip(choice.options, preference.logprobs, strict=True):
             # As lm-evaluation-harness: encoded together, cut at the left, the last token not fed.
             given = model.vocab.tokenizer(choice.prompt)["input_ids"]
-            whole = model.vocab.tokenizer(choice.prompt + option)["input_ids"]
+            whole = model.vocab.tokenizer(f"{choice.prompt}{option}")["input_ids"]
             target = whole[len(given) :]
             fed = torch.tensor([whole[-(512 + 1) :][:-1]])
             with torch.inference_mode():
