@@ -185,8 +185,14 @@ class Endpoint:
     def _client(self) -> httpx2.AsyncClient:
         # What a server packs could unpack to any size; bodies are small anyway.
         headers = {"accept-encoding": "identity"} | ({"authorization": f"Bearer {self._key}"} if self._key else {})
-        # A proxy that the environment names has no business between this machine and itself.
-        return httpx2.AsyncClient(headers=headers, timeout=None, trust_env=not self._address.here)
+        return httpx2.AsyncClient(
+            headers=headers,
+            timeout=None,
+            # A proxy that the environment names has no business between this machine and itself.
+            trust_env=not self._address.here,
+            # Plain http has no certificates, and no redirect leads from it to where there are some: spare loading them.
+            verify=self._address.url.startswith("https:"),
+        )
 
     async def _reply(self, client: httpx2.AsyncClient, chat: Chat) -> Reply | DecodelabError:
         retrying = AsyncRetrying(
