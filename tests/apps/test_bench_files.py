@@ -12,7 +12,7 @@ from decodelab.apps.bench_csv import to_csv
 from decodelab.apps.bench_latex import escaped, latex
 from decodelab.apps.bench_plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Point, plot, reliability, ticks
 from decodelab.apps.bench_png import to_png
-from decodelab.apps.bench_table import advice, markdown, print_results, results_data
+from decodelab.apps.bench_table import advice, markdown, print_results, results_data, verdict
 from decodelab.apps.terminal import visible
 from decodelab.bench.comparison import Results, Row
 from decodelab.bench.confidences import Bin
@@ -146,6 +146,22 @@ def winner(task: str, best: str, *level: str) -> Winner:
 )
 def test_what_to_use_is_said_in_a_sentence(winners, says):
     assert advice(results(row("base", 0.5, cost=10), row("hot", 0.6, cost=20), winners=winners)) == says
+
+
+@pytest.mark.parametrize(
+    ("winner", "says"),
+    [
+        (Winner("a", "b", "x", ()), "x wins: it differs from every other strategy."),
+        (Winner("a", "b", "x", ("y",)), "x has the best mean, and so has y."),
+        (
+            Winner("a", "b", "x", ("y", "z"), "z", 1200, ("w",)),
+            "x has the best mean, but is not distinguishable from y, z; 1,200 items would tell it from z. "
+            "Too little is answered of w.",
+        ),
+    ],
+)
+def test_what_can_be_told_is_said_in_a_sentence(winner, says):
+    assert verdict(winner) == says
 
 
 def test_results_are_json_ready_with_their_sentences():

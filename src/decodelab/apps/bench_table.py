@@ -72,10 +72,15 @@ def results_data(results: Results) -> dict[str, Any]:
 
 def verdict(winner: Winner) -> str:
     """What can be said of the strategies of a task and model, in a sentence."""
+    others = f" Too little is answered of {', '.join(winner.left_out)}." if winner.left_out else ""
     if not winner.level_with:
-        return f"{winner.best} wins: it differs from every other strategy."
+        return f"{winner.best} wins: it differs from every other strategy.{others}"
+    level = ", ".join(winner.level_with)
+    if winner.nearest is None:
+        have = "has" if len(winner.level_with) == 1 else "have"
+        return f"{winner.best} has the best mean, and so {have} {level}.{others}"
     more = f"; {winner.items_to_tell:,} items would tell it from {winner.nearest}" if winner.items_to_tell else ""
-    return f"{winner.best} has the best mean, but is not distinguishable from {', '.join(winner.level_with)}{more}."
+    return f"{winner.best} has the best mean, but is not distinguishable from {level}{more}.{others}"
 
 
 def advice(results: Results) -> str:

@@ -88,7 +88,7 @@ async function show() {
 }
 
 function article(id, [prompt, reference, cells], columns) {
-  const texts = columns.flatMap((column) => cells[column].slice(0, 1).map(([, , , , text]) => text));
+  const texts = columns.flatMap((column) => cells[column].map(([, , , , text]) => text));
   const common = shared(texts);
   const cards = columns.map((column) => {
     const [model, strategy] = index.columns[column];
