@@ -23,7 +23,9 @@ from decodelab.metrics.estimate import Estimate
 HOSTILE = "=cmd|'/C calc'!A0 \\input{x} $y$ & 50% #1 _a^b ~ [c] *d* <script>`e` \x1b[31m \u202e\x00\n\"--"
 
 
-def row(strategy: str, score: float | None, *, cost: float = 10.0, named: str = "", **more: float) -> Row:
+def row(
+    strategy: str, score: float | None, *, cost: float = 10.0, named: str = "", more: dict[str, float] | None = None
+) -> Row:
     """A row of the task `sums` and the model `nano`, or of a task and a model of one name."""
     estimate = None if score is None else Estimate(score, score - 0.1, score + 0.1, 0.05, 50, 50)
     difference = Estimate(-0.25, -0.5, 0.0, 0.1, 50, 50) if strategy != "base" and score is not None else None
@@ -44,7 +46,7 @@ def row(strategy: str, score: float | None, *, cost: float = 10.0, named: str = 
         unread=0.0,
         unfinished=0.5,
         repeated=0.0,
-        more=more,
+        more=more or {},
     )
 
 
@@ -53,7 +55,9 @@ def results(*rows: Row, winners: tuple[Winner, ...] = ()) -> Results:
 
 
 def test_a_csv_has_every_figure_in_full():
-    found = list(csv.DictReader(io.StringIO(to_csv(results(row("base", 1 / 3), row("hot", 2 / 3, easy=0.1))))))
+    found = list(
+        csv.DictReader(io.StringIO(to_csv(results(row("base", 1 / 3), row("hot", 2 / 3, more={"easy": 0.1})))))
+    )
     assert [r["strategy"] for r in found] == ["base", "hot"]
     assert {(r["task"], r["model"]) for r in found} == {("sums", "nano")}
     assert [float(r["score"]) for r in found] == [1 / 3, 2 / 3]
@@ -98,7 +102,7 @@ def test_a_latex_table_has_a_row_a_strategy_and_bold_best_means():
 
 
 def test_markdown_keeps_its_columns_whatever_names_hold():
-    text = markdown(results(row("base", 0.5), row(HOSTILE, 0.5, **{"easy|": 0.25})))
+    text = markdown(results(row("base", 0.5), row(HOSTILE, 0.5, more={"easy|": 0.25})))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert len(lines) == 4
@@ -113,7 +117,7 @@ def test_pictures_are_drawn_of_anything():
 
 def test_the_table_fits_a_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    print_results(results(row("temperature 0.25", 0.5, cost=12345, DRFR=0.5), row("beam 25", 0.6)))
+    print_results(results(row("temperature 0.25", 0.5, cost=12345, more={"DRFR": 0.5}), row("beam 25", 0.6)))
     out = capsys.readouterr().out
     assert max(len(line) for line in out.splitlines()) <= 80
     assert "…" not in out
