@@ -39,6 +39,35 @@ def test_a_sweep_runs_once_and_is_reported_as_often_as_wanted(run, plan, tmp_pat
     assert "hot\\|\\<b\\>" in text
 
 
+def test_a_dry_run_tells_the_memory_and_what_does_not_fit(run, plan, monkeypatch):
+    (row,) = run("bench", str(plan), "--dry-run", "--json").json["models"]
+    assert row["weight_bytes"] > 1e6
+    assert 0 < row["batch_cache_bytes"] < 1e8
+    assert row["fits"]
+    monkeypatch.setattr("decodelab.models.memory.available_bytes", lambda: 1000)
+    found = run("bench", str(plan), "--dry-run")
+    assert found.code == 0
+    assert "pocket-nano may not fit the memory with max_rows: 64; lower it" in found.stderr
+
+
+def test_tables_are_shown_while_it_runs(run, plan, monkeypatch):
+    ticks = iter(range(0, 10**6, 100))
+    monkeypatch.setattr("decodelab.apps.bench.time.monotonic", lambda: float(next(ticks)))
+    shown = run("bench", str(plan), "--no-html", "--every", "60", "--shuffle", "1").stdout
+    assert shown.count("pocket-sums, pocket-nano") > 2
+    assert "1 of 2 items" in shown
+
+
+def test_items_that_fail_are_named(run, tmp_path):
+    file = tmp_path / "long.yaml"
+    task = "{name: graph, items: 2, max_new_tokens: 9}"
+    file.write_text(f"models: [pocket-nano]\nstrategies: [greedy]\ntasks: [{task}]\n")
+    found = run("bench", str(file), "--no-html")
+    assert found.code == 1
+    assert "note: pocket-nano, graph, greedy, item made-1: prompt 1 has 1192 tokens" in found.stderr
+    assert "1 of 2 failed; the same command tries them again" in found.stderr
+
+
 def test_a_journal_gives_its_answers_out(run, plan, tmp_path):
     run("bench", str(plan))
     journal = str(tmp_path / "plan.journal.sqlite")
@@ -56,6 +85,9 @@ def test_a_journal_gives_its_answers_out(run, plan, tmp_path):
         (["journal", "nowhere"], "there is no such file"),
         (["bench", "{plan}", "--journal", "/nowhere/j"], "there is no directory"),
         (["bench", "{plan}", "--markdown", "/nowhere/r.md"], "there is no directory"),
+        (["bench", "{plan}", "--executor", "rey"], "--executor must be local or ray, got 'rey'; did you mean 'ray'?"),
+        (["bench", "{plan}", "--ray-address", "a:1"], "--ray-address is of a Ray cluster"),
+        (["bench", "{plan}", "--workers", "0"], "greater than or equal to 1"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(run, plan, arguments, message):

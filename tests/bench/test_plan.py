@@ -1,5 +1,8 @@
 """A plan is checked whole before anything runs, and what is wrong is said in one line."""
 
+import json
+import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,10 @@ def test_a_task_is_given_its_own_parameters(plan_file):
         ("tasks:", "baseline: gredy\ntasks:", "there is no strategy 'gredy'; did you mean 'greedy'?"),
         ("models: [pocket-nano]", "models: [", "is not YAML"),
         ("models: [pocket-nano]", "", "models is missing"),
+        ("[pocket-nano]", "[pocket-nan]", "there is no shipped model and no directory 'pocket-nan'; did you mean"),
+        ("[pocket-nano]", "[pocket-nano, pocket-nano]", "models: 'pocket-nano' is there twice; leave one out"),
+        ("tasks:", "seeds: [1, 2, 1]\ntasks:", "seeds: 1 is there twice; leave one out"),
+        ("tasks:", "seeds: [one]\ntasks:", "seeds.0"),
     ],
 )
 def test_what_is_wrong_with_a_plan_is_said_in_one_line(plan_file, old, new, message):
@@ -70,6 +77,29 @@ def test_what_is_wrong_with_a_plan_is_said_in_one_line(plan_file, old, new, mess
         Plan.read(plan_file(GOOD.replace(old, new)))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_plan_is_parsed_where_neither_its_data_nor_its_models_are(plan_file):
+    text = GOOD.replace("pocket-sums", "{name: mmlu, file: gone.csv}").replace("pocket-nano", "./gone")
+    plan = Plan.parse(plan_file(text))
+    with pytest.raises(DecodelabError, match="cannot read"):
+        plan.check_data()
+
+
+def test_a_plan_is_the_same_from_wherever_it_is_read(plan_file, tmp_path, monkeypatch):
+    (tmp_path / "q.jsonl").write_text('{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}')
+    file = plan_file(GOOD.replace("pocket-sums", "{name: mmlu, file: q.jsonl, items: 1}"))
+    monkeypatch.chdir(tmp_path)
+    assert Plan.read(Path(file.name)).digest == Plan.read(file).digest
+
+
+def test_settings_of_a_model_that_default_cannot_honour_are_refused_before_anything_runs(plan_file, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(Path(str(files("decodelab.models"))) / "shipped" / "pocket-nano", model)
+    (model / "generation_config.json").write_text(json.dumps({"penalty_alpha_x": 0.6, "num_beams": 3, "low_memory": 7}))
+    text = GOOD.replace("pocket-nano", str(model)).replace("greedy", "default")
+    with pytest.raises(DecodelabError, match=r"default of .*penalty_alpha_x"):
+        Plan.read(plan_file(text))
 
 
 def test_more_items_than_a_file_has_are_refused(plan_file, tmp_path):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from decodelab.backends.chat import check_name, is_server
-from decodelab.core.errors import DecodelabError, RequestError, did_you_mean
+from decodelab.core.errors import DecodelabError, RequestError, StrategyError, did_you_mean
 from decodelab.core.rows import called, read_text
 from decodelab.models.loading import settings_of
 from decodelab.strategy.strategy import Strategy
@@ -319,7 +319,10 @@ class Plan(BaseModel):
         for name in self.models:
             settings = settings_of(name)
             if settings is not None and any(text.lstrip().startswith("default") for text in self.strategies.values()):
-                Strategy.from_generation_config(settings)
+                try:
+                    Strategy.from_generation_config(settings)
+                except StrategyError as error:
+                    raise type(error)(f"default of {name}: {error}") from None
 
 
 def _first_fault(error: ValidationError) -> str:
