@@ -139,6 +139,13 @@ def test_a_python_file_beside_the_items_may_score(own):
     assert JSONL("mine.py:score").judge(example, "4").score == 0.5
 
 
+def test_an_item_tells_which_text_of_the_file_it_is_scored_by(own, tmp_path):
+    (before,) = JSONL("mine.py:score").read(own)
+    assert JSONL("mine.py:score").read(own) == [before]
+    (tmp_path / "mine.py").write_text(OWN.replace("float(", "2 * float("))
+    assert JSONL("mine.py:score").read(own) != [before]
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,11 +60,13 @@ class JSONL:
             RequestError, InvalidData: for a file or a line that cannot be read, with its number, an answer that the
                 scorer can make nothing of, or a Python file that cannot be loaded.
         """
-        own = None
+        own, written = None, ""
         if self.scorer not in SCORERS:
             file, _, function = self.scorer.rpartition(":")
             own = f"{path.parent / Path(file).expanduser()}:{function}"
             self._loaded[own] = _load(own)
+            # Part of the item, so that a journal knows which text of the file a score is of.
+            written = blake2b((path.parent / Path(file).expanduser()).read_bytes(), digest_size=8).hexdigest()
         found: dict[str, Example] = {}
         for number, (where, row) in enumerate(read_rows(path, EXAMPLE)):
             name = item_id(where, row, number, found)
@@ -71,7 +74,7 @@ class JSONL:
             if own is None:
                 answer: Any = self._answers(where, row)
             else:
-                answer, meta["scorer"] = row.get("answer"), own
+                answer, meta["scorer"], meta["scorer_digest"] = row.get("answer"), own, written
             found[name] = Example(name, _prompt(where, row), answer, meta)
         return list(found.values())
 
