@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from decodelab.apps.bench_csv import to_csv
 from decodelab.apps.bench_latex import escaped, latex
@@ -82,12 +83,43 @@ def test_latex_prints_names_as_they_are():
     assert escaped("\x00\n") == r"\textbackslash{}x00\textbackslash{}n"
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=40))
+names = st.text(st.characters(exclude_categories=("Cs",)), max_size=30) | st.text(
+    "\\`*_{}[]<>#|~&!.-=+@' \n$%^", max_size=30
+)
+
+
+@given(names)
 def test_nothing_in_a_name_is_latex(name):
     known = r"\\text(backslash|asciitilde|asciicircum|less|greater|bar|quotedbl|quotesingle|asciigrave)\{\}"
     left = re.sub(rf"{known}|\\[{{}}$&#_%]|\{{[\[\]*-]\}}", "", escaped(name))
     assert not set(left) & set("\\{}$&#_%^~<>|\"'`[]*")
     assert visible(left) == left
+
+
+PARTS = ("table", "thead", "tbody", "tr", "th", "td", "paragraph", "heading")
+BLOCKS = {"inline", *(f"{part}_{end}" for part in PARTS for end in ("open", "close"))}
+
+
+@given(names)
+def test_nothing_in_a_name_is_markdown(name):
+    won = Winner(name or "sums", name or "nano", name, ())
+    text = markdown(results(row(name, 0.5, named=name), winners=(won,)))
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    assert {token.type for token in tokens} <= BLOCKS
+    inline = [token for token in tokens if token.type == "inline"]
+    assert {child.type for token in inline for child in token.children or ()} <= {"text"}
+    cells = [token.content for token in inline]
+    assert sum("0.500" in cell for cell in cells) == 1
+    shown = "".join(child.content for child in inline[cells.index("0.500") - 1].children or ())
+    assert shown.split() == visible(name).split()
+
+
+@given(names)
+def test_nothing_in_a_name_is_a_formula_or_another_cell(name):
+    [found] = csv.DictReader(io.StringIO(to_csv(results(row(name, 0.5)))))
+    assert found["strategy"].removeprefix("'") == visible(name).removeprefix("'")
+    assert not found["strategy"].lstrip().startswith(("=", "+", "-", "@"))
+    assert found["items"] == "50"
 
 
 def test_a_latex_table_has_a_row_a_strategy_and_bold_best_means():

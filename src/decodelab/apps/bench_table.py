@@ -43,7 +43,8 @@ def print_results(results: Results) -> None:
 
 def markdown(results: Results) -> str:
     """The same as Markdown."""
-    lines = [_escaped(advice(results)), ""]
+    # A paragraph that began with a name might be a list.
+    lines = [f"In all: {_escaped(advice(results))}", ""]
     for (task, model), rows in groups(results):
         more = more_of(rows)
         header = [*HEADER, *map(_escaped, more)]
@@ -52,7 +53,7 @@ def markdown(results: Results) -> str:
             further = [f"{row.more[name]:.3g}" if name in row.more else "" for name in more]
             lines.append(_line(map(_escaped, [*_cells(row), *further])))
         winner = winner_of(results, task, model)
-        lines += ["", _escaped(verdict(winner)), ""] if winner is not None else [""]
+        lines += ["", f"So: {_escaped(verdict(winner))}", ""] if winner is not None else [""]
     note = f"Differences are to {results.baseline}, paired by item; p by permutation, Holm-corrected."
     return "\n".join([*lines, _escaped(note), ""])
 
