@@ -1,14 +1,16 @@
-"""A small plan over the smallest model."""
+"""Small plans over the smallest model, and journals of answers that no model gave."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from decodelab.bench.comparison import compare
-from decodelab.bench.journal import Journal
+from decodelab.bench.comparison import Results, compare
+from decodelab.bench.journal import Asked, Journal, Record, Scored, Shown
 from decodelab.bench.plan import Plan
 
 Table = Callable[[Plan, Journal], object]
@@ -52,3 +54,48 @@ def plan_file(tmp_path: Path) -> Callable[[str], Path]:
         return file
 
     return write
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Callable[..., Results]:
+    """What tables say of given scores."""
+
+    def told(
+        scores: Any,
+        *,
+        prompts: Sequence[str] | None = None,
+        read: Callable[[int, int, int], Any] = lambda strategy, item, sample: "an answer",
+        changes: Callable[[int, int, int], dict[str, Any]] = lambda strategy, item, sample: {},
+    ) -> Results:
+        """Tables of scores [repetitions, strategies, items, samples], each repetition under a model's name of its own.
+
+        NaN is an answer that is not there. `read` is what the task read from an answer, by strategy, item and sample;
+        `changes` is what is to be different in its record.
+        """
+        scores = np.asarray(scores, dtype=float)
+        repetitions, strategies, items, samples = scores.shape
+        models = [f"repetition {i}" for i in range(repetitions)]
+        names = [f"s{i}" for i in range(strategies)]
+        task = {"name": "pocket-sums", "items": items}
+        plan = Plan.model_validate({"models": models, "strategies": dict.fromkeys(names, "greedy"), "tasks": [task]})
+        shown = {("pocket-sums", str(i)): Shown(prompts[i] if prompts else str(i), None, f"{i}") for i in range(items)}
+        empty = Record(
+            "", "m", "d", "greedy", "", 0, "0", "[]", "", (7,), (-0.5,), (-0.5,), "eos", 5, 5, 3, 3, 100, 0.5
+        )
+        with Journal(tmp_path / "journal", writing=True) as journal:
+            journal.begin(plan.model_dump_json(), plan.digest, shown)
+            for model, of_model in zip(models, scores, strict=True):
+                asked, records, scored = [], [], []
+                for strategy, item in np.ndindex(strategies, items):
+                    keys = tuple(f"{model} {strategy} {item} {sample}" for sample in range(samples))
+                    asked.append(Asked("pocket-sums", model, names[strategy], str(item), keys))
+                    for sample, (key, score) in enumerate(zip(keys, of_model[strategy, item].tolist(), strict=True)):
+                        if not math.isnan(score):
+                            records.append(replace(empty, key=key, sample=sample, **changes(strategy, item, sample)))
+                            answer = read(strategy, item, sample)
+                            scored.append(Scored(key, f"{item}", "pocket-sums", str(item), score, answer))
+                journal.ask(plan.digest, model, asked)
+                journal.add(records, scored)
+            return compare(plan, journal)
+
+    return told

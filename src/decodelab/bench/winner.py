@@ -10,7 +10,9 @@ from itertools import combinations
 import numpy as np
 
 from decodelab.metrics.checks import Floats, Ints
-from decodelab.metrics.paired import holm, paired_difference, permutation_tests
+from decodelab.metrics.estimate import Estimate
+from decodelab.metrics.mean import mean
+from decodelab.metrics.paired import holm, permutation_tests
 from decodelab.metrics.power import Spread, sample_size
 
 LEVEL = 0.05
@@ -65,9 +67,11 @@ def winner(task: str, model: str, scores: Mapping[str, Floats], clusters: Ints |
     level.sort(key=lambda name: -float(values[name].mean()))
     out = tuple(name for name in scores if name not in counted)
     for name in level:
-        difference = paired_difference(values[best], values[name], None if alike is None else alike.tolist())
-        if difference.value > 1e-12:
-            needed = _items_to_tell(difference.value, difference.standard_error, difference.n, LEVEL / len(p))
+        differences = values[best] - values[name]
+        found = mean(differences, None if alike is None else alike.tolist())
+        if found.value > 1e-12:
+            step = float(np.abs(differences[differences != 0]).min())
+            needed = _items_to_tell(found, LEVEL / len(p), step)
             return Winner(task, model, best, tuple(level), name, needed, out)
     return Winner(task, model, best, tuple(level), left_out=out)
 
@@ -81,9 +85,10 @@ def pair_p_values(values: Mapping[str, Floats], clusters: Ints | None) -> dict[t
     return holm(dict(zip(pairs, found.tolist(), strict=True)))
 
 
-def _items_to_tell(difference: float, error: float, items: int, alpha: float) -> int | None:
+def _items_to_tell(difference: Estimate, alpha: float, step: float) -> int | None:
     """Items for 80 % power, more than there are; None if the error is not known."""
-    if math.isnan(error):
+    if math.isnan(difference.standard_error):
         return None
     # The variance of an item as its cluster makes it: as many items again would come in clusters as large.
-    return max(sample_size(difference, Spread(items * error**2), alpha=alpha), items + 1)
+    noise = Spread(difference.n * difference.standard_error**2)
+    return max(sample_size(difference.value, noise, alpha=alpha, step=step), difference.n + 1)

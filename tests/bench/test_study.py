@@ -1,0 +1,124 @@
+"""A simulated study: answers with a known truth go into a journal, and what its tables say is right as often as stated.
+
+A journal holds many independent repetitions. Bounds allow for three Monte Carlo standard errors,
+sqrt(p (1 - p) / repetitions); the rates of more repetitions are in docs/bench-statistics.md.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from decodelab.bench.comparison import Results
+from decodelab.metrics.power import Spread, sample_size
+
+STRATEGIES = 5
+TRUTH = {"rarely right": 0.06}
+KINDS = ["right or wrong", "rarely right", "thirds", "continuous", "samples", "two of a prompt", "unfinished"]
+
+
+def latent(rng: np.random.Generator, shape: tuple[int, ...], shared: float, group: int = 1) -> np.ndarray:
+    """Normal values [repetitions, strategies, items, samples]; items, and groups of items, are hard or easy for all."""
+    repetitions, _, items, _ = shape
+    item = rng.standard_normal((repetitions, 1, items // group, 1)).repeat(group, axis=2)
+    return math.sqrt(shared) * item + math.sqrt(1 - shared) * rng.standard_normal(shape)
+
+
+def binary(z: np.ndarray, p: Sequence[float]) -> np.ndarray:
+    """Right or wrong; p is the mean by strategy."""
+    return (z < norm.ppf(p)[:, None, None]).astype(float)
+
+
+def thirds(rng: np.random.Generator, z: np.ndarray, p: Sequence[float]) -> np.ndarray:
+    """Shares of one, two or three paths, as in the graph task; p is the mean by strategy."""
+    paths = rng.choice(3, size=(z.shape[0], 1, z.shape[2], 1), p=(0.7, 0.2, 0.1)) + 1
+    each = math.sqrt(0.5) * z[..., None] + math.sqrt(0.5) * rng.standard_normal((*z.shape, 3))
+    found = each < norm.ppf(p)[:, None, None, None]
+    return (found * (np.arange(3) < paths[..., None])).sum(-1) / paths
+
+
+def continuous(z: np.ndarray, p: Sequence[float]) -> np.ndarray:
+    """Any number between 0 and 1; p is the mean by strategy."""
+    return norm.cdf(z + math.sqrt(2) * norm.ppf(p)[:, None, None])
+
+
+def rates_of_equals(told, kind: str, repetitions: int) -> dict[str, float]:
+    """How often the decisions are wrong, and the intervals right, where all strategies are equal."""
+    rng = np.random.default_rng(1)
+    items, samples, group = (100, 1, 2) if kind == "two of a prompt" else (50, 3 if kind == "samples" else 1, 1)
+    truth = TRUTH.get(kind, 0.7)
+    p = [truth] * STRATEGIES
+    z = latent(rng, (repetitions, STRATEGIES, items, samples), 0.6, group)
+    scores = thirds(rng, z, p) if kind == "thirds" else continuous(z, p) if kind == "continuous" else binary(z, p)
+    if kind == "unfinished":
+        scores[rng.random(scores.shape) < 0.1] = np.nan
+    results: Results = told(scores, prompts=[str(i // group) for i in range(items)])
+    apart = {w.model for w in results.winners if len(w.level_with) < STRATEGIES - 1}
+    baseline = {row.cell.model for row in results.rows if row.p is not None and row.p <= 0.05}
+    means = [row.score for row in results.rows if row.score is not None]
+    differences = [row.difference for row in results.rows if row.difference is not None]
+    assert (len(results.winners), len(means)) == (repetitions, repetitions * STRATEGIES)
+    return {
+        "wins": sum(not w.level_with for w in results.winners) / repetitions,
+        "told apart": len(apart) / repetitions,
+        "from the baseline": len(baseline) / repetitions,
+        "either": len(apart | baseline) / repetitions,
+        "mean covered": float(np.mean([e.low <= truth <= e.high for e in means])),
+        "difference covered": float(np.mean([e.low <= 0 <= e.high for e in differences])),
+    }
+
+
+def slack(p: float, repetitions: int) -> float:
+    return 3 * math.sqrt(p * (1 - p) / repetitions)
+
+
+def check_rates(rates: dict[str, float], repetitions: int) -> None:
+    assert rates["wins"] <= rates["told apart"] <= 0.05 + slack(0.05, repetitions)
+    assert rates["from the baseline"] <= 0.05 + slack(0.05, repetitions)
+    # An interval of so few different scores as "rarely right" has holds the truth more often than it says.
+    assert rates["mean covered"] > 0.93 - slack(0.07, repetitions)
+    assert rates["difference covered"] > 0.93 - slack(0.07, repetitions)
+
+
+@pytest.mark.parametrize("kind", ["thirds", "two of a prompt"])
+def test_equal_strategies_are_rarely_told_apart(told, kind):
+    check_rates(rates_of_equals(told, kind, 50), 50)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_error_rates_are_those_that_are_stated(told, kind):
+    check_rates(rates_of_equals(told, kind, 400), 400)
+
+
+def rates_of_finding(told, strategies: int, better: float, repetitions: int) -> tuple[float, float]:
+    """How often one better strategy wins, and is told from a given other one, with the items that should do in 80 %."""
+    rng = np.random.default_rng(2)
+    p = [0.5 + better] + [0.5] * (strategies - 1)
+    pilot = binary(latent(rng, (1, 2, 200_000, 1), 0.6), p[:2])[0, :, :, 0]
+    noise = Spread(float((pilot[0] - pilot[1]).var()))
+    pairs = strategies * (strategies - 1) / 2
+    items = sample_size(better, noise, alpha=0.05 / pairs, step=1)
+    scores = binary(latent(rng, (repetitions, strategies, items, 1), 0.6), p)
+    results: Results = told(scores)
+    wins = sum(w.best == "s0" and not w.level_with for w in results.winners) / repetitions
+    told_apart = sum(w.best == "s0" and "s1" not in w.level_with for w in results.winners) / repetitions
+    return wins, told_apart
+
+
+def test_a_better_strategy_is_found_as_often_as_its_sample_size_promises(told):
+    wins, _ = rates_of_finding(told, 2, 0.25, 80)
+    assert abs(wins - 0.8) < slack(0.8, 80)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategies", "better"), [(2, 0.15), (2, 0.3), (5, 0.2)])
+def test_power_is_what_is_promised(told, strategies, better):
+    wins, told_apart = rates_of_finding(told, strategies, better, 300)
+    # Items are counted for Bonferroni's correction; Holm's finds no less.
+    assert told_apart > 0.8 - slack(0.8, 300)
+    assert wins <= told_apart
+    if strategies == 2:
+        assert wins == pytest.approx(0.8, abs=slack(0.8, 300))
