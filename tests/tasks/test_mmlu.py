@@ -98,6 +98,18 @@ def test_a_folder_has_its_subjects_one_after_the_other(folder):
     assert [example.meta["subject"] for example in examples] == ["easy", "hard sums"]
 
 
+def test_the_published_files_have_no_header_and_their_shots_in_another_folder(tmp_path):
+    for split in ("test", "dev"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / f"law_{split}.csv").write_text(
+            f'"Which, in\n {split}\u2028?",a,b,c,d,C\nIs it?,1,2,3,4,A\n'
+        )
+    first, second = MMLU(form="standard", shots=1).read(tmp_path / "test")
+    assert (first.id, first.reference, second.reference) == ("law/0", "C", "A")
+    assert "Which, in\n dev\u2028?\nA. a" in str(first.prompt)
+    assert str(second.prompt).endswith("Is it?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:")
+
+
 def test_a_row_may_say_its_subject(tmp_path):
     file = tmp_path / "items.jsonl"
     file.write_text('{"question": "q", "choices": ["a", "b"], "answer": 0, "subject": "college_medicine"}')

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,13 @@ def read_objects(file: Path, text: str, example: str) -> list[tuple[str, dict[st
     return rows
 
 
-def read_rows(file: Path, example: str) -> list[tuple[str, dict[str, Any]]]:
+def read_rows(file: Path, example: str, columns: Sequence[str] = ()) -> list[tuple[str, dict[str, Any]]]:
     """The rows of a CSV file with a header (its name ends in `.csv`), or the objects of JSONL, as `read_objects`.
+
+    Args:
+        file: the file.
+        example: a line as it should be, for errors.
+        columns: of a CSV file without a header, which is one whose first line has none of them.
 
     Raises:
         RequestError: if it cannot be read, has no row, or a row that is none, with its number and the example.
@@ -60,8 +67,11 @@ def read_rows(file: Path, example: str) -> list[tuple[str, dict[str, Any]]]:
     if file.suffix.lower() != ".csv":
         rows = read_objects(file, text, example)
     else:
-        reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+        # Lines end as CSV has it: other separators that Python knows, such as U+2028, are text.
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         try:
+            if columns and not set(columns) & set(reader.fieldnames or columns):
+                reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=columns, strict=True)
             rows = [(f"{called(file)}, line {reader.line_num}", row) for row in reader]
         except csv.Error as error:
             raise RequestError(f"{called(file)}, line {reader.line_num}: {error}; mend it or write JSONL") from None

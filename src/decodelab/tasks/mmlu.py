@@ -14,6 +14,8 @@ from decodelab.tasks.choices import Choice
 from decodelab.tasks.task import Example, Verdict
 
 LETTERS = "ABCDEFGHIJ"
+COLUMNS = ("question", "choice0", "choice1", "choice2", "choice3", "answer")
+"""Of a CSV file without a header, as Hendrycks et al. publish theirs."""
 EXAMPLE = '{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}'
 _LONGEST = 200_000
 _SPLIT = re.compile(r"_(?:test|dev|val|validation|train)$")
@@ -35,7 +37,8 @@ class MMLU:
         form: "course" asks as the course does; "standard" as Hendrycks et al. and lm-evaluation-harness do, in which
             the answer follows as a letter.
         shots: how many answered questions stand before each one; they need the standard form.
-        shots_file: where they come from, first to last; None takes them from `SUBJECT_dev.csv` beside the items.
+        shots_file: where they come from, first to last; None takes them from `SUBJECT_dev.csv` beside the items, or in
+            the folder `dev` beside their folder `test`.
 
     >>> MMLU().judge(Example("1", "...", "B"), "So the answer is (B).").score
     1.0
@@ -65,7 +68,8 @@ class MMLU:
     def read(self, path: Path) -> list[Example]:
         """The examples of CSV (question, choice0, ..., answer) or JSONL (question, choices, answer, perhaps subject).
 
-        Answers count from 0, or are letters. Of a folder, all files `SUBJECT_test.csv` are read, by name.
+        Answers count from 0, or are letters. CSV without a header has four choices. Of a folder, all files
+        `SUBJECT_test.csv` are read, by name.
 
         Raises:
             RequestError, InvalidData: for a file or a line that cannot be read, with its number; for too few shots.
@@ -81,7 +85,7 @@ class MMLU:
         """The examples of one file."""
         shots = self._shots(path) if self.shots else []
         found = []
-        for number, (where, row) in enumerate(read_rows(path, EXAMPLE)):
+        for number, (where, row) in enumerate(read_rows(path, EXAMPLE, COLUMNS)):
             question, listed, right = _item(where, row)
             subject = self.subject or str(row.get("subject") or _SPLIT.sub("", path.stem)).replace("_", " ")
             if self.form == "course":
@@ -95,8 +99,10 @@ class MMLU:
 
     def _shots(self, path: Path) -> list[tuple[str, list[str], int]]:
         """The answered questions for the items of a file."""
-        source = self.shots_file or path.with_name(f"{_SPLIT.sub('', path.stem)}_dev.csv")
-        found = [_item(where, row) for where, row in read_rows(source, EXAMPLE)]
+        name = f"{_SPLIT.sub('', path.stem)}_dev.csv"
+        published = path.parent.parent / "dev" / name  # beside the folder test, as Hendrycks et al. have it
+        source = self.shots_file or (published if path.parent.name == "test" else path.with_name(name))
+        found = [_item(where, row) for where, row in read_rows(source, EXAMPLE, COLUMNS)]
         if len(found) < self.shots:
             raise RequestError(
                 f"{called(source)} has {len(found)} items, {self.shots} shots are asked for; ask for fewer"
