@@ -21,6 +21,7 @@ COMMANDS = [
     "strategies",
     "models",
     "bench",
+    "tune",
     "report",
     "journal",
     "tasks score",

@@ -95,7 +95,7 @@ def _plans(journal: Journal) -> list[dict[str, Any]]:
 def _print_plan(number: int, plan: dict[str, Any]) -> None:
     cells = plan["cells"]
     answers, asked = (sum(cell[name] for cell in cells) for name in ("answers", "asked"))
-    typer.echo(f"{number}. begun {plan['began']} ({plan['digest'][:8]}): {answers:,} of {asked:,} answers")
+    typer.echo(f"{number}. begun {plan['began'][:19]} ({plan['digest'][:8]}): {answers:,} of {asked:,} answers")
     for (model, task), group in groupby(cells, key=lambda cell: (cell["model"], cell["task"])):
         listed = list(group)
         answers, asked, scored = (sum(cell[name] for cell in listed) for name in ("answers", "asked", "scored"))

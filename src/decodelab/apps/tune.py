@@ -97,7 +97,7 @@ def command(
         raise RequestError("--own-settings is for --find-reversal; leave it out")
     if find_reversal is not None and objective != "score":
         raise RequestError(f"--find-reversal compares scores, got --objective {objective}; leave it out")
-    plan = _plan(task, find_reversal or (model,), baseline, samples, seed, max_rows)
+    plan = _plan(task, items, find_reversal or (model,), baseline, samples, seed, max_rows)
     plan.check_data()
     drawn = draw_items(plan.tasks[0], items, fresh, seed)
     if diagram is not None:
@@ -146,14 +146,14 @@ def _space(written: Sequence[str] | None, file: Path | None) -> Space:
     return Space.read(file) if file is not None else Space.of(written or [])
 
 
-def _plan(task: str, models: Sequence[str], baseline: str, samples: int, seed: int, max_rows: int) -> Plan:
+def _plan(task: str, items: int, models: Sequence[str], baseline: str, samples: int, seed: int, max_rows: int) -> Plan:
     """The task, the models and the baseline, checked as those of a sweep are."""
     import yaml
 
     from decodelab.bench.plan import Plan
     from decodelab.strategy.strategy import Strategy
 
-    given: object = task
+    given: Any = {"name": task}
     if task.lstrip().startswith("{"):
         try:
             given = yaml.safe_load(task)
@@ -161,6 +161,7 @@ def _plan(task: str, models: Sequence[str], baseline: str, samples: int, seed: i
             raise RequestError(f"--task is not YAML: {' '.join(str(error).split())[:200]}; mend it") from None
     if isinstance(given, dict) and "items" in given:
         raise RequestError("--task: how many items there are to be is said by --items and --check; leave items out")
+    given = {**given, "items": items} if isinstance(given, dict) else given
     base = str(Strategy.of(baseline))
     data = {"models": list(models), "strategies": [base], "tasks": [given], "samples": samples, "seed": seed}
     return Plan.of({**data, "max_rows": max_rows}, "--task", Path().resolve())

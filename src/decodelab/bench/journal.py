@@ -464,7 +464,7 @@ class Journal:
             for (task, name), shown in examples.items()
         ]
         with self._faults(), self._transaction():
-            began = datetime.now(UTC).isoformat(timespec="seconds")
+            began = datetime.now(UTC).isoformat(timespec="microseconds")
             self._connection.execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", (digest, plan, began))
             self._connection.execute("DELETE FROM examples WHERE plan = ?", (digest,))
             self._connection.executemany(

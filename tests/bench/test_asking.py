@@ -1,0 +1,135 @@
+"""Asking step by step: the same answers as a sweep's, none made twice, and items that are kept apart."""
+
+import pytest
+
+from decodelab.bench.asking import Asker, Measured, clusters_of, draw_items
+from decodelab.bench.comparison import compare
+from decodelab.bench.journal import Journal
+from decodelab.bench.plan import Plan, TaskPlan
+from decodelab.bench.space import Space
+from decodelab.bench.sweep import run
+from decodelab.bench.tuning import tune
+from decodelab.core.errors import ModelNotFound, RequestError
+
+SUMS = TaskPlan(name="pocket-sums", max_new_tokens=30)
+ROWS = '{"question": "2 + %d?", "choices": ["3", "4"], "answer": 1}\n'
+
+
+def rows(folder, count, kinds=None):
+    file = folder / "q.jsonl"
+    file.write_text("".join(ROWS % (n % (kinds or count)) for n in range(count)))
+    return TaskPlan(name="mmlu", file=file, max_new_tokens=5)
+
+
+def test_fresh_items_are_others_in_id_and_prompt():
+    drawn = draw_items(TaskPlan(name="pocket-instructions"), 30, 30)
+    ids = {item.id for item in drawn.tuned}, {item.id for item in drawn.fresh}
+    prompts = {item.prompt for item in drawn.tuned}, {item.prompt for item in drawn.fresh}
+    assert [len(one) for one in ids] == [30, 30]
+    assert not ids[0] & ids[1]
+    assert not prompts[0] & prompts[1]
+    assert drawn.repeated == 0
+
+
+def test_items_of_a_file_are_drawn_in_random_order_and_the_same_by_the_same_seed(tmp_path):
+    plan = rows(tmp_path, 40).model_copy(update={"items": 40})
+    first = [item.id for item in draw_items(plan, 10, 20).tuned]
+    assert first == [item.id for item in draw_items(plan, 10, 20).tuned]
+    assert first != [item.id for item in draw_items(plan, 10, 20, seed=1).tuned]
+    assert first != [item.id for item in plan.examples()[1]][:10]
+
+
+def test_where_prompts_run_out_they_are_repeated_and_counted(tmp_path):
+    stories = draw_items(TaskPlan(name="pocket-stories"), 5, 5)
+    assert stories.repeated == 5
+    assert len({item.id for item in (*stories.tuned, *stories.fresh)}) == 10
+    assert clusters_of(stories.tuned) is None
+    few = draw_items(rows(tmp_path, 12, kinds=4), 2, 8)
+    assert len(few.fresh) == 8
+    assert few.repeated == sum(item.prompt in {one.prompt for one in few.tuned} for item in few.fresh)
+
+
+def test_a_file_with_too_few_items_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="has 9 items, 5 to tune on and 5 to check with"):
+        draw_items(rows(tmp_path, 9), 5, 5)
+    with pytest.raises(RequestError, match="needs a file"):
+        draw_items(TaskPlan(name="mmlu"), 5, 5)
+
+
+@pytest.fixture
+def asker(tmp_path):
+    with Journal(tmp_path / "j", writing=True) as journal:
+        yield Asker(journal, SUMS, SUMS.task())
+
+
+def test_answers_are_those_of_a_sweep(asker, tmp_path):
+    strategies = ["greedy", "temperature=1.5 | sample"]
+    drawn = draw_items(SUMS, 3, 2)
+    found = asker("pocket-nano", strategies, drawn.tuned)
+    plan = Plan(
+        models=("pocket-nano",),
+        strategies={text: text for text in strategies},
+        tasks=(SUMS.model_copy(update={"items": 3}),),
+    )
+    with Journal(tmp_path / "other", writing=True) as journal:
+        run(plan, journal)
+        results = compare(plan, journal)
+        whole = journal.keys()
+    assert whole == asker.journal.keys()
+    for row in results.rows:
+        mine = found[row.cell.strategy]
+        assert isinstance(mine, Measured)
+        assert row.score is not None
+        assert row.score.value == mine.scores.mean()
+        assert row.prompt_tokens + row.decode_tokens == mine.forward_tokens.mean()
+        assert (mine.prompt_tokens < mine.forward_tokens).all()
+
+
+def test_nothing_is_made_twice_and_only_what_is_kept_is_noted(asker):
+    drawn = draw_items(SUMS, 2, 2)
+    asker("pocket-nano", ["greedy"], drawn.tuned)
+    asker("pocket-nano", ["greedy", "beam(width=2)"], [*drawn.tuned, *drawn.fresh])
+    assert (asker.made, asker.found) == (8, 2)
+    assert asker.journal.plans() == []
+    plan = asker.keep(["pocket-nano"], ["greedy", "beam(width=2)"], drawn.fresh)
+    results = compare(plan, asker.journal)
+    assert [(row.cell.strategy, row.items) for row in results.rows] == [("greedy", 2), ("beam(width=2)", 2)]
+    assert results.baseline == "greedy"
+
+
+def test_a_strategy_that_a_model_cannot_honour_leaves_the_others_alone(asker):
+    drawn = draw_items(SUMS, 2, 2)
+    found = asker("pocket-nano", ["greedy", "greedy | speculative(draft=nowhere)"], drawn.tuned)
+    assert isinstance(found["greedy"], Measured)
+    assert not isinstance(found["greedy | speculative(draft=nowhere)"], Measured)
+    with pytest.raises(ModelNotFound):
+        asker("nowhere", ["greedy"], drawn.tuned)
+
+
+def test_tuning_that_is_broken_off_goes_on_where_it_was(tmp_path):
+    drawn = draw_items(SUMS, 4, 3)
+    space = Space.of(["top_k=1..3", "temperature=1.5"])
+
+    class Killed(BaseException):
+        """As sudden as a kill."""
+
+    def tuned(path, last=99):
+        with Journal(path, writing=True) as journal:
+            asker = Asker(journal, SUMS, drawn.task)
+
+            def ask(model, strategies, items):
+                nonlocal last
+                if (last := last - 1) < 0:
+                    raise Killed
+                return asker(model, strategies, items)
+
+            return tune(space, ask, "pocket-nano", drawn), asker.made, asker.found
+
+    whole, made, found = tuned(tmp_path / "whole")
+    assert found == 0
+    with pytest.raises(Killed):
+        tuned(tmp_path / "j", last=2)
+    again, left, _ = tuned(tmp_path / "j")
+    assert again == whole
+    assert 0 < left < made
+    assert tuned(tmp_path / "j") == (whole, 0, made)
