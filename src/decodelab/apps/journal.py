@@ -33,7 +33,7 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what --compact would drop.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """List and check a journal, get its answers out, make it smaller.
+    """List a journal, check it, export it, make it smaller.
 
     Lists the plans that were begun in it and how far each is, and looks for damage. An export has a row for each
     answer, with its score; in CSV no text is a formula, and no control character is hidden.
