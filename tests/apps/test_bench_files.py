@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from decodelab.apps.bench_csv import to_csv
 from decodelab.apps.bench_latex import escaped, latex
 from decodelab.apps.bench_plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Point, plot, reliability, ticks
 from decodelab.apps.bench_png import to_png
-from decodelab.apps.bench_table import advice, markdown, print_results, results_data, verdict
+from decodelab.apps.bench_table import advice, markdown, odd_lengths, print_results, results_data, verdict
 from decodelab.apps.terminal import visible
 from decodelab.bench.comparison import Results, Row
 from decodelab.bench.confidences import Bin
@@ -94,6 +95,18 @@ def test_nothing_in_a_name_is_latex(name):
     left = re.sub(rf"{known}|\\[{{}}$&#_%]|\{{[\[\]*-]\}}", "", escaped(name))
     assert not set(left) & set("\\{}$&#_%^~<>|\"'`[]*")
     assert visible(left) == left
+
+
+def test_latex_has_all_scores_in_one_table_where_there_are_several_tasks():
+    text = latex(
+        results(row("base", 0.6), row("hot", 0.5), row("base", 0.25, named="b"), winners=(winner("sums", "base"),))
+    )
+    glance = text.partition(r"\end{table}")[0].splitlines()
+    assert [line for line in glance if line.endswith(r"\\")] == [
+        r"strategy & \shortstack{sums\\nano} & \shortstack{b\\b} \\",
+        r"base & \textbf{0.600} & 0.250 \\",
+        r"hot & 0.500 &  \\",
+    ]
 
 
 PARTS = ("table", "thead", "tbody", "tr", "th", "td", "paragraph", "heading")
@@ -198,6 +211,18 @@ def test_what_to_use_is_said_in_a_sentence(winners, says):
 )
 def test_what_can_be_told_is_said_in_a_sentence(winner, says):
     assert verdict(winner) == says
+
+
+def test_lengths_that_differ_much_are_named(capsys):
+    long, short, usual = (
+        replace(row(name, 0.5), tokens=n) for name, n in (("long", 9.0), ("short", 1.5), ("usual", 4))
+    )
+    said = "Much longer or shorter than base's are the answers of long (3 times), short (0.5 times)."
+    found = results(row("base", 0.5), long, short, usual)
+    assert odd_lengths(found.rows, "base") == said
+    assert odd_lengths(found.rows, "none") == ""
+    print_results(found)
+    assert said in capsys.readouterr().out
 
 
 def test_results_are_json_ready_with_their_sentences():

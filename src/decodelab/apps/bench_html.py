@@ -13,7 +13,7 @@ import decodelab
 from decodelab.apps import bench_plot
 from decodelab.apps.bench_plot import plot, points_of, reliability
 from decodelab.apps.bench_samples import Packed
-from decodelab.apps.bench_table import advice, forward_tokens, groups, more_of, title, verdict, winner_of
+from decodelab.apps.bench_table import advice, forward_tokens, groups, more_of, odd_lengths, title, verdict, winner_of
 from decodelab.apps.terminal import visible
 from decodelab.bench.comparison import Results, Row
 from decodelab.bench.plan import Plan
@@ -82,6 +82,7 @@ def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[R
         "model_number": plan.models.index(model),
         "title": title(task, model, rows),
         "verdict": "too little is answered yet." if winner is None else verdict(winner),
+        "odd_lengths": odd_lengths(rows, results.baseline),
         "more": more,
         "rows": [_row(row, place, baseline, more) for row in rows],
         "plots": [

@@ -34,28 +34,55 @@ def latex(results: Results) -> str:
 
     Best means are bold, and so are those not distinguishable from them.
     """
-    lines = ["% \\usepackage{booktabs,textcomp}"]
+    lines = ["% \\usepackage{booktabs,textcomp}", *_glance(results)]
     for number, ((task, model), rows) in enumerate(groups(results), 1):
         winner = winner_of(results, task, model)
         bold = {winner.best, *winner.level_with} if winner is not None else set()
         said = f" {escaped(verdict(winner))}" if winner is not None else ""
-        lines += [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{escaped(title(task, model, rows))}. Differences to {escaped(results.baseline)}, paired by "
-            rf"item; $p$ by permutation, Holm-corrected.{said}}}",
-            rf"\label{{tab:decodelab-{number}}}",
-            r"\begin{tabular}{lrrrrrrr}",
-            r"\toprule",
-            _line(_COLUMNS),
-            r"\midrule",
-            *(_line(_cells(row, row.cell.strategy in bold)) for row in rows),
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
+        caption = (
+            f"{escaped(title(task, model, rows))}. Differences to {escaped(results.baseline)}, paired by item; "
+            f"$p$ by permutation, Holm-corrected.{said}"
+        )
+        cells = [_line(_COLUMNS), *(_line(_cells(row, row.cell.strategy in bold)) for row in rows)]
+        lines += _table(caption, str(number), "l" + "r" * (len(_COLUMNS) - 1), cells)
     return "\n".join(lines)
+
+
+def _glance(results: Results) -> list[str]:
+    """All mean scores in one table, a row a strategy, a column a task and model, where there are several."""
+    shown = dict(groups(results))
+    if len(shown) < 2:
+        return []
+    scores = {(*names, r.cell.strategy): r.score for names, rows in shown.items() for r in rows if r.score is not None}
+    good = {(*names, name) for names in shown if (w := winner_of(results, *names)) for name in (w.best, *w.level_with)}
+    lines = [_line(["strategy", *(rf"\shortstack{{{escaped(t)}\\{escaped(m)}}}" for t, m in shown)])]
+    for strategy in dict.fromkeys(row.cell.strategy for row in results.rows):
+        cells = [escaped(strategy)]
+        for names in shown:
+            score = scores.get((*names, strategy))
+            value = "" if score is None else f"{score.value:.3f}"
+            cells.append(rf"\textbf{{{value}}}" if value and (*names, strategy) in good else value)
+        lines.append(_line(cells))
+    said = "Mean scores; bold: the best of its column, or not distinguishable from it."
+    return _table(said, "glance", "l" + "r" * len(shown), lines)
+
+
+def _table(caption: str, label: str, columns: str, lines: Sequence[str]) -> list[str]:
+    return [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:decodelab-{label}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        lines[0],
+        r"\midrule",
+        *lines[1:],
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+        "",
+    ]
 
 
 def escaped(text: str) -> str:

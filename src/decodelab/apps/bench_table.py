@@ -34,6 +34,8 @@ def print_results(results: Results) -> None:
             if row.more:
                 further = ", ".join(f"{name} {value:.3g}" for name, value in row.more.items())
                 typer.echo(visible(f"{row.cell.strategy}: {further}"))
+        if odd := odd_lengths(rows, results.baseline):
+            typer.echo(visible(odd))
         winner = winner_of(results, task, model)
         if winner is not None:
             typer.echo(visible(verdict(winner)) + "\n")
@@ -52,6 +54,8 @@ def markdown(results: Results) -> str:
         for row in rows:
             further = [f"{row.more[name]:.3g}" if name in row.more else "" for name in more]
             lines.append(_line(map(_escaped, [*_cells(row), *further])))
+        if odd := odd_lengths(rows, results.baseline):
+            lines += ["", _escaped(odd)]
         winner = winner_of(results, task, model)
         lines += ["", f"So: {_escaped(verdict(winner))}", ""] if winner is not None else [""]
     note = f"Differences are to {results.baseline}, paired by item; p by permutation, Holm-corrected."
@@ -103,6 +107,14 @@ def advice(results: Results) -> str:
         f"{', '.join(names)} have the best mean, or are not distinguishable from it, {of}; "
         f"{cheapest} computes least of them."
     )
+
+
+def odd_lengths(rows: Sequence[Row], baseline: str) -> str:
+    """Which strategies write half as much again as the baseline or more, or two thirds or less; empty if none does."""
+    base = next((row.tokens for row in rows if row.cell.strategy == baseline), 0.0)
+    ratios = {row.cell.strategy: row.tokens / base for row in rows if base and row.answers}
+    odd = [f"{name} ({ratio:.2g} times)" for name, ratio in ratios.items() if not 2 / 3 < ratio < 1.5]
+    return f"Much longer or shorter than {baseline}'s are the answers of {', '.join(odd)}." if odd else ""
 
 
 def forward_tokens(row: Row) -> float:
