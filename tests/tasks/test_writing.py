@@ -5,7 +5,7 @@ import pytest
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.tasks.stories import Stories
 from decodelab.tasks.summaries import Summaries
-from decodelab.tasks.task import Example
+from decodelab.tasks.task import Example, Verdict
 
 STORY = Example("1", "Once upon a time,", None)
 
@@ -124,3 +124,19 @@ def test_long_hostile_texts_are_cut_before_they_are_measured():
     text = "\x1b[31m\0 a " * 200_000
     assert 0 <= Stories().judge(STORY, text).score <= 1
     assert 0 <= Summaries().judge(Example("1", "", ["a"]), text).score <= 1
+
+
+def test_tables_have_the_means_of_what_was_measured():
+    task = Stories()
+    texts = (" one two three four five", " and so" * 10, "...")
+    found = task.summary((None, task.judge(STORY, text)) for text in texts)
+    assert found["words"] == 12.5
+    assert found["ends in a loop"] == 0.5
+    assert found["distinct"] == pytest.approx((1 + 2 / 17) / 2)
+    assert "perplexity" not in found
+    verdicts = [Verdict(0.0, {"words": 4, "perplexity": value}) for value in (2.0, 8.0)]
+    assert task.summary((None, verdict) for verdict in verdicts)["perplexity"] == pytest.approx(4)
+    assert Stories().summary([]) == Summaries().summary([]) == {}
+    example = Example("1", "", ["a cat sat"])
+    judged = [(None, Summaries().judge(example, text)) for text in ("a cat sat", "")]
+    assert Summaries().summary(judged) == {"rouge1": 0.5, "rouge2": 0.5, "rouge_l": 0.5}

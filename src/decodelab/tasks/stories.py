@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError, UnknownToken
 from decodelab.core.rows import called, read_objects, read_text
@@ -24,6 +25,13 @@ EXAMPLE = '{"prompt": "Once upon a time,"}'
 MEASURES = ("distinct", "probability", "acceptability")
 _LONGEST = 20_000
 _N = 4
+_FIGURES = {
+    "words": "words",
+    "distinct": "distinct",
+    "unique_4_grams": "unique 4-grams",
+    "loop": "ends in a loop",
+    "acceptability": "acceptable",
+}
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,14 @@ class Stories:
         }
         score = measured.get(self.measure) if self.measure != "probability" else _inverse(measured["perplexity"])
         return Verdict(float(score or 0.0), {name: value for name, value in measured.items() if value is not None})
+
+    def summary(self, judged: Iterable[tuple[Any, Verdict]]) -> dict[str, float]:
+        """Means of what was measured, over the texts that have words; of the perplexities the geometric one."""
+        found = [verdict.answer for _, verdict in judged if verdict.parsed]
+        columns = {name: [answer[name] for answer in found if name in answer] for name in _FIGURES}
+        means = {_FIGURES[name]: math.fsum(values) / len(values) for name, values in columns.items() if values}
+        logs = [math.log(answer["perplexity"]) for answer in found if "perplexity" in answer]
+        return means | ({"perplexity": math.exp(math.fsum(logs) / len(logs))} if logs else {})
 
     def _perplexity(self, example: Example, text: str) -> float | None:
         """Of the text after its prompt, under the judge; None without one, or where it cannot write the text."""

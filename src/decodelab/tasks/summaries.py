@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidData
 from decodelab.core.rows import read_rows
@@ -65,3 +67,8 @@ class Summaries:
         summary = text.strip()[:_LONGEST].split("\n\n")[0]
         found = asdict(rouge(summary, example.reference))
         return Verdict(found[self.measure], {"summary": summary, **found} if summary else None)
+
+    def summary(self, judged: Iterable[tuple[Any, Verdict]]) -> dict[str, float]:
+        """The means of all three; an answer without words counts as 0."""
+        found = [verdict.answer or dict.fromkeys(MEASURES, 0.0) for _, verdict in judged]
+        return {name: math.fsum(answer[name] for answer in found) / len(found) for name in MEASURES if found}
