@@ -1,0 +1,136 @@
+"""What tables say of answers: means, compute, agreement, calibration and a verdict, as one computes them by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from decodelab.metrics.mean import mean
+
+RIGHT = np.random.default_rng(0).random((20, 3)) < 0.6
+
+
+def test_samples_of_an_item_are_a_cluster(told):
+    (row,) = told(RIGHT[None, None]).rows
+    by_hand = mean(RIGHT.ravel(), [item for item in range(20) for _ in range(3)])
+    assert (row.items, row.answers) == (20, 60)
+    assert row.score.value == pytest.approx(by_hand.value)
+    assert row.score.standard_error == pytest.approx(by_hand.standard_error)
+
+
+def test_items_of_one_prompt_are_a_cluster(told):
+    once = RIGHT[:, :1]
+    twice = np.concatenate([once, once])
+    (row,) = told(twice[None, None], prompts=[str(i % 20) for i in range(40)]).rows
+    by_hand = mean(once.ravel())
+    assert (row.score.n, row.score.clusters) == (40, 20)
+    assert row.score.standard_error == pytest.approx(by_hand.standard_error)
+
+
+def test_items_of_the_only_prompt_are_draws(told):
+    (row,) = told(RIGHT[None, None, :, :1], prompts=["Once upon a time"] * 20).rows
+    assert row.score.clusters == 20
+
+
+def test_an_item_counts_once_it_has_all_its_answers(told):
+    scores = np.ones((1, 2, 4, 2))
+    scores[0, 0, 0, 0] = np.nan
+    scores[0, 0, 1] = np.nan
+    first, second = told(scores).rows
+    assert (first.items, first.asked, first.answers) == (2, 4, 5)
+    assert (second.items, second.difference.n) == (4, 2)
+
+
+def test_a_score_has_an_interval_even_where_all_is_right(told):
+    first, second = told(np.ones((1, 2, 50, 1))).rows
+    assert 0.9 < first.score.low < first.score.high == 1.0
+    assert second.p == 1.0
+    assert second.difference.value == 0.0
+    assert -0.05 < second.difference.low < 0 < second.difference.high < 0.05
+
+
+def test_compute_and_pathologies_are_means_of_the_answers(told):
+    def changes(strategy, item, sample):
+        looping = (1, 2, 3, 4) * 5 if item == 0 else tuple(range(20))
+        reason = "length" if item < 2 else "eos"
+        zeros = (0.0,) * 20
+        lists = {"tokens": looping, "token_logprobs": zeros, "law_logprobs": zeros}
+        return lists | {"prompt_tokens": 10, "decode_tokens": 30 * (item + 1), "seconds": 0.25, "finish_reason": reason}
+
+    (row,) = told(np.ones((1, 1, 4, 1)), changes=changes, read=lambda s, item, n: None if item == 3 else item).rows
+    assert row.forward_tokens == 4 * 10 + 30 * (1 + 2 + 3 + 4)
+    assert (row.prompt_tokens, row.decode_tokens, row.seconds, row.tokens) == (10, 75, 0.25, 20)
+    assert (row.repeated, row.unfinished, row.unread) == (0.25, 0.5, 0.25)
+
+
+def test_the_front_is_what_nothing_beats_at_its_price(told):
+    scores = np.zeros((1, 4, 10, 1))
+    for strategy, right in enumerate((5, 6, 6, 2)):
+        scores[0, strategy, :right] = 1
+    price = (10, 40, 250, 10)
+    rows = told(scores, changes=lambda strategy, item, sample: {"decode_tokens": price[strategy]}).rows
+    assert [row.front for row in rows] == [True, True, False, False]
+
+
+def test_strategies_agree_where_they_read_the_same_be_it_wrong(told):
+    read = [["A", "B", None, "C"], ["A", "C", None, "C"], ["A", "B", "D", "C"]]
+    scores = np.zeros((1, 3, 4, 1))
+    scores[0, 2, 3] = np.nan
+    found = told(scores, read=lambda strategy, item, sample: read[strategy][item]).agreement
+    by_pair = {(pair.first, pair.second): (pair.share, pair.items) for pair in found}
+    assert by_pair == {
+        ("s0", "s1"): (2 / 4, 4),  # of two that read nothing, nobody knows
+        ("s0", "s2"): (pytest.approx(2 / 3), 3),
+        ("s1", "s2"): (pytest.approx(1 / 3), 3),
+    }
+
+
+def test_the_agreement_of_samples_is_that_of_their_pairs(told):
+    read = [["A", "A", "B"], ["A", "B", "B"]]
+    (pair,) = told(np.zeros((1, 2, 1, 3)), read=lambda strategy, item, sample: read[strategy][sample]).agreement
+    assert pair.share == pytest.approx((2 * 1 + 1 * 2) / 9)
+
+
+def test_the_confidence_of_an_answer_is_its_probability_a_token(told):
+    def changes(strategy, item, sample):
+        logprob = math.log(0.8) if item < 5 else math.log(0.3)
+        return {"tokens": (1, 2), "token_logprobs": (2 * logprob, 0.0), "law_logprobs": (0.0, 0.0)}
+
+    scores = np.array([1, 1, 1, 1, 0, 0, 1, 0, 0, 0])[None, None, :, None]
+    (found,) = told(scores, changes=changes).calibration
+    assert (found.source, found.n) == ("likelihood", 10)
+    assert found.ece.value == pytest.approx((5 * abs(0.8 - 0.8) + 5 * abs(0.3 - 0.2)) / 10)
+    assert found.brier.value == pytest.approx((4 * 0.2**2 + 0.8**2 + 4 * 0.3**2 + 0.7**2) / 10)
+    assert found.auroc.value == pytest.approx((4 * 4 + 0.5 * (4 * 1 + 1 * 4)) / 25)
+    assert [(b.count, round(b.confidence, 3), b.accuracy) for b in found.bins] == [(5, 0.3, 0.2), (5, 0.8, 0.8)]
+
+
+def test_the_confidence_of_samples_is_the_share_of_the_majority(told):
+    read = [["A", "A", "B"], ["C", None, "D"], ["E", "E", "E"]]
+    right = {"A", "D", "E"}
+    scores = np.array([[answer in right for answer in item] for item in read], dtype=float)[None, None]
+    found = told(scores, read=lambda strategy, item, sample: read[item][sample]).calibration
+    (samples,) = [each for each in found if each.source == "samples"]
+    assert samples.n == 3
+    assert samples.accuracy == pytest.approx(2 / 3)
+    assert samples.brier.value == pytest.approx(((1 - 2 / 3) ** 2 + (1 / 3) ** 2 + 0) / 3)
+
+
+def test_where_all_is_wrong_nothing_can_be_said_of_confidence(told):
+    assert told(np.zeros((1, 1, 5, 2))).calibration == ()
+
+
+def test_many_strategies_do_not_hide_a_difference_that_is_plain(told):
+    # 190 pairs: p values of 9,999 exchanges would be too coarse for their correction.
+    scores = np.zeros((1, 20, 60, 1))
+    scores[0, 7] = 1
+    (winner,) = told(scores).winners
+    assert (winner.best, winner.level_with) == ("s7", ())
+
+
+def test_who_has_not_answered_is_left_out_of_the_verdict(told):
+    scores = np.ones((1, 3, 20, 1))
+    scores[0, 1, :15] = 0
+    scores[0, 2, 1:] = np.nan
+    (winner,) = told(scores).winners
+    assert (winner.best, winner.level_with, winner.left_out) == ("s0", (), ("s2",))
