@@ -228,6 +228,7 @@ def test_lengths_that_differ_much_are_named(capsys):
 def test_results_are_json_ready_with_their_sentences():
     data = results_data(results(row("base", 0.5), winners=(winner("sums", "base"),)))
     assert data["rows"][0]["strategy"] == "base"
+    assert (data["agreement"], data["calibration"]) == ([], [])
     assert data["winners"][0]["says"] == "base wins: it differs from every other strategy."
 
 

@@ -46,6 +46,7 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
     shown = [_group(plan, results, *names, rows) for names, rows in groups(results)]
     return environment.get_template("bench.html").render(
         plan=plan,
+        tasks=list(zip(plan.task_names, plan.tasks, strict=True)),
         baseline=results.baseline,
         groups=shown,
         glance=list(_glance(plan, results)),

@@ -12,7 +12,9 @@ import typer
 from decodelab.apps.terminal import console, one_line, visible
 
 if TYPE_CHECKING:
-    from decodelab.bench.comparison import Results, Row, Winner
+    from decodelab.bench.comparison import Results, Row
+    from decodelab.bench.confidences import Calibration
+    from decodelab.bench.winner import Winner
 
 HEADER = ("strategy", "score", "95 %", "vs base", "p", "forward", "length", "cut off", "loops")
 """Forward: tokens computed an answer, the prompt's included; length: tokens written."""
@@ -64,15 +66,19 @@ def markdown(results: Results) -> str:
 
 def results_data(results: Results) -> dict[str, Any]:
     """The same as JSON-ready data."""
-    rows = []
-    for row in results.rows:
-        data = asdict(row)
-        rows.append({**data.pop("cell"), **data})
     return {
         "baseline": results.baseline,
-        "rows": rows,
+        "advice": advice(results),
+        "rows": [_flat(row) for row in results.rows],
         "winners": [asdict(w) | {"says": verdict(w)} for w in results.winners],
+        "agreement": [asdict(pair) for pair in results.agreement],
+        "calibration": [_flat(cell) for cell in results.calibration],
     }
+
+
+def _flat(found: Row | Calibration) -> dict[str, Any]:
+    data = asdict(found)
+    return {**data.pop("cell"), **data}
 
 
 def verdict(winner: Winner) -> str:
