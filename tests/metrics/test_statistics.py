@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decodelab.core.errors import InvalidData
+from decodelab.metrics.auroc_interval import auroc_interval
 from decodelab.metrics.bootstrap import bootstrap
+from decodelab.metrics.bounded import bounded_difference, bounded_mean
 from decodelab.metrics.bradley_terry import bradley_terry
 from decodelab.metrics.calibration import auroc, brier, buckets, ece, macro_ce, max_ce
 from decodelab.metrics.ece_interval import ece_interval, max_ce_interval
 from decodelab.metrics.mean import mean, pooled
-from decodelab.metrics.paired import holm, mcnemar, paired_difference, permutation_test
+from decodelab.metrics.paired import holm, mcnemar, paired_difference, permutation_test, permutation_tests
 from decodelab.metrics.power import Spread, minimum_detectable_difference, sample_size, spread
 from decodelab.metrics.proportion import proportion, wilson
 
@@ -111,6 +113,39 @@ def test_all_right_in_few_clusters_is_not_certainty():
     assert proportion([1] * 100, [i // 25 for i in range(100)]).low < 0.6
 
 
+def test_right_and_wrong_have_wilson_s_interval_as_bounded_scores_too():
+    y = [1.0] * 31 + [0.0] * 9
+    ours, wilson_s = bounded_mean(y), proportion(y)
+    assert (ours.low, ours.high) == pytest.approx((wilson_s.low, wilson_s.high), abs=0.01)
+    assert bounded_mean([1.0] * 40).low < 1.0 == bounded_mean([1.0] * 40).high
+
+
+def test_few_differences_widen_the_interval_and_many_do_not():
+    few = bounded_difference([1] + [0] * 49, [0] * 50)
+    t = paired_difference([1] + [0] * 49, [0] * 50)
+    assert few.value == t.value == 0.02
+    assert few.high - few.low > 1.3 * (t.high - t.low)
+    many, t = bounded_difference([1, 0, 0] * 100, [0, 1, 0] * 100), paired_difference([1, 0, 0] * 100, [0, 1, 0] * 100)
+    assert (many.low, many.high) == pytest.approx((t.low, t.high), abs=0.002)
+
+
+def test_the_interval_of_an_auroc_is_delong_s_and_about_that_of_the_bootstrap():
+    rng = np.random.default_rng(0)
+    p = rng.random(150)
+    y = (rng.random(150) < p).astype(float)
+    found, resampled = auroc_interval(p, y), bootstrap(auroc, p, y)
+    right, wrong = p[y == 1], p[y == 0]
+    wins = (right[:, None] > wrong).astype(float)
+    delong = math.sqrt(wins.mean(1).var(ddof=1) / len(right) + wins.mean(0).var(ddof=1) / len(wrong))
+    assert found.value == pytest.approx(auroc(p, y))
+    assert found.standard_error == pytest.approx(delong, rel=0.01)
+    assert (found.low, found.high) == pytest.approx((resampled.low, resampled.high), abs=0.02)
+    # Copies are no news where they are clusters.
+    twice = auroc_interval(np.tile(p, 2), np.tile(y, 2), list(range(150)) * 2)
+    assert twice.standard_error == pytest.approx(found.standard_error)
+    assert math.isnan(auroc_interval([0.9, 0.1], [1, 0]).low)
+
+
 def test_the_bootstrap_equals_scipy_s_where_items_are_independent():
     from scipy.stats import bootstrap as theirs
 
@@ -156,6 +191,27 @@ def test_permutation_of_few_items_is_exact():
     assert permutation_test([1] * 4, [0] * 4, ["a", "a", "b", "b"]) == 2 / 4
 
 
+def test_tests_made_together_are_those_made_alone_and_scipy_s():
+    from scipy.stats import permutation_test as permute
+
+    rng = np.random.default_rng(0)
+    few = rng.normal(size=(9, 3))
+    together = permutation_tests(few)
+    assert together.tolist() == [permutation_test(x, np.zeros(9)) for x in few.T]
+    for x, p in zip(few.T, together, strict=True):
+        theirs = permute(
+            (x, np.zeros(9)), lambda a, b: abs((a - b).sum()), permutation_type="samples", alternative="greater"
+        )
+        assert p == pytest.approx(theirs.pvalue)
+    many = rng.normal(0.2, 1, size=(80, 4))
+    assert permutation_tests(many).tolist() == [permutation_test(x, np.zeros(80)) for x in many.T]
+
+
+def test_items_without_a_difference_do_not_stand_in_the_way_of_exactness():
+    assert permutation_test([1] * 6 + [0.5] * 500, [0] * 6 + [0.5] * 500) == 2 / 64
+    assert permutation_tests(np.zeros((500, 1))).tolist() == [1.0]
+
+
 def test_permutation_agrees_with_the_t_test_on_many_items():
     from scipy.stats import ttest_rel
 
@@ -179,6 +235,13 @@ def test_holm_by_hand():
     adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03})
     assert adjusted == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
     assert holm({}) == {}
+
+
+def test_holm_is_that_of_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    p = [*np.random.default_rng(0).random(30) ** 3, 0.0, 0.0, 1.0]
+    assert list(holm(dict(enumerate(p))).values()) == pytest.approx(multipletests(p, method="holm")[1].tolist())
 
 
 @given(st.dictionaries(st.integers(), st.floats(0, 1), max_size=10))
@@ -308,6 +371,9 @@ ESTIMATORS = {
     "mean": lambda p, y, owner: mean(p, owner),
     "proportion": lambda p, y, owner: proportion(y, owner),
     "paired difference": lambda p, y, owner: paired_difference(p, y, owner),
+    "bounded mean": lambda p, y, owner: bounded_mean(p, owner),
+    "bounded difference": lambda p, y, owner: bounded_difference(p, y, owner),
+    "AUROC": lambda p, y, owner: auroc_interval(p, y, owner),
     "bootstrap mean": lambda p, y, owner: bootstrap(np.mean, p, clusters=owner, resamples=400),
     "bootstrap Brier": lambda p, y, owner: bootstrap(brier, p, y, clusters=owner, resamples=400),
     "bootstrap AUROC": lambda p, y, owner: bootstrap(auroc, p, y, clusters=owner, resamples=400),
@@ -325,6 +391,9 @@ def coverage(name: str, studies: int, clusters: int, seed: int = 0) -> float:
         "mean": lambda p, y: p.mean(),
         "proportion": lambda p, y: y.mean(),
         "paired difference": lambda p, y: (p - y).mean(),
+        "bounded mean": lambda p, y: p.mean(),
+        "bounded difference": lambda p, y: (p - y).mean(),
+        "AUROC": auroc,
         "bootstrap mean": lambda p, y: p.mean(),
         "bootstrap Brier": brier,
         "bootstrap AUROC": auroc,
@@ -338,7 +407,9 @@ def coverage(name: str, studies: int, clusters: int, seed: int = 0) -> float:
     return held / studies
 
 
-@pytest.mark.parametrize("name", ["mean", "proportion", "paired difference"])
+@pytest.mark.parametrize(
+    "name", ["mean", "proportion", "paired difference", "bounded mean", "bounded difference", "AUROC"]
+)
 def test_intervals_of_clustered_data_hold_the_truth(name: str):
     # 99.9 % of binomial(400, 0.95) / 400 lies between 0.91 and 0.98.
     assert 0.91 <= coverage(name, 400, 60) <= 0.98
