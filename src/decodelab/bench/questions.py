@@ -52,7 +52,7 @@ class Posed:
     task: Task
     examples: Sequence[Example]
 
-    @property
+    @cached_property
     def at_once(self) -> bool:
         """Whether answers are judged as soon as they are there, each by itself."""
         return not isinstance(self.task, Costly | Judged)

@@ -7,6 +7,7 @@ its parameters, their `Annotated[...]` text is their documentation, and `|` chai
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import reprlib
@@ -73,11 +74,17 @@ class Stage:
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:
         """The parameters with their defaults and documentation, in order."""
-        hints = get_type_hints(cls, include_extras=True)
-        return tuple(
-            Parameter(f.name, f.default, " ".join(getattr(hints[f.name], "__metadata__", ("",))[0].split()))
-            for f in dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]  (subclasses are dataclasses)
-        )
+        return _parameters(cls)
+
+
+@functools.cache
+def _parameters(cls: type[Stage]) -> tuple[Parameter, ...]:
+    """Read once for each class: printing a strategy asks for them, and a sweep prints thousands."""
+    hints = get_type_hints(cls, include_extras=True)
+    return tuple(
+        Parameter(f.name, f.default, " ".join(getattr(hints[f.name], "__metadata__", ("",))[0].split()))
+        for f in dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]  (subclasses are dataclasses)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
