@@ -10,7 +10,7 @@ from decodelab.bench.journal import Journal
 from decodelab.bench.plan import Plan
 from decodelab.bench.sweep import run
 from decodelab.core.errors import RequestError
-from decodelab.tasks.choices import prefer
+from decodelab.tasks.choices import forward_tokens, prefer
 from decodelab.tasks.mnli import MNLI
 from decodelab.tasks.pocket import PocketChoice
 
@@ -45,6 +45,7 @@ def test_options_are_scored_once_where_there_are_some(plan, journal):
         assert record.token_logprobs == pytest.approx(found.scores[found.best].token_logprobs, abs=1e-5)
         assert math.exp(sum(record.law_logprobs)) == pytest.approx(found.confidence, abs=1e-5)
         assert record.prefill_tokens == record.prompt_tokens > 50
+        assert record.prefill_tokens + record.decode_tokens == forward_tokens(dl.load("pocket-nano"), choice)
     assert run(plan, journal).made == 0
 
 

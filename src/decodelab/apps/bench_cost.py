@@ -107,9 +107,9 @@ def _cost(
     from decodelab.bench.replica import Replica, Wanted
     from decodelab.core.errors import DecodelabError
     from decodelab.engine.cost import predict_cost
-    from decodelab.engine.job import encode_prompt
     from decodelab.models.memory import available_bytes, weight_bytes
     from decodelab.strategy.strategy import Strategy
+    from decodelab.tasks.choices import forward_tokens
 
     items = [one.examples for one in asked]
     replica = Replica()
@@ -127,10 +127,8 @@ def _cost(
             continue
         choice = replica.choice(question)
         if choice is not None:
-            # Nothing is generated: what is computed is the prompt.
-            work = predict(
-                Strategy.of("greedy"), prompt_tokens=len(encode_prompt(model, choice.prompt)[1]), new_tokens=1
-            )
+            # As a prompt of so many tokens, after which nothing is generated.
+            work = predict(Strategy.of("greedy"), prompt_tokens=forward_tokens(model, choice), new_tokens=1)
             tokens += work.cached.forward_tokens
             flops += work.cached.flops or 0
             continue

@@ -120,6 +120,18 @@ def prefer(
     return found
 
 
+def forward_tokens(model: LanguageModel, choice: Choice) -> int:
+    """How many token positions are computed for a question: its prompt once, and its options but for their last tokens.
+
+    >>> import decodelab as dl
+    >>> coin = dl.TableModel(["H", "T"], {...: {"H": 0.25, "T": 0.75}}, bos="<s>")
+    >>> forward_tokens(coin, Choice("1", "H", ("H", "T T"), 0))  # <s> H, and the first T
+    3
+    """
+    pairs, _ = _encoded(model, choice, cut=True)
+    return max(len(given) for given, _ in pairs) + sum(len(target) - 1 for _, target in pairs)
+
+
 def _encoded(model: LanguageModel, choice: Choice, cut: bool) -> tuple[list[tuple[Tokens, Tokens]], int]:
     """Question and option in tokens for each option, and how many tokens were cut off at most."""
     from decodelab.core.protocols import EncoderDecoder
