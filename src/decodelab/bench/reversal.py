@@ -11,9 +11,9 @@ from decodelab.bench.racing import race, whole
 from decodelab.bench.space import Space
 from decodelab.bench.tuning import Contest
 from decodelab.core.errors import DecodelabError, ModelError
+from decodelab.metrics.bounded import bounded_mean
 from decodelab.metrics.checks import Floats
 from decodelab.metrics.estimate import Estimate
-from decodelab.metrics.mean import mean
 from decodelab.models.loading import model_info
 from decodelab.tasks.task import Example
 
@@ -238,4 +238,4 @@ def _faced(
         raise scores
     alike = clusters_of(items)
     contest = Contest.of(small, scores[0], large, scores[1], items)
-    return Faced(settings, mean(scores[0], alike), mean(scores[1], alike), contest)
+    return Faced(settings, bounded_mean(scores[0], alike), bounded_mean(scores[1], alike), contest)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from decodelab.bench.asking import Ask, Items, Measured, clusters_of
 from decodelab.bench.front import front
 from decodelab.bench.proposals import Listed, ParzenProposals, Raced
 from decodelab.bench.racing import ALPHA, race, whole
 from decodelab.bench.space import Space
+from decodelab.bench.winner import items_to_tell
 from decodelab.core.errors import DecodelabError, RequestError, did_you_mean
+from decodelab.metrics.bounded import bounded_difference, bounded_mean
 from decodelab.metrics.checks import Floats
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
 from decodelab.metrics.paired import paired_difference, permutation_test
-from decodelab.metrics.power import sample_size, spread
 from decodelab.tasks.task import Example
 
 OBJECTIVES = ("score", "score-per-token")
@@ -75,16 +78,14 @@ class Contest:
         return 1 if self.difference.value > 0 else -1
 
     @staticmethod
-    def of(a: str, x: Floats, b: str, y: Floats, items: Sequence[Example]) -> Contest:
-        """The contest of two from their values on some items."""
+    def of(a: str, x: Floats, b: str, y: Floats, items: Sequence[Example], *, bounded: bool = True) -> Contest:
+        """The contest of two from their values on some items, scores in [0, 1] or, where not bounded, any numbers."""
         alike = clusters_of(items)
-        difference = paired_difference(x, y, alike)
-        p = permutation_test(x, y, alike) if (x != y).any() else 1.0
-        needed = None
-        if p > ALPHA and difference.value != 0:
-            noise = spread([[v] for v in x], [[v] for v in y])
-            needed = max(sample_size(difference.value, noise, alpha=ALPHA), len(items) + 1)
-        return Contest(a, b, difference, p, needed)
+        difference = (bounded_difference if bounded else paired_difference)(x, y, alike)
+        p = permutation_test(x, y, alike)
+        apart = np.abs(x - y)[x != y]
+        open_yet = p > ALPHA and abs(difference.value) > 1e-12
+        return Contest(a, b, difference, p, items_to_tell(difference, ALPHA, float(apart.min())) if open_yet else None)
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,7 @@ def _check(
 ) -> Check:
     """Have the best answer what it was not chosen on."""
     names = [raced.candidate for raced in (baseline, best, runner_up) if raced is not None]
+    bounded = objective == "score"
     values: dict[str, Floats] = {}
     for name, answers in ask(model, names, items.fresh).items():
         if isinstance(answers, DecodelabError):
@@ -275,11 +277,12 @@ def _check(
     a, b = best.candidate, baseline.candidate
     second = None
     if runner_up is not None:
-        second = Contest.of(a, values[a], runner_up.candidate, values[runner_up.candidate], items.fresh)
+        c = runner_up.candidate
+        second = Contest.of(a, values[a], c, values[c], items.fresh, bounded=bounded)
     return Check(
         len(items.fresh),
-        {name: mean(values[name], clusters_of(items.fresh)) for name in names},
-        Contest.of(a, values[a], b, values[b], items.fresh),
+        {name: (bounded_mean if bounded else mean)(values[name], clusters_of(items.fresh)) for name in names},
+        Contest.of(a, values[a], b, values[b], items.fresh, bounded=bounded),
         second,
         best.mean - baseline.mean,
     )

@@ -71,8 +71,7 @@ def winner(task: str, model: str, scores: Mapping[str, Floats], clusters: Ints |
         found = mean(differences, None if alike is None else alike.tolist())
         if found.value > 1e-12:
             step = float(np.abs(differences[differences != 0]).min())
-            needed = _items_to_tell(found, LEVEL / len(p), step)
-            return Winner(task, model, best, tuple(level), name, needed, out)
+            return Winner(task, model, best, tuple(level), name, items_to_tell(found, LEVEL / len(p), step), out)
     return Winner(task, model, best, tuple(level), left_out=out)
 
 
@@ -85,8 +84,14 @@ def pair_p_values(values: Mapping[str, Floats], clusters: Ints | None) -> dict[t
     return holm(dict(zip(pairs, found.tolist(), strict=True)))
 
 
-def _items_to_tell(difference: Estimate, alpha: float, step: float) -> int | None:
-    """Items for 80 % power, more than there are; None if the error is not known."""
+def items_to_tell(difference: Estimate, alpha: float, step: float) -> int | None:
+    """Items that would show a paired difference with 80 % power, more than there are; None if its error is not known.
+
+    Args:
+        difference: on the items there are.
+        alpha: level of the two-sided test.
+        step: the least by which the scores of an item differ, where they do.
+    """
     if math.isnan(difference.standard_error):
         return None
     # The variance of an item as its cluster makes it: as many items again would come in clusters as large.
