@@ -9,16 +9,23 @@ import shutil
 import subprocess
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from decodelab.apps.bench_samples import ITEMS
+from decodelab.apps.bench_html import to_html
+from decodelab.apps.bench_samples import ITEMS, Packed
 from decodelab.apps.terminal import visible
+from decodelab.bench.agreement import Agreement
+from decodelab.bench.comparison import Results, compare
 from decodelab.bench.journal import Asked, Journal, Record, Scored, Shown
-from decodelab.bench.plan import Plan
+from decodelab.bench.plan import Cell, Plan
+from decodelab.bench.samples import Answer, Item, columns
 
 HOSTILE = (
     "</script><script>alert(1)</script><!-- ]]> <img src=x onerror=alert(1)> \x1b[31mred \x00 \u202eevil \u2028 "
@@ -154,6 +161,40 @@ def test_hostile_names_and_texts_stay_text(page, folder: Path):
     assert visible(first) in codes
     data = [text for attributes, text in found.all("script") if attributes.get("type") == "text/plain"]
     assert all(re.fullmatch(r"[A-Za-z0-9+/=]+", text) for text in data)
+
+
+@pytest.fixture(scope="module")
+def called(tmp_path_factory):
+    """The page of a small sweep in which tasks, models and strategies have one name."""
+    file = tmp_path_factory.mktemp("page") / "j"
+    plain = plan_of("a", "b")
+    journal_of(file, plain, {("pocket-nano", "a"): ("1", 1.0), ("pocket-nano", "b"): ("2", 0.0)})
+    with Journal(file, writing=False) as journal:
+        results = compare(plain, journal)
+
+    def called(name: str) -> Page:
+        plan = plan_of(name, f"{name}2", models=(name,), tasks=(name,))
+        new = dict(zip("ab", plan.strategies, strict=True))
+        rows = [replace(row, cell=Cell(name, name, new[row.cell.strategy]), more={name: 1.0}) for row in results.rows]
+        winners = [replace(w, task=name, model=name, best=new[w.best], level_with=(new["b"],)) for w in results.winners]
+        pairs = [Agreement(name, name, name, new["b"], 0.5, 3)]
+        found = Results(tuple(rows), tuple(winners), name, tuple(pairs), results.calibration)
+        packed = Packed(columns(plan))
+        packed.add(name, [Item(name, name, name, ((Answer(name, 1, name, 1.0, name),), ()))])
+        page = Page(to_html(plan, found, packed))
+        assert page.open == []
+        return page
+
+    return called
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(name=st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30) | st.just(HOSTILE[:-60]))
+def test_no_name_adds_an_element_or_an_attribute(called, name):
+    def made(page: Page) -> set[tuple[str, str]]:
+        return {(element, attribute) for element, attributes, _ in page.elements for attribute in ("", *attributes)}
+
+    assert made(called(name)) <= made(called("plain")) | {("text", "")}
 
 
 def test_only_the_page_s_own_script_may_run_and_nothing_else_is_loaded(page, folder: Path):
