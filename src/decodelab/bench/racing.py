@@ -84,22 +84,14 @@ def race(
     for raced in given:
         proposals.tell(raced)
     tried: list[Raced[Candidate]] = []
-    while len(tried) < trials:
-        together: list[Candidate] = []
-        while len(together) < min(AT_ONCE, trials - len(tried)):
-            candidate = proposals.propose()
-            if candidate is None:
-                break
-            together.append(candidate)
-        if not together:
-            break
+    while together := _proposed(proposals, min(AT_ONCE, trials - len(tried))):
         values: dict[Candidate, list[float]] = {candidate: [] for candidate in together}
         done: dict[Candidate, Raced[Candidate]] = {}
         for start, end in blocks(items):
             live = [candidate for candidate in together if candidate not in done]
             if not live:
                 break
-            report(len(tried) + len(done), f"{', '.join(map(str, live))}: {end} items")
+            report(len(tried) + len(done), f"{live[0]}, {len(live)} at once, {end} of {items} items")
             for candidate, found in measure(live, start, end).items():
                 if isinstance(found, DecodelabError):
                     done[candidate] = Raced(candidate, tuple(values[candidate]), refused=str(found))
@@ -114,6 +106,14 @@ def race(
             tried.append(done[candidate])
     report(len(tried), "done")
     return tried
+
+
+def _proposed(proposals: Proposals[Candidate], most: int) -> list[Candidate]:
+    """What is tried next, side by side; nothing when there is nothing left."""
+    found: list[Candidate] = []
+    while len(found) < most and (candidate := proposals.propose()) is not None:
+        found.append(candidate)
+    return found
 
 
 def whole(measure: Measure[Candidate], candidate: Candidate, items: int) -> Raced[Candidate]:
