@@ -63,6 +63,7 @@ def told(tmp_path: Path) -> Callable[..., Results]:
     def told(
         scores: Any,
         *,
+        task: str = "pocket-sums",
         prompts: Sequence[str] | None = None,
         read: Callable[[int, int, int], Any] = lambda strategy, item, sample: "an answer",
         changes: Callable[[int, int, int], dict[str, Any]] = lambda strategy, item, sample: {},
@@ -76,9 +77,9 @@ def told(tmp_path: Path) -> Callable[..., Results]:
         repetitions, strategies, items, samples = scores.shape
         models = [f"repetition {i}" for i in range(repetitions)]
         names = [f"s{i}" for i in range(strategies)]
-        task = {"name": "pocket-sums", "items": items}
-        plan = Plan.model_validate({"models": models, "strategies": dict.fromkeys(names, "greedy"), "tasks": [task]})
-        shown = {("pocket-sums", str(i)): Shown(prompts[i] if prompts else str(i), None, f"{i}") for i in range(items)}
+        given = {"models": models, "strategies": dict.fromkeys(names, "greedy"), "tasks": [{"name": task}]}
+        plan = Plan.model_validate(given)
+        shown = {(task, str(i)): Shown(prompts[i] if prompts else str(i), None, f"{i}") for i in range(items)}
         empty = Record(
             "", "m", "d", "greedy", "", 0, "0", "[]", "", (7,), (-0.5,), (-0.5,), "eos", 5, 5, 3, 3, 100, 0.5
         )
@@ -88,12 +89,12 @@ def told(tmp_path: Path) -> Callable[..., Results]:
                 asked, records, scored = [], [], []
                 for strategy, item in np.ndindex(strategies, items):
                     keys = tuple(f"{model} {strategy} {item} {sample}" for sample in range(samples))
-                    asked.append(Asked("pocket-sums", model, names[strategy], str(item), keys))
+                    asked.append(Asked(task, model, names[strategy], str(item), keys))
                     for sample, (key, score) in enumerate(zip(keys, of_model[strategy, item].tolist(), strict=True)):
                         if not math.isnan(score):
                             records.append(replace(empty, key=key, sample=sample, **changes(strategy, item, sample)))
                             answer = read(strategy, item, sample)
-                            scored.append(Scored(key, f"{item}", "pocket-sums", str(item), score, answer))
+                            scored.append(Scored(key, f"{item}", task, str(item), score, answer))
                 journal.ask(plan.digest, model, asked)
                 journal.add(records, scored)
             return compare(plan, journal)

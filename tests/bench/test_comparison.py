@@ -134,3 +134,9 @@ def test_who_has_not_answered_is_left_out_of_the_verdict(told):
     scores[0, 2, 1:] = np.nan
     (winner,) = told(scores).winners
     assert (winner.best, winner.level_with, winner.left_out) == ("s0", (), ("s2",))
+
+
+def test_a_task_adds_its_own_figures(told):
+    measures = [{"rouge1": 0.5, "rouge2": 0.25, "rouge_l": 0.5}, {"rouge1": 1.0, "rouge2": 0.75, "rouge_l": 0.5}]
+    (row,) = told([[[[0.5], [0.5]]]], task="summaries", read=lambda strategy, item, sample: measures[item]).rows
+    assert row.more == {"rouge1": 0.75, "rouge2": 0.5, "rouge_l": 0.5}
