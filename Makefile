@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint types bench bench-engine bench-samplers bench-scoring bench-speculative peers format clean
+.PHONY: help run test test-slow lint types bench bench-engine bench-samplers bench-scoring bench-speculative bench-sweep peers format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
-run: $(READY) ## compare decoding strategies on both pocket models, offline
-	$(BIN)/decodelab demo
+run: $(READY) ## which decoding strategy for which task: seven of them on both pocket models and four tasks, offline
+	mkdir -p out
+	$(BIN)/decodelab bench examples/sweep.yaml --workers $(JOBS) --journal out/sweep.journal.sqlite --html out/sweep.html
 
 test: $(READY) ## run the tests and the examples in the docstrings
 	$(BIN)/pytest -n $(JOBS)
@@ -31,6 +32,10 @@ types: $(READY) ## check the types
 
 bench: $(READY) ## measure greedy decoding against transformers.generate
 	$(BIN)/python benchmarks/greedy.py
+
+bench-sweep: $(READY) ## measure make run's sweep against the same sweep with transformers.generate
+	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/sweep.py --workers 2
 
 bench-engine: $(READY) ## measure many continuations of few prompts against transformers.generate; results in out/, kept if broken off
 	mkdir -p out

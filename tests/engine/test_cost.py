@@ -58,7 +58,7 @@ def test_the_peak_of_the_cache_is_that_of_the_generations_own_rows(endless):
     # A table's cache is 8 bytes a token. Five new tokens: the last one never enters it.
     (g,) = dl.generate(endless, "a b", "greedy", max_new_tokens=5)
     assert g.cost.peak_cache_bytes == 8 * (3 + 4)
-    (g,) = dl.generate(endless, "a b", "sample(n=4)", max_new_tokens=5)
+    (g,) = dl.generate(endless, "a b", "beam(width=4)", max_new_tokens=5)
     assert g.cost.peak_cache_bytes == 8 * 4 * (3 + 4)
 
 

@@ -101,9 +101,36 @@ def test_one_forward_pass_a_step_serves_all_strategies_and_a_prompt_is_prefilled
         engine.submit("a b", strategy, max_new_tokens=5)
     found = run(engine)
     assert model.starts == [[endless.vocab.encode("a b")]]
-    assert model.extends == [(7, 1), (8, 1), (8, 1), (8, 1)]  # 1 + 4 rows, and the beams that there are
+    assert len(model.extends) == 4
+    assert model.extends[0] == (2, 1)  # after one token there are but two texts, whatever the strategies
     assert [found[i].cost.prefill_tokens for i in range(3)] == [3, 0, 0]
     assert [found[i].cost.forward_passes for i in range(3)] == [5, 5, 5]
+
+
+def test_rows_that_have_said_the_same_are_computed_as_one_and_nobody_notices(endless):
+    model = Counting(endless)
+    engine = dl.Engine(model)  # pyright: ignore[reportArgumentType]
+    strategies = (
+        "greedy",
+        "temperature=0.1 | sample(n=8)",
+        "beam(width=3, n=3)",
+        "sample(n=4)",
+        "stochastic_beam(width=4)",
+    )
+    for strategy in strategies:
+        engine.submit("a b", strategy, max_new_tokens=6)
+        engine.submit("b", strategy, max_new_tokens=6)
+    found = run(engine)
+    cold = dl.generate(endless, "a b", "temperature=0.1 | sample(n=8)", max_new_tokens=6)[0]
+    texts = {candidate.tokens[:5] for candidate in cold.candidates}
+    assert len(texts) < 8
+    for i, strategy in enumerate(strategies):
+        for k, prompt in enumerate(("a b", "b")):
+            (alone,) = dl.generate(endless, prompt, strategy, max_new_tokens=6)
+            assert found[2 * i + k].candidates == alone.candidates
+            assert found[2 * i + k].cost.decode_tokens == alone.cost.decode_tokens
+    for rows, _ in model.extends:
+        assert rows < 2 * (1 + 8 + 3 + 4 + 4)
 
 
 def test_rows_that_finish_make_room_for_those_that_wait(endless):
@@ -127,9 +154,9 @@ def test_a_job_of_more_rows_than_allowed_runs_alone(endless):
     model = Counting(endless)
     engine = dl.Engine(model, max_rows=2)  # pyright: ignore[reportArgumentType]
     engine.submit("a", "greedy", max_new_tokens=3)
-    engine.submit("a", "sample(n=5)", max_new_tokens=3)
+    engine.submit("a", "beam(width=4)", max_new_tokens=4)
     assert len(run(engine)) == 2
-    assert [rows for rows, _ in model.extends] == [1, 1, 5, 5]
+    assert [rows for rows, _ in model.extends] == [1, 1, 2, 4, 4]
 
 
 def test_a_long_prompt_is_computed_in_chunks_while_others_go_on(endless):
@@ -153,8 +180,8 @@ def test_memory_bounds_what_runs_at_once(endless):
     model = Counting(endless)
     each = 8 * (2 + 4)
     engine = dl.Engine(model, memory=2 * each)  # pyright: ignore[reportArgumentType]
-    for _ in range(5):
-        engine.submit("a", "greedy", max_new_tokens=4)
+    for prompt in ("a", "b", "a", "b", "a"):
+        engine.submit(prompt, "greedy", max_new_tokens=4)
     assert len(run(engine)) == 5
     assert max(rows for rows, _ in model.extends) == 2
 

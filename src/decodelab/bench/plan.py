@@ -170,7 +170,7 @@ class Plan(BaseModel):
     seed: int = 0
     seeds: tuple[int, ...] = ()
     baseline: str | None = None
-    max_rows: Annotated[int, Field(ge=1)] = 64
+    max_rows: Annotated[int, Field(ge=1)] = 256
 
     @field_validator("strategies", mode="before")
     @classmethod

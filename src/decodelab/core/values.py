@@ -76,7 +76,9 @@ class Cost:
 
     Shared work (a prompt prefilled for several candidates, a pass over a batch) is counted where it is
     done: `forward_tokens` counts every token position computed for this generation's rows, `forward_passes`
-    the passes these rows took part in, `seconds` the wall clock from start to finish.
+    the passes these rows took part in, `seconds` the wall clock from start to finish. Rows that have said the same so
+    far are computed as one, by themselves or beside other jobs; a token counts for each of them all the same, so that
+    what a strategy costs does not depend on its company.
 
     Attributes:
         draft_tokens: token positions computed by a draft model; they are not among the forward tokens.

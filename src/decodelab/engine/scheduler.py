@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from decodelab.engine.job import Job, check_limits, make_job
 from decodelab.engine.lane import Failed, Lane
 from decodelab.engine.prefixes import Prefilled, PrefixTree
 from decodelab.engine.refusals import forward_failed
+from decodelab.engine.running import Running, merged
 from decodelab.engine.speculative import SpeculativeLane
 from decodelab.engine.tree_lane import TreeLane
 from decodelab.models.composed import needs_whole_prompts
@@ -47,15 +48,6 @@ class _Prefill:
     logits: Tensor | None = None
 
 
-@dataclass
-class _Running:
-    """The rows that run: their batches in order, their cache, and the logits after their last tokens."""
-
-    batches: list[Batch] = field(default_factory=list)
-    cache: Cache | None = None
-    logits: Tensor | None = None
-
-
 class Engine:
     """Runs jobs of any strategies, prompts and lengths together on one model.
 
@@ -63,7 +55,8 @@ class Engine:
     search. Rows that finish leave at once; once a quarter of the rows is free, waiting jobs are prefilled (a prompt
     once, whatever the strategies that wait for it, and only from where it differs from one that is remembered) and
     join, in the order they were submitted. A long prompt is prefilled in chunks between the steps of the others. The
-    result of a job does not depend on what runs beside it, as far as the model's own arithmetic does not.
+    result of a job does not depend on what runs beside it, as far as the model's own arithmetic does not. Rows of one
+    prompt that have said the same so far, whatever their strategies, are computed as one.
 
     Args:
         model: a model, or the name of one for `load`.
@@ -102,7 +95,7 @@ class Engine:
         self._submitted = 0
         self._waiting: deque[Job] = deque()
         self._prefills: deque[_Prefill] = deque()
-        self._running = _Running()
+        self._running = Running()
         self._prefixes = PrefixTree(self.model, KEPT)
         self._cancelled: set[int] = set()
         self._compose = Composer(self.model)
@@ -241,7 +234,7 @@ class Engine:
     def interrupted(self) -> Iterator[Generation | Failed]:
         """Empty the engine: the jobs that have begun as far as they came, of those that wait nothing."""
         running = self._running.batches
-        self._running = _Running()
+        self._running = Running()
         self._waiting.clear()
         self._prefills.clear()
         for batch in running:
@@ -292,7 +285,7 @@ class Engine:
         for batch in list(running.batches):
             rows = len(batch)
             try:
-                advance = batch.step(running.logits[first : first + rows])
+                advance = batch.step(running.logits_of(first, first + rows))
             except DecodelabError as error:
                 running.batches.remove(batch)
                 yield from self._failed(batch.unfinished(), error)
@@ -305,19 +298,19 @@ class Engine:
             yield from self._wanted(batch.newly_done())
         running.batches = [batch for batch in running.batches if len(batch)]
         if not running.batches:
-            self._running = _Running()
+            self._running = Running()
             return
         try:
-            going = torch.cat(parents)
-            if not is_identity(going, first):
-                running.cache = running.cache.select(going)
-            logits, running.cache = self.model.extend(running.cache, torch.cat(tokens)[:, None])
+            origins, new, running.computed = merged(running.rows_of(torch.cat(parents)), torch.cat(tokens))
+            if not is_identity(origins, len(running.cache.lengths)):
+                running.cache = running.cache.select(origins)
+            logits, running.cache = self.model.extend(running.cache, new[:, None])
         except Exception as error:  # whatever a model raises: memory, a kernel, its own code
-            self._running = _Running()
+            self._running = Running()
             yield from self._failed([job for batch in running.batches for job in batch.unfinished()], error)
             return
         running.logits = logits[:, 0]
-        self._count(running.batches, running.cache)
+        self._count(running.batches, running.cache, running.computed)
 
     def _wanted(self, generations: Iterator[Generation]) -> Iterator[Generation]:
         """Those that were not cancelled."""
@@ -435,22 +428,27 @@ class Engine:
         running = self._running
         try:
             index = torch.tensor(rows)
-            if not is_identity(index, len(prompts)):
-                logits, cache = logits[index.to(logits.device)], cache.select(index)
-            self._count(batches, cache, decoded=False)
+            used, computed_by = index.unique(return_inverse=True)
+            if len(used) < len(prompts):
+                logits, cache = logits[used.to(logits.device)], cache.select(used)
+            self._count(batches, cache, computed_by, decoded=False)
             if running.cache is None or running.logits is None:
-                running.cache, running.logits = cache, logits
+                running.cache, running.logits, running.computed = cache, logits, computed_by
             else:
+                before = running.rows_of(torch.arange(sum(map(len, running.batches))))
+                running.computed = torch.cat([before, computed_by + len(running.logits)])
                 running.cache, running.logits = running.cache.join(cache), torch.cat([running.logits, logits])
             running.batches += batches
         except Exception as error:  # as in `step`; a join that failed may have touched both sides
-            self._running = _Running()
+            self._running = Running()
             for batch in (*running.batches, *(b for b in batches if b not in running.batches)):
                 yield from self._failed(batch.unfinished(), error)
 
-    def _count(self, batches: Sequence[Batch], cache: Cache, decoded: bool = True) -> None:
-        """Book a forward pass over the rows of these batches, which are those of the cache."""
-        lengths = cache.lengths
+    def _count(self, batches: Sequence[Batch], cache: Cache, computed: Tensor | None, decoded: bool = True) -> None:
+        """Book a forward pass over the rows of these batches; those that were computed as one count each."""
+        lengths = list(cache.lengths)
+        if computed is not None:
+            lengths = [lengths[row] for row in computed.tolist()]
         token_bytes = cache.nbytes / max(sum(lengths), 1)
         first = 0
         for batch in batches:

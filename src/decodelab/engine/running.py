@@ -1,0 +1,72 @@
+"""The rows that run, and those of them that are computed: rows that have said the same are one row to the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from decodelab.core.protocols import Cache
+from decodelab.engine.batch import Batch, is_identity
+
+
+@dataclass
+class Running:
+    """The batches that run, and what the model computes for them.
+
+    Strategies of one prompt begin with the same row, and so do its samples. They are computed as one for as long as
+    they choose the same tokens: greedy decoding beside the first of its beams, or samples at a low temperature.
+
+    Attributes:
+        batches: in order; their rows, one after the other, are numbered from 0.
+        cache: a row for each that is computed.
+        logits: after the last tokens of these, [computed, vocab].
+        computed: for each row of the batches the one that is computed for it, int64 [rows]; None: each by itself.
+    """
+
+    batches: list[Batch] = field(default_factory=list)
+    cache: Cache | None = None
+    logits: Tensor | None = None
+    computed: Tensor | None = None
+
+    def rows_of(self, rows: Tensor) -> Tensor:
+        """Which computed rows stand for these rows of the batches."""
+        return rows if self.computed is None else self.computed[rows]
+
+    def logits_of(self, first: int, last: int) -> Tensor:
+        """The logits of the rows `first` to `last` of the batches."""
+        assert self.logits is not None
+        if self.computed is None:
+            return self.logits[first:last]
+        rows = self.computed[first:last]
+        start = int(rows[0])
+        if is_identity(rows - start, last - first):
+            return self.logits[start : start + last - first]
+        return self.logits[rows.to(self.logits.device)]
+
+
+def merged(parents: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Continuations without those that are there already.
+
+    Args:
+        parents: int64 [rows], the computed row each goes on from.
+        tokens: int64 [rows], the token it goes on with.
+
+    Returns:
+        Parents and tokens of the different continuations, in the order in which they come first, and for each row which
+        of them is its own (None: all differ).
+
+    >>> merged(torch.tensor([1, 0, 1]), torch.tensor([7, 7, 7]))
+    (tensor([1, 0]), tensor([7, 7]), tensor([0, 1, 0]))
+    """
+    pairs = parents * (int(tokens.max()) + 1) + tokens
+    different, which = pairs.unique(return_inverse=True)
+    if len(different) == len(pairs):
+        return parents, tokens, None
+    rows = torch.arange(len(pairs))
+    first = rows.new_full((len(different),), len(pairs)).scatter_reduce(0, which, rows, "amin")
+    kept, order = first.sort()
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    return parents[kept], tokens[kept], place[which]
