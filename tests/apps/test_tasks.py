@@ -32,6 +32,14 @@ def test_right_answers_score_one_and_hostile_ones_nothing(run, items, tmp_path):
     assert "score 0.000" in shown.stdout
 
 
+@pytest.mark.parametrize("field", ["id", "task_id", "index"])
+def test_an_output_may_name_its_item_as_others_do(run, items, tmp_path, field):
+    rows = [json.loads(line) for line in items.read_text().splitlines()]
+    file = tmp_path / "outputs.jsonl"
+    file.write_text("".join(json.dumps({field: r["id"], "output": json.dumps(r["solution"])}) + "\n" for r in rows))
+    assert run("tasks", "score", "graph", str(items), str(file), "--json").json["mean"] == 1.0
+
+
 def test_an_audit_finds_the_answer_that_was_spoiled(run, items):
     rows = [json.loads(line) for line in items.read_text().splitlines()]
     assert run("tasks", "audit", "graph", str(items), "--json").json["wrong"] == []

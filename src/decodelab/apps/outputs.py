@@ -11,14 +11,15 @@ EXAMPLE = '{"id": "979", "output": "..."}'
 
 
 def read_outputs(file: Path) -> dict[str, list[str]]:
-    """Stored outputs by id, in their order; HumanEval's own `task_id` and `completion` are read too.
+    """Stored outputs by id, in their order; `task_id` and `completion` (HumanEval) and `index` (the course) are read too.
 
     Raises:
         RequestError: for a file that cannot be read or a line that is no output, with its number.
     """
     found: dict[str, list[str]] = {}
     for where, row in read_rows(file, EXAMPLE):
-        name, output = row.get("id", row.get("task_id")), row.get("output", row.get("completion"))
+        name = next((row[field] for field in ("id", "task_id", "index") if field in row), None)
+        output = row.get("output", row.get("completion"))
         if not isinstance(name, str | int) or not isinstance(output, str):
             raise RequestError(f"{where}: needs an id and an output as text; write {EXAMPLE}")
         found.setdefault(str(name), []).append(output)
