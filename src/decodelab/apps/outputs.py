@@ -11,7 +11,7 @@ EXAMPLE = '{"id": "979", "output": "..."}'
 
 
 def read_outputs(file: Path) -> dict[str, list[str]]:
-    """Stored outputs by id, in their order; `task_id` and `completion` (HumanEval) and `index` (the course) are read too.
+    """Stored outputs by id, in their order; `task_id` and `completion` (HumanEval), `index` (the course) do as well.
 
     Raises:
         RequestError: for a file that cannot be read or a line that is no output, with its number.
