@@ -151,6 +151,11 @@ def test_what_mattered_is_told_from_enough_trials():
     assert found.importances["temperature"] > found.importances["top_p"]
 
 
+def test_of_results_that_are_all_the_same_nothing_is_said_to_have_mattered():
+    space = Space.of(["temperature=0.1..3 | top_p=0.5..1"])
+    assert tune(space, Fake(lambda m, s: 0.0), "m", items(9, 9), trials=14).importances == {}
+
+
 def test_an_objective_that_is_none_is_refused():
     with pytest.raises(RequestError, match="did you mean 'score-per-token'"):
         tune(TEMPERATURES, Fake(near(0.7)), "m", items(9, 9), objective="score-per-tokens")

@@ -137,9 +137,9 @@ def _course(trials: Sequence[Trial] | Sequence[Pair], items: int) -> str:
     refused = [trial.refused for trial in trials if trial.refused is not None]
     parts = [f"{len(trials)} tried: {complete} answered all {items} items"]
     if stopped:
-        parts.append(f"{stopped} were stopped early, as worse than those before them")
+        parts.append(f"{stopped} stopped early as worse than those before")
     if refused:
-        parts.append(f"{len(refused)} could not be tried ({refused[0]})")
+        parts.append(f"{len(refused)} refused ({refused[0]})")
     return ", ".join(parts) + "."
 
 

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
-from decodelab.bench.space import Chooser
+from decodelab.bench.space import ALTERNATIVE, Chooser
 from decodelab.core.errors import RequestError, StrategyError
 from decodelab.pocket.item import digest
 
 Candidate = TypeVar("Candidate", bound=Hashable)
 REPEATS = 60
 """After so many proposals in a row of what was tried already, the space counts as exhausted."""
+
+ENOUGH = 10
+"""So many complete trials are needed before anything is said of what matters."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class ParzenProposals(Generic[Candidate]):
                     self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
                 else:
                     self._open[candidate] = trial
-                    self._parameters[candidate] = list(trial.params)
+                    self._parameters[candidate] = [name for name in trial.params if name != ALTERNATIVE]
                     return candidate
         return None
 
@@ -134,14 +137,17 @@ class ParzenProposals(Generic[Candidate]):
                 self._report(trial, raced)
 
     def importances(self, candidate: Candidate, seed: int) -> dict[str, float]:
-        """Which share of the variance of the results each parameter of a candidate accounts for; none of a single one.
+        """Which share of the variance of the results each parameter of a candidate accounts for.
 
-        Complete trials that have all its parameters count.
+        Complete trials with the same parameters count; without enough of them, of a single parameter, or where all came
+        to the same, nothing can be said.
 
         Source: Hutter et al. 2014, functional ANOVA; by optuna.
         """
         parameters = self._parameters.get(candidate, [])
-        if len(parameters) < 2:
+        alike = [raced for name, raced in self._known.items() if self._parameters.get(name) == parameters]
+        values = [raced.mean for raced in alike if raced.refused is None and not raced.stopped]
+        if len(parameters) < 2 or len(values) < ENOUGH or max(values) - min(values) < 1e-9:
             return {}
         with _quiet(self._optuna) as optuna:
             evaluator = optuna.importance.FanovaImportanceEvaluator(seed=digest("importance", seed) % 2**32)

@@ -19,6 +19,8 @@ from decodelab.strategy.strategy import Strategy, build_stage
 
 STEPS = 100
 """A range is divided into at least so many steps, so that values are short to write and come again."""
+ALTERNATIVE = "alternative"
+"""What the choice among alternatives is called."""
 _DIGITS = 3
 """Significant digits of a value from a range of logarithms."""
 _CORNERS = 256
@@ -188,7 +190,7 @@ class Space:
             StrategyError: if a stage refuses values that it takes one by one.
         """
         many = len(self.alternatives) > 1
-        number = chooser.suggest_categorical(f"{prefix}alternative", range(len(self.alternatives))) if many else 0
+        number = chooser.suggest_categorical(f"{prefix}{ALTERNATIVE}", range(len(self.alternatives))) if many else 0
         alternative = self.alternatives[number]
         names = self.names(number, prefix)
         return alternative.strategy([f.choose(n, chooser) for f, n in zip(alternative.free, names, strict=True)])

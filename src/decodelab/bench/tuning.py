@@ -23,8 +23,6 @@ from decodelab.tasks.task import Example
 
 OBJECTIVES = ("score", "score-per-token")
 """What can be made large: the mean score, or the mean over items of score by 1,000 forward tokens."""
-ENOUGH = 10
-"""So many complete trials are needed before anything is said of what matters."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +212,7 @@ def tune(
         made[best.candidate] if best is not None else None,
         made[runner_up.candidate] if runner_up is not None else None,
         _check(ask, model, items, objective, given, best, runner_up) if best is not None else None,
-        parzen.importances(best.candidate, seed) if parzen and best and len(complete) >= ENOUGH else {},
+        parzen.importances(best.candidate, seed) if parzen and best else {},
         space.size,
         dict(parzen.refused) if parzen is not None else {},
     )
