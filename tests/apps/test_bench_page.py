@@ -251,6 +251,17 @@ def test_a_journal_is_reported_without_its_plan_s_file(run, folder: Path):
     assert all((folder / name).stat().st_size > 100 for name in names)
 
 
+def test_a_plan_whose_data_and_models_are_gone_is_reported(run, folder: Path):
+    (folder / "plan.yaml").write_text(
+        "models: [./gone]\nstrategies: [greedy, sample]\ntasks: [{name: graph, file: gone.jsonl, items: 3}]\n"
+    )
+    plan = Plan.parse(folder / "plan.yaml")
+    said = {(plan.models[0], strategy): (strategy, 1.0) for strategy in plan.strategies}
+    journal_of(folder / "plan.journal.sqlite", plan, said)
+    found = run("report", "plan.yaml", "--json").json
+    assert [row["items"] for row in found["rows"]] == [3, 3]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

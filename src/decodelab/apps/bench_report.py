@@ -152,7 +152,7 @@ def command(
     else:
         if number is not None:
             raise RequestError("--plan: chooses among the plans of a journal; give a journal, or leave --plan out")
-        read, place = Plan.read(plan), journal_of(plan, journal)
+        read, place = Plan.parse(plan), journal_of(plan, journal)
     with Journal(place, writing=False) as kept:
         chosen = _noted(kept, number) if read is None else read
         results = compare(chosen, kept)

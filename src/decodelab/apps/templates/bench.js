@@ -44,10 +44,12 @@ async function itemOf(task, item) {
   return (await block(task.first + Math.floor(item / index.size)))[item % index.size];
 }
 
-function view() {
+function view(task) {
   const model = at("model").value;
-  const columns = index.columns.map((_, column) => column).filter((column) =>
-    (model === "" || index.columns[column][0] === index.models[model]) && at(`column-${column}`).checked);
+  // A strategy that answers nothing of a task is not asked there, or not yet.
+  const columns = [...index.columns.keys()].filter((column) =>
+    (model === "" || index.columns[column][0] === index.models[model]) && at(`column-${column}`).checked &&
+    task.texts[column].some((text) => text !== null));
   return { columns, filter: at("filter").value, a: +at("lower").value, b: +at("higher").value };
 }
 
@@ -55,7 +57,7 @@ function view() {
 async function choose() {
   const mine = ++asked;
   const task = index.tasks[at("task").value];
-  const seen = view();
+  const seen = view(task);
   at("pair").hidden = seen.filter !== "lower";
   const wanted = at("search").value.trim().toLowerCase();
   let found = chosen(task, seen);
@@ -76,7 +78,7 @@ async function choose() {
 async function show() {
   const mine = asked;
   const task = index.tasks[at("task").value];
-  const seen = view();
+  const seen = view(task);
   const items = candidates.slice(page * index.size, (page + 1) * index.size);
   const loaded = await Promise.all(items.map((item) => itemOf(task, item)));
   if (mine !== asked) return;
@@ -109,7 +111,9 @@ function article(id, [prompt, reference, cells], columns) {
 function found(read, text) {
   if (read === null) return ["nothing read"];
   if (read.trim() === text.trim()) return ["read as it is"];
-  return ["read ", make("code", { title: visible(read, "\n\t") }, visible(read.length > 60 ? `${read.slice(0, 59)}…` : read))];
+  if (read.length <= 60) return ["read ", make("code", {}, visible(read))];
+  const whole = make("code", {}, visible(read, "\n\t"));
+  return ["read ", make("details", {}, make("summary", {}, visible(`${read.slice(0, 59)}…`)), whole)];
 }
 
 const numbers = (...children) => make("div", { class: "numbers" }, ...children);
