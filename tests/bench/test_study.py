@@ -84,7 +84,7 @@ def check_rates(rates: dict[str, float], repetitions: int) -> None:
 
 @pytest.mark.parametrize("kind", ["thirds", "two of a prompt"])
 def test_equal_strategies_are_rarely_told_apart(told, kind):
-    check_rates(rates_of_equals(told, kind, 50), 50)
+    check_rates(rates_of_equals(told, kind, 30), 30)
 
 
 @pytest.mark.slow
