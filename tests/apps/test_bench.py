@@ -47,7 +47,7 @@ def test_a_dry_run_tells_the_memory_and_what_does_not_fit(run, plan, monkeypatch
     monkeypatch.setattr("decodelab.models.memory.available_bytes", lambda: 1000)
     found = run("bench", str(plan), "--dry-run")
     assert found.code == 0
-    assert "pocket-nano may not fit the memory with max_rows: 64; lower it" in found.stderr
+    assert "pocket-nano may not fit the memory with max_rows: 256; lower it" in found.stderr
 
 
 def test_tables_are_shown_while_it_runs(run, plan, monkeypatch):

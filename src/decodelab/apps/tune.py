@@ -74,9 +74,9 @@ def command(
     \b
     Examples:
       decodelab tune -t pocket-paths --space "temperature=0.2..1.5 | top_p=0.5..1"
-      decodelab tune -t pocket-sums -m pocket-nano --space "beam(width=1..8)" --objective score-per-token
+      decodelab tune -t pocket-sums --space "beam(width=1..8)" --objective score-per-token
       decodelab tune -t "{name: mmlu, file: test.csv}" --space "min_p={0.05, 0.1}" --json
-      decodelab tune -t pocket-sums --find-reversal pocket-nano pocket-small --space "temperature=0..3"
+      decodelab tune -t pocket-sums --find-reversal pocket-nano pocket-small --space "top_k=1..9"
 
     Next: decodelab report tune.journal.sqlite reads the tables of the fresh items again.
     """
