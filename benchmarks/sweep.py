@@ -147,14 +147,16 @@ def batches_of(plan: Plan, sizes: Sequence[int], advance: Callable[[str], None])
         model = dl.load(name)
         assert isinstance(model, dl.TransformersModel)
         prompts = prompts_of(plan, model)
-        few = prompts[:: max(1, len(prompts) // max(SAMPLE, *sizes))]
+        few = prompts[:: max(1, len(prompts) // SAMPLE)]
         for label, strategy in plan.strategies.items():
-            advance(f"transformers' batch: {name}, {label}")
             tried: list[tuple[float, int]] = []
             for size in sorted({min(size, len(few)) for size in sizes}):
+                advance(f"transformers' batch: {name}, {label}, {size}")
                 began = time.perf_counter()
                 theirs(model, few, strategy, size)
                 tried.append((time.perf_counter() - began, size))
+                if tried[-1][0] > 1.2 * min(tried)[0]:  # wide beams in large batches take minutes
+                    break
             found.setdefault(name, {})[label] = min(tried)[1]
     return found
 
@@ -219,7 +221,7 @@ def arguments() -> argparse.Namespace:
         "--plan", type=Path, default=PLAN, help="of transformers models and tasks that make their items"
     )
     parser.add_argument("--items", type=int, help="of each task; those of the plan by default")
-    parser.add_argument("--batch", type=int, nargs="+", default=[8, 16, 32, 64], help="prompts transformers may take")
+    parser.add_argument("--batch", type=int, nargs="+", default=[4, 8, 16], help="prompts transformers may take")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1, help="processes of decodelab's, which share the threads")
