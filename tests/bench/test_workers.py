@@ -200,8 +200,14 @@ def test_ray_actors_of_which_one_is_killed_make_the_same_table(small, tmp_path, 
     [
         ("rey", 1, None, "--executor must be local or ray, got 'rey'; did you mean 'ray'?"),
         ("local", 1, "1.2.3.4:6379", "--ray-address is of a Ray cluster"),
+        ("ray", 1, "127.0.0.1:1", "nobody answers at 127.0.0.1:1"),
+        ("ray", 1, "ray://127.0.0.1:10001", "must be HOST:PORT of the head node, or auto"),
+        ("ray", 1, "127.0.0.1:port", "must be HOST:PORT of the head node, or auto"),
+        ("ray", 1, "127.0.0.1:99999", "must be HOST:PORT of the head node, or auto"),
     ],
 )
 def test_an_executor_that_is_none_is_refused(name, workers, address, message):
+    if name == "ray":
+        pytest.importorskip("ray", reason="needs pip install 'decodelab[ray]'")
     with pytest.raises(RequestError, match=message):
         executor_named(name, workers, address)

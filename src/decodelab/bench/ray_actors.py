@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,8 @@ class RayActors:
         self._actors: list[Any] = [None] * size
         self._said: dict[Any, int] = {}
         self._began = False
+        if address is not None:
+            _check_reachable(address)
 
     def start(self, worker: int, plan: Plan, items: Items) -> None:
         """Start a worker, if it is not there, and let it take up a plan."""
@@ -102,6 +105,24 @@ class RayActors:
 
     def _room(self, what: str) -> int:
         return int(self._ray.cluster_resources().get(what, 0))
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address where nobody listens, which Ray would go on asking for a quarter of an hour."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if "/" in address or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise RequestError(
+            f"--ray-address must be HOST:PORT of the head node, or auto, got {address[:60]!r}; "
+            "run the command on a node of the cluster"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise RequestError(
+            f"--ray-address: nobody answers at {address[:60]} ({error}); start one: ray start --head"
+        ) from None
 
 
 class ReplicaActor:
