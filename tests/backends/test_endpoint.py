@@ -84,7 +84,7 @@ def test_a_fault_that_passes_is_tried_again_after_longer_and_longer(serve, clien
     [
         ("7", 7, 7),
         ("999999999999999999999", 300, 300),
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True), 60, 100),
+        ("the date in 100 seconds", 60, 100),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
         ("soon", 1, 2),
         ("-5", 1, 2),
@@ -92,6 +92,8 @@ def test_a_fault_that_passes_is_tried_again_after_longer_and_longer(serve, clien
     ],
 )
 def test_retry_after_is_obeyed_within_reason(serve, client, waited, said, least, most):
+    if said.startswith("the date"):
+        said = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
     server = serve(lambda body, number: "YES" if number else (429, {"retry-after": said}, b""))
     assert only(client(server.name)).text == "YES"
     assert least <= waited[0] <= most

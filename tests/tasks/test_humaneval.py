@@ -115,7 +115,7 @@ def test_files_are_read_plain_and_compressed(tmp_path):
     row = {"task_id": "t/0", "canonical_solution": BODY, **META}
     plain, packed = tmp_path / "items.jsonl", tmp_path / "items.jsonl.gz"
     plain.write_text(json.dumps(row) + "\n")
-    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    packed.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
     assert HumanEval().read(plain) == HumanEval().read(packed) == [ITEM]
     assert HumanEval(instruct=True).read(plain)[0].prompt == instruction(PROMPT)
 
@@ -142,9 +142,9 @@ def test_a_line_that_is_no_problem_is_refused(tmp_path, change, message):
     ("data", "message"),
     [
         (b"not gzip", "damaged, or not gzip"),
-        (gzip.compress(EXAMPLE.encode())[:-9], "damaged, or not gzip"),
-        (gzip.compress(b"\xff"), "is not UTF-8 text"),
-        (gzip.compress(b""), "has no items"),
+        (gzip.compress(EXAMPLE.encode(), mtime=0)[:-9], "damaged, or not gzip"),
+        (gzip.compress(b"\xff", mtime=0), "is not UTF-8 text"),
+        (gzip.compress(b"", mtime=0), "has no items"),
         (None, "No such file"),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_file_that_cannot_be_unpacked_is_refused(tmp_path, data, message):
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("decodelab.tasks.humaneval._LARGEST_FILE", 10**6)
     file = tmp_path / "items.jsonl.gz"
-    file.write_bytes(gzip.compress(b"\n" * 10**7))
+    file.write_bytes(gzip.compress(b"\n" * 10**7, mtime=0))
     with pytest.raises(DecodelabError, match="unpacks to more than 1,000,000 bytes"):
         HumanEval().read(file)
 
