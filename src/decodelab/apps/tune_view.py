@@ -155,9 +155,10 @@ def _tuning_says(found: Tuning) -> list[str]:
     check = found.check
     says.append(verdict(check.to_baseline, check.items))
     gain = check.to_baseline.difference.value
+    flattery = f": {check.lost:+.3f} is what choosing flatters" if check.lost > 0 else ""
     says.append(
-        f"It was ahead by {check.tuned_gain:+.3f} on the items it was chosen on, by {gain:+.3f} on those it was not: "
-        f"{check.lost:+.3f} is what choosing flatters."
+        f"It was ahead by {check.tuned_gain:+.3f} on the items it was chosen on, by {gain:+.3f} on those it was not"
+        f"{flattery}."
     )
     if check.to_runner_up is not None:
         says.append(verdict(check.to_runner_up, check.items))
