@@ -91,10 +91,13 @@ def test_nothing_is_made_twice_and_only_what_is_kept_is_noted(asker):
     asker("pocket-nano", ["greedy", "beam(width=2)"], [*drawn.tuned, *drawn.fresh])
     assert (asker.made, asker.found) == (8, 2)
     assert asker.journal.plans() == []
-    plan = asker.keep(["pocket-nano"], ["greedy", "beam(width=2)"], drawn.fresh)
-    results = compare(plan, asker.journal)
-    assert [(row.cell.strategy, row.items) for row in results.rows] == [("greedy", 2), ("beam(width=2)", 2)]
-    assert results.baseline == "greedy"
+    plans = asker.keep(["pocket-nano"], ["greedy", "beam(width=2)"], drawn)
+    assert len(asker.journal.plans()) == 2
+    for plan, items in zip(plans, (drawn.tuned, drawn.fresh), strict=True):
+        results = compare(plan, asker.journal)
+        assert [(row.cell.strategy, row.items) for row in results.rows] == [("greedy", 2), ("beam(width=2)", 2)]
+        assert results.baseline == "greedy"
+        assert {name for _, name in asker.journal.examples(plan.digest)} == {item.id for item in items}
 
 
 def test_a_strategy_that_a_model_cannot_honour_leaves_the_others_alone(asker):

@@ -119,8 +119,7 @@ def command(
                 found = search(read, asker, small, large, drawn, own_settings=own_settings, report=report, **settings)
                 view = reversal_view(found)
                 tried = [name for pair in found.trials for name in (pair.settings.small, pair.settings.large)]
-        asker.keep(plan.models, [base, *tried], drawn.tuned)
-        asker.keep(plan.models, [base, *tried], drawn.fresh)
+        asker.keep(plan.models, [base, *tried], drawn)
     if diagram is not None:
         table = view.tables[0]
         page = diagram_bytes(view.draw(), diagram.suffix, [table.header, *table.rows], visible(view.title))

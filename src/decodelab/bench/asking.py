@@ -154,14 +154,20 @@ class Asker:
                 return {strategies[0]: error}
             return {name: found for one in strategies for name, found in self(model, [one], items).items()}
 
-    def keep(self, models: Sequence[str], strategies: Sequence[str], items: Sequence[Example]) -> Plan:
-        """Note what was asked as one plan, so that its tables can be read; its baseline is the first strategy."""
-        plan = self._plan(models, {text: text for text in dict.fromkeys(strategies)}, len(items))
-        self.journal.begin(plan.model_dump_json(), plan.digest, shown(self._posed(plan, items)))
-        for model in plan.models:
-            cells = ((model, strategy, item.id) for item in items for strategy in plan.strategies)
-            self.journal.ask(plan.digest, model, [self._asked[cell] for cell in cells if cell in self._asked])
-        return plan
+    def keep(self, models: Sequence[str], strategies: Sequence[str], items: Items) -> tuple[Plan, Plan]:
+        """Note what was asked of the items tuned on, and of the fresh ones, as a plan each, so that tables can be read.
+
+        The baseline of both is the first strategy.
+        """
+        tuned = self._plan(models, {text: text for text in dict.fromkeys(strategies)}, len(items.tuned))
+        # Named, not only first: as many items of the same would otherwise be the same plan.
+        fresh = tuned.model_copy(update={"baseline": tuned.baseline_name})
+        for plan, examples in ((tuned, items.tuned), (fresh, items.fresh)):
+            self.journal.begin(plan.model_dump_json(), plan.digest, shown(self._posed(plan, examples)))
+            for model in plan.models:
+                cells = ((model, strategy, item.id) for item in examples for strategy in plan.strategies)
+                self.journal.ask(plan.digest, model, [self._asked[cell] for cell in cells if cell in self._asked])
+        return tuned, fresh
 
     def _plan(self, models: Sequence[str], strategies: Mapping[str, str], items: int) -> Plan:
         return Plan(
