@@ -50,7 +50,7 @@ def settings_of(name: str) -> dict[str, Any] | None:
         ModelFormatError: when its files are incomplete or damaged.
 
     >>> settings_of("pocket-nano")
-    {}
+    {'do_sample': True, 'temperature': 0.7, 'top_p': 0.9}
     """
     shipped, path = _shipped(), Path(name).expanduser()
     if name in shipped or path.is_dir():
