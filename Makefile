@@ -63,7 +63,7 @@ format: $(READY) ## mend style and format in place
 	$(BIN)/ruff format
 
 $(READY): pyproject.toml constraints.txt
-	@echo "installing into $(VENV): about a minute, once"
+	@echo "installing into $(VENV): two or three minutes, once"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
