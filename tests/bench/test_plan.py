@@ -65,6 +65,8 @@ def test_a_task_is_given_its_own_parameters(plan_file):
         ("pocket-sums", "{name: mmlu, file: nowhere.csv}", "cannot read"),
         ("tasks:", "baseline: gredy\ntasks:", "there is no strategy 'gredy'; did you mean 'greedy'?"),
         ("models: [pocket-nano]", "models: [", "is not YAML"),
+        ("models: [pocket-nano]", "models: !!timestamp soon", "is not YAML"),
+        ("models: [pocket-nano]", "models: [2001-99-99]", "is not YAML"),
         ("models: [pocket-nano]", "", "models is missing"),
         ("[pocket-nano]", "[pocket-nan]", "there is no shipped model and no directory 'pocket-nan'; did you mean"),
         ("[pocket-nano]", "[pocket-nano, pocket-nano]", "models: 'pocket-nano' is there twice; leave one out"),

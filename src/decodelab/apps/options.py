@@ -87,10 +87,10 @@ def task_parameters(given: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         RequestError: for one that is not of this form, or is given twice.
 
-    >>> task_parameters(["shots=5", "form=standard"])
-    {'shots': 5, 'form': 'standard'}
+    >>> task_parameters(["shots=5", "form=standard", "day=2001-99-99"])
+    {'shots': 5, 'form': 'standard', 'day': '2001-99-99'}
     """
-    import yaml
+    from decodelab.core.rows import parse_yaml
 
     found: dict[str, Any] = {}
     for text in given or ():
@@ -100,7 +100,7 @@ def task_parameters(given: Sequence[str] | None) -> dict[str, Any]:
         if name in found:
             raise RequestError(f"--set {name} is given twice; leave one out")
         try:
-            found[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            found[name] = parse_yaml(value, f"--set {name}")
+        except RequestError:
             found[name] = value
     return found

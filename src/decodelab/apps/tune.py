@@ -147,17 +147,13 @@ def _space(written: Sequence[str] | None, file: Path | None) -> Space:
 
 def _plan(task: str, items: int, models: Sequence[str], baseline: str, samples: int, seed: int, max_rows: int) -> Plan:
     """The task, the models and the baseline, checked as those of a sweep are."""
-    import yaml
-
     from decodelab.bench.plan import Plan
+    from decodelab.core.rows import parse_yaml
     from decodelab.strategy.strategy import Strategy
 
     given: Any = {"name": task}
     if task.lstrip().startswith("{"):
-        try:
-            given = yaml.safe_load(task)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise RequestError(f"--task is not YAML: {' '.join(str(error).split())[:200]}; mend it") from None
+        given = parse_yaml(task, "--task")
     if isinstance(given, dict) and "items" in given:
         raise RequestError("--task: how many items there are to be is said by --items and --check; leave items out")
     given = {**given, "items": items} if isinstance(given, dict) else given

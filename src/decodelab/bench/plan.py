@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from decodelab.backends.chat import check_name, is_server
 from decodelab.core.errors import DecodelabError, RequestError, StrategyError, did_you_mean
-from decodelab.core.rows import called, read_text
+from decodelab.core.rows import called, parse_yaml, read_text
 from decodelab.models.loading import settings_of
 from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.choices import LIKELIHOOD, HasOptions
@@ -236,13 +236,7 @@ class Plan(BaseModel):
             RequestError: for a file that cannot be read, a name that is not known, or a value that cannot be.
             StrategyError: for a strategy that cannot be parsed.
         """
-        import yaml
-
-        text = read_text(file)
-        try:
-            data = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise RequestError(f"{called(file)} is not YAML: {' '.join(str(error).split())[:200]}; mend it") from None
+        data = parse_yaml(read_text(file), called(file))
         if not isinstance(data, dict):
             raise RequestError(f"{called(file)} is no plan; it needs models, strategies and tasks, each with a list")
         return Plan.of(data, called(file), file.parent.resolve())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints
 
 from decodelab.core.errors import RequestError, StrategyError, StrategySyntaxError
-from decodelab.core.rows import called, read_text
+from decodelab.core.rows import called, parse_yaml, read_text
 from decodelab.core.stage import Stage, shown, value_text
 from decodelab.strategy.catalogue import stage_class
 from decodelab.strategy.grammar import NOTHING, Choices, Range, StageSpec, parse_stages, parse_value
@@ -155,13 +155,7 @@ class Space:
             RequestError: for a file that cannot be read or is none.
             StrategyError: naming what cannot be.
         """
-        import yaml
-
-        text = read_text(file)
-        try:
-            data = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise RequestError(f"{called(file)} is not YAML: {' '.join(str(error).split())[:200]}; mend it") from None
+        data = parse_yaml(read_text(file), called(file))
         if not isinstance(data, list):
             raise RequestError(f"{called(file)} is no space; write a list of strategies, such as - top_p=0.5..1")
         return Space.of(data)

@@ -30,6 +30,27 @@ def read_text(file: Path | str) -> str:
         raise RequestError(f"{name} is not UTF-8 text (byte {error.start + 1}); convert it first") from None
 
 
+def parse_yaml(text: str, where: str) -> Any:
+    """The data of a YAML text, built of nothing but plain values.
+
+    Args:
+        text: what was written.
+        where: it was written, as errors say it.
+
+    Raises:
+        RequestError: if it cannot be read.
+
+    >>> parse_yaml("{name: mmlu, shots: 5}", "--task")
+    {'name': 'mmlu', 'shots': 5}
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except Exception as error:  # PyYAML raises whatever Python does for scalars such as 2001-99-99 or !!timestamp x
+        raise RequestError(f"{where} is not YAML: {' '.join(str(error).split())[:200]}; mend it") from None
+
+
 def read_objects(file: Path, text: str, example: str) -> list[tuple[str, dict[str, Any]]]:
     """The objects of JSONL text, one a line, each with where it stands; blank lines are passed over.
 
