@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
@@ -14,6 +12,7 @@ from decodelab.apps import bench_plot
 from decodelab.apps.bench_plot import plot, points_of, reliability
 from decodelab.apps.bench_samples import Packed
 from decodelab.apps.bench_table import advice, forward_tokens, groups, more_of, odd_lengths, title, verdict, winner_of
+from decodelab.apps.page import environment, script_digest
 from decodelab.apps.terminal import visible
 from decodelab.bench.comparison import Results, Row
 from decodelab.bench.plan import Plan
@@ -29,22 +28,14 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
     visible escapes, then the template escapes HTML; the answers stand in the page as base64 and reach it as text nodes
     only. A content security policy forbids every script but the report's.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("decodelab.apps"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"line": visible, "pt": lambda place: f"{place:.4g}"}
+    templates = environment(line=visible, pt=lambda place: f"{place:.4g}")
     folder = files("decodelab.apps") / "templates"
     script = "".join((folder / name).read_text(encoding="utf-8") for name in ("bench_answers.js", "bench.js"))
     style = "".join((folder / name).read_text(encoding="utf-8") for name in ("compare.css", "bench.css"))
     shown = [_group(plan, results, *names, rows) for names, rows in groups(results)]
-    return environment.get_template("bench.html").render(
+    return templates.get_template("bench.html").render(
         plan=plan,
         tasks=list(zip(plan.task_names, plan.tasks, strict=True)),
         baseline=results.baseline,
@@ -65,7 +56,7 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
         blocks=[Markup(block) for block in answers.blocks],
         style=Markup(style),
         script=Markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_digest=script_digest(script),
     )
 
 

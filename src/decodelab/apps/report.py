@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from importlib.resources import files
 from typing import Any
 
 import decodelab
 from decodelab.apps.comparison import Comparison, Token
+from decodelab.apps.page import environment, script_digest
 from decodelab.apps.summary import LEGEND, means_over, results_of, short, together, verdict
 from decodelab.apps.terminal import visible
 
@@ -22,29 +21,20 @@ def to_html(comparison: Comparison) -> str:
     Everything a model or a prompt says is escaped twice over: unseen characters become visible escapes, then HTML's own
     characters are escaped by the template. A content security policy forbids every script but the report's.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("decodelab.apps"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    templates = environment(
+        seen=lambda text: visible(text, keep="\n\t"),
+        line=visible,
+        verdict=verdict,
+        bin=probability_bin,
+        tip=tip,
+        short=short,
+        returns=lambda text: text.replace("\n", "↵\n"),
     )
-    environment.filters |= {
-        "seen": lambda text: visible(text, keep="\n\t"),
-        "line": visible,
-        "verdict": verdict,
-        "bin": probability_bin,
-        "tip": tip,
-        "short": short,
-        "returns": lambda text: text.replace("\n", "↵\n"),
-    }
     folder = files("decodelab.apps") / "templates"
     script = (folder / "compare.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("compare.html").render(
+    return templates.get_template("compare.html").render(
         comparison=comparison,
         overview=[row for model in comparison.models for row in _overview(comparison, model)],
         by_strategy=[
@@ -57,7 +47,7 @@ def to_html(comparison: Comparison) -> str:
         version=decodelab.__version__,
         style=Markup((folder / "compare.css").read_text(encoding="utf-8")),
         script=Markup(script),
-        script_digest=digest,
+        script_digest=script_digest(script),
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import math
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import decodelab
+from decodelab.apps.page import environment, script_digest
 from decodelab.apps.terminal import visible
 from decodelab.apps.trace_curves import curves, logit_steps
 from decodelab.apps.trace_steps import UNDER, Path, Trace
@@ -32,35 +31,23 @@ def to_html(traces: Sequence[Trace]) -> str:
     HTML, and the plots' data has no character that could end a script. A content security policy allows the two
     scripts of the page and nothing else.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
-        loader=PackageLoader("decodelab.apps"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"seen": lambda text: visible(text, keep="\n\t"), "line": visible}
+    templates = environment(seen=lambda text: visible(text, keep="\n\t"), line=visible)
     folder = files("decodelab.apps") / "templates"
     library = get_plotlyjs()
     figure = _script_data(_figure(traces))
     draw = f'Plotly.newPlot("plot", {{...{figure}, config: {_CONFIG}}});'
-    return environment.get_template("trace.html").render(
+    return templates.get_template("trace.html").render(
         traces=traces,
         under=UNDER,
         version=decodelab.__version__,
         style=Markup((folder / "compare.css").read_text(encoding="utf-8")),
         library=Markup(library),
         draw=Markup(draw),
-        digests=[_digest(library), _digest(draw)],
+        digests=[script_digest(library), script_digest(draw)],
     )
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _script_data(figure: Figure) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import decodelab
+from decodelab.apps.page import environment
 from decodelab.apps.terminal import visible
 from decodelab.apps.tree_nodes import Hypotheses, Node
 from decodelab.apps.tree_text import MEANINGS
@@ -53,19 +54,11 @@ def to_html(hypotheses: Hypotheses) -> str:
 
 
 def _render(template: str, hypotheses: Hypotheses) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("decodelab.apps"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"seen": lambda text: visible(text, keep="\n\t"), "line": visible}
+    templates = environment(seen=lambda text: visible(text, keep="\n\t"), line=visible)
     boxes = _boxes(hypotheses)
-    return environment.get_template(template).render(
+    return templates.get_template(template).render(
         hypotheses=hypotheses,
         boxes=boxes,
         width=max(box.x + box.width for box in boxes) + 10,
