@@ -188,9 +188,7 @@ def theirs(model: dl.TransformersModel, prompts: Sequence[Tokens], case: Case, s
     peak = 0
     for at in range(0, len(prompts), batch):
         part = prompts[at : at + batch]
-        width = max(map(len, part))
-        ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in part])
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in part])
+        ids, mask = padded(part)
         with torch.inference_mode():
             out = model.model.generate(
                 ids, attention_mask=mask, max_new_tokens=case.new, min_new_tokens=0 if case.natural else case.new,
@@ -199,11 +197,19 @@ def theirs(model: dl.TransformersModel, prompts: Sequence[Tokens], case: Case, s
             )  # fmt: skip
         layers = out.past_key_values.layers
         peak = max(peak, sum(layer.keys.nbytes + layer.values.nbytes for layer in layers))
-        tokens += [_until(row[width:], set(ends)) for row in out.sequences.tolist()]
+        tokens += [until(row, set(ends)) for row in out.sequences[:, ids.shape[1] :].tolist()]
     return tokens, peak
 
 
-def _until(row: list[int], ends: set[int]) -> Tokens:
+def padded(prompts: Sequence[Tokens]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts as one batch for transformers, padded on the left: their ids, and where they are."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts])
+    return ids, torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+
+
+def until(row: list[int], ends: set[int]) -> Tokens:
+    """A continuation to its first end, that included."""
     first = next((i for i, token in enumerate(row) if token in ends), None)
     return tuple(row if first is None else row[: first + 1])
 

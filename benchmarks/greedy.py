@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
+from contest import padded
 
 import decodelab as dl
 from decodelab.core.values import Tokens
@@ -53,9 +54,7 @@ def ours(model: dl.TransformersModel, prompts: Sequence[Tokens], count: int) -> 
 
 def theirs(model: dl.TransformersModel, prompts: Sequence[Tokens], count: int) -> list[Tokens]:
     """Continue greedily with transformers."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts])
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    ids, mask = padded(prompts)
     eos = list(model.vocab.eos_ids)
     with torch.inference_mode():
         out = model.model.generate(
@@ -70,7 +69,7 @@ def theirs(model: dl.TransformersModel, prompts: Sequence[Tokens], count: int) -
             eos_token_id=eos,
             pad_token_id=eos[0],
         )
-    return [tuple(row) for row in out[:, width:].tolist()]
+    return [tuple(row) for row in out[:, ids.shape[1] :].tolist()]
 
 
 def measure(model: dl.TransformersModel, batch: int, count: int, rounds: int) -> Result:

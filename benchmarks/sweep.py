@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contest import setting_of
+from contest import padded, setting_of, until
 
 import decodelab as dl
 from decodelab.apps.progress import progress
@@ -125,18 +125,14 @@ def theirs(
     found: dict[int, Tokens] = {}
     for at in range(0, len(order), batch):
         part = order[at : at + batch]
-        tokens = [prompts[i][0] for i in part]
-        width = max(map(len, tokens))
-        ids = torch.tensor([[0] * (width - len(t)) + list(t) for t in tokens])
-        mask = torch.tensor([[0] * (width - len(t)) + [1] * len(t) for t in tokens])
+        ids, mask = padded([prompts[i][0] for i in part])
         with torch.inference_mode():
             out = model.model.generate(
                 ids, attention_mask=mask, max_new_tokens=max(prompts[i][1] for i in part), eos_token_id=ends,
                 pad_token_id=ends[0], **setting_of(strategy, 1),
             )  # fmt: skip
-        for i, row in zip(part, out[:, width:].tolist(), strict=True):
-            end = next((n for n, token in enumerate(row) if token in ends), len(row) - 1)
-            found[i] = tuple(row[: end + 1])
+        for i, row in zip(part, out[:, ids.shape[1] :].tolist(), strict=True):
+            found[i] = until(row, set(ends))
     return [found[i] for i in range(len(prompts))]
 
 
