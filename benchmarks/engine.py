@@ -35,7 +35,7 @@ from contest import CLOCKS, Case, Result, measure, random_llama
 from engine_plots import AXES, draw_growth, draw_memory
 
 import decodelab as dl
-from decodelab.apps.progress import progress
+from decodelab.cli.progress import progress
 
 HERE = Path(__file__).parent
 NAMES = ("greedy", "beam", "sample", "sweep", "ragged")

@@ -27,15 +27,15 @@ import torch
 from contest import padded, setting_of, until
 
 import decodelab as dl
-from decodelab.apps.progress import progress
-from decodelab.bench.comparison import compare
-from decodelab.bench.executor import Local
-from decodelab.bench.journal import Journal
 from decodelab.bench.plan import Plan
-from decodelab.bench.processes import Processes
-from decodelab.bench.questions import posed
-from decodelab.bench.sweep import run
-from decodelab.bench.workers import Workers
+from decodelab.bench.run.executor import Local
+from decodelab.bench.run.processes import Processes
+from decodelab.bench.run.questions import posed
+from decodelab.bench.run.sweep import run
+from decodelab.bench.run.workers import Workers
+from decodelab.bench.stats.comparison import compare
+from decodelab.bench.store.journal import Journal
+from decodelab.cli.progress import progress
 from decodelab.core.values import Tokens
 
 PLAN = Path(__file__).parents[1] / "examples" / "sweep.yaml"

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 import decodelab as dl
-from decodelab.apps.progress import progress
+from decodelab.cli.progress import progress
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Candidate
 from decodelab.pocket import TASKS, task

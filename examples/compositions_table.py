@@ -12,8 +12,9 @@ import json
 from collections.abc import Callable
 
 import decodelab as dl
-from decodelab.apps.progress import TokensDone, progress
+from decodelab.cli.progress import progress
 from decodelab.core.protocols import LanguageModel
+from decodelab.engine.progress import TokensDone
 from decodelab.metrics import distinct_n, mean, paired_difference
 from decodelab.pocket import Item, task
 

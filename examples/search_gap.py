@@ -11,9 +11,9 @@ import argparse
 import json
 
 import decodelab as dl
-from decodelab.apps.gap_measure import Gap, measure_gap
-from decodelab.apps.progress import progress
-from decodelab.apps.threads import threads_for
+from decodelab.analysis.gap import Gap, measure_gap
+from decodelab.cli.progress import progress
+from decodelab.engine.threads import threads_for
 from decodelab.pocket import task
 
 TASKS = (("sums", 64), ("choice", 32), ("stories", 12), ("stories", 32))

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import decodelab as dl
-from decodelab.apps.progress import TokensDone, progress
+from decodelab.cli.progress import progress
 from decodelab.core.events import Observer
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Generation
+from decodelab.engine.progress import TokensDone
 from decodelab.metrics import distinct_n, mean, paired_difference, self_bleu
 from decodelab.pocket import Item, task
 

@@ -13,13 +13,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from decodelab.adapters.llama_cpp import to_llama_cpp_logits_processor
+    from decodelab.adapters.transformers import from_logits_processor, to_logits_processor
+    from decodelab.adapters.vllm import to_vllm_logits_processor
+    from decodelab.analysis.cost import predict_cost
+    from decodelab.analysis.distribution import distribution
     from decodelab.core.errors import DecodelabError
+    from decodelab.core.notices import NoEffectWarning
     from decodelab.core.values import Candidate, Chat, Cost, Generation
     from decodelab.engine.composing import compose
-    from decodelab.engine.cost import predict_cost
-    from decodelab.engine.distribution import distribution
-    from decodelab.engine.generate import NoEffectWarning, generate
-    from decodelab.engine.lane import Failed
+    from decodelab.engine.generate import generate
+    from decodelab.engine.runners.runner import Failed
     from decodelab.engine.scheduler import Engine
     from decodelab.engine.scoring import score, score_many
     from decodelab.engine.streaming import TextStream
@@ -87,7 +91,6 @@ if TYPE_CHECKING:
     from decodelab.search.value_beam import ValueBeam
     from decodelab.select.best_of import BestOf
     from decodelab.select.vote import Vote
-    from decodelab.strategy.adapters.transformers import from_logits_processor
     from decodelab.strategy.default import Default
     from decodelab.strategy.expectation import stochastic_beam_estimate, stochastic_beam_weights
     from decodelab.strategy.strategy import Strategy, parse
@@ -106,12 +109,12 @@ _WHERE = {
     "Dola": "models.dola",
     "Guidance": "models.guidance",
     "Mix": "models.mix",
-    "predict_cost": "engine.cost",
-    "distribution": "engine.distribution",
-    "NoEffectWarning": "engine.generate",
+    "predict_cost": "analysis.cost",
+    "distribution": "analysis.distribution",
+    "NoEffectWarning": "core.notices",
     "generate": "engine.generate",
     "Engine": "engine.scheduler",
-    "Failed": "engine.lane",
+    "Failed": "engine.runners.runner",
     "score": "engine.scoring",
     "score_many": "engine.scoring",
     "TextStream": "engine.streaming",
@@ -178,7 +181,10 @@ _WHERE = {
     "ValueBeam": "search.value_beam",
     "BestOf": "select.best_of",
     "Vote": "select.vote",
-    "from_logits_processor": "strategy.adapters.transformers",
+    "from_logits_processor": "adapters.transformers",
+    "to_logits_processor": "adapters.transformers",
+    "to_llama_cpp_logits_processor": "adapters.llama_cpp",
+    "to_vllm_logits_processor": "adapters.vllm",
     "Default": "strategy.default",
     "Strategy": "strategy.strategy",
     "parse": "strategy.strategy",
@@ -272,6 +278,9 @@ __all__ = [
     "score_many",
     "stochastic_beam_estimate",
     "stochastic_beam_weights",
+    "to_llama_cpp_logits_processor",
+    "to_logits_processor",
+    "to_vllm_logits_processor",
     "watermark_z",
 ]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decodelab.bench.comparison import Results, compare
-from decodelab.bench.journal import Asked, Journal, Record, Scored, Shown
 from decodelab.bench.plan import Plan
+from decodelab.bench.stats.comparison import Results, compare
+from decodelab.bench.store.journal import Asked, Journal, Record, Scored, Shown
 
 Table = Callable[[Plan, Journal], object]
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from decodelab.bench.asking import Asker, Measured, clusters_of, draw_items
-from decodelab.bench.comparison import compare
-from decodelab.bench.journal import Journal
 from decodelab.bench.plan import Plan, TaskPlan
-from decodelab.bench.space import Space
-from decodelab.bench.sweep import run
-from decodelab.bench.tuning import tune
+from decodelab.bench.run.sweep import run
+from decodelab.bench.stats.comparison import compare
+from decodelab.bench.store.journal import Journal
+from decodelab.bench.tune.asking import Asker, Measured, clusters_of, draw_items
+from decodelab.bench.tune.space import Space
+from decodelab.bench.tune.tuning import tune
 from decodelab.core.errors import ModelNotFound, RequestError
 
 SUMS = TaskPlan(name="pocket-sums", max_new_tokens=30)

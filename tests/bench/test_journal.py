@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from decodelab.bench.journal import VERSION, Asked, CellCount, Journal, Kept, Record, Scored, Shown, key_of
+from decodelab.bench.store.journal import VERSION, Asked, CellCount, Journal, Kept, Record, Scored, Shown, key_of
 from decodelab.core.errors import JournalError
 from decodelab.core.values import Limits
 

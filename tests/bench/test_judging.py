@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from decodelab.backends.chat import chat_model
-from decodelab.bench.journal import Journal
-from decodelab.bench.judging import Judging, KeptReplies, Spent
+from decodelab.bench.run.judging import Judging, KeptReplies, Spent
+from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import EndpointFailed, PromptTooLong, RequestError
 from decodelab.models.loading import model_info
 from decodelab.tasks.infobench import InfoBench, following_ratio

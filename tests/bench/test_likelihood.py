@@ -5,10 +5,10 @@ import math
 import pytest
 
 import decodelab as dl
-from decodelab.bench.comparison import compare
-from decodelab.bench.journal import Journal
 from decodelab.bench.plan import Plan
-from decodelab.bench.sweep import run
+from decodelab.bench.run.sweep import run
+from decodelab.bench.stats.comparison import compare
+from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import RequestError
 from decodelab.tasks.choices import forward_tokens, prefer
 from decodelab.tasks.mnli import MNLI

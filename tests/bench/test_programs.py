@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from decodelab.bench.journal import Journal
 from decodelab.bench.plan import Plan
-from decodelab.bench.sweep import run
+from decodelab.bench.run.sweep import run
+from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import SandboxMissing
 from decodelab.tasks.sandbox import Sandbox, sandbox
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from decodelab.bench.proposals import Listed, ParzenProposals, Raced
-from decodelab.bench.racing import AT_ONCE, blocks, evidence_against, race, whole
+from decodelab.bench.tune.proposals import Listed, ParzenProposals, Raced
+from decodelab.bench.tune.racing import AT_ONCE, blocks, evidence_against, race, whole
 from decodelab.core.errors import RequestError, StrategyError, UnsupportedStrategy
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from decodelab.bench.journal import Journal, Record, Scored
-from decodelab.bench.samples import Answer, columns, side_by_side
-from decodelab.bench.sweep import run
+from decodelab.bench.run.sweep import run
+from decodelab.bench.store.journal import Journal, Record, Scored
+from decodelab.bench.store.samples import Answer, columns, side_by_side
 
 
 @pytest.fixture

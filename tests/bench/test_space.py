@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decodelab.bench.space import Space
+from decodelab.bench.tune.space import Space
 from decodelab.core.errors import DecodelabError
 from decodelab.strategy.strategy import Strategy
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from decodelab.bench.comparison import Results
+from decodelab.bench.stats.comparison import Results
 from decodelab.metrics.power import Spread, sample_size
 
 STRATEGIES = 5

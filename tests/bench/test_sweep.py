@@ -12,11 +12,11 @@ import time
 
 import pytest
 
-from decodelab.bench.comparison import compare
-from decodelab.bench.executor import Local
-from decodelab.bench.journal import Journal
 from decodelab.bench.plan import Plan
-from decodelab.bench.sweep import run as run_by
+from decodelab.bench.run.executor import Local
+from decodelab.bench.run.sweep import run as run_by
+from decodelab.bench.stats.comparison import compare
+from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import ForwardFailed, JournalError
 from decodelab.engine.scheduler import Engine
 
@@ -87,7 +87,7 @@ def test_a_run_that_is_killed_again_and_again_makes_the_same_table(small, tmp_pa
     for _ in range(kills):
         before = answers_in(place)
         process = subprocess.Popen(
-            [sys.executable, "-c", "from decodelab.apps.cli import main; main()", "bench", str(file), "--no-html"],
+            [sys.executable, "-c", "from decodelab.cli.main import main; main()", "bench", str(file), "--no-html"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         while process.poll() is None and len(answers_in(place)) == len(before):

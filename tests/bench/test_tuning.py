@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from decodelab.bench.asking import Items, Measured
-from decodelab.bench.reversal import find_reversal
-from decodelab.bench.space import Space
-from decodelab.bench.tuning import Contest, tune
+from decodelab.bench.tune.asking import Items, Measured
+from decodelab.bench.tune.reversal import find_reversal
+from decodelab.bench.tune.space import Space
+from decodelab.bench.tune.tuning import Contest, tune
 from decodelab.core.errors import RequestError, UnsupportedStrategy
 from decodelab.pocket.item import digest
 from decodelab.strategy.strategy import Strategy

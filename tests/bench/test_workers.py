@@ -10,12 +10,12 @@ from collections import deque
 
 import pytest
 
-from decodelab.bench.executor import executor_named
-from decodelab.bench.journal import Journal
-from decodelab.bench.processes import Processes
-from decodelab.bench.replica import Answered, Refused, Wanted
-from decodelab.bench.sweep import run
-from decodelab.bench.workers import PATIENCE, Died, Done, Workers
+from decodelab.bench.run.executor import executor_named
+from decodelab.bench.run.processes import Processes
+from decodelab.bench.run.replica import Answered, Refused, Wanted
+from decodelab.bench.run.sweep import run
+from decodelab.bench.run.workers import PATIENCE, Died, Done, Workers
+from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import ModelNotFound, RequestError, WorkerLost
 
 needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
@@ -140,7 +140,7 @@ def test_no_worker_outlives_its_driver(plan_file, tmp_path, how):
     )
     place = tmp_path / "plan.journal.sqlite"
     driver = subprocess.Popen(
-        [sys.executable, "-c", "from decodelab.apps.cli import main; main()", "bench", str(file), "--workers", "2"],
+        [sys.executable, "-c", "from decodelab.cli.main import main; main()", "bench", str(file), "--workers", "2"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:

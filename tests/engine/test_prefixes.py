@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import decodelab as dl
 from decodelab.core.protocols import LanguageModel
-from decodelab.engine.prefixes import LEAST, PrefixTree
+from decodelab.engine.prefix_cache import LEAST, PrefixTree
 from decodelab.engine.scheduler import CHUNK
 
 HEADER = tuple(1 + 7 * i % 300 for i in range(60))

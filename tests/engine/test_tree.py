@@ -9,9 +9,8 @@ import decodelab as dl
 from decodelab.core.errors import ForwardFailed, NonFiniteLogits, TooLarge
 from decodelab.core.events import Event, Step
 from decodelab.core.notices import FewerCandidates
-from decodelab.core.protocols import LanguageModel
-from decodelab.core.tree import Forkable
-from decodelab.engine.branches import Branches
+from decodelab.core.protocols import Forkable, LanguageModel
+from decodelab.engine.runners.tree_cache import Branches
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import decodelab as dl
-from decodelab.metrics.law import entropy_bits, kept, mass_removed, rank, surprise_bits
+from decodelab.metrics.distribution import entropy_bits, kept, mass_removed, rank, surprise_bits
 
 rows = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=8)
 

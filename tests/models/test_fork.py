@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import decodelab as dl
 from decodelab.core.notices import PlainCacheWarning
-from decodelab.core.tree import Forkable
+from decodelab.core.protocols import Forkable
 from decodelab.models import TransformersModel
 
 TOKENS = st.integers(0, 61)

@@ -11,7 +11,7 @@ from transformers import RepetitionPenaltyLogitsProcessor
 
 import decodelab as dl
 from decodelab.core.errors import InvalidParameter
-from decodelab.processors.token_counts import TokenCounts, TokenPenalty
+from decodelab.processors._token_counts import TokenCounts, TokenPenalty
 
 SIZE = 6
 logit = st.floats(-20, 20, width=32)

@@ -12,7 +12,7 @@ from transformers import NoRepeatNGramLogitsProcessor
 
 import decodelab as dl
 from decodelab.core.errors import InvalidParameter, VocabularyMismatch
-from decodelab.processors.suffix_matches import SuffixMatches
+from decodelab.processors._suffix_matches import SuffixMatches
 
 SIZE = 4
 text = st.lists(st.integers(0, SIZE - 1), max_size=14)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import decodelab as dl
-from decodelab.core import named
+from decodelab.core import registry as named
 from decodelab.core.errors import InvalidData, ScorerFailed, StrategyError
 from decodelab.core.values import Partial
 from decodelab.pocket import task

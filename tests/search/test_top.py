@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decodelab.search.top import top_ids
+from decodelab.search._top import top_ids
 
 rows = st.integers(1, 12).flatmap(
     lambda n: st.lists(

@@ -163,7 +163,7 @@ def test_every_setting_together_gives_the_law_of_transformers_at_every_step(prom
     ids = torch.tensor([[*prompt, *torch.randint(40, (new,), generator=generator).tolist()]])
     logits = 3 * torch.randn(1, 40, generator=generator)
     theirs = warpers(GenerationConfig(**EVERYTHING), len(prompt))(ids, logits.clone())
-    processor: Any = strategy.to_logits_processor(vocab)
+    processor: Any = dl.to_logits_processor(strategy, vocab)
     ours = [processor(ids[:, :length], logits) for length in range(len(prompt), ids.shape[1] + 1)][-1]
     torch.testing.assert_close(ours.softmax(-1), theirs.softmax(-1), rtol=1e-5, atol=1e-7)
 

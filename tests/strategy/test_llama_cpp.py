@@ -132,7 +132,7 @@ def test_the_three_penalties_together_are_llama_cpps(text, last, repeat, frequen
             "repeat_last_n": last,
         }
     )
-    run = strategy.to_logits_processor()
+    run = dl.to_logits_processor(strategy)
     got = run(torch.tensor([text], dtype=torch.int64), torch.tensor([logits], dtype=torch.float32))  # pyright: ignore
     expected = [penalised(z, text[-last:].count(t), repeat, frequency, presence) for t, z in enumerate(logits)]
     assert got[0].tolist() == pytest.approx(expected, rel=1e-5, abs=1e-5)

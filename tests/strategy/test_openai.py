@@ -108,7 +108,7 @@ def vllm_law(p: dict[str, Any], logits: list[float], prompt: list[int], output: 
 )
 @settings(max_examples=60)
 def test_the_law_is_that_of_vllms_sampler(parameters, logits, prompt, output):
-    run: Any = dl.Strategy.from_openai(parameters).to_logits_processor()
+    run: Any = dl.to_logits_processor(dl.Strategy.from_openai(parameters))
     row = torch.tensor([logits], dtype=torch.float32)
     got = [run(torch.tensor([prompt + output[:end]]), row) for end in range(len(output) + 1)][-1]
     expected = vllm_law(parameters, row[0].double().tolist(), prompt, output)

@@ -9,7 +9,7 @@ from decodelab.backends.chat import Replies, Reply
 from decodelab.core.errors import PromptTooLong, RequestError
 from decodelab.core.values import Chat
 from decodelab.engine.job import encode_prompt
-from decodelab.engine.lane import Failed
+from decodelab.engine.runners.runner import Failed
 from decodelab.engine.scheduler import Engine
 from decodelab.models.loading import load
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from decodelab.backends.chat import check_name, is_server
 from decodelab.core.errors import DecodelabError, RequestError, StrategyError, did_you_mean
-from decodelab.core.rows import called, parse_yaml, read_text
+from decodelab.io.text import called, read_text
+from decodelab.io.yaml import parse_yaml
 from decodelab.models.loading import settings_of
 from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.choices import LIKELIHOOD, HasOptions

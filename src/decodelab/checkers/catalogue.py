@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import cast
 
 from decodelab.checkers import CHECKERS
-from decodelab.core.named import Named
 from decodelab.core.protocols import ReadingChecker, Verdict
+from decodelab.core.registry import Named
 from decodelab.core.stage import Stage
 
 _NAMED = Named(

@@ -24,7 +24,7 @@ from decodelab.engine.job import Job
 from decodelab.engine.metered import Metered
 from decodelab.engine.processing import Processed, process
 from decodelab.engine.refusals import empty_support, non_finite
-from decodelab.engine.stops import Stops
+from decodelab.engine.stopping import Stops
 from decodelab.kernels.fused import log_normaliser
 from decodelab.scorers.judging import judged
 

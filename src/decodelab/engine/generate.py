@@ -9,17 +9,14 @@ from itertools import chain
 from numbers import Integral
 
 from decodelab.core.events import Finished, Observer, RunStarted
+from decodelab.core.notices import NoEffectWarning
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Chat, Generation, Limits, Prompt
 from decodelab.engine.job import check_limits, make_job
-from decodelab.engine.lane import Failed
+from decodelab.engine.runners.runner import Failed
 from decodelab.engine.scheduler import Engine
 from decodelab.models.loading import load
 from decodelab.strategy.strategy import Strategy, StrategyLike
-
-
-class NoEffectWarning(UserWarning):
-    """A term of the strategy changes nothing."""
 
 
 def generate(

@@ -11,20 +11,19 @@ from torch import Tensor
 
 from decodelab.core.errors import DecodelabError, InvalidParameter, UnsupportedStrategy
 from decodelab.core.events import Observer
-from decodelab.core.protocols import Cache, Composition, LanguageModel, LooksAhead
-from decodelab.core.tree import TreeSearch
+from decodelab.core.protocols import Cache, Composition, LanguageModel, LooksAhead, TreeSearch
 from decodelab.core.values import Generation, Limits, Prompt, Tokens
-from decodelab.engine.admission import check_memory, check_rows, next_in_line
-from decodelab.engine.ahead_lane import AheadLane
 from decodelab.engine.batch import Batch, is_identity
 from decodelab.engine.composing import Composer
 from decodelab.engine.job import Job, check_limits, make_job
-from decodelab.engine.lane import Failed, Lane
-from decodelab.engine.prefixes import Prefilled, PrefixTree
+from decodelab.engine.prefix_cache import Prefilled, PrefixTree
+from decodelab.engine.queue import check_memory, check_rows, next_in_line
 from decodelab.engine.refusals import forward_failed
-from decodelab.engine.running import Running, merged
-from decodelab.engine.speculative import SpeculativeLane
-from decodelab.engine.tree_lane import TreeLane
+from decodelab.engine.runners.hidden_states import AheadLane
+from decodelab.engine.runners.rows import Running, merged
+from decodelab.engine.runners.runner import Failed, Lane
+from decodelab.engine.runners.speculative import SpeculativeLane
+from decodelab.engine.runners.tree import TreeLane
 from decodelab.models.composed import needs_whole_prompts
 from decodelab.models.loading import load
 from decodelab.search.speculative import Speculative

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter, VocabularyMismatch
-from decodelab.core.protocols import Cache, LanguageModel, Vocab
+from decodelab.core.protocols import Cache, Forkable, LanguageModel, Vocab
 from decodelab.core.stage import Stage, shown
-from decodelab.core.tree import Forkable
 from decodelab.core.values import Tokens
 
 FLOOR = -1000.0

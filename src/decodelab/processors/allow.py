@@ -15,7 +15,7 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_choice
 from decodelab.core.values import Tokens
-from decodelab.processors.words import Word, as_words, sequences
+from decodelab.processors._words import Word, as_words, sequences
 
 Begun = frozenset[Tokens]
 """The beginnings of words that the last tokens can be; () where a new word may begin."""

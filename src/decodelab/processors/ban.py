@@ -13,8 +13,8 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_choice
 from decodelab.core.values import Tokens
+from decodelab.processors._words import Word, as_words, sequences
 from decodelab.processors.sequence_bias import SequenceBias
-from decodelab.processors.words import Word, as_words, sequences
 
 
 @dataclass(frozen=True)

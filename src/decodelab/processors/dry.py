@@ -15,9 +15,9 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_number
 from decodelab.core.values import Tokens
-from decodelab.processors.suffix_matches import SuffixMatches
-from decodelab.processors.token_counts import check_scope
-from decodelab.processors.words import Word, as_words, check_ids
+from decodelab.processors._suffix_matches import SuffixMatches
+from decodelab.processors._token_counts import check_scope
+from decodelab.processors._words import Word, as_words, check_ids
 
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 _LOG_FLOAT32_MAX = math.log(_FLOAT32_MAX)

@@ -11,7 +11,7 @@ from torch import Tensor
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import check_number
 from decodelab.core.values import Tokens
-from decodelab.processors.positions import PositionProcessor, Positions
+from decodelab.processors._positions import PositionProcessor, Positions
 
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 

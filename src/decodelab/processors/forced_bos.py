@@ -10,7 +10,7 @@ from torch import Tensor
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import check_number
 from decodelab.core.values import Tokens
-from decodelab.processors.positions import PositionProcessor, Positions, forced
+from decodelab.processors._positions import PositionProcessor, Positions, forced
 
 
 @dataclass(frozen=True)

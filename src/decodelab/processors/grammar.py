@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.stage import shown
-from decodelab.processors.matching import OPTIONS, TextConstraint, check_grammar, check_text, read_file
+from decodelab.processors._matching import OPTIONS, TextConstraint, check_grammar, check_text, read_file
 
 
 @dataclass(frozen=True)

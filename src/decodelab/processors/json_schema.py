@@ -11,7 +11,7 @@ from llguidance import LLMatcher
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.stage import check_choice, shown
-from decodelab.processors.matching import OPTIONS, TextConstraint, check_grammar, check_text, read_file
+from decodelab.processors._matching import OPTIONS, TextConstraint, check_grammar, check_text, read_file
 
 
 @dataclass(frozen=True)

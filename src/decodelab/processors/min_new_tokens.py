@@ -10,7 +10,7 @@ from torch import Tensor
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import check_choice, check_number
 from decodelab.core.values import Tokens
-from decodelab.processors.positions import PositionProcessor, Positions, removed
+from decodelab.processors._positions import PositionProcessor, Positions, removed
 
 
 @dataclass(frozen=True)

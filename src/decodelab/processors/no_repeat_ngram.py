@@ -13,7 +13,7 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_choice, check_number
 from decodelab.core.values import Tokens
-from decodelab.processors.suffix_matches import SuffixMatches
+from decodelab.processors._suffix_matches import SuffixMatches
 
 
 @dataclass(frozen=True)

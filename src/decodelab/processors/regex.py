@@ -10,7 +10,7 @@ import llguidance
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.stage import shown
-from decodelab.processors.matching import OPTIONS, TextConstraint, check_text, regex_lark
+from decodelab.processors._matching import OPTIONS, TextConstraint, check_text, regex_lark
 
 _FAULT = re.compile(r"regex parse error:\n    (?P<text>[^\n]*)\n    (?P<before> *)\^+\nerror: (?P<what>[^\n]*)")
 

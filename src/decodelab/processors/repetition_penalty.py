@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import check_number
-from decodelab.processors.token_counts import TokenPenalty, check_scope
+from decodelab.processors._token_counts import TokenPenalty, check_scope
 
 
 @dataclass(frozen=True)

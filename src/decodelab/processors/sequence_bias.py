@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.values import Tokens
-from decodelab.processors.recent_tokens import followed_by, recent_tokens
+from decodelab.processors._recent_tokens import followed_by, recent_tokens
 
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor
 
-from decodelab.processors.token_counts import TokenPenalty
+from decodelab.processors._token_counts import TokenPenalty
 
 
 @dataclass(frozen=True)

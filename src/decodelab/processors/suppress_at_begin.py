@@ -10,8 +10,8 @@ from torch import Tensor
 
 from decodelab.core.protocols import Vocab
 from decodelab.core.values import Tokens
-from decodelab.processors.positions import PositionProcessor, Positions, removed
-from decodelab.processors.words import as_ids
+from decodelab.processors._positions import PositionProcessor, Positions, removed
+from decodelab.processors._words import as_ids
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from decodelab.core.key import Keys, digest_tokens, philox
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_number
 from decodelab.core.values import Tokens
-from decodelab.processors.recent_tokens import followed_by, recent_tokens
+from decodelab.processors._recent_tokens import followed_by, recent_tokens
 
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 

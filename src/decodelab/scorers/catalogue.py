@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from decodelab.core.named import Named
 from decodelab.core.protocols import ModelScorer, Scorer
+from decodelab.core.registry import Named
 from decodelab.core.stage import Stage
 from decodelab.scorers import SCORERS
 

@@ -24,7 +24,7 @@ TREE_SEARCHES: dict[str, str] = {
     "best_first": "decodelab.search.best_first:BestFirst",
     "mcts": "decodelab.search.mcts:MCTS",
 }
-"""Those whose hypotheses grow at different lengths (`decodelab.core.tree.TreeSearch`)."""
+"""Those whose hypotheses grow at different lengths (`decodelab.core.protocols.tree_searches.TreeSearch`)."""
 
 DRIVERS: dict[str, str] = {"speculative": "decodelab.search.speculative:Speculative"}
 """Stages that say how forward passes are made; they stand behind a search and change no law."""

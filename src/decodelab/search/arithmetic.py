@@ -11,7 +11,7 @@ from torch import Tensor
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_number
-from decodelab.search.independent import IndependentRows
+from decodelab.search._independent import IndependentRows
 
 _CELLS = 2**52
 """As many as the random numbers tell apart: they are 53 bits and a half, rounded, so that the last bit is mostly 0."""

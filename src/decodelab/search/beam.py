@@ -13,9 +13,9 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import log_normaliser
-from decodelab.search.by_job import best_of_jobs, places
-from decodelab.search.pool import Pool, repeats
-from decodelab.search.top import top_ids
+from decodelab.search._by_job import best_of_jobs, places
+from decodelab.search._pool import Pool, repeats
+from decodelab.search._top import top_ids
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from decodelab.core.protocols import Ranked
+from decodelab.core.protocols import Growth, Ranked, Tree
 from decodelab.core.stage import Kind, Stage, check_number
-from decodelab.core.tree import Growth, Tree
-from decodelab.search.children import Children, children_of
-from decodelab.search.frontier import Frontier, pop, push
+from decodelab.search._children import Children, children_of
+from decodelab.search._frontier import Frontier, pop, push
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.kernels.fused import log_normaliser
-from decodelab.search.independent import IndependentRows
-from decodelab.search.top import top_ids
+from decodelab.search._independent import IndependentRows
+from decodelab.search._top import top_ids
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.reasons import LENGTH
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import log_normaliser
+from decodelab.search._by_job import places
 from decodelab.search.beam import Beam, BeamState
-from decodelab.search.by_job import places
 
 
 @dataclass(frozen=True)

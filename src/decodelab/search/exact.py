@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from decodelab.core.stage import check_choice, check_number
-from decodelab.search.branch_and_bound import BoundedSearch, BranchAndBound
+from decodelab.search._branch_and_bound import BoundedSearch, BranchAndBound
 
 
 def deepest(bound: float, score: float, length: int) -> tuple[float, ...]:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from decodelab.core.errors import EmptySupport, InvalidParameter
-from decodelab.core.protocols import Advance, Partial, Ranked, Rows, Vocab
+from decodelab.core.phrases import spellings
+from decodelab.core.protocols import Advance, Ranked, Rows, Vocab
 from decodelab.core.reasons import CONTINUES
-from decodelab.core.spellings import spellings
 from decodelab.core.stage import Kind, Stage, check_choice, check_number, shown
-from decodelab.core.values import Tokens
+from decodelab.core.values import Partial, Tokens
 from decodelab.kernels.fused import log_normaliser
-from decodelab.search.pool import Pool
-from decodelab.search.top import top_ids
+from decodelab.search._pool import Pool
+from decodelab.search._top import top_ids
 
 Phrase = tuple[str, ...]
 """Texts one of which must appear."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage
-from decodelab.search.independent import IndependentRows
+from decodelab.search._independent import IndependentRows
 
 
 @dataclass(frozen=True)

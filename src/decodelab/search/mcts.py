@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from decodelab.core.key import Keys
-from decodelab.core.protocols import AnyScorer, Ranked
+from decodelab.core.protocols import AnyScorer, Growth, Ranked, Tree
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
-from decodelab.core.tree import Growth, Tree
 from decodelab.scorers.catalogue import check_scorer
-from decodelab.search.children import Children, children_of
+from decodelab.search._children import Children, children_of
 
 
 @dataclass(frozen=True)

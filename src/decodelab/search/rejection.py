@@ -11,9 +11,10 @@ from torch import Tensor
 from decodelab.checkers.catalogue import check_checker
 from decodelab.checkers.reading import begin_reading
 from decodelab.core.errors import EmptySupport
-from decodelab.core.protocols import Advance, AnyChecker, Partial, Ranked, Reading, Rows
+from decodelab.core.protocols import Advance, AnyChecker, Ranked, Reading, Rows
 from decodelab.core.reasons import CONTINUES, EOS
 from decodelab.core.stage import Kind, Stage, check_choice, check_number, shown
+from decodelab.core.values import Partial
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search.sample import inverse_cdf
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import draw, suits
-from decodelab.search.independent import IndependentRows
+from decodelab.search._independent import IndependentRows
 
 
 def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Speculative decoding: the stage that asks for it; `decodelab.engine.speculative` does it."""
+"""Speculative decoding: the stage that asks for it; `decodelab.engine.runners.speculative` does it."""
 
 from __future__ import annotations
 

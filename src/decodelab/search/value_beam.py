@@ -13,9 +13,9 @@ from decodelab.core.protocols import Advance, AnyScorer, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import log_normaliser
 from decodelab.scorers.catalogue import check_scorer
-from decodelab.search.by_job import best_of_jobs
-from decodelab.search.pool import Pool
-from decodelab.search.top import top_ids
+from decodelab.search._by_job import best_of_jobs
+from decodelab.search._pool import Pool
+from decodelab.search._top import top_ids
 
 _SENTENCE_END = re.compile(r"""(?:[.!?…\u3002\uff01\uff1f][)\]}"'’”»]*|\n)\s*\Z""")
 """Where a sentence may be over: a mark that ends one, perhaps closed by quotes and brackets, or a new line."""

@@ -14,7 +14,7 @@ from decodelab.core.errors import (
     UnknownParameter,
     did_you_mean,
 )
-from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection, Vocab
+from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection
 from decodelab.core.stage import Kind, Pipeline, Stage, plain, shown
 from decodelab.search.sample import Sample
 from decodelab.strategy.catalogue import stage_class
@@ -24,9 +24,7 @@ from decodelab.strategy.llama_cpp import stages_from_llama_cpp
 from decodelab.strategy.openai import stages_from_openai
 
 if TYPE_CHECKING:
-    import transformers
-
-    from decodelab.strategy.adapters.llama_cpp import LlamaCppLogitsProcessor
+    pass
 
 _ORDER: tuple[Kind, ...] = get_args(Kind)
 
@@ -214,68 +212,6 @@ class Strategy:
             own = [s for s in own if s.kind != "search"]
         # Sorting is stable: of one kind, those `default` stands for come first.
         return replace(self, stages=tuple(sorted((*own, *self.stages[1:]), key=lambda s: _ORDER.index(s.kind))))
-
-    def to_logits_processor(
-        self, vocab: Vocab | None = None, *, seed: int = 0, pad_token_id: int | None = None
-    ) -> transformers.LogitsProcessor:
-        """The processors as one `transformers.LogitsProcessor`, for `model.generate(logits_processor=[...])`.
-
-        Each row has its own state, also under beams. Make a new one for every call of `generate`: what a call goes on
-        from is the last one's rows. Pass `do_sample=True, top_k=0` there, or transformers cuts to its own 50.
-
-        Args:
-            vocab: the model's vocabulary, for stages that look at words or special tokens.
-            seed: of the coins that stages toss; the tokens are drawn by transformers.
-            pad_token_id: the token that pads prompts on the left, so that it does not count as a part of them.
-
-        Raises:
-            UnsupportedStrategy: if there is more than processors with `sample` or `greedy`.
-
-        >>> import torch
-        >>> Strategy.of("min_p=0.1").to_logits_processor()(torch.tensor([[7]]), torch.tensor([[5.0, 4.0, 0.0]]))
-        tensor([[5., 4., -inf]])
-        """
-        from decodelab.strategy.adapters.transformers import StrategyLogitsProcessor
-
-        return StrategyLogitsProcessor(self, vocab, seed, pad_token_id)
-
-    def to_llama_cpp_logits_processor(self, vocab: Vocab | None = None, *, seed: int = 0) -> LlamaCppLogitsProcessor:
-        """The processors as a `logits_processor` of llama-cpp-python: `Llama(...)(prompt, logits_processor=[...])`.
-
-        llama.cpp's own samplers come behind it: pass `temperature=1, top_k=0, top_p=1, min_p=0` to draw from this law.
-
-        Args:
-            vocab: the model's vocabulary, for stages that look at words or special tokens.
-            seed: of the coins that stages toss; the tokens are drawn by llama.cpp.
-
-        Raises:
-            UnsupportedStrategy: if there is more than processors with `sample` or `greedy`.
-        """
-        from decodelab.strategy.adapters.llama_cpp import LlamaCppLogitsProcessor
-
-        return LlamaCppLogitsProcessor(self, vocab, seed)
-
-    def to_vllm_logits_processor(
-        self, vocab: Vocab | None = None, *, seed: int = 0, interface: type | None = None
-    ) -> type:
-        """The processors as a custom logits processor class of vLLM: `LLM(..., logits_processors=[...])`.
-
-        It follows the interface of vLLM's V1 model runner (`vllm.v1.sample.logits_processor.LogitsProcessor`). A
-        request may bring a strategy of its own, `extra_args={"decodelab": "top_p=0.9"}`. vLLM's own penalties,
-        temperature and truncations come behind it, so leave them neutral. It has been tested against that interface
-        only, never inside vLLM.
-
-        Args:
-            vocab: the model's vocabulary, for stages that look at words or special tokens.
-            seed: of the coins that stages toss, for requests without a seed; the tokens are drawn by vLLM.
-            interface: the class to inherit from; vLLM's when None, which must then be installed.
-
-        Raises:
-            UnsupportedStrategy: if there is more than processors with `sample` or `greedy`.
-        """
-        from decodelab.strategy.adapters.vllm import vllm_logits_processor
-
-        return vllm_logits_processor(self, vocab, seed, interface)
 
     def no_effects(self) -> list[str]:
         """Every term that changes nothing, and why.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidData
-from decodelab.core.rows import read_rows
 from decodelab.core.values import Chat, Prompt
+from decodelab.io.tabular import read_rows
 from decodelab.tasks.path_answers import TOOL, read_call, read_paths
 from decodelab.tasks.shortest_paths import (
     Finding,

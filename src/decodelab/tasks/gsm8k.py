@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.core.integers import integer_from, integer_texts, last_integer_text
-from decodelab.core.rows import called, read_rows
+from decodelab.io.tabular import read_rows
+from decodelab.io.text import called
 from decodelab.tasks.fields import item_id, text_field
 from decodelab.tasks.task import Example, Verdict
 

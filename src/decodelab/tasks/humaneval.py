@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError
-from decodelab.core.rows import called, read_objects, read_rows
+from decodelab.io.tabular import read_objects, read_rows
+from decodelab.io.text import called
 from decodelab.tasks.fields import checked_text
 from decodelab.tasks.sandbox import Bounds, sandbox
 from decodelab.tasks.task import Example, Verdict

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError
-from decodelab.core.rows import read_rows
+from decodelab.io.tabular import read_rows
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
 from decodelab.tasks.fields import checked_text, item_id

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError, ScorerFailed, did_you_mean
-from decodelab.core.rows import called, read_rows
 from decodelab.core.values import Chat, Prompt
+from decodelab.io.tabular import read_rows
+from decodelab.io.text import called
 from decodelab.tasks.fields import checked_text, item_id, text_field
 from decodelab.tasks.task import Example, Verdict
 from decodelab.tasks.text_scorers import SCORERS, fault, scored

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError
-from decodelab.core.rows import called, read_rows
+from decodelab.io.tabular import read_rows
+from decodelab.io.text import called
 from decodelab.tasks.choices import Choice
 from decodelab.tasks.task import Example, Verdict
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidData
-from decodelab.core.rows import read_rows
+from decodelab.io.tabular import read_rows
 from decodelab.tasks.choices import Choice
 from decodelab.tasks.fields import item_id, text_field
 from decodelab.tasks.task import Example, Verdict

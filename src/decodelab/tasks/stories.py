@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError, UnknownToken
-from decodelab.core.rows import called, read_objects, read_text
+from decodelab.io.tabular import read_objects
+from decodelab.io.text import called, read_text
 from decodelab.metrics.diversity import unique_n_grams
 from decodelab.metrics.repetition import ends_in_loop, seq_rep_n
 from decodelab.metrics.words import words

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from decodelab.core.key import Keys
-from decodelab.core.protocols import AnyScorer
+from decodelab.core.protocols import AnyScorer, Growth, Tree, TreeSearch
 from decodelab.core.reasons import CONTINUES, EOS, LENGTH
 from decodelab.core.stage import Stage
-from decodelab.core.tree import Growth, Tree, TreeSearch
 from decodelab.core.values import Partial
 from decodelab.scorers.judging import judged
 from decodelab.testing.search import random_law
@@ -24,7 +23,7 @@ _MOST_PASSES = 20_000
 
 
 def check_tree_search(search: TreeSearch) -> None:
-    """Check that a search keeps the promises of `decodelab.core.tree.TreeSearch`.
+    """Check that a search keeps the promises of `decodelab.core.protocols.tree_searches.TreeSearch`.
 
     It runs jobs of random laws over seven tokens (some impossible, some tied), with none, one and two EOS ids. It must
 

@@ -1,0 +1,1 @@
+"""What commands and notebooks compute: distributions, traces, search trees, gaps, costs."""

@@ -1,0 +1,218 @@
+"""`distribution`: the exact next-token law of a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, overload
+
+import torch
+from torch import Tensor
+
+from decodelab.analysis.replay import Past, states_after
+from decodelab.core.errors import EmptySupport, NonFiniteLogits, StrategyError
+from decodelab.core.protocols import LanguageModel, Processor, Randomised, Vocab
+from decodelab.metrics.distribution import entropy_bits, mass_removed
+from decodelab.models.loading import load
+from decodelab.strategy.strategy import Strategy, StrategyLike
+
+
+@dataclass(frozen=True)
+class StageTrace:
+    """What one processor did to the law; each tensor has the shape of the logits without the vocabulary.
+
+    Attributes:
+        name: the stage in the strategy language.
+        kept: int64, how many tokens can still be drawn after it.
+        mass_removed: float64, the probability it removed, under the law it was given.
+        entropy_bits_before: float64, entropy of the law it was given.
+        entropy_bits: float64, entropy of the law it left.
+    """
+
+    name: str
+    kept: Tensor
+    mass_removed: Tensor
+    entropy_bits_before: Tensor
+    entropy_bits: Tensor
+
+
+@dataclass(frozen=True)
+class TracedLaw:
+    """The law of a strategy, float32 probabilities [..., vocab], and what each processor did to it, in order."""
+
+    probs: Tensor
+    stages: tuple[StageTrace, ...]
+
+
+@overload
+def distribution(
+    logits: Tensor | Sequence[Any],
+    strategy: StrategyLike,
+    *,
+    prompt_tokens: Past = (),
+    generated: Past = (),
+    state: Sequence[Any] | None = None,
+    vocab: Vocab | None = None,
+    model: LanguageModel | str | None = None,
+    trace: Literal[False] = False,
+) -> Tensor: ...
+
+
+@overload
+def distribution(
+    logits: Tensor | Sequence[Any],
+    strategy: StrategyLike,
+    *,
+    prompt_tokens: Past = (),
+    generated: Past = (),
+    state: Sequence[Any] | None = None,
+    vocab: Vocab | None = None,
+    model: LanguageModel | str | None = None,
+    trace: Literal[True],
+) -> TracedLaw: ...
+
+
+def distribution(
+    logits: Tensor | Sequence[Any],
+    strategy: StrategyLike,
+    *,
+    prompt_tokens: Past = (),
+    generated: Past = (),
+    state: Sequence[Any] | None = None,
+    vocab: Vocab | None = None,
+    model: LanguageModel | str | None = None,
+    trace: bool = False,
+) -> Tensor | TracedLaw:
+    """The law from which a strategy draws its next token, as probabilities.
+
+    It is exact, not estimated. Of a stage that tosses a coin before it acts (`xtc`) it is the mixture over the coin,
+    which is how often each token comes over many samples; one sample has tossed its coin already.
+
+    Args:
+        logits: [..., vocab], a tensor or numbers: what the model gives for the next token.
+        strategy: processors and perhaps a search; greedy puts all mass on the argmax.
+        prompt_tokens: token ids of the prompt, for stages that look at it; one sequence, or one for each row of logits.
+        generated: token ids generated since, in the same form.
+        state: instead of the tokens, the state of each processor, as `StageView.state` has it; None for those without.
+        vocab: for stages that look at words or special tokens.
+        model: brings its vocabulary, its `default`, and its logits at the generated tokens, which stages such as
+            mirostat learn from; without it such a stage needs `state` once a token is generated.
+        trace: also tell what each processor did.
+
+    Returns:
+        float32 probabilities of the same shape; with `trace` a `TracedLaw`.
+
+    Raises:
+        NonFiniteLogits: for NaN, +inf or only -inf.
+        EmptySupport: if a stage removes every token.
+        StrategyError: if there is no single law (a beam, `default` without a model), or a stage lacks what it needs.
+        RequestError: if tokens or states do not fit the logits, or both are given.
+        UnknownToken: if a token id is outside the vocabulary.
+        VocabularyMismatch: if the logits and the vocabulary have different sizes.
+
+    >>> distribution([3.0, 1.0, 0.5, 0.2], "top_p=0.9").round(decimals=3).tolist()
+    [0.8209999799728394, 0.11100000143051147, 0.06700000166893005, 0.0]
+    >>> traced = distribution([3.0, 1.0, 0.5, 0.2], "top_k=3 | top_p=0.85", trace=True)
+    >>> [(s.name, s.kept.item(), round(s.mass_removed.item(), 3)) for s in traced.stages]
+    [('top_k=3', 3, 0.048), ('top_p=0.85', 2, 0.067)]
+    """
+    lm = load(model) if isinstance(model, str) else model
+    plan = Strategy.of(strategy)
+    if lm is not None:
+        plan = plan.resolve(lm)
+    if plan.compositions:
+        raise StrategyError(
+            f"distribution: {plan.compositions[0]} makes the logits, which are given here; "
+            "take them from decodelab.compose(model, ...)"
+        )
+    if plan.stages[0].kind == "source" or getattr(plan.search, "name", "") not in ("sample", "greedy"):
+        raise StrategyError(f"distribution: {plan} has no single next-token law; give processors with sample or greedy")
+    values = torch.as_tensor(logits, dtype=torch.float32)
+    flat = values.reshape(-1, values.shape[-1])
+    if not bool(flat.logsumexp(-1).isfinite().all()):
+        raise NonFiniteLogits("distribution: logits contain NaN, +inf or only -inf; pass finite scores")
+    groups = states_after(plan.processors, len(flat), flat.shape[-1], prompt_tokens, generated, state, vocab, lm)
+    laws = [_chain(plan.processors, flat[rows], states) for rows, states in groups]
+    if getattr(plan.search, "name", "") == "greedy":
+        ends = [_argmax(steps[-1]) for steps in laws]
+    else:
+        ends = [steps[-1] for steps in laws]
+    probs = torch.cat(list(map(_probs, ends))).float().reshape(values.shape)
+    if not trace:
+        return probs
+    traces = (_trace(str(p), [s[i : i + 2] for s in laws], values.shape[:-1]) for i, p in enumerate(plan.processors))
+    return TracedLaw(probs, tuple(traces))
+
+
+class _Branch(NamedTuple):
+    """One way the coin of a step may fall: an interval of its uniform number, and the logits around the last stage."""
+
+    low: float
+    high: float
+    before: Tensor
+    after: Tensor
+
+    @property
+    def weight(self) -> float:
+        """Its probability."""
+        return self.high - self.low
+
+
+_Law = tuple[_Branch, ...]
+"""Branches whose weights sum to 1; one, unless a stage tosses a coin."""
+
+
+def _chain(processors: Sequence[Processor], logits: Tensor, states: Sequence[Any]) -> list[_Law]:
+    """The law before the first processor and after each."""
+    laws: list[_Law] = [(_Branch(0.0, 1.0, logits, logits),)]
+    for processor, state in zip(processors, states, strict=True):
+        branches: list[_Branch] = []
+        for low, high, _, given in laws[-1]:
+            begin = 0.0
+            for share, after in _outcomes(processor, given, state):
+                end = begin + share
+                if max(low, begin) < min(high, end):
+                    branches.append(_Branch(max(low, begin), min(high, end), given, after))
+                begin = end
+        laws.append(tuple(branches))
+        if not all(bool(branch.after.logsumexp(-1).isfinite().all()) for branch in laws[-1]):
+            raise EmptySupport(f"distribution: {processor} left no token to choose from; loosen it")
+    return laws
+
+
+def _outcomes(processor: Processor, logits: Tensor, state: Any) -> Sequence[tuple[float, Tensor]]:
+    if isinstance(processor, Randomised):
+        return processor.outcomes(logits, state)
+    return [(1.0, processor.apply(logits, state))]
+
+
+def _argmax(law: _Law) -> _Law:
+    """All mass of each branch on its argmax."""
+    return tuple(
+        b._replace(after=torch.full_like(b.after, -torch.inf).scatter_(-1, b.after.argmax(-1, keepdim=True), 0.0))
+        for b in law
+    )
+
+
+def _probs(law: _Law) -> Tensor:
+    """Probabilities, float64 [rows, vocab]."""
+    return torch.stack([b.weight * torch.softmax(b.after, dim=-1, dtype=torch.float64) for b in law]).sum(0)
+
+
+def _entropy_bits(law: _Law) -> Tensor:
+    return entropy_bits(_probs(law).log())
+
+
+def _trace(name: str, pairs: Sequence[Sequence[_Law]], shape: torch.Size) -> StageTrace:
+    """What a processor did, from the laws before and after it of each group of rows."""
+
+    def over_rows(number: Callable[[_Law, _Law], Tensor]) -> Tensor:
+        return torch.cat([number(before, after) for before, after in pairs]).reshape(shape)
+
+    return StageTrace(
+        name,
+        over_rows(lambda _, law: torch.stack([b.after > -torch.inf for b in law]).any(0).sum(-1)),
+        over_rows(lambda _, law: torch.stack([b.weight * mass_removed(b.before, b.after) for b in law]).sum(0)),
+        over_rows(lambda law, _: _entropy_bits(law)),
+        over_rows(lambda _, law: _entropy_bits(law)),
+    )

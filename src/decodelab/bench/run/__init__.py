@@ -1,0 +1,1 @@
+"""Running a sweep: the work that is missing, and the workers that do it."""

@@ -1,0 +1,93 @@
+"""Answers that are chosen by likelihood among the options of an item, as records beside those that are generated."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from decodelab.bench.store.journal import Record, key_of, limits_text
+from decodelab.core.errors import DecodelabError
+from decodelab.core.protocols import LanguageModel
+from decodelab.core.values import Chat, Limits
+from decodelab.engine.job import encode_prompt
+from decodelab.tasks.choices import LIKELIHOOD, Choice, Preference, prefer
+
+_AT_ONCE = 16
+_LIMITS = limits_text(Limits())
+
+
+def choice_key(model: LanguageModel, choice: Choice) -> str:
+    """What tells the answer to a question with options from all others.
+
+    Raises:
+        RequestError: if the model cannot be given the question, as a chat for instance.
+    """
+    _, tokens = encode_prompt(model, choice.prompt)
+    return key_of(model.digest, _strategy(choice), tokens, 0, 0, Limits())
+
+
+def as_chat(choice: Choice) -> Choice:
+    """The question through the chat template, where an answer begins without the space that parts it from a text."""
+    prompt = choice.prompt if isinstance(choice.prompt, Chat) else Chat.of(str(choice.prompt))
+    return replace(choice, prompt=prompt, options=tuple(option.lstrip() for option in choice.options))
+
+
+def chosen(model: LanguageModel, choices: Sequence[tuple[str, Choice]]) -> Iterator[Record | DecodelabError]:
+    """The answers to questions, each given with its key, in their order; or why there is none.
+
+    In a record, `token_logprobs` are the model's own; in `law_logprobs` the first token bears the logarithm of the
+    confidence, as the option is chosen at once. Questions computed together share the seconds.
+    """
+    for begin in range(0, len(choices), _AT_ONCE):
+        part = choices[begin : begin + _AT_ONCE]
+        start = time.perf_counter()
+        try:
+            found: list[Preference | DecodelabError] = list(prefer(model, [choice for _, choice in part]))
+        except DecodelabError:
+            # One of them; the others have answers.
+            found = [_alone(model, choice) for _, choice in part]
+        seconds = (time.perf_counter() - start) / len(part)
+        for (key, choice), each in zip(part, found, strict=True):
+            yield _record(model, key, choice, each, seconds) if isinstance(each, Preference) else each
+
+
+def _alone(model: LanguageModel, choice: Choice) -> Preference | DecodelabError:
+    try:
+        return prefer(model, [choice])[0]
+    except DecodelabError as error:
+        return error
+
+
+def _strategy(choice: Choice) -> str:
+    return f"{LIKELIHOOD}(options={json.dumps(choice.options)})"
+
+
+def _record(model: LanguageModel, key: str, choice: Choice, found: Preference, seconds: float) -> Record:
+    best = found.scores[found.best]
+    text, prompt = encode_prompt(model, choice.prompt)
+    longest = max(len(score.tokens) for score in found.scores)
+    return Record(
+        key=key,
+        model=model.name,
+        model_digest=model.digest,
+        strategy=_strategy(choice),
+        prompt=text,
+        sample=0,
+        seed="0",
+        limits=_LIMITS,
+        text=choice.options[found.best],
+        tokens=best.tokens,
+        token_logprobs=best.token_logprobs,
+        law_logprobs=(math.log(found.confidence), *[0.0] * (len(best.tokens) - 1)),
+        finish_reason="stop",
+        prompt_tokens=len(prompt),
+        prefill_tokens=len(prompt),
+        # The last token of an option is not fed.
+        decode_tokens=sum(len(score.tokens) - 1 for score in found.scores),
+        forward_passes=1 if longest == 1 else 2,
+        peak_cache_bytes=model.cache_bytes(len(prompt), len(found.scores), longest),
+        seconds=seconds,
+    )

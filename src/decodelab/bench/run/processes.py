@@ -1,0 +1,125 @@
+"""A crew of processes on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any, cast
+
+from decodelab.bench.plan import Plan
+from decodelab.bench.run.replica import Around, Items, Replica, Wanted, nothing_around
+from decodelab.bench.run.workers import Died, Done, Message
+from decodelab.core.errors import DecodelabError
+
+
+class Processes:
+    """A crew of processes, each with its own model and its share of the cores; of several GPUs, each uses one.
+
+    Args:
+        size: how many.
+        around: entered while a model computes; importable by name, as processes get it by its name.
+    """
+
+    def __init__(self, size: int, around: Around = nothing_around) -> None:
+        self.size = size
+        self._around = around
+        # Where processes can be forked from one that has loaded torch already, they start at once.
+        methods = multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if "forkserver" in methods:
+            self._context.set_forkserver_preload(["decodelab.bench.run.replica", "decodelab.models.transformers_model"])
+        self._processes: list[Any] = [None] * size
+        self._pipes: list[Connection | None] = [None] * size
+
+    def start(self, worker: int, plan: Plan, items: Items) -> None:
+        """Start a worker, if it is not there, and let it take up a plan."""
+        pipe = self._pipes[worker]
+        if pipe is None:
+            pipe, theirs = self._context.Pipe()
+            process = self._context.Process(target=_work, args=(theirs, worker, self.size, self._around), daemon=True)
+            process.start()
+            theirs.close()  # so that the end of the worker is the end of the pipe
+            self._processes[worker], self._pipes[worker] = process, pipe
+        _send(pipe, (plan, items))
+
+    def tell(self, worker: int, model: str, wanted: Sequence[Wanted] | None) -> None:
+        """Tell a worker to generate, or to say the keys."""
+        pipe = self._pipes[worker]
+        if pipe is not None:
+            _send(pipe, (model, wanted))
+
+    def hear(self) -> tuple[int, Message]:
+        """Wait for what any worker says."""
+        pipe = cast(Connection, wait([pipe for pipe in self._pipes if pipe is not None])[0])
+        worker = self._pipes.index(pipe)
+        try:
+            return worker, pipe.recv()
+        except (EOFError, OSError):  # also in the middle of what it said
+            return worker, Died(self._bury(worker))
+
+    def _bury(self, worker: int) -> str:
+        """What a worker died of."""
+        process, pipe = self._processes[worker], self._pipes[worker]
+        process.join(5)
+        if pipe is not None:
+            pipe.close()
+        self._processes[worker] = self._pipes[worker] = None
+        code = process.exitcode
+        return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+    def close(self) -> None:
+        """End all workers at once."""
+        started = [process for process in self._processes if process is not None]
+        for process in started:
+            process.kill()  # they keep nothing
+        for process in started:
+            process.join()
+        for pipe in self._pipes:
+            if pipe is not None:
+                pipe.close()
+        self._processes, self._pipes = [None] * self.size, [None] * self.size
+
+
+def _send(pipe: Connection, message: Any) -> None:
+    """Send, unless the worker has died, which whoever waits for it is told."""
+    with suppress(OSError):
+        pipe.send(message)
+
+
+def _work(pipe: Connection, number: int, size: int, around: Around) -> None:
+    """What a worker does: whatever it is told, until the pipe or the process at its other end is no more."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends its workers
+    threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    torch.set_num_threads(max(1, torch.get_num_threads() // size))
+    count = torch.cuda.device_count()
+    replica = Replica(f"cuda:{number % count}" if count > 1 else "auto", around)
+    while True:
+        try:
+            first, second = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if isinstance(first, Plan):
+            replica.begin(first, second)
+            continue
+        try:
+            if second is None:
+                pipe.send(replica.keys(first))
+            else:
+                for outcome in replica.run(first, second):
+                    pipe.send(outcome)
+            pipe.send(Done())
+        except DecodelabError as error:
+            pipe.send(error)
+
+
+def _leave_with(parent: Any) -> None:
+    """End this process when its parent has, whatever it is computing."""
+    wait([parent.sentinel])
+    os._exit(1)

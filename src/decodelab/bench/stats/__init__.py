@@ -1,0 +1,1 @@
+"""What a sweep says: intervals, paired differences, winners, Pareto fronts."""

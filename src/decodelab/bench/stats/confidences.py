@@ -1,0 +1,143 @@
+"""Whether the confidences that come with the answers of a cell are right."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from decodelab.bench.plan import Cell
+from decodelab.bench.store.cells import UNREAD, Answers
+from decodelab.metrics.auroc_interval import auroc_interval
+from decodelab.metrics.calibration import buckets
+from decodelab.metrics.checks import Floats, Ints
+from decodelab.metrics.confidence import agreement_confidence, likelihood_confidence
+from decodelab.metrics.ece_interval import ece_interval
+from decodelab.metrics.estimate import Estimate
+from decodelab.metrics.mean import mean
+
+Source = Literal["samples", "likelihood", "options"]
+RESAMPLES = 200
+"""Of the bootstrap that tells an ECE's bias."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A bar of a reliability diagram.
+
+    Attributes:
+        low, high: the confidences it holds, low < confidence <= high.
+        count: how many answers.
+        confidence: their mean.
+        accuracy: the share of them that is right, from accuracy_low to accuracy_high (Wilson, 95 %).
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How well confidences of one kind tell right answers from wrong ones in a cell; right is what scores 1.
+
+    Attributes:
+        cell: which.
+        source: "samples": of several samples of an item, the most frequent answer, with its share as confidence;
+            "likelihood": of each answer, the geometric mean of its tokens' probabilities under the model; "options": of
+            an option chosen by likelihood, its probability given that it is one of the options.
+        n: answers.
+        accuracy: the share that is right.
+        confidence: the mean.
+        ece: expected calibration error in 10 buckets of equal width.
+        brier: mean squared difference of confidence and outcome.
+        auroc: chance that a right answer has more confidence than a wrong one.
+        bins: the reliability diagram.
+    """
+
+    cell: Cell
+    source: Source
+    n: int
+    accuracy: float
+    confidence: float
+    ece: Estimate
+    brier: Estimate
+    auroc: Estimate
+    bins: tuple[Bin, ...]
+
+
+def calibrations(answers: Answers, clusters: Ints | None) -> list[Calibration]:
+    """The calibration of each kind of confidence that a cell has, if some of its answers are right and some not.
+
+    Args:
+        answers: of the cell.
+        clusters: int64 [items], the prompt of each item; None when items are draws for one prompt.
+    """
+    of_items = np.arange(len(answers.asked)) if clusters is None else clusters
+    kinds: dict[Source, tuple[Floats, Floats, Ints]] = {
+        "samples": _by_majority(answers),
+        "likelihood": _by_answer(answers),
+        "options": _by_option(answers),
+    }
+    found = []
+    for source, (confidence, right, item) in kinds.items():
+        if 0 < right.sum() < len(right):
+            found.append(_calibration(answers.cell, source, confidence, right, of_items[item]))
+    return found
+
+
+def _by_majority(answers: Answers) -> tuple[Floats, Floats, Ints]:
+    """Confidence, outcome and item of the majority answer of each item with several samples."""
+    by_item: dict[int, list[tuple[int, float]]] = {}
+    for item, read, score in zip(answers.item.tolist(), answers.read.tolist(), answers.score.tolist(), strict=True):
+        if not math.isnan(score):
+            by_item.setdefault(item, []).append((read, score))
+    rows = []
+    for item, given in by_item.items():
+        if len(given) > 1:
+            majority, share = agreement_confidence([None if read == UNREAD else read for read, _ in given])
+            right = any(read == majority and score == 1 for read, score in given)
+            rows.append((share, float(right), item))
+    table = np.array(rows, dtype=np.float64).reshape(-1, 3)
+    return table[:, 0], table[:, 1], table[:, 2].astype(np.int64)
+
+
+def _by_answer(answers: Answers) -> tuple[Floats, Floats, Ints]:
+    """Confidence, outcome and item of each answer that was generated and has tokens and their likelihood."""
+    known = ~np.isnan(answers.score) & ~np.isnan(answers.logprob) & (answers.length > 0) & np.isnan(answers.confidence)
+    confidence = [
+        likelihood_confidence(min(logprob, 0.0), int(length))
+        for logprob, length in zip(answers.logprob[known].tolist(), answers.length[known].tolist(), strict=True)
+    ]
+    return np.array(confidence, dtype=np.float64), (answers.score[known] == 1).astype(np.float64), answers.item[known]
+
+
+def _by_option(answers: Answers) -> tuple[Floats, Floats, Ints]:
+    """Confidence, outcome and item of each option that was chosen by likelihood."""
+    known = ~np.isnan(answers.score) & ~np.isnan(answers.confidence)
+    return answers.confidence[known], (answers.score[known] == 1).astype(np.float64), answers.item[known]
+
+
+def _calibration(cell: Cell, source: Source, confidence: Floats, right: Floats, clusters: Ints) -> Calibration:
+    b = buckets(confidence, right)
+    of = clusters.tolist()
+    low, high = b.accuracy_intervals(right, of)
+    columns = (b.low, b.high, b.count, b.confidence, b.accuracy, low, high)
+    bins = tuple(Bin(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
+    return Calibration(
+        cell,
+        source,
+        len(right),
+        float(right.mean()),
+        float(confidence.mean()),
+        ece_interval(b, confidence, right, of, resamples=RESAMPLES),
+        mean((confidence - right) ** 2, of),
+        auroc_interval(confidence, right, of),
+        bins,
+    )

@@ -1,0 +1,1 @@
+"""The journal of a sweep, and views of it."""

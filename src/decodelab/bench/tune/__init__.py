@@ -1,0 +1,1 @@
+"""The best settings for a model on a task."""

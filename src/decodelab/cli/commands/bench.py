@@ -1,0 +1,128 @@
+"""`decodelab bench`: run a sweep, or go on with one, and see what it says."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from decodelab.cli import options
+from decodelab.cli.commands.report import HtmlFile, MarkdownFile, Outputs, journal_of
+from decodelab.cli.forecast import print_cost
+from decodelab.cli.judging import counted, judge_prices, spent_data
+from decodelab.cli.progress import progress
+from decodelab.cli.terminal import note, print_json, say
+from decodelab.engine.threads import threads_for
+from decodelab.report.sweep.table import print_results, results_data
+
+FAILURES_NAMED = 10
+
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", show_default=False, help="The sweep, as YAML.")]
+JournalFile = Annotated[
+    Path | None,
+    typer.Option("--journal", "-j", metavar="FILE", show_default="beside the plan", help="Where the runs are kept."),
+]
+
+
+def command(
+    plan: PlanFile,
+    journal: JournalFile = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the plan and say what it would cost.")] = False,
+    html: HtmlFile = None,
+    no_html: Annotated[bool, typer.Option("--no-html", help="Write no HTML page.")] = False,
+    to_markdown: MarkdownFile = None,
+    workers: Annotated[
+        int, typer.Option("--workers", "-w", min=1, metavar="N", help="Processes, each with a model of its own.")
+    ] = 1,
+    executor: Annotated[
+        str, typer.Option("--executor", metavar="NAME", help="Where the workers are: local (this machine) or ray.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", metavar="ADDRESS", show_default="this machine", help="Of a Ray cluster."),
+    ] = None,
+    shuffle: Annotated[
+        int | None,
+        typer.Option(
+            "--shuffle", metavar="SEED", show_default=False, help="Take the items in an order drawn with this seed."
+        ),
+    ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option("--every", min=1, metavar="SECONDS", show_default=False, help="Show the tables so far, so often."),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare strategies on tasks, with error bars.
+
+    Runs every strategy of a plan with every model on every item. What is finished is kept in a journal at once: after
+    Ctrl-C, a kill or a fault the same command goes on, and nothing is done twice. Scores have 95 % intervals;
+    differences are paired by item and their p values Holm-corrected. It ends with the tables, and one HTML page beside
+    the plan with every answer in it.
+
+    \b
+    A plan:
+      models: [pocket-nano, pocket-small]
+      strategies: {greedy: greedy, sampled: temperature=0.8, beam: beam(width=4)}
+      tasks: [pocket-sums, {name: pocket-paths, items: 100}]
+
+    \b
+    Examples:
+      decodelab bench plan.yaml --dry-run
+      decodelab bench plan.yaml --markdown results.md
+      decodelab bench plan.yaml --workers 4 --shuffle 0 --every 60
+      decodelab bench plan.yaml --executor ray --ray-address 10.0.0.1:6379 --workers 8
+      decodelab bench plan.yaml --journal runs.sqlite --json
+
+    Next: decodelab report plan.yaml reads the tables again, while it runs or after.
+    """
+    from decodelab.bench.plan import Plan
+    from decodelab.bench.run.executor import executor_named
+    from decodelab.bench.run.sweep import run
+    from decodelab.bench.stats.comparison import compare
+    from decodelab.bench.store.journal import Journal
+
+    read = Plan.read(plan)
+    place = journal_of(plan, journal)
+    if dry_run:
+        print_cost(read, place, as_json)
+        return
+    page = None if no_html else html or plan.with_suffix(".report.html")
+    outputs = Outputs(html=page, markdown=to_markdown)
+    outputs.check()
+    at_work = executor_named(executor, workers, ray_address, threads_for)
+    with Journal(place, writing=True) as kept:
+        with progress(1, "loading", hidden=as_json) as advance, at_work:
+            shown = time.monotonic()
+
+            def tell(done: int, total: int, doing: str) -> None:
+                nonlocal shown
+                advance(done / max(total, 1), doing)
+                if every is not None and not as_json and time.monotonic() - shown >= every:
+                    print_results(compare(read, kept))
+                    shown = time.monotonic()
+
+            outcome = run(read, kept, tell, at_work, shuffle)
+        results = compare(read, kept)
+        outputs.write(read, kept, results, hidden=as_json)
+    for failure in outcome.failures[:FAILURES_NAMED]:
+        cell = failure.cell
+        note(f"{cell.model}, {cell.task}, {cell.strategy}, item {failure.example}: {failure.error}")
+    prices = judge_prices(read)
+    if as_json:
+        judging = {label: spent_data(spent, prices[label]) for label, spent in outcome.judging.items()}
+        counts = {"asked": outcome.asked, "found": outcome.found, "made": outcome.made, "judging": judging}
+        files = {"journal": str(place), "html": None if page is None else str(page)}
+        print_json({**files, **counts, "failed": len(outcome.failures), **results_data(results)})
+    else:
+        print_results(results)
+        say(f"{outcome.made} answers made, {outcome.found} were there already, all kept in {place}")
+        for label, spent in outcome.judging.items():
+            say(f"{label}: {counted(spent, prices[label])}")
+        if page is not None:
+            say(f"to read them side by side, open {page}")
+    if outcome.failures:
+        say(f"{len(outcome.failures)} of {outcome.asked} failed; the same command tries them again")
+        raise typer.Exit(1)

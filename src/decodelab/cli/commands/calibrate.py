@@ -1,0 +1,356 @@
+"""`decodelab calibrate`: whether confidences can be believed, and how to mend them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decodelab.cli import options
+from decodelab.cli.progress import progress
+from decodelab.cli.terminal import note, print_json
+from decodelab.core.errors import RequestError
+from decodelab.io.atomic import check_writable, write_bytes
+from decodelab.io.text import visible
+from decodelab.report.console import console
+
+if TYPE_CHECKING:
+    from decodelab.metrics.calibration_report import CalibrationReport
+    from decodelab.metrics.estimate import Estimate
+    from decodelab.metrics.recalibration import Labelled, Recalibration
+    from decodelab.tasks.confidences import Answers, LongForm
+
+ENOUGH = 40
+"""Independent items from which on a temperature is fitted without being asked for."""
+
+SAYS = {
+    "accuracy": "share of right answers",
+    "mean_confidence": "what it would be if confidences were right",
+    "overconfidence": "mean confidence - accuracy",
+    "ece": "mean gap of a bucket; hides what cancels inside one",
+    "max_ce": "largest gap of a bucket",
+    "ece_equal_mass": "the same with buckets of equally many items",
+    "macro_ce": "mean of the next two; nothing cancels",
+    "macro_ce_right": "mean doubt about right answers",
+    "macro_ce_wrong": "mean belief in wrong answers",
+    "brier": "mean squared error; 0.25 is always saying 0.5",
+    "nll": "nats; 0.693 is always saying 0.5",
+    "auroc": "right answers above wrong ones; 0.5 is no information",
+    "aurc": "mean risk over all coverages; lower is better",
+    "accuracy_at_50": "when the surest half is answered",
+    "accuracy_at_80": "when the surest 80 % are answered",
+    "accuracy_at_90": "when the surest 90 % are answered",
+    "adaptive_ce": "over all options, buckets of equal mass",
+}
+
+
+def command(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", show_default=False, help="JSONL of answers; - is stdin."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", show_default=False, help="Ask this model instead of a file."),
+    ] = None,
+    task: Annotated[
+        str, typer.Option(metavar="TASK", help="What to ask: pocket-choice, or JSONL of questions with options.")
+    ] = "pocket-choice",
+    count: Annotated[
+        int | None, typer.Option("-n", metavar="N", show_default=False, help="Ask so many questions (pocket: 200).")
+    ] = None,
+    bins: Annotated[int, typer.Option(metavar="N", help="Buckets of the diagram and of ECE.")] = 10,
+    equal: Annotated[str, typer.Option(metavar="WHAT", help="Buckets of equal width or mass.")] = "width",
+    size: Annotated[
+        int | None, typer.Option(metavar="N", show_default=False, help="Instead: buckets of N items each.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", show_default=False, help="The field that says which answers belong together."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=f"temperature, from {ENOUGH} items on",
+            help="Recalibrate: temperature, vector, platt, isotonic or none.",
+        ),
+    ] = None,
+    validation: Annotated[float, typer.Option(metavar="SHARE", help="Share of items to fit on; the rest tests.")] = 0.5,
+    level: Annotated[float, typer.Option(metavar="P", help="Confidence level of the intervals.")] = 0.95,
+    resamples: Annotated[int, typer.Option(metavar="N", help="Of the bootstrap.")] = 1000,
+    seed: options.Seed = 0,
+    diagram: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="Reliability diagram: .png, .svg, .pdf or .html."),
+    ] = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Tell whether confidences can be believed.
+
+    Calibration errors with intervals, what perfect calibration would show, and a temperature (or another map) that is
+    fitted on one part of the items and tested on the rest. A line of FILE has one of: confidence and correct; statement
+    (a text that says how sure it is) and correct; logprob, tokens and correct; samples and answer; logprobs of options
+    and answer; criteria of a long answer, each with verdict, confidence and weight.
+
+    \b
+    Examples:
+      decodelab calibrate answers.jsonl
+      decodelab calibrate answers.jsonl --cluster prompt --diagram reliability.png
+      decodelab calibrate --model pocket-small --task pocket-choice -n 100
+      decodelab calibrate answers.jsonl --size 3 --method none --json
+
+    Next: docs/metrics.md says what each number means and what it is mistaken for.
+    """
+    from decodelab.tasks.confidences import LongForm
+
+    if diagram is not None:
+        from decodelab.report.calibration import check_suffix
+
+        check_suffix(diagram)
+        check_writable(diagram)
+    known = ("temperature", "vector", "platt", "isotonic", "none")
+    if method is not None and method not in known:
+        raise RequestError(f"--method must be one of {', '.join(known)}, got {method!r}")
+    answers, source = _answers(file, model, task, count, cluster, dtype, device)
+    if isinstance(answers, LongForm):
+        _long_form(answers, source, bins, resamples, seed, diagram, as_json)
+        return
+    if answers.left_out:
+        note(f"{answers.left_out} answers state no confidence and are left out")
+    if method is None:
+        enough = len(set(answers.items.clusters)) >= ENOUGH
+        method = "temperature" if enough else "none"
+        if not enough:
+            note(f"no recalibration: fewer than {ENOUGH} independent items; --method temperature fits one all the same")
+    how: dict[str, Any] = {
+        "bins": bins,
+        "equal": equal,
+        "size": size,
+        "level": level,
+        "resamples": resamples,
+        "seed": seed,
+    }
+    _run(answers, source, method, validation, how, diagram, as_json)
+
+
+def _answers(
+    file: Path | None, model: str | None, task: str, count: int | None, cluster: str | None, dtype: str, device: str
+) -> tuple[Answers | LongForm, str]:
+    from decodelab.tasks.confidences import ask, read_answers, read_choices
+
+    if (file is None) == (model is None):
+        raise RequestError("calibrate: needs FILE or --model, one of them; see decodelab calibrate --help")
+    if file is not None:
+        return read_answers(file, cluster), str(file)
+    assert model is not None
+    choices = read_choices(task, count)
+
+    from decodelab.engine.threads import threads_for
+    from decodelab.models.loading import load
+
+    lm = load(model, dtype=dtype, device=device)
+    with threads_for(lm), progress(len(choices), "asking") as advance:
+        found = ask(lm, choices, lambda done: advance(done, "asking"))
+    return found, f"{lm.name} on {task}"
+
+
+def _run(
+    answers: Answers,
+    source: str,
+    method: str,
+    validation: float,
+    how: dict[str, Any],
+    diagram: Path | None,
+    as_json: bool,
+) -> None:
+    from decodelab.metrics.calibration_report import calibration_report, calibration_statistics
+    from decodelab.tasks.confidences import confidence_of
+
+    items = answers.items
+    fit = test = None
+    if method != "none":
+        fit, test = _fit(items, method, validation, how["seed"])
+    steps = len(calibration_statistics())
+    done = 0
+    with progress(steps * (1 if test is None else 3), "measuring") as advance:
+
+        def tell(name: str) -> None:
+            nonlocal done
+            done += 1
+            advance(done, f"measuring {name}")
+
+        def measured(items: Labelled) -> CalibrationReport:
+            clusters = items.clusters if answers.clustered else None
+            return calibration_report(*confidence_of(items), clusters, **how, advance=tell)
+
+        whole = measured(items)
+        parts = None if fit is None or test is None else (measured(test), measured(fit.apply(test)))
+    document: dict[str, Any] = {
+        "source": source,
+        "confidence": answers.kind,
+        "items": len(items),
+        "clusters": len(set(items.clusters)),
+        "left_out": answers.left_out,
+        "level": how["level"],
+        **whole.to_dict(),
+    }
+    if items.scores.ndim == 2:
+        document["estimates"]["adaptive_ce"] = _adaptive(items, how).to_dict()
+    if fit is not None and test is not None and parts is not None:
+        document["recalibration"] = _recalibration(fit, test, parts, answers.clustered, how["level"])
+    rows = _rows(document, whole)
+    title = f"{source}: {len(items)} answers"
+    if diagram is not None:
+        from decodelab.metrics.reliability import reliability_diagram
+        from decodelab.report.calibration import diagram_bytes
+
+        first, after = (whole, None) if parts is None else (parts[0], parts[1])
+        figure = reliability_diagram(
+            first.buckets,
+            first.low,
+            first.high,
+            title=visible(title if after is None else f"{source}: {len(test or ())} answers of the test split"),
+            after=None if after is None else (after.buckets, after.low, after.high),
+        )
+        write_bytes(diagram, diagram_bytes(figure, diagram.suffix, rows, visible(title)))
+        document["diagram"] = str(diagram.resolve())
+    if as_json:
+        print_json(document)
+        return
+    _show(rows, document, whole, visible(title))
+    if diagram is not None:
+        typer.echo(f"Open {visible(str(diagram))}: the reliability diagram.")
+
+
+def _fit(items: Labelled, method: str, validation: float, seed: int) -> tuple[Recalibration, Labelled]:
+    from decodelab.metrics.recalibration import METHODS
+
+    fitted_on, test = items.split(validation, seed=seed)
+    return METHODS[method](fitted_on), test
+
+
+def _adaptive(items: Labelled, how: dict[str, Any]) -> Estimate:
+    from decodelab.metrics.calibration import adaptive_ce
+    from decodelab.metrics.confidence import option_probabilities
+    from decodelab.metrics.estimate import Estimate
+
+    value = adaptive_ce(option_probabilities(items.scores), items.labels, how["bins"])
+    # No interval: a bootstrap of this sum of absolute values would be biased (metrics/ece_interval.py).
+    return Estimate(value, math.nan, math.nan, math.nan, len(items), len(set(items.clusters)), how["level"])
+
+
+def _recalibration(
+    fit: Recalibration,
+    test: Labelled,
+    parts: tuple[CalibrationReport, CalibrationReport],
+    clustered: bool,
+    level: float,
+) -> dict[str, Any]:
+    from decodelab.metrics.paired import paired_difference
+    from decodelab.tasks.confidences import confidence_of
+
+    p, y = confidence_of(test)
+    q, z = confidence_of(fit.apply(test))
+    clusters = test.clusters if clustered else None
+    return {
+        "method": fit.method,
+        "parameters": fit.parameters,
+        "validation_items": len(fit.fitted_on),
+        "test_items": len(test),
+        "before": parts[0].to_dict(),
+        "after": parts[1].to_dict(),
+        "brier_change": paired_difference((q - z) ** 2, (p - y) ** 2, clusters, level=level).to_dict(),
+    }
+
+
+def _rows(document: dict[str, Any], whole: CalibrationReport) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("quantity", "value", f"{document['level']:.0%} interval", "what it says")]
+    for name, e in document["estimates"].items():
+        interval = "-" if e["low"] is None or math.isnan(e["low"]) else f"{e['low']:.3f} to {e['high']:.3f}"
+        rows.append((name, _three(e["value"]), interval, SAYS[name]))
+    chance = f"what calibrated answers would show; p {_p(whole.expected.p_value)} for the observed ECE"
+    at = 1 + next(i for i, row in enumerate(rows) if row[0] == "ece")
+    rows.insert(at, ("ece by chance", f"{whole.expected.mean:.3f}", "-", chance))
+    return rows
+
+
+def _three(value: float) -> str:
+    # 0.5375 is 0.538, whatever its last bit says.
+    return "-" if math.isnan(value) else f"{value + math.copysign(1e-12, value):.3f}"
+
+
+def _p(value: float) -> str:
+    return "< 0.01" if value < 0.01 else f"= {value:.2f}"
+
+
+def _show(rows: list[tuple[str, ...]], document: dict[str, Any], whole: CalibrationReport, title: str) -> None:
+    from rich import box
+    from rich.table import Table
+
+    out = console()
+    clusters = document["clusters"]
+    grouped = f" in {clusters} clusters" if clusters < document["items"] else ""
+    out.print(f"{title}{grouped}, confidence {document['confidence']}", soft_wrap=True)
+    table = Table(box=box.SIMPLE)
+    for heading, justify in zip(rows[0], ("left", "right", "right", "left"), strict=True):
+        table.add_column(heading, justify=justify)  # pyright: ignore[reportArgumentType]
+    for row in rows[1:]:
+        table.add_row(*row)
+    out.print(table)
+    diagram = Table(box=box.SIMPLE)
+    for heading in ("confidence", "items", "mean", "accuracy", "interval"):
+        diagram.add_column(heading, justify="right")
+    b = whole.buckets
+    for i in range(len(b.count)):
+        diagram.add_row(
+            f"{b.low[i]:.2f} to {b.high[i]:.2f}",
+            str(b.count[i]),
+            f"{b.confidence[i]:.3f}",
+            f"{b.accuracy[i]:.3f}",
+            f"{whole.low[i]:.3f} to {whole.high[i]:.3f}",
+        )
+    out.print(diagram)
+    if "recalibration" in document:
+        _show_recalibration(document["recalibration"])
+
+
+def _show_recalibration(found: dict[str, Any]) -> None:
+    before, after = found["before"]["estimates"], found["after"]["estimates"]
+    parameters = ", ".join(
+        f"{name} {value:.3f}" for name, value in found["parameters"].items() if isinstance(value, float)
+    )
+    typer.echo(
+        f"  {found['method']} fitted on {found['validation_items']} items{f' ({parameters})' if parameters else ''}, "
+        f"tested on {found['test_items']} others:"
+    )
+    for name in ("ece", "macro_ce", "brier", "nll", "accuracy"):
+        typer.echo(f"    {name:10} {_three(before[name]['value'])} -> {_three(after[name]['value'])}")
+    change = found["brier_change"]
+    if math.isnan(change["low"]):
+        return
+    verdict = "better" if change["high"] < 0 else "worse" if change["low"] > 0 else "not distinguishable"
+    typer.echo(f"    Brier changed by {change['value']:.4f} [{change['low']:.4f}, {change['high']:.4f}]: {verdict}")
+
+
+def _long_form(
+    given: LongForm, source: str, bins: int, resamples: int, seed: int, diagram: Path | None, as_json: bool
+) -> None:
+    from decodelab.metrics.long_form import long_form_calibration
+
+    if diagram is not None:
+        raise RequestError("calibrate: long answers have no reliability diagram; leave --diagram out")
+    found = long_form_calibration(given.answers, bins=bins, resamples=resamples, seed=seed)
+    if as_json:
+        print_json({"source": source, "value": found.macro_ce.value} | asdict(found))
+        return
+    typer.echo(f"{visible(source)}: {found.answers} long answers, {found.criteria} criteria, {found.met:.1%} met")
+    typer.echo(f"  weighted MacroCE  {found.interval}")
+    typer.echo(f"    criteria met      {_three(found.macro_ce.right)}  mean doubt")
+    typer.echo(f"    criteria not met  {_three(found.macro_ce.wrong)}  mean belief")
+    typer.echo(f"  weighted ECE      {_three(found.ece)}  hides what cancels inside a bucket")

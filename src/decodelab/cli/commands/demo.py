@@ -1,0 +1,78 @@
+"""`decodelab demo`: the comparison a newcomer sees first, with answers marked right or wrong."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from decodelab.analysis.comparison import Question
+from decodelab.cli import options
+from decodelab.cli.commands.compare import HTML, MODELS, STRATEGIES, HtmlFile, NoHtml, run, show
+
+ASKED = {"stories": ("story", 0), "sums": ("sum", 4), "paths": ("shortest path", 5), "choice": ("choice", 3)}
+"""Task of the pocket language: what to call its question, and which one of the held-out split.
+
+Taken for what they ask (carries, a detour that pays, facts told in the question), not for what comes out."""
+
+INTRODUCTION = """\
+Two small models, which decodelab trained itself, answer four questions that neither has seen, under eight decoding
+strategies. An answer is right when its number, paths or letter are; a story, when it is complete and consistent."""
+
+
+def command(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            show_default=" and ".join(MODELS),
+            help="A model that knows the pocket language; may be repeated.",
+        ),
+    ] = None,
+    max_new_tokens: options.MaxNewTokens = 160,
+    seed: options.Seed = 0,
+    html: HtmlFile = HTML,
+    no_html: NoHtml = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Two small models, eight strategies, four tasks.
+
+    A story, a sum, a shortest path and a multiple-choice question, none of which the models saw in training. The
+    answers are checked, so it shows which strategies find a right one.
+
+    \b
+    Examples:
+      decodelab demo
+      decodelab demo --seed 1 --html demo.html
+
+    \b
+    Next:
+      decodelab compare "What is 27 + 35?"        your own prompt under the same strategies
+      decodelab strategies                        what else there is to try
+    """
+    chosen = None if no_html else html
+    found = run(
+        model or MODELS,
+        STRATEGIES,
+        questions(),
+        limits=options.limits(max_new_tokens, 0, None, None),
+        seed=seed,
+        html=chosen,
+    )
+    if not as_json and model is None:
+        typer.echo(f"{INTRODUCTION}\n")
+    show(found, chosen, as_json)
+
+
+def questions() -> list[Question]:
+    """The four questions, from the test split of the pocket language, with their graders."""
+    from decodelab.pocket import task
+
+    found = []
+    for name, (title, number) in ASKED.items():
+        item = task(name).generate(number, "test")
+        found.append(Question(item.prompt, title, item.reference, partial(task(name).grade, item)))
+    return found

@@ -1,0 +1,260 @@
+"""`decodelab measure`: what can be said about texts without reading them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decodelab.cli import options
+from decodelab.cli.progress import progress
+from decodelab.cli.terminal import print_json, say
+from decodelab.core.errors import RequestError
+from decodelab.io.tabular import read_objects
+from decodelab.io.text import read_text, visible
+from decodelab.report.console import console
+
+if TYPE_CHECKING:
+    from decodelab.metrics.estimate import Estimate
+    from decodelab.metrics.text_report import Judges, Sample
+
+EXAMPLE = '{"text": "..."}'
+_COLUMNS = 3
+ALL = ""
+"""The name of the one group of texts that are not told apart."""
+
+SAYS = {
+    "texts": "how many",
+    "empty": "share without any word",
+    "words": "mean length",
+    "vocabulary": "different words, all texts together",
+    "vocabulary_diversity": "different words / words of a text",
+    "distinct_1": "different words / words, all together",
+    "distinct_2": "the same for pairs of words",
+    "unique_2_grams": "different pairs",
+    "distinct_3": "the same for three words",
+    "unique_3_grams": "different triples",
+    "seq_rep_4": "4-grams of a text that it had before",
+    "token_repetition": "words among the 128 before them",
+    "loops": "texts that end in a loop",
+    "compression_ratio": "bytes / gzipped bytes",
+    "self_bleu": "likeness of texts, 0 to 100",
+    "unique_per_prompt": "different texts of a prompt",
+    "self_bleu_per_prompt": "likeness of a prompt's texts",
+    "exact_match": "equal to a reference",
+    "integer_match": "last integer equal to a reference's",
+    "rouge_1": "words shared with the reference",
+    "rouge_2": "pairs of words shared",
+    "rouge_l": "longest common subsequence",
+    "bleu": "of the corpus, 0 to 100",
+    "chrf": "of the corpus, 0 to 100",
+    "accepted": "accepted by the grammar",
+    "acceptable": "probability, by the judge",
+    "pairwise_distance": "1 - cosine, mean over pairs",
+    "coherence": "cosine of prompt and text",
+    "mauve": "closeness to human texts, 0 to 1",
+    "mauve_smoothed": "the same, less noisy for few",
+}
+
+
+def command(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="JSONL of texts, or what generate --json wrote; - is stdin.")
+    ],
+    field: Annotated[str, typer.Option(metavar="NAME", help="The field with the text.")] = "text",
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default=False, help="Measure apart by this field (strategy, model, ...)."),
+    ] = None,
+    grammar: Annotated[
+        str | None, typer.Option(metavar="NAME", show_default=False, help="Acceptance by a grammar: stories.")
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default=False, help="Fluency by a classifier: a directory or hub id."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default=False, help="The judge's label that means acceptable."),
+    ] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default=False, help="Distances by an encoder: a directory or hub id."),
+    ] = None,
+    human: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="JSONL of human texts for MAUVE (with --embedder)."),
+    ] = None,
+    self_bleu_texts: Annotated[int, typer.Option(metavar="N", help="Texts compared by self-BLEU, at most.")] = 200,
+    level: Annotated[float, typer.Option(metavar="P", help="Confidence level of the intervals.")] = 0.95,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure the diversity, repetition and overlap of texts.
+
+    A line of FILE has the text; a prompt groups samples that belong together; reference or references allow overlap. A
+    mean over texts comes with its interval, clustered by prompt. Diversity depends on how much text there is: compare
+    equal numbers of texts of similar length.
+
+    \b
+    Examples:
+      decodelab measure samples.jsonl --by strategy
+      decodelab measure answers.jsonl --field answer --json
+      decodelab measure stories.jsonl --grammar stories --embedder ./encoder --human written.jsonl
+
+    Next: docs/metrics.md says what each number means and what it is mistaken for.
+    """
+    from decodelab.metrics.text_report import text_report
+
+    if grammar not in (None, "stories"):
+        raise RequestError(f"--grammar must be stories, got {grammar!r}")
+    if human is not None and embedder is None:
+        raise RequestError("--human needs --embedder: closeness is measured between embeddings")
+    if label is not None and judge is None:
+        raise RequestError("--label is a label of the judge; add --judge")
+    groups = _groups(file, field, by)
+    judges = _judges(grammar, judge, label, embedder, _texts(human, field) if human is not None else None)
+    found: dict[str, dict[str, Estimate]] = {}
+    with progress(len(groups), "measuring") as advance:
+        for name, samples in groups.items():
+            found[name] = text_report(samples, judges, level=level, seed=seed, self_bleu_texts=self_bleu_texts)
+            advance(len(found), f"measuring {visible(name)}")
+    drawn = [name for name, samples in groups.items() if len(samples) > self_bleu_texts]
+    if as_json:
+        print_json(
+            {
+                "source": str(file),
+                "by": by,
+                "level": level,
+                "self_bleu_texts": self_bleu_texts,
+                "groups": {n: {q: e.to_dict() for q, e in report.items()} for n, report in found.items()},
+            }
+        )
+        return
+    _show(found, by)
+    if drawn:
+        say(f"note: self-BLEU compares {self_bleu_texts} texts drawn at random; --self-bleu-texts takes more")
+
+
+def _groups(file: Path, field: str, by: str | None) -> dict[str, list[Sample]]:
+    text = read_text(file)
+    rows = _generated(text) or read_objects(file, text, EXAMPLE)
+    groups: dict[str, list[Sample]] = {}
+    for where, row in rows:
+        group = ALL if by is None else row.get(by)
+        if not isinstance(group, str | int | float):
+            raise RequestError(f"{where}: needs the field {by!r} (--by) as text or number")
+        groups.setdefault(str(group), []).append(_sample(where, row, field))
+    if not groups:
+        raise RequestError(f"measure: {str(file)!r} has no texts; write {EXAMPLE}, one a line")
+    return groups
+
+
+def _generated(text: str) -> list[tuple[str, dict[str, Any]]] | None:
+    """The texts of what `decodelab generate --json` printed, or None when it is something else."""
+    if '"generations"' not in text:
+        return None
+    try:
+        return [
+            (f"generation {i}", {name: g[name] for name in ("prompt", "strategy", "model")} | {"text": c["text"]})
+            for i, g in enumerate(json.loads(text)["generations"])
+            for c in g["candidates"]
+        ]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None
+
+
+def _sample(where: str, row: dict[str, Any], field: str) -> Sample:
+    from decodelab.metrics.text_report import Sample
+
+    text = row.get(field)
+    if not isinstance(text, str):
+        raise RequestError(f"{where}: needs the field {field!r} (--field) as text; write {EXAMPLE}")
+    prompt = row.get("prompt")
+    if prompt is not None and not isinstance(prompt, str):
+        raise RequestError(f"{where}: prompt must be text")
+    references = row.get("references", row.get("reference", []))
+    references = [references] if isinstance(references, str) else references
+    if not isinstance(references, list) or not all(isinstance(r, str) for r in references):
+        raise RequestError(f"{where}: references must be a list of texts")
+    for part in (text, prompt or "", *references):
+        if any("\ud800" <= ch <= "\udfff" for ch in part):
+            raise RequestError(f"{where}: has half a character (a lone surrogate); mend the file")
+    return Sample(text, prompt, tuple(references))
+
+
+def _texts(file: Path, field: str) -> list[str]:
+    found = [s.text for samples in _groups(file, field, None).values() for s in samples]
+    if sum(bool(t.strip()) for t in found) < 2:
+        raise RequestError(f"measure: {str(file)!r} needs at least 2 human texts that are not empty")
+    return found
+
+
+def _judges(
+    grammar: str | None, judge: str | None, label: str | None, embedder: str | None, human: list[str] | None
+) -> Judges:
+    from decodelab.metrics.text_report import Judges
+
+    accepts = acceptable = embed = None
+    if grammar is not None:
+        from decodelab.pocket.stories import accepts
+    if judge is not None:
+        from decodelab.metrics.classifier import Classifier
+        from decodelab.metrics.fluency import acceptability
+
+        classifier = Classifier(judge)
+        # Before any work: does it have such a label?
+        acceptability(classifier, [], label=label)
+        acceptable = lambda texts: acceptability(classifier, texts, label=label)  # noqa: E731
+    if embedder is not None:
+        from decodelab.metrics.embedding import Embedder
+
+        embed = Embedder(embedder)
+    return Judges(embed=embed, acceptable=acceptable, accepts=accepts, human=human)
+
+
+def _show(found: dict[str, dict[str, Estimate]], by: str | None) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if by is not None:
+        names = list(found)
+        for begin in range(0, len(names), _COLUMNS):
+            shown = names[begin : begin + _COLUMNS]
+            table = Table(box=box.SIMPLE)
+            table.add_column(visible(by))
+            for name in shown:
+                table.add_column(Text(visible(name)), justify="right")
+            for quantity in dict.fromkeys(q for name in shown for q in found[name]):
+                cells = [_cell(found[name].get(quantity)) for name in shown]
+                table.add_row(quantity, *cells)
+            console().print(table)
+        return
+    table = Table(box=box.SIMPLE)
+    table.add_column("quantity")
+    table.add_column("value", justify="right")
+    table.add_column("interval", justify="right")
+    table.add_column("what it says")
+    for quantity, estimate in found[ALL].items():
+        table.add_row(quantity, *_cells(estimate), SAYS[quantity])
+    console().print(table)
+
+
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    value, interval = _cells(estimate)
+    return value if interval == "-" else f"{value} ({interval.replace(' to ', ', ')})"
+
+
+def _cells(estimate: Estimate) -> tuple[str, str]:
+    value = estimate.value
+    if math.isnan(value):
+        return "-", "-"
+    shown = f"{value:.0f}" if value == round(value) and abs(value) >= 2 else f"{value:.3f}"
+    interval = "-" if math.isnan(estimate.low) else f"{estimate.low:.3f} to {estimate.high:.3f}"
+    return shown, interval

@@ -1,0 +1,107 @@
+"""`decodelab models`: what can be decoded without a network, and what a model directory holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decodelab.cli import options
+from decodelab.cli.terminal import print_json
+from decodelab.io.text import shown
+from decodelab.report.console import console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from decodelab.models.checkpoint import ModelInfo
+
+
+def command(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", show_default=False, help="A shipped model or a directory, in detail."),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the models that ship, or describe one.
+
+    No weights are loaded. Any decoder-only model of transformers works too, and T5, BART and their kin: give its
+    directory, or its hub id, wherever a model is asked for.
+
+    \b
+    Examples:
+      decodelab models
+      decodelab models pocket-small
+      decodelab models ./my-model --json
+
+    Next: decodelab generate "Once upon a time," --model pocket-nano
+    """
+    from decodelab.models.loading import list_models, model_info
+
+    if name is None:
+        found = list_models()
+        if as_json:
+            print_json([dataclasses.asdict(info) for info in found])
+        else:
+            console().print(_table(found))
+        return
+    info = model_info(name)
+    settings = _settings(info)
+    if as_json:
+        print_json(dataclasses.asdict(info) | {"generation_config": settings, "card": _card(info)})
+        return
+    for field, value in _details(info, settings).items():
+        typer.echo(f"{field:<16}{shown(value)}")
+    if card := _card(info):
+        typer.echo(f"\n{shown(card).strip()}")
+
+
+def _settings(info: ModelInfo) -> dict[str, Any]:
+    from decodelab.models.checkpoint import generation_settings
+
+    return generation_settings(Path(info.path))
+
+
+def _card(info: ModelInfo) -> str:
+    card = Path(info.path) / "README.md"
+    return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+
+
+def _details(info: ModelInfo, settings: dict[str, Any]) -> dict[str, str]:
+    return {
+        "name": info.name,
+        "architecture": info.kind,
+        "parameters": f"{info.parameters:,}",
+        "vocabulary": f"{info.vocab_size:,}",
+        "context": _context(info),
+        "weights": f"{info.nbytes / 1e6:.1f} MB, {info.dtype}",
+        "own settings": ", ".join(f"{k}={v}" for k, v in settings.items()) or "none (default is greedy)",
+        "directory": info.path,
+    }
+
+
+def _context(info: ModelInfo) -> str:
+    return f"{info.context:,} tokens" if info.context is not None else "unbounded"
+
+
+def _table(found: list[ModelInfo]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    table.add_column("name", no_wrap=True)
+    for heading in ("parameters", "context", "weights"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("what it is")
+    for info in found:
+        table.add_row(
+            info.name,
+            f"{info.parameters:,}",
+            f"{info.context:,}" if info.context is not None else "unbounded",
+            f"{info.nbytes / 1e6:.1f} MB",
+            shown(info.description),
+        )
+    return table

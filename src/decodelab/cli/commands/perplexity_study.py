@@ -1,0 +1,164 @@
+"""`decodelab perplexity-study`: what is quoted as perplexity, for greedy continuations of prompts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decodelab.analysis.comparison import was_interrupted
+from decodelab.cli import options
+from decodelab.cli.progress import progress
+from decodelab.cli.prompts import read_prompts
+from decodelab.cli.terminal import print_json, say
+from decodelab.engine.progress import TokensDone
+from decodelab.engine.threads import threads_for
+from decodelab.io.text import visible
+from decodelab.report.console import console, one_line
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from decodelab.core.protocols import Vocab
+    from decodelab.core.values import Generation
+    from decodelab.metrics.likelihood import TokenPerplexity
+
+
+def command(
+    prompts: options.Prompts = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
+    ] = "pocket-small",
+    max_new_tokens: options.MaxNewTokens = 64,
+    file: options.PromptFile = None,
+    escapes: options.Escapes = False,
+    chat: options.AsChat = False,
+    system: options.System = None,
+    max_rows: options.MaxRows = 64,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Show how one token can drive a mean perplexity.
+
+    Each prompt is continued greedily up to 64 tokens or EOS, which counts as a token. Sequence perplexity is
+    exp(-mean log p), a geometric mean; the mean of 1 / p over tokens is arithmetic, and one improbable token can make
+    it anything. A token is flagged when the mean without it is at most half the mean with it.
+
+    \b
+    Examples:
+      decodelab perplexity-study "Once upon a time," "What is 27 + 35?" "The cat"
+      decodelab perplexity-study --file prompts.txt --model ./my-model --json
+
+    Next: decodelab score shows these numbers for a text of your own, token by token.
+    """
+    requests = options.as_requests(read_prompts(prompts or [], file, escapes=escapes), chat, system)
+
+    from decodelab.engine.generate import generate
+    from decodelab.models.loading import load
+
+    lm = load(model, dtype=dtype, device=device)
+    with threads_for(lm), progress(len(requests) * max_new_tokens, "continuing") as advance:
+        observer = TokensDone(lambda done: advance(done, "continuing"))
+        found = generate(lm, requests, "greedy", max_new_tokens=max_new_tokens, observers=[observer], max_rows=max_rows)
+    interrupted = was_interrupted(found, len(requests))
+    overall = _overall(found)
+    if as_json:
+        print_json(
+            {
+                "model": lm.name,
+                "model_digest": lm.digest,
+                "max_new_tokens": max_new_tokens,
+                "interrupted": interrupted,
+                "continuations": [_continuation(g, lm.vocab) for g in found],
+                "overall": overall,
+            }
+        )
+    elif found:
+        from decodelab.metrics.likelihood import TokenPerplexity
+
+        console().print(_table(found, lm.vocab))
+        typer.echo(
+            f"  all {overall['tokens']} tokens: perplexity {overall['perplexity']:.4g}, of a token: "
+            f"mean {overall['token_perplexity']['mean']:.4g}, median {overall['token_perplexity']['median']:.4g}"
+        )
+        if any(TokenPerplexity.of(g.best.token_logprobs).driver is not None for g in found):
+            typer.echo("  * without this token, the mean would be at most half")
+    if interrupted:
+        say(f"interrupted: {len(found)} of {len(requests)} prompts were begun")
+        raise typer.Exit(130)
+
+
+def _numbers(logprobs: Sequence[float]) -> dict[str, Any]:
+    """The perplexities of tokens taken together."""
+    from decodelab.metrics.likelihood import TokenPerplexity, perplexity
+
+    return {
+        "tokens": len(logprobs),
+        "perplexity": perplexity(logprobs),
+        "token_perplexity": dataclasses.asdict(TokenPerplexity.of(logprobs)),
+    }
+
+
+def _overall(found: Sequence[Generation]) -> dict[str, Any]:
+    return _numbers([p for g in found for p in g.best.token_logprobs])
+
+
+def _continuation(generation: Generation, vocab: Vocab) -> dict[str, Any]:
+    """One continuation with its numbers, JSON-ready."""
+    from decodelab.metrics.likelihood import token_perplexities
+
+    best = generation.best
+    return {
+        "index": generation.index,
+        "prompt": generation.prompt,
+        "continuation": best.text,
+        "finish_reason": best.finish_reason,
+        "token_ids": best.tokens,
+        "token_texts": [vocab.token_text(t) for t in best.tokens],
+        "token_logprobs": best.token_logprobs,
+        "token_perplexities": token_perplexities(best.token_logprobs),
+        **_numbers(best.token_logprobs),
+    }
+
+
+def _table(found: Sequence[Generation], vocab: Vocab) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from decodelab.metrics.likelihood import TokenPerplexity, perplexity
+
+    table = Table(box=box.SIMPLE)
+    for heading in ("prompt", "continuation"):
+        table.add_column(heading, min_width=8)
+    for heading in ("tokens", "perplexity", "mean", "median"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("highest token", no_wrap=True)
+    for generation in found:
+        logprobs = generation.best.token_logprobs
+        spread = TokenPerplexity.of(logprobs)
+        table.add_row(
+            one_line(generation.prompt),
+            one_line(generation.best.text),
+            str(len(logprobs)),
+            f"{perplexity(logprobs):.4g}",
+            f"{spread.mean:.4g}",
+            f"{spread.median:.4g}",
+            Text(_highest(generation, spread, vocab)),
+        )
+    return table
+
+
+def _highest(generation: Generation, spread: TokenPerplexity, vocab: Vocab) -> str:
+    """The token of highest perplexity, with an asterisk when it drives the mean."""
+    if spread.highest is None:
+        return ""
+    from decodelab.metrics.likelihood import token_perplexities
+
+    best = generation.best
+    text = visible(repr(vocab.token_text(best.tokens[spread.highest]))[1:-1])
+    value = token_perplexities(best.token_logprobs)[spread.highest]
+    return f"{spread.highest + 1} '{text}' {value:.4g}{' *' if spread.driver is not None else ''}"

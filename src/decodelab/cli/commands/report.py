@@ -1,0 +1,191 @@
+"""`decodelab report`: what a sweep says, on the terminal and in files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from decodelab.cli import options
+from decodelab.cli.progress import progress
+from decodelab.cli.terminal import print_json
+from decodelab.core.errors import RequestError
+from decodelab.engine.progress import Advance
+from decodelab.io.atomic import check_writable, write_bytes, write_text
+from decodelab.report.sweep.table import markdown, print_results, results_data
+
+if TYPE_CHECKING:
+    from decodelab.bench.plan import Plan
+    from decodelab.bench.stats.comparison import Results
+    from decodelab.bench.store.journal import Journal
+    from decodelab.bench.store.samples import Item
+    from decodelab.report.sweep.samples import Packed
+
+HtmlFile = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", show_default=False, help="One page with every answer.")
+]
+LatexFile = Annotated[
+    Path | None, typer.Option("--latex", metavar="FILE", show_default=False, help="Tables (booktabs).")
+]
+CsvFile = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", show_default=False, help="Every figure of every cell.")
+]
+MarkdownFile = Annotated[
+    Path | None, typer.Option("--markdown", metavar="FILE", show_default=False, help="The tables as Markdown.")
+]
+PngFile = Annotated[
+    Path | None, typer.Option("--png", metavar="FILE", show_default=False, help="Quality against compute, drawn.")
+]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files that results are written to; None: not that one."""
+
+    html: Path | None = None
+    latex: Path | None = None
+    csv: Path | None = None
+    markdown: Path | None = None
+    png: Path | None = None
+
+    def check(self) -> None:
+        """Make sure that all can be written, before any work is done.
+
+        Raises:
+            OutputError: if one cannot.
+        """
+        for file in (self.html, self.latex, self.csv, self.markdown, self.png):
+            if file is not None:
+                check_writable(file)
+
+    def write(self, plan: Plan, journal: Journal, results: Results, *, hidden: bool) -> None:
+        """Write them, each whole or not at all; hidden: without a progress bar."""
+        if self.markdown is not None:
+            write_text(self.markdown, markdown(results))
+        if self.latex is not None:
+            from decodelab.report.sweep.latex import latex
+
+            write_text(self.latex, latex(results))
+        if self.csv is not None:
+            from decodelab.report.sweep.csv import to_csv
+
+            write_text(self.csv, to_csv(results))
+        if self.png is not None:
+            from decodelab.report.sweep.png import to_png
+
+            write_bytes(self.png, to_png(results))
+        if self.html is not None:
+            from decodelab.report.sweep.html import to_html
+
+            total = sum(task.items for task in plan.tasks)
+            with progress(total, "packing the answers", hidden=hidden) as advance:
+                page = to_html(plan, results, _packed(plan, journal, advance))
+            write_text(self.html, page)
+
+
+def _packed(plan: Plan, journal: Journal, advance: Advance) -> Packed:
+    """All answers of a sweep, for a page."""
+    from decodelab.bench.store.samples import columns, side_by_side
+    from decodelab.report.sweep.samples import Packed
+
+    packed = Packed(columns(plan))
+    done = 0
+
+    def counted(items: Iterator[Item], task: str) -> Iterator[Item]:
+        nonlocal done
+        for item in items:
+            done += 1
+            advance(done, f"packing {task}")
+            yield item
+
+    for task in plan.task_names:
+        packed.add(task, counted(side_by_side(plan, journal, task), task))
+    return packed
+
+
+def command(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", show_default=False, help="The sweep as YAML, or a journal.")],
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            "--journal", "-j", metavar="FILE", show_default="beside the plan", help="Where the runs are kept."
+        ),
+    ] = None,
+    number: Annotated[
+        int | None,
+        typer.Option("--plan", metavar="N", show_default="the latest", help="Which plan of a journal, from 1."),
+    ] = None,
+    html: HtmlFile = None,
+    latex: LatexFile = None,
+    to_csv: CsvFile = None,
+    to_markdown: MarkdownFile = None,
+    png: PngFile = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Read the tables of a sweep, and write them as files.
+
+    Shows what the journal has, complete or not; a run that is under way is not disturbed, and neither the models nor
+    the data are needed. The HTML page needs nothing else: verdicts, sortable tables, quality against compute, and
+    every answer side by side with those of other strategies.
+
+    \b
+    Examples:
+      decodelab report plan.yaml
+      decodelab report plan.yaml --html report.html
+      decodelab report runs.sqlite --latex table.tex --csv cells.csv --png front.png
+      decodelab report runs.sqlite --plan 1 --markdown results.md --json
+
+    Next: decodelab journal runs.sqlite --export answers.jsonl gives every answer.
+    """
+    from decodelab.bench.plan import Plan
+    from decodelab.bench.stats.comparison import compare
+    from decodelab.bench.store.journal import Journal
+
+    outputs = Outputs(html, latex, to_csv, to_markdown, png)
+    outputs.check()
+    if _is_journal(plan):
+        if journal is not None:
+            raise RequestError(f"--journal: {str(plan)!r} is a journal already; give a plan, or leave --journal out")
+        read, place = None, plan
+    else:
+        if number is not None:
+            raise RequestError("--plan: chooses among the plans of a journal; give a journal, or leave --plan out")
+        read, place = Plan.parse(plan), journal_of(plan, journal)
+    with Journal(place, writing=False) as kept:
+        chosen = _noted(kept, number) if read is None else read
+        results = compare(chosen, kept)
+        outputs.write(chosen, kept, results, hidden=as_json)
+    if as_json:
+        print_json(results_data(results))
+    else:
+        print_results(results)
+
+
+def journal_of(plan: Path, journal: Path | None) -> Path:
+    """The journal of a plan: the one that is named, or the one beside it."""
+    return plan.with_suffix(".journal.sqlite") if journal is None else journal
+
+
+def _is_journal(file: Path) -> bool:
+    """Whether a file is a database rather than a plan."""
+    try:
+        with file.expanduser().open("rb") as opened:
+            return opened.read(16) == b"SQLite format 3\x00"
+    except OSError:
+        return False
+
+
+def _noted(journal: Journal, number: int | None) -> Plan:
+    """A plan that a journal has noted: the latest, or the one of a number."""
+    from decodelab.bench.plan import Plan
+
+    plans = journal.plans()
+    if not plans:
+        raise RequestError(f"journal {journal.path}: no plan was begun in it; run decodelab bench first")
+    if number is not None and not 1 <= number <= len(plans):
+        plural = "plan" if len(plans) == 1 else "plans"
+        raise RequestError(f"--plan: the journal has {len(plans)} {plural}, got {number}; choose 1 to {len(plans)}")
+    return Plan.model_validate_json(plans[-1 if number is None else number - 1][1])

@@ -1,0 +1,300 @@
+"""`decodelab score`: how probable a model finds given text."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decodelab.cli import options
+from decodelab.cli.progress import progress
+from decodelab.cli.prompts import read_prompts
+from decodelab.cli.terminal import print_json, say
+from decodelab.core.errors import RequestError
+from decodelab.engine.threads import threads_for
+from decodelab.io.tabular import read_jsonl
+from decodelab.io.text import read_text, visible
+from decodelab.report.console import console, one_line
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from decodelab.analysis.text_loss import SplitLoss
+    from decodelab.core.protocols import LanguageModel
+    from decodelab.metrics.likelihood import Score
+
+_TOKENS_SHOWN = 200
+"""Tokens up to which a single text is shown token by token."""
+
+
+def command(
+    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", show_default=False, help="What is given.")] = None,
+    completion: Annotated[
+        str | None, typer.Argument(metavar="COMPLETION", show_default=False, help="What is scored.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
+    ] = "pocket-small",
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            "--strategy",
+            "-s",
+            metavar="STAGES",
+            show_default=False,
+            help="What to make of the model first: contrast, dola, guidance or mix.",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help='JSONL of {"prompt": ..., "completion": ...}; - is stdin.'),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option("--text", metavar="FILE", help='A text to score from its start, or JSONL of {"text": ...}.'),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Score what exceeds the context in windows that go N tokens further."),
+    ] = None,
+    top: Annotated[int, typer.Option(metavar="N", help="Show the N most probable tokens in each place.")] = 0,
+    split: Annotated[
+        float | None,
+        typer.Option(metavar="RATIO", help="With --text: the loss on the first RATIO of the text and on the rest."),
+    ] = None,
+    context_length: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="With --split: tokens fed at once; all the model's context if left out."),
+    ] = None,
+    max_rows: Annotated[
+        int, typer.Option(metavar="N", help="Completions computed at once; bounds the memory, changes no number.")
+    ] = 64,
+    escapes: options.Escapes = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Tell how probable a model finds a text.
+
+    The log-probability of each token of a completion, given the prompt and what went before, and its rank among all
+    tokens; their sum and mean; perplexity; bits a byte. Logarithms are natural but for bits. A completion mostly begins
+    with a space: the text is prompt + completion.
+
+    \b
+    Examples:
+      decodelab score "Once upon a time, there was a little" " girl" --top 3
+      decodelab score "What is 2 + 3?" "\\n2+3=5, so 2+3=5." --escapes
+      decodelab score "What is 2 + 3?" " 5." -s "mix(models=[pocket-nano])"
+      decodelab score --file pairs.jsonl --json
+      decodelab score --text novel.txt --stride 256
+      decodelab score --text novel.txt --split 0.9 --context-length 256
+
+    Next: decodelab perplexity-study shows why a mean perplexity can be anything.
+    """
+    if split is not None or context_length is not None:
+        if text is None or split is None or stride is not None or top:
+            raise RequestError("score: --split goes with --text and --context-length alone; see decodelab score --help")
+        _split(model, strategy, text, split, context_length, max_rows, dtype, device, as_json)
+        return
+    pairs = _pairs(prompt, completion, file, text, escapes)
+
+    from decodelab.engine.scoring import score_each
+
+    lm = _model(model, strategy, dtype, device)
+    found: dict[int, Score] = {}
+    with threads_for(lm), progress(1, "scoring") as advance:
+        each = score_each(
+            lm,
+            pairs,
+            max_rows=max_rows,
+            stride=stride,
+            alternatives=top,
+            report=lambda done, total: advance(done / total, "scoring"),
+        )
+        interrupted = False
+        try:
+            for index, score in each:
+                found[index] = score
+        except KeyboardInterrupt:
+            interrupted = True
+    scores = [found[i] for i in sorted(found)]
+    if as_json:
+        print_json(
+            {
+                **_named(lm),
+                "stride": stride,
+                "interrupted": interrupted,
+                "scores": [{"index": i, **found[i].to_dict()} for i in sorted(found)],
+            }
+        )
+    elif len(pairs) == 1 and scores:
+        if text is None or len(scores[0].tokens) <= _TOKENS_SHOWN:
+            console().print(_token_table(scores[0]))
+        typer.echo(_sums(scores[0]))
+    elif scores:
+        console().print(_pair_table(scores))
+        typer.echo(_overall(scores))
+    if interrupted:
+        say(f"interrupted: {len(scores)} of {len(pairs)} were scored")
+        raise typer.Exit(130)
+
+
+def _named(lm: LanguageModel) -> dict[str, Any]:
+    return {"model": lm.name, "model_digest": lm.digest}
+
+
+def _model(name: str, strategy: str | None, dtype: str, device: str) -> LanguageModel:
+    """The model of that name, or what a strategy makes of it."""
+    from decodelab.engine.composing import compose
+    from decodelab.models.loading import load
+    from decodelab.strategy.strategy import Strategy
+
+    plan = None if strategy is None else Strategy.of(strategy)
+    lm = load(name, dtype=dtype, device=device)
+    return lm if plan is None else compose(lm, plan)
+
+
+def _split(
+    model: str,
+    strategy: str | None,
+    text: Path,
+    ratio: float,
+    context_length: int | None,
+    max_rows: int,
+    dtype: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Print the training and validation loss on a text."""
+    words = read_text(text)
+
+    from decodelab.analysis.text_loss import split_loss
+
+    lm = _model(model, strategy, dtype, device)
+    with threads_for(lm), progress(1, "scoring") as advance:
+        found = split_loss(
+            lm,
+            words,
+            ratio=ratio,
+            context_length=context_length,
+            max_rows=max_rows,
+            report=lambda done, total: advance(done / total, "scoring"),
+        )
+    if as_json:
+        print_json({**_named(lm), **dataclasses.asdict(found)})
+    else:
+        console().print(_split_table(found))
+        typer.echo(f"  loss in nats a token, over chunks of {found.context_length} tokens")
+
+
+def _pairs(
+    prompt: str | None, completion: str | None, file: Path | None, text: Path | None, escapes: bool
+) -> Sequence[tuple[str, str]]:
+    if (prompt is not None) + (file is not None) + (text is not None) > 1:
+        raise RequestError("score: give a prompt and a completion, or --file, or --text, not both")
+    if text is not None:
+        words = read_text(text)
+        texts = [row["text"] for row in read_jsonl(text, words, ("text",))] if text.suffix == ".jsonl" else [words]
+        if not any(texts):
+            raise RequestError(f"score: {str(text)!r} has no text to score; give at least one token")
+        return [("", t) for t in texts]
+    if file is not None:
+        rows = read_jsonl(file, read_text(file), ("prompt", "completion"))
+        if not rows:
+            raise RequestError(f"score: {str(file)!r} has no pairs; write one JSON object a line")
+        return [(row["prompt"], row["completion"]) for row in rows]
+    if prompt is None or completion is None:
+        raise RequestError("score: needs a prompt and a completion, --file or --text; see decodelab score --help")
+    first, second = read_prompts([prompt, completion], None, escapes=escapes)
+    return [(first, second)]
+
+
+def _table(*columns: str) -> Table:
+    """An empty table of numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _token_table(score: Score) -> Table:
+    from rich.text import Text
+
+    top = len(score.alternatives[0]) if score.alternatives else 0
+    table = _table("token", "id", "log p", "p", "rank", *["most probable"] * bool(top))
+    table.columns[0].justify = "left"
+    if top:
+        table.columns[-1].justify = "left"
+        table.columns[-1].no_wrap = False
+    for i, (token, text, logprob) in enumerate(zip(score.tokens, score.token_texts, score.token_logprobs, strict=True)):
+        best = [f"{_quoted(a.text)} {math.exp(a.logprob):.3g}" for a in score.alternatives[i]] if top else []
+        numbers = [str(token), f"{logprob:.4f}", f"{math.exp(logprob):.4g}", str(score.ranks[i])]
+        table.add_row(Text(_quoted(text)), *numbers, *([Text("  ".join(best))] if top else []))
+    return table
+
+
+def _quoted(text: str) -> str:
+    """A token as text whose spaces and line breaks can be seen."""
+    return visible(repr(text)[1:-1])
+
+
+def _sums(score: Score) -> str:
+    from decodelab.metrics.likelihood import token_perplexities
+
+    spread = score.token_perplexity
+    lines = [
+        f"  {len(score.tokens)} tokens: sum {score.logprob:.4f}, mean {score.mean_logprob:.4f}, "
+        f"perplexity {score.perplexity:.4f}",
+        f"  perplexity of a token: mean {spread.mean:.4g}, median {spread.median:.4g}, "
+        f"standard deviation {spread.std:.4g}",
+        f"  {score.bits_per_byte:.4f} bits a byte, {score.bits_per_character:.4f} bits a character",
+    ]
+    if spread.driver is not None:
+        token = _quoted(score.token_texts[spread.driver])
+        highest = max(token_perplexities(score.token_logprobs))
+        lines.insert(2, f"  the mean is driven by token {spread.driver + 1}, '{token}', with {highest:.4g}")
+    return "\n".join(lines)
+
+
+def _pair_table(scores: Sequence[Score]) -> Table:
+    table = _table("prompt", "completion", "tokens", "sum", "mean", "perplexity", "bits/byte")
+    for column in table.columns[:2]:
+        column.justify, column.no_wrap, column.min_width = "left", False, 8
+    for score in scores:
+        table.add_row(
+            one_line(score.prompt),
+            one_line(score.completion),
+            str(len(score.tokens)),
+            f"{score.logprob:.3f}",
+            f"{score.mean_logprob:.3f}",
+            f"{score.perplexity:.3f}",
+            f"{score.bits_per_byte:.3f}",
+        )
+    return table
+
+
+def _overall(scores: Sequence[Score]) -> str:
+    """One perplexity over all tokens, not a mean of perplexities, which one wild text would rule."""
+    from decodelab.metrics.likelihood import perplexity
+
+    logprobs = [p for score in scores for p in score.token_logprobs]
+    return (
+        f"  {len(scores)} texts, {len(logprobs)} tokens: sum {math.fsum(logprobs):.4f}, "
+        f"mean {math.fsum(logprobs) / len(logprobs):.4f}, perplexity {perplexity(logprobs):.4f}"
+    )
+
+
+def _split_table(found: SplitLoss) -> Table:
+    table = _table("part", "characters", "tokens", "predicted", "loss", "perplexity")
+    table.columns[0].justify = "left"
+    for name, part in (("train", found.train), ("validation", found.validation)):
+        counts = (str(n) for n in (part.characters, part.tokens, part.scored))
+        table.add_row(name, *counts, f"{part.loss:.4f}", f"{part.perplexity:.4f}")
+    return table

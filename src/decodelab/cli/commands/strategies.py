@@ -1,0 +1,137 @@
+"""`decodelab strategies`: what strategies are made of."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shutil
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decodelab.cli import options
+from decodelab.cli.terminal import print_json
+
+if TYPE_CHECKING:
+    from decodelab.core.stage import Parameter, Stage
+
+_KINDS = {
+    "source": "Stands for other stages; may come first",
+    "model": "Models made of models, below the logits; any number, before the processors",
+    "processor": "Processors change the logits of the next token; any number, in the order written",
+    "search": "Searches decide which tokens are taken; one, and sample when none is written",
+    "driver": "Drivers make the same law in fewer passes; at most one, after the search",
+    "selection": "Selections rank the finished candidates; at most one, at the end",
+}
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, help="One stage, in full.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List what strategies are made of.
+
+    Every stage with its parameters, their defaults, what it does and where it comes from.
+
+    \b
+    Examples:
+      decodelab strategies
+      decodelab strategies typical_p
+      decodelab strategies --json
+
+    Write a stage as name, name=value (its first parameter) or name(key=value, ...), and chain stages with |:
+
+    \b
+      decodelab generate "Once upon a time," -s "temperature=0.7 | min_p=0.1 | sample(n=3)" --explain
+
+    Next: decodelab compare shows what they do to a text.
+    """
+    from decodelab.strategy.catalogue import stage_class, stages
+
+    if name is not None:
+        stage = stage_class(name)
+        if as_json:
+            print_json(_as_data(stage) | {"doc": inspect.getdoc(stage)})
+        else:
+            _print_in_full(stage)
+        return
+    every = stages()
+    if as_json:
+        print_json([_as_data(stage) for stage in every])
+        return
+    for kind, role in _KINDS.items():
+        of_kind = [stage for stage in every if stage.kind == kind]
+        if of_kind:
+            typer.secho(role, underline=True)
+        for stage in of_kind:
+            _print_in_short(stage)
+
+
+def _as_data(stage: type[Stage]) -> dict[str, Any]:
+    from decodelab.strategy.strategy import summary
+
+    return {
+        "name": stage.name,
+        "kind": stage.kind,
+        "summary": summary(stage),
+        "parameters": [
+            {"name": p.name, "required": p.required, "default": None if p.required else p.default, "doc": p.doc}
+            for p in stage.parameters()
+        ],
+        "source": stage.source,
+    }
+
+
+def _print_in_short(stage: type[Stage]) -> None:
+    from decodelab.strategy.strategy import summary
+
+    typer.secho(f"  {signature(stage)}", bold=True)
+    _print_wrapped([summary(stage), *_parameters(stage)], "      ")
+    typer.secho(f"      source: {stage.source}", dim=True)
+    typer.echo()
+
+
+def _print_in_full(stage: type[Stage]) -> None:
+    typer.echo(f"{typer.style(signature(stage), bold=True)}  ({stage.kind})\n")
+    for block in re.split(r"\n\s*\n", inspect.getdoc(stage) or ""):
+        # Prose is wrapped to the terminal; examples and indented lines stay as they are written.
+        if block.startswith((">>>", " ")) or "\n " in block:
+            typer.echo(textwrap.indent(block, "  "))
+        else:
+            _print_wrapped([block], "  ")
+        typer.echo()
+    _print_wrapped(_parameters(stage), "  ")
+    typer.secho(f"  source: {stage.source}", dim=True)
+
+
+def _print_wrapped(paragraphs: list[str], indent: str) -> None:
+    width = min(100, shutil.get_terminal_size().columns)
+    for paragraph in paragraphs:
+        wrapped = textwrap.fill(" ".join(paragraph.split()), width, initial_indent=indent, subsequent_indent=indent)
+        typer.echo(wrapped)
+
+
+def signature(stage: type[Stage]) -> str:
+    """A stage as it can be written, with its parameters and their defaults.
+
+    >>> from decodelab import Sample, TopP
+    >>> signature(TopP), signature(Sample)
+    ('top_p=P', 'sample(n=1, draw=inverse_cdf)')
+    """
+    parameters = stage.parameters()
+    if not parameters:
+        return stage.name
+    if len(parameters) == 1 and parameters[0].required:
+        return f"{stage.name}={parameters[0].name.upper()}"
+    return f"{stage.name}({', '.join(map(_written, parameters))})"
+
+
+def _written(parameter: Parameter) -> str:
+    from decodelab.core.stage import value_text
+
+    return f"{parameter.name}={parameter.name.upper() if parameter.required else value_text(parameter.default)}"
+
+
+def _parameters(stage: type[Stage]) -> list[str]:
+    return [f"{p.name}: {p.doc}" for p in stage.parameters()]

@@ -1,0 +1,241 @@
+"""`decodelab tasks`: items to ask, answers to score, and published answers to check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decodelab.cli import judging as judged
+from decodelab.cli import options
+from decodelab.cli.commands import tasks_fetch, tasks_list, tasks_options, tasks_pass_at_k
+from decodelab.cli.progress import progress
+from decodelab.cli.terminal import print_json
+from decodelab.core.errors import RequestError
+from decodelab.io.atomic import check_writable, write_text
+from decodelab.io.text import called
+from decodelab.report.console import console, one_line
+from decodelab.tasks.outputs import read_outputs
+
+if TYPE_CHECKING:
+    from decodelab.tasks.task import Example, Verdict
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+Items = Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="Items in the task's own format.")]
+
+
+@app.callback(invoke_without_command=True)
+def group(context: typer.Context) -> None:
+    """Make items, score answers, check published ones."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("score")
+def score(
+    task: Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="As decodelab tasks list names it.")],
+    items: Items,
+    outputs: Annotated[
+        Path, typer.Argument(metavar="OUTPUTS", show_default=False, help='JSONL with "id" and "output".')
+    ],
+    ties: Annotated[
+        str, typer.Option(metavar="NAME", help="graph: count published paths, or all that are as good (all).")
+    ] = "published",
+    parameters: options.TaskParameters = None,
+    judge: judged.Judge = None,
+    judge_temperature: judged.JudgeTemperature = 0.0,
+    judge_tokens: judged.JudgeTokens = None,
+    at_once: judged.AtOnce = 8,
+    journal: judged.JournalFile = None,
+    dry_run: judged.DryRun = False,
+    price_in: judged.PriceIn = 0.0,
+    price_out: judged.PriceOut = 0.0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Score stored answers, without the model that gave them.
+
+    What the answers hold is read as text and never run, but for programs (code), which run in a sandbox or not at all.
+    An item without an answer scores 0. Where a model judges, each of its replies is kept in a journal at once: the same
+    command goes on after a fault, asks nothing twice, and needs no --judge once everything was said.
+
+    \b
+    Examples:
+      decodelab tasks score graph items.jsonl outputs.jsonl
+      decodelab tasks score graph items.jsonl outputs.jsonl --ties all --json
+      decodelab tasks score mmlu college_medicine_test.csv outputs.jsonl
+      decodelab tasks score code HumanEval.jsonl.gz outputs.jsonl --set seconds=3
+      decodelab tasks score jsonl my_task.jsonl outputs.jsonl --set scorer=contains
+      decodelab tasks score infobench items.jsonl outputs.jsonl --judge Qwen/Qwen3-4B
+      decodelab tasks score infobench items.jsonl outputs.jsonl --judge openai:http://HOST:PORT/v1#m
+
+    Next: decodelab measure outputs.jsonl tells how the texts read.
+    """
+    from decodelab.metrics.mean import mean
+    from decodelab.tasks.infobench import InfoBench
+    from decodelab.tasks.task import rescore, task_named, texts_of
+
+    given = options.task_parameters(parameters)
+    if ties != "published":
+        task_named(task)
+        if task != "graph":
+            raise RequestError(f"--ties is for the graph task, got {task}; leave it out")
+        given["ties"] = ties
+    chosen = task_named(task, given)
+    examples = chosen.read(items)
+    if isinstance(chosen, InfoBench):
+        judged.score_judged(
+            chosen,
+            examples,
+            texts_of(examples, _read_outputs(outputs)),
+            judge=judge,
+            temperature=judge_temperature,
+            max_tokens=judge_tokens,
+            at_once=at_once,
+            journal=outputs.with_suffix(".journal.sqlite") if journal is None else journal,
+            dry_run=dry_run,
+            prices=(price_in, price_out),
+            as_json=as_json,
+        )
+        return
+    if judge is not None or journal is not None or dry_run:
+        raise RequestError(f"{task} needs no judge; leave out --judge, --journal and --dry-run")
+    with progress(len(examples), "judging", hidden=as_json) as advance:
+        verdicts = rescore(chosen, examples, _read_outputs(outputs), lambda done: advance(done, "judging"))
+    scores = [verdict.score for verdict in verdicts.values()]
+    overall = mean(scores) if len(scores) > 1 else None
+    unread = sum(not verdict.parsed for verdict in verdicts.values())
+    if as_json:
+        print_json(
+            {
+                "task": task,
+                "n": len(scores),
+                "mean": sum(scores) / len(scores),
+                "interval": [overall.low, overall.high] if overall is not None else None,
+                "unread": unread,
+                "items": [
+                    {"id": name, "score": verdict.score, "answer": verdict.answer} for name, verdict in verdicts.items()
+                ],
+            }
+        )
+        return
+    _print_verdicts(examples, verdicts)
+    spread = f" (95 %: {overall.low:.3f} to {overall.high:.3f})" if overall is not None else ""
+    typer.echo(f"\nscore {sum(scores) / len(scores):.3f}{spread}, {len(scores)} items, {unread} without an answer")
+
+
+app.command("list")(tasks_list.list_command)
+app.command("show")(tasks_list.show_command)
+app.command("options")(tasks_options.command)
+app.command("fetch")(tasks_fetch.command)
+app.command("pass-at-k")(tasks_pass_at_k.command)
+
+
+@app.command("audit")
+def audit(
+    task: Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="graph.")],
+    items: Items,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the items whose published answer is wrong, by solving them exactly.
+
+    \b
+    Examples:
+      decodelab tasks audit graph items.jsonl
+      decodelab tasks audit graph items.jsonl --json
+
+    Next: decodelab tasks score graph --ties all counts true answers instead of published ones.
+    """
+    from rich.table import Table
+
+    from decodelab.tasks.graph import Graph
+
+    if task != "graph":
+        raise RequestError(f"only graph can be audited, got {task[:60]!r}; its answers can be computed")
+    examples = Graph().read(items)
+    findings = {}
+    with progress(len(examples), "items solved") as advance:
+        for done, example in enumerate(examples, 1):
+            findings |= Graph().audit([example])
+            advance(done, "items solved")
+    if as_json:
+        listed = [
+            {"id": name, "problem": f.problem, "published": _as_data(f.published), "right": _as_data(f.right)}
+            for name, f in findings.items()
+        ]
+        print_json({"task": task, "n": len(examples), "wrong": listed})
+        return
+    if findings:
+        table = Table("id", "what is wrong with the published answer")
+        for name, finding in findings.items():
+            table.add_row(one_line(name), finding.problem)
+        console().print(table)
+    typer.echo(f"{len(findings)} of {len(examples)} published answers are not right")
+
+
+@app.command("make")
+def make(
+    task: Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="graph.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", show_default=False, help="Where the JSONL goes.")],
+    count: Annotated[int, typer.Option(metavar="N", help="How many items.")] = 100,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the first item; the others follow.")] = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Make items by the course's rules, with the exact answers.
+
+    \b
+    Examples:
+      decodelab tasks make graph --out items.jsonl
+      decodelab tasks make graph --out more.jsonl --count 500 --seed 1000
+
+    Next: decodelab generate --file items.jsonl asks a model; decodelab tasks score scores what it says.
+    """
+    import json
+
+    from decodelab.tasks.graph import Graph, published_row
+
+    if task != "graph":
+        raise RequestError(f"only graph can be made, got {task[:60]!r}; other tasks come with their data")
+    if count < 1:
+        raise RequestError(f"--count must be at least 1, got {count}; ask for an item or more")
+    check_writable(out)
+    lines = []
+    with progress(count, "items made") as advance:
+        for i in range(count):
+            lines.append(json.dumps(published_row(Graph().made(seed + i))))
+            advance(i + 1, "items made")
+    write_text(out, "\n".join(lines) + "\n")
+    if as_json:
+        print_json({"task": task, "n": count, "file": str(out)})
+    else:
+        typer.echo(f"{count} items in {out}")
+
+
+def _read_outputs(file: Path) -> dict[str, str]:
+    """Stored outputs by id, of which each has one."""
+    found = read_outputs(file)
+    for name, listed in found.items():
+        if len(listed) > 1:
+            raise RequestError(f"{called(file)}: id {name[:60]!r} is there twice; leave one out, or use pass-at-k")
+    return {name: output for name, (output,) in found.items()}
+
+
+def _print_verdicts(examples: Sequence[Example], verdicts: dict[str, Verdict]) -> None:
+    """A line for each item that is not right."""
+    from rich.table import Table
+
+    table = Table("id", "score", "read", "reference")
+    for example in examples:
+        verdict = verdicts[example.id]
+        if verdict.score < 1:
+            read = str(verdict.answer) if verdict.parsed else "nothing"
+            table.add_row(
+                one_line(example.id), f"{verdict.score:.2f}", one_line(read), one_line(str(example.reference))
+            )
+    if table.row_count:
+        console().print(table)
+
+
+def _as_data(pairs: Any) -> list[dict[str, Any]]:
+    return [{"path": list(path), "weight": weight} for path, weight in pairs]

@@ -1,0 +1,148 @@
+"""`decodelab tasks options`: multiple choice answered by likelihood, with the confidence of each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decodelab.cli import options
+from decodelab.cli.progress import progress
+from decodelab.cli.terminal import note, print_json
+from decodelab.core.errors import RequestError
+from decodelab.io.atomic import check_writable, write_text
+from decodelab.io.json import json_line
+from decodelab.io.text import visible
+
+if TYPE_CHECKING:
+    from decodelab.tasks.choices import Choice, Preference
+
+
+def command(
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", show_default=False, help="One with options: mmlu, mnli or pocket-choice.")
+    ],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", show_default=False, help="Its items, or a folder of MMLU; none makes them."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
+    ] = "pocket-small",
+    shots: Annotated[
+        int | None,
+        typer.Option(metavar="N", show_default=False, help="mmlu: answered questions before each one."),
+    ] = None,
+    parameters: options.TaskParameters = None,
+    count: Annotated[
+        int | None, typer.Option("-n", metavar="N", show_default="all, or 100 made ones", help="Ask so many items.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", show_default=False, help="JSONL of confidence and correct."),
+    ] = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Answer multiple choice by the likelihood of the options, without generating.
+
+    The most probable option is the answer, its probability among the options the confidence. MMLU is asked in its
+    standard form, as lm-evaluation-harness asks it and with its results; --set form=course asks as the course does.
+    Questions that exceed the model's context lose their beginning, as there, and are counted.
+
+    \b
+    Examples:
+      decodelab tasks options mmlu college_medicine_test.csv --model pocket-small
+      decodelab tasks options mmlu mmlu_med --shots 5 -m Qwen/Qwen3-1.7B --out confidences.jsonl
+      decodelab tasks options mnli dev.jsonl --json
+
+    Next: decodelab calibrate confidences.jsonl tells whether the confidences can be believed.
+    """
+    from decodelab.engine.threads import threads_for
+    from decodelab.metrics.mean import mean
+    from decodelab.metrics.proportion import proportion
+    from decodelab.models.loading import load
+    from decodelab.tasks.choices import prefer
+
+    if out is not None:
+        check_writable(out)
+    given = options.task_parameters(parameters)
+    if task == "mmlu":
+        given = {"form": "standard"} | given
+    if shots is not None:
+        given["shots"] = shots
+    choices = _choices(task, file, given, count)
+    lm = load(model, dtype=dtype, device=device)
+    with threads_for(lm), progress(len(choices), "asking") as advance:
+        found = prefer(lm, choices, cut=True, report=lambda done: advance(done, "asking"))
+    right = [preference.best == choice.answer for preference, choice in zip(found, choices, strict=True)]
+    sure = [preference.confidence for preference in found]
+    accuracy = proportion(right)
+    cut = [preference.cut for preference in found if preference.cut]
+    if cut:
+        note(
+            f"{len(cut)} of {len(choices)} questions exceed the context ({lm.context} tokens) and lose their beginning"
+        )
+    if out is not None:
+        rows = _rows(choices, found)
+        write_text(out, "".join(f"{json_line(row)}\n" for row in rows))
+    if as_json:
+        print_json(
+            {
+                "task": task,
+                "model": lm.name,
+                "n": len(choices),
+                "accuracy": accuracy.value,
+                "interval": [accuracy.low, accuracy.high],
+                "mean_confidence": sum(sure) / len(sure),
+                "cut": len(cut),
+                "items": _rows(choices, found),
+            }
+        )
+        return
+    believed = mean(sure) if len(sure) > 1 else None
+    typer.echo(
+        f"{visible(lm.name)} on {visible(task)}, {len(choices)} items: accuracy {accuracy.value:.3f} "
+        f"(95 %: {accuracy.low:.3f} to {accuracy.high:.3f}), mean confidence {sum(sure) / len(sure):.3f}"
+        + (f" (95 %: {believed.low:.3f} to {believed.high:.3f})" if believed is not None else "")
+    )
+    if out is not None:
+        typer.echo(f"{len(choices)} confidences in {visible(str(out))}")
+
+
+def _choices(task: str, file: Path | None, given: dict[str, Any], count: int | None) -> list[Choice]:
+    """The questions of a task, from a file or made."""
+    from decodelab.tasks.choices import HasOptions
+    from decodelab.tasks.task import Made, task_named
+
+    asked = task_named(task, given)
+    if not isinstance(asked, HasOptions):
+        raise RequestError(f"task {task} has no options to choose from; mmlu, mnli and pocket-choice have")
+    if count is not None and count < 1:
+        raise RequestError(f"-n must be at least 1, got {count}")
+    if file is not None:
+        examples = asked.read(file)[:count]
+    elif isinstance(asked, Made):
+        examples = [asked.made(seed) for seed in range(count or 100)]
+    else:
+        raise RequestError(f"task {task} needs a file with its items; name it after the task")
+    return [asked.choice(example) for example in examples]
+
+
+def _rows(choices: Sequence[Choice], found: Sequence[Preference]) -> list[dict[str, Any]]:
+    """A row an item, as `decodelab calibrate` reads it."""
+    return [
+        {
+            "id": choice.name,
+            "confidence": preference.confidence,
+            "correct": int(preference.best == choice.answer),
+            "chosen": choice.options[preference.best].strip(),
+            "reference": choice.options[choice.answer].strip(),
+            "option_logprobs": preference.logprobs,
+            "cut": preference.cut,
+        }
+        for choice, preference in zip(choices, found, strict=True)
+    ]

@@ -1,0 +1,130 @@
+"""`decodelab tree`: the hypotheses of a search as a tree: what it kept, what it dropped, what it never took."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from decodelab.analysis.comparison import was_interrupted
+from decodelab.cli import options
+from decodelab.cli.commands.trace import check_files
+from decodelab.cli.progress import progress
+from decodelab.cli.prompts import read_prompts
+from decodelab.cli.terminal import note, print_json, say
+from decodelab.core.errors import InvalidParameter
+from decodelab.core.notices import notes
+from decodelab.engine.progress import TokensDone
+from decodelab.engine.threads import threads_for
+from decodelab.io.atomic import write_text
+from decodelab.io.text import visible
+from decodelab.report.console import console
+
+
+def command(
+    prompt: Annotated[
+        str | None,
+        typer.Argument(metavar="PROMPT", show_default=False, help="A text, taken literally; - reads stdin."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, a table, or a hub id.")
+    ] = "pocket-small",
+    strategy: Annotated[
+        str, typer.Option("--strategy", "-s", metavar="STRATEGY", help="How to decode; any search.")
+    ] = "beam(width=3, n=3)",
+    max_new_tokens: options.MaxNewTokens = 12,
+    min_new_tokens: options.MinNewTokens = 0,
+    stop: options.Stop = None,
+    stop_token_id: options.StopTokenId = None,
+    seed: options.Seed = 0,
+    escapes: options.Escapes = False,
+    chat: options.AsChat = False,
+    system: options.System = None,
+    pruned: Annotated[
+        int, typer.Option(metavar="N", help="Show the N most probable continuations a step that were not taken.")
+    ] = 2,
+    nodes: Annotated[
+        int, typer.Option(metavar="N", help="Show at most N nodes, besides those of the candidates.")
+    ] = 2000,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the tree as a picture.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with the tree and its numbers.")
+    ] = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Draw the hypotheses of a search as a tree.
+
+    Every branch that was kept, dropped later or never taken, with its log-probability under the processed law, the
+    candidates that were returned, and how many continuations each step had to look at.
+
+    \b
+    Examples:
+      decodelab tree "Once upon a time," -s "beam(width=3, n=3)"
+      decodelab tree "What is 27 + 35?" -s "beam(width=4)" --max-new-tokens 30 --html tree.html
+      decodelab tree "Once upon a time," -s "sample(n=4)" --pruned 0 --svg tree.svg
+
+    Next: decodelab trace shows each step of one text; decodelab strategies lists all searches.
+    """
+    if pruned < 0:
+        raise InvalidParameter(f"--pruned must be at least 0, got {pruned}; 0 shows none that were not taken")
+    if nodes < 1:
+        raise InvalidParameter(f"--nodes must be at least 1, got {nodes}; it bounds how much is shown")
+    (request,) = options.as_requests(
+        read_prompts([prompt] if prompt is not None else [], None, escapes=escapes), chat, system
+    )
+    written = {"svg": svg, "html": html}
+    check_files(written)
+    limits = options.limits(max_new_tokens, min_new_tokens, stop, stop_token_id, escapes)
+
+    from decodelab.analysis.search_tree import TreeRecorder
+    from decodelab.engine.generate import generate
+    from decodelab.models.loading import load
+    from decodelab.strategy.strategy import Strategy
+
+    plan = Strategy.of(strategy)
+    lm = load(model, dtype=dtype, device=device)
+    recorder = TreeRecorder(lm.vocab, pruned, nodes)
+    with notes() as said, threads_for(lm), progress(max_new_tokens, f"searching {strategy}") as advance:
+        watch = TokensDone(lambda tokens: advance(tokens, f"searching {strategy}"))
+        found = generate(lm, [request], plan, seed=seed, observers=[watch, recorder], **limits)
+    interrupted = was_interrupted(found, 1)
+    for message in said:
+        note(message)
+    trees = [recorder.hypotheses(strategy, generation) for generation in found]
+    for tree in trees:
+        if svg is not None or html is not None:
+            from decodelab.report.tree.svg import to_html, to_svg
+
+            if svg is not None:
+                write_text(svg, to_svg(tree))
+            if html is not None:
+                write_text(html, to_html(tree))
+    if as_json:
+        print_json(
+            {
+                "model": lm.name,
+                "model_digest": lm.digest,
+                "prompt": found[0].prompt if found else None,
+                "prompt_tokens": found[0].prompt_tokens if found else None,
+                "seed": seed,
+                "limits": limits,
+                "notes": said,
+                "interrupted": interrupted,
+                "files": {kind: None if file is None else str(file.resolve()) for kind, file in written.items()},
+                "tree": trees[0].to_dict() if trees else None,
+            }
+        )
+    else:
+        from decodelab.report.tree.text import print_tree
+
+        for tree in trees:
+            print_tree(tree, console())
+            for file in written.values():
+                if file is not None:
+                    say(f"wrote {visible(str(file))}")
+    if interrupted:
+        say("interrupted: what is shown is what was done")
+        raise typer.Exit(130)

@@ -1,0 +1,173 @@
+"""`decodelab tune`: the settings that are best for a model on a task, or that turn the order of two models around."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decodelab.cli import options
+from decodelab.cli.progress import progress
+from decodelab.cli.terminal import note, print_json, say
+from decodelab.core.errors import RequestError
+from decodelab.engine.threads import threads_for
+from decodelab.io.atomic import check_writable, write_bytes
+from decodelab.io.text import visible
+from decodelab.report.calibration import check_suffix, diagram_bytes
+
+if TYPE_CHECKING:
+    from decodelab.bench.plan import Plan
+    from decodelab.bench.tune.space import Space
+
+
+def command(
+    task: Annotated[
+        str, typer.Option("--task", "-t", metavar="NAME", help="A task, or {name: ..., file: ...} as in a plan.")
+    ],
+    space: Annotated[
+        list[str] | None,
+        typer.Option("--space", metavar="SPACE", show_default=False, help="Strategies with ranges; may be repeated."),
+    ] = None,
+    space_file: Annotated[
+        Path | None, typer.Option("--space-file", metavar="FILE", show_default=False, help="The same as a YAML list.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
+    ] = "pocket-small",
+    find_reversal: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="MODEL MODEL", show_default=False, help="Search where the larger does worse instead."),
+    ] = None,
+    own_settings: Annotated[
+        bool, typer.Option("--own-settings", help="With --find-reversal: each model may have a strategy of its own.")
+    ] = False,
+    objective: Annotated[str, typer.Option(metavar="NAME", help="score, or score-per-token (by 1,000).")] = "score",
+    trials: Annotated[int, typer.Option(metavar="N", help="Try at most so many strategies.")] = 40,
+    items: Annotated[int, typer.Option(metavar="N", help="Items to tune on.")] = 60,
+    check: Annotated[
+        int | None, typer.Option(metavar="N", show_default="as many", help="Fresh items to check the best on.")
+    ] = None,
+    baseline: Annotated[str, typer.Option(metavar="STRATEGY", help="What the best must be better than.")] = "greedy",
+    samples: Annotated[int, typer.Option(metavar="N", help="Answers to an item, where strategies sample.")] = 1,
+    journal: Annotated[
+        Path, typer.Option("--journal", "-j", metavar="FILE", help="Where every answer is kept.")
+    ] = Path("tune.journal.sqlite"),
+    diagram: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="Plot it: .png, .svg, .pdf or one .html page."),
+    ] = None,
+    seed: options.Seed = 0,
+    max_rows: options.MaxRows = 64,
+    as_json: options.AsJson = False,
+) -> None:
+    """Find the settings that are best for a model on a task.
+
+    Strategies of a space answer the same items with the same draws; those that are shown to be worse than others are
+    stopped early. The best is checked against the baseline on items it was never tried on, and only that says whether
+    it is better. Every answer is kept in the journal at once: after Ctrl-C or a kill the same command goes on.
+
+    A space is a strategy with ranges (a..b, a..b log) and choices ({a, b}).
+
+    \b
+    Examples:
+      decodelab tune -t pocket-paths --space "temperature=0.2..1.5 | top_p=0.5..1"
+      decodelab tune -t pocket-sums --space "beam(width=1..8)" --objective score-per-token
+      decodelab tune -t "{name: mmlu, file: test.csv}" --space "min_p={0.05, 0.1}" --json
+      decodelab tune -t pocket-sums --find-reversal pocket-nano pocket-small --space "top_k=1..9"
+
+    Next: decodelab report tune.journal.sqlite reads the tables of the fresh items again.
+    """
+    from decodelab.bench.store.journal import Journal
+    from decodelab.bench.tune.asking import Asker, draw_items
+    from decodelab.bench.tune.reversal import by_size
+    from decodelab.bench.tune.reversal import find_reversal as search
+    from decodelab.bench.tune.tuning import check_objective, tune
+    from decodelab.report.tune.summary import print_view, reversal_view, tuning_view
+
+    read = _space(space, space_file)
+    check_objective(objective)
+    fresh = items if check is None else check
+    for name, count, least in (("--trials", trials, 1), ("--items", items, 2), ("--check", fresh, 2)):
+        if count < least:
+            raise RequestError(f"{name} must be at least {least}, got {count}; ask for more")
+    if find_reversal is None and own_settings:
+        raise RequestError("--own-settings is for --find-reversal; leave it out")
+    if find_reversal is not None and objective != "score":
+        raise RequestError(f"--find-reversal compares scores, got --objective {objective}; leave it out")
+    plan = _plan(task, items, find_reversal or (model,), baseline, samples, seed, max_rows)
+    plan.check_data()
+    drawn = draw_items(plan.tasks[0], items, fresh, seed)
+    if diagram is not None:
+        check_suffix(diagram)
+        check_writable(diagram)
+    base = plan.strategies[plan.baseline_name]
+    settings: dict[str, Any] = {"trials": trials, "baseline": base, "seed": seed}
+    with Journal(journal, writing=True) as kept:
+        asker = Asker(
+            kept, plan.tasks[0], drawn.task, seed=seed, samples=samples, max_rows=max_rows, around=threads_for
+        )
+        with _kept_in(journal), progress(trials, "the baseline", hidden=as_json) as report:
+            if find_reversal is None:
+                found = tune(read, asker, model, drawn, objective=objective, report=report, **settings)
+                view = tuning_view(found)
+                tried = [trial.strategy for trial in found.trials]
+            else:
+                small, large = by_size(*find_reversal)
+                found = search(read, asker, small, large, drawn, own_settings=own_settings, report=report, **settings)
+                view = reversal_view(found)
+                tried = [name for pair in found.trials for name in (pair.settings.small, pair.settings.large)]
+        asker.keep(plan.models, [base, *tried], drawn)
+    if diagram is not None:
+        table = view.tables[0]
+        page = diagram_bytes(view.draw(), diagram.suffix, [table.header, *table.rows], visible(view.title))
+        write_bytes(diagram, page)
+    for reason, times in found.unused.items():
+        note(f"{times} combinations of values were passed over: {reason}")
+    if drawn.repeated:
+        note(f"the task has few prompts: {drawn.repeated} of {fresh} fresh items are other draws of prompts tuned on")
+    if as_json:
+        counts = {"journal": str(journal), "made": asker.made, "found": asker.found}
+        print_json({**counts, "repeated": drawn.repeated, **asdict(found), "says": list(view.says)})
+        return
+    print_view(view)
+    say(f"{asker.made} answers made, {asker.found} were there already, all kept in {visible(str(journal))}")
+
+
+def _space(written: Sequence[str] | None, file: Path | None) -> Space:
+    """Where to look, from the command line or a file."""
+    from decodelab.bench.tune.space import Space
+
+    if (file is None) == (not written):
+        raise RequestError("--space or --space-file says where to look, one of them; write --space 'top_p=0.5..1'")
+    return Space.read(file) if file is not None else Space.of(written or [])
+
+
+def _plan(task: str, items: int, models: Sequence[str], baseline: str, samples: int, seed: int, max_rows: int) -> Plan:
+    """The task, the models and the baseline, checked as those of a sweep are."""
+    from decodelab.bench.plan import Plan
+    from decodelab.io.yaml import parse_yaml
+    from decodelab.strategy.strategy import Strategy
+
+    given: Any = {"name": task}
+    if task.lstrip().startswith("{"):
+        given = parse_yaml(task, "--task")
+    if isinstance(given, dict) and "items" in given:
+        raise RequestError("--task: how many items there are to be is said by --items and --check; leave items out")
+    given = {**given, "items": items} if isinstance(given, dict) else given
+    base = str(Strategy.of(baseline))
+    data = {"models": list(models), "strategies": [base], "tasks": [given], "samples": samples, "seed": seed}
+    return Plan.of({**data, "max_rows": max_rows}, "--task", Path().resolve())
+
+
+@contextmanager
+def _kept_in(journal: Path) -> Iterator[None]:
+    """Say on Ctrl-C where things stand."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"every answer so far is kept in {visible(str(journal))}; the same command goes on")
+        raise

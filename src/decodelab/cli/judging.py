@@ -1,0 +1,244 @@
+"""`decodelab tasks score` where a model judges: what it costs, before and after, and what it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decodelab.cli.progress import progress
+from decodelab.cli.terminal import note, print_json, say
+from decodelab.core.errors import DecodelabError, RequestError
+from decodelab.io.text import visible
+from decodelab.report.console import console, one_line
+
+if TYPE_CHECKING:
+    from decodelab.backends.chat import ChatModel
+    from decodelab.bench.plan import Plan
+    from decodelab.bench.run.judging import Spent
+    from decodelab.bench.store.journal import Journal
+    from decodelab.metrics.estimate import Estimate
+    from decodelab.tasks.infobench import FollowingRatio, InfoBench
+    from decodelab.tasks.task import Example, Verdict
+
+Judge = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL", show_default=False, help="infobench: who judges; or openai:http://HOST:PORT/v1#MODEL."
+    ),
+]
+JudgeTemperature = Annotated[float, typer.Option(metavar="T", help="0: the judge's most probable reply.")]
+JudgeTokens = Annotated[
+    int | None, typer.Option(metavar="N", show_default="the server's, or 64", help="At most so many tokens a reply.")
+]
+AtOnce = Annotated[int, typer.Option(metavar="N", help="Conversations with the judge that are under way at a time.")]
+JournalFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--journal", "-j", metavar="FILE", show_default="beside the outputs", help="Where the judge's replies are kept."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Ask nobody; say how much would be asked and what it costs.")]
+PriceIn = Annotated[float, typer.Option(metavar="X", help="Price of a million tokens that the judge reads.")]
+PriceOut = Annotated[float, typer.Option(metavar="X", help="Price of a million tokens that the judge writes.")]
+
+
+def score_judged(
+    task: InfoBench,
+    examples: Sequence[Example],
+    answers: Sequence[str],
+    *,
+    judge: str | None,
+    temperature: float,
+    max_tokens: int | None,
+    at_once: int,
+    journal: Path,
+    dry_run: bool,
+    prices: tuple[float, float],
+    as_json: bool,
+) -> None:
+    """Judge answers, one an example, and print what came of it.
+
+    Raises:
+        RequestError: if there is no judge and no journal to do without.
+        ModelError: if the judge cannot be loaded or asked.
+    """
+    from decodelab.backends.chat import chat_model
+    from decodelab.bench.run.judging import Judging
+    from decodelab.bench.store.journal import opened
+
+    if min(prices) < 0:
+        raise RequestError(f"prices must be at least 0, got {min(prices):g}; leave them out if they do not matter")
+    if judge is None and not journal.is_file():
+        raise RequestError(f"{task.name} is judged by a model, and {str(journal)!r} has no replies; name one: --judge")
+    pairs = list(zip(examples, answers, strict=True))
+    asking = None
+    if judge is not None:
+        asking = chat_model(judge, temperature=temperature, max_tokens=max_tokens, at_once=at_once)
+    with opened(journal, writing=not dry_run) as kept:
+        judging = Judging(asking or _only_judge(kept), kept)
+        if dry_run:
+            _print_estimate(judging.estimate(task, pairs), prices, as_json)
+            return
+        found: dict[str, Verdict] = {}
+        failed: dict[str, DecodelabError] = {}
+        with progress(len(pairs), "judged", hidden=as_json) as advance:
+            for number, verdict in judging.verdicts(task, pairs):
+                name = examples[number].id
+                if isinstance(verdict, DecodelabError):
+                    failed[name] = verdict
+                else:
+                    found[name] = verdict
+                advance(len(found) + len(failed), "judged")
+    judged = [(example, found[example.id]) for example in examples if example.id in found]
+    for name, error in list(failed.items())[:3]:
+        note(f"{name}: {error}")
+    _print(task, judged, failed, judging.spent, prices, as_json)
+    if failed:
+        say(f"{len(failed)} of {len(pairs)} answers are not judged; the same command tries them again")
+        raise typer.Exit(1)
+
+
+def _only_judge(journal: Journal) -> ChatModel:
+    """Whoever's replies the journal has.
+
+    Raises:
+        RequestError: if it has nobody's, or those of several.
+    """
+    from decodelab.bench.run.judging import KeptReplies
+
+    judges = journal.judges()
+    if len(judges) != 1:
+        whose = f"replies of {len(judges)} judges ({', '.join(map(_called, judges))})" if judges else "no replies"
+        raise RequestError(f"journal {journal.path}: has {whose}; name the judge with --judge, and his settings")
+    return KeptReplies(judges[0])
+
+
+def _called(identity: str) -> str:
+    kind, *parts = json.loads(identity)
+    if kind == "openai":
+        url, model, temperature, max_tokens = parts
+        settings = f"temperature {temperature:g}" + (f", {max_tokens} tokens" if max_tokens else "")
+        return f"openai:{url}#{model}, {settings}"
+    return f"a model of digest {parts[0][:12]}, {parts[1]}"
+
+
+def _print_estimate(spent: Spent, prices: tuple[float, float], as_json: bool) -> None:
+    if as_json:
+        print_json({"dry_run": True, "estimate": spent_data(spent, prices)})
+    else:
+        typer.echo(estimated(spent, prices))
+
+
+def judge_prices(plan: Plan) -> dict[str, tuple[float, float]]:
+    """What a million tokens cost that the judges of a plan read and write, by what tables call the task."""
+    named = zip(plan.task_names, plan.tasks, strict=True)
+    return {label: (task.judge.price_in, task.judge.price_out) for label, task in named if task.judge is not None}
+
+
+def estimated(spent: Spent, prices: tuple[float, float]) -> str:
+    """What judging would take, in a line."""
+    return (
+        f"{spent.asked:,} replies to ask for, {spent.found:,} are there already; about {spent.prompt_tokens:,} tokens "
+        f"to read and {spent.completion_tokens:,} to write (thinking not counted){_priced(spent, prices)}"
+    )
+
+
+def counted(spent: Spent, prices: tuple[float, float]) -> str:
+    """What judging took, in a line."""
+    without = f" ({spent.uncounted:,} replies came without a count)" if spent.uncounted else ""
+    return (
+        f"{spent.asked:,} replies asked for, {spent.found:,} were there already; {spent.prompt_tokens:,} tokens read "
+        f"and {spent.completion_tokens:,} written{without}{_priced(spent, prices)}"
+    )
+
+
+def _print(
+    task: InfoBench,
+    judged: Sequence[tuple[Example, Verdict]],
+    failed: Mapping[str, DecodelabError],
+    spent: Spent,
+    prices: tuple[float, float],
+    as_json: bool,
+) -> None:
+    from decodelab.tasks.infobench import following_ratio, short
+
+    ratio = following_ratio((example.reference, verdict) for example, verdict in judged) if judged else None
+    if as_json:
+        print_json(
+            {
+                "task": task.name,
+                "n": len(judged),
+                **_ratio_data(ratio),
+                "spent": spent_data(spent, prices),
+                "items": [{"id": e.id, "score": verdict.score, "answer": verdict.answer} for e, verdict in judged],
+                "failed": [{"id": name, "error": str(error)} for name, error in failed.items()],
+            }
+        )
+        return
+    _print_verdicts(judged)
+    if ratio is not None:
+        parts = "".join(f", {visible(short(name))} {_shown(part)}" for name, part in ratio.subsets.items())
+        typer.echo(f"\nDRFR {_shown(ratio.overall)} of {ratio.overall.n:,} questions{parts}")
+        typer.echo(
+            f"score {_shown(ratio.per_item)}, {len(judged)} items, {ratio.empty} without an answer; the judge was "
+            f"ambiguous about {ratio.ambiguous}, which left {ratio.unasked} questions unasked"
+        )
+    typer.echo(counted(spent, prices))
+
+
+def _print_verdicts(judged: Sequence[tuple[Example, Verdict]]) -> None:
+    """A line for each item that is not wholly fulfilled, with what the judge said to its questions in turn."""
+    from rich.table import Table
+
+    table = Table("id", "score", "judged", "ambiguous reply")
+    for example, verdict in judged:
+        if verdict.score < 1:
+            answer: dict[str, Any] = verdict.answer or {"results": ()}
+            said = " ".join(_marks(answer["results"])) or "no answer"
+            unclear = answer.get("ambiguous", "")
+            table.add_row(one_line(example.id), f"{verdict.score:.2f}", one_line(said), one_line(unclear))
+    if table.row_count:
+        console().print(table)
+
+
+def _marks(results: Sequence[bool | None]) -> list[str]:
+    """One for each question: yes, no, ? for an ambiguous reply and - for what was not asked after it."""
+    said = ["yes" if result else "no" for result in results if result is not None]
+    return said + ["?", *"-" * (len(results) - len(said) - 1)][: len(results) - len(said)]
+
+
+def _ratio_data(ratio: FollowingRatio | None) -> dict[str, Any]:
+    if ratio is None:
+        return {"drfr": None, "subsets": {}, "mean": None, "interval": None, "ambiguous": 0, "unasked": 0, "unread": 0}
+    return {
+        "drfr": _estimate_data(ratio.overall),
+        "subsets": {name: _estimate_data(part) for name, part in ratio.subsets.items()},
+        "mean": ratio.per_item.value,
+        "interval": [ratio.per_item.low, ratio.per_item.high],
+        "ambiguous": ratio.ambiguous,
+        "unasked": ratio.unasked,
+        "unread": ratio.empty,
+    }
+
+
+def _estimate_data(estimate: Estimate) -> dict[str, Any]:
+    return {"value": estimate.value, "interval": [estimate.low, estimate.high], "questions": estimate.n}
+
+
+def spent_data(spent: Spent, prices: tuple[float, float]) -> dict[str, Any]:
+    """What judging takes as JSON-ready data, with the price where there are prices."""
+    return asdict(spent) | ({"price": spent.price(*prices)} if any(prices) else {})
+
+
+def _priced(spent: Spent, prices: tuple[float, float]) -> str:
+    return f", {spent.price(*prices):,.4f} at these prices" if any(prices) else ""
+
+
+def _shown(estimate: Estimate) -> str:
+    known = estimate.clusters > 1
+    return f"{estimate.value:.3f}" + (f" (95 %: {estimate.low:.3f} to {estimate.high:.3f})" if known else "")

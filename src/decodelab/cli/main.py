@@ -1,0 +1,172 @@
+"""The command line: mounts one command a module and turns every refusal into one line and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+import decodelab
+from decodelab.cli.commands import (
+    bench,
+    calibrate,
+    compare,
+    cost,
+    demo,
+    gap,
+    generate,
+    journal,
+    measure,
+    models,
+    perplexity_study,
+    puzzle,
+    report,
+    score,
+    strategies,
+    tasks,
+    trace,
+    train,
+    tree,
+    tune,
+)
+from decodelab.cli.terminal import say
+from decodelab.core.errors import DecodelabError
+from decodelab.io.text import visible
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+class Commands(TyperGroup):
+    """The commands, with decodelab's manner of failing: one line on stderr, exit code 2, no traceback."""
+
+    def main(  # pyright: ignore[reportIncompatibleMethodOverride]  (what it does not name it hands on)
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
+        """Run a command line and exit with its code."""
+        given = list(sys.argv[1:] if args is None else args) or ["--help"]
+        try:
+            options: dict[str, Any] = extra | {"standalone_mode": False}
+            code = super().main(given, prog_name or "decodelab", **options)
+            sys.stdout.flush()
+        except TyperException as error:
+            context = getattr(error, "ctx", None)
+            hint = f" (see {context.command_path} --help)" if context is not None else ""
+            refuse(error.format_message() + hint)
+            code = error.exit_code
+        except BrokenPipeError:
+            code = _reader_left()
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command asked for."""
+        try:
+            return super().invoke(ctx)
+        except DecodelabError as error:
+            refuse(str(error))
+            raise typer.Exit(2) from None
+        except BrokenPipeError:
+            raise typer.Exit(_reader_left()) from None
+        except OSError as error:
+            refuse(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def refuse(message: str) -> None:
+    """Print why nothing was done, on one line of stderr."""
+    say(f"decodelab: {visible(' '.join(message.split()))}")
+
+
+def _reader_left() -> int:
+    """Whoever read our output has gone (`| head`): write the rest to nowhere, so that Python says nothing at exit."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
+    return BROKEN_PIPE
+
+
+app = typer.Typer(
+    name="decodelab",
+    cls=Commands,
+    add_completion=False,
+    # Plain help: it can be copied and piped, and loads nothing.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for name, module in {
+    "demo": demo,
+    "generate": generate,
+    "compare": compare,
+    "trace": trace,
+    "tree": tree,
+    "score": score,
+    "gap": gap,
+    "cost": cost,
+    "perplexity-study": perplexity_study,
+    "puzzle": puzzle,
+    "calibrate": calibrate,
+    "measure": measure,
+    "strategies": strategies,
+    "models": models,
+}.items():
+    app.command(name)(module.command)
+app.command("bench")(bench.command)
+app.command("tune")(tune.command)
+app.command("report")(report.command)
+app.command("journal")(journal.command)
+app.add_typer(tasks.app, name="tasks")
+app.add_typer(train.app, name="train")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"decodelab {decodelab.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Decode language models: generate text under any strategy, and see what the strategy does.
+
+    \b
+    A strategy is a chain of stages, from left to right:
+      greedy                                      always the most probable token
+      temperature=0.8 | top_p=0.9                 sharpen, cut off the tail, sample
+      top_k=50 | sample(n=4)                      four samples
+      beam(width=5, length_penalty=0.6)           search for a probable whole
+      default                                     what the model's authors recommend
+
+    \b
+    Start here:
+      decodelab demo                              two small models, eight strategies, four tasks
+      decodelab generate "Once upon a time,"
+      decodelab compare "What is 27 + 35?" -s greedy -s temperature=1.5
+      decodelab trace "Once upon a time," -s "temperature=0.8 | top_p=0.9"
+      decodelab strategies                        every stage, its parameters and its source
+
+    Nothing needs a network: two small models ship with the package (decodelab models). Every command has --help with
+    examples, and --json where it has something to say.
+    """
+
+
+def main() -> None:
+    """Run the `decodelab` command."""
+    if not sys.warnoptions:
+        # What libraries have to say to programmers does not concern who types a command; -W brings it back.
+        warnings.simplefilter("ignore")
+    for stream in (sys.stdout, sys.stderr):
+        # Text that the terminal's encoding lacks is shown as an escape rather than a traceback.
+        stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    app()

@@ -1,0 +1,34 @@
+"""Progress with the time left, on stderr and only where somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from decodelab.cli.terminal import on_terminal
+from decodelab.report.console import console
+
+if TYPE_CHECKING:
+    pass
+
+Advance = Callable[[float, str], None]
+"""Called with how much is done and what is being done."""
+
+
+@contextmanager
+def progress(total: float, what: str, *, hidden: bool = False) -> Iterator[Advance]:
+    """Draw a bar until the block ends; without a terminal on stderr, or hidden, draw nothing."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        # Names of strategies contain brackets, which are not markup.
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    shows = on_terminal(stderr=True) and not hidden
+    with Progress(*columns, console=console(stderr=True), transient=True, disable=not shows) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done, doing: bar.update(task, completed=done, description=doing)

@@ -1,0 +1,63 @@
+"""The prompts of a command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from decodelab.core.errors import RequestError
+from decodelab.io.tabular import read_jsonl
+from decodelab.io.text import called, is_unicode, read_text
+
+_ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+
+
+def read_prompts(arguments: Sequence[str], file: Path | None, *, escapes: bool = False) -> list[str]:
+    r"""The prompts of a command line: its arguments, those of a file, or one empty prompt.
+
+    The argument `-` is the whole of stdin as one prompt. A file (`-` is stdin) has one prompt a line, blank lines left
+    out, or is JSONL with the field `prompt`, which its name (`.jsonl`) or its first line (`{`) tells.
+
+    Raises:
+        RequestError: for a file that cannot be read, is empty, or has a malformed line, with the line's number.
+
+    >>> read_prompts([r"a\nb"], None, escapes=True), read_prompts([], None)
+    (['a\nb'], [''])
+    """
+    if file is not None and arguments:
+        raise RequestError(f"prompts: give them as arguments or with --file, not both, got {file} too")
+    if arguments.count("-") > 1:
+        raise RequestError("prompts: - reads stdin, which can be read only once; write it once")
+    if file is not None:
+        prompts = _file_prompts(file)
+    else:
+        prompts = [_without_last_newline(read_text("-")) if a == "-" else a for a in arguments] or [""]
+    for prompt in prompts:
+        if not is_unicode(prompt):
+            raise RequestError("prompt is not UTF-8 text; convert it first, for example with iconv")
+    return [unescaped(p) for p in prompts] if escapes else prompts
+
+
+def unescaped(text: str) -> str:
+    r"""Replace `\n`, `\t` and `\\` by what they stand for.
+
+    >>> unescaped(r"a\nb\\n")
+    'a\nb\\n'
+    """
+    return re.sub(r"\\[nt\\]", lambda m: _ESCAPES[m[0]], text)
+
+
+def _file_prompts(file: Path) -> list[str]:
+    text = read_text(file)
+    if file.suffix == ".jsonl" or text.lstrip().startswith("{"):
+        prompts = [row["prompt"] for row in read_jsonl(file, text, ("prompt",))]
+    else:
+        prompts = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+    if not prompts:
+        raise RequestError(f"{called(file)} has no prompts; write one a line")
+    return prompts
+
+
+def _without_last_newline(text: str) -> str:
+    return text[:-1].removesuffix("\r") if text.endswith("\n") else text

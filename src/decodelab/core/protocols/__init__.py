@@ -1,0 +1,65 @@
+"""The abstractions everything is composed of (design, section 2).
+
+Rows are the live hypotheses of a batch. Whatever belongs to a row (a cache, a processor's state, a
+search's scores) is a value indexed by row: forking, dropping and reordering rows is one gather.
+"""
+
+from decodelab.core.protocols.checkers import AnyChecker, Reading, ReadingChecker, Verdict
+from decodelab.core.protocols.models import (
+    FILLER,
+    ByteVocab,
+    Cache,
+    Composition,
+    Embeddings,
+    EncoderDecoder,
+    Forkable,
+    HiddenStates,
+    LanguageModel,
+    Load,
+    Resumable,
+    Segment,
+    Vocab,
+)
+from decodelab.core.protocols.processors import Joinable, Observable, ObservesChoice, Processor, Randomised
+from decodelab.core.protocols.scorers import AnyScorer, ModelScorer, Scorer
+from decodelab.core.protocols.searches import Advance, Ahead, LooksAhead, Ranked, Rows, Search
+from decodelab.core.protocols.selections import Selection
+from decodelab.core.protocols.tree_searches import Growth, Tree, TreeSearch
+
+__all__ = [
+    "FILLER",
+    "Advance",
+    "Ahead",
+    "AnyChecker",
+    "AnyScorer",
+    "ByteVocab",
+    "Cache",
+    "Composition",
+    "Embeddings",
+    "EncoderDecoder",
+    "Forkable",
+    "Growth",
+    "HiddenStates",
+    "Joinable",
+    "LanguageModel",
+    "Load",
+    "LooksAhead",
+    "ModelScorer",
+    "Observable",
+    "ObservesChoice",
+    "Processor",
+    "Randomised",
+    "Ranked",
+    "Reading",
+    "ReadingChecker",
+    "Resumable",
+    "Rows",
+    "Scorer",
+    "Search",
+    "Segment",
+    "Selection",
+    "Tree",
+    "TreeSearch",
+    "Verdict",
+    "Vocab",
+]

@@ -1,0 +1,1 @@
+"""How jobs are run: one runner for each way of making passes."""

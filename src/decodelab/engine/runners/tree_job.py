@@ -1,0 +1,301 @@
+"""One job whose search goes on from nodes at any depth: its nodes, what they said, and how its tree grows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decodelab.core.errors import DecodelabError
+from decodelab.core.events import Observer, Step
+from decodelab.core.key import Keys
+from decodelab.core.protocols import AnyScorer, Growth, LanguageModel, Tree, TreeSearch
+from decodelab.core.reasons import CONTINUES, STOP
+from decodelab.core.stage import TokenProcessor
+from decodelab.core.values import Candidate, Cost, Generation, Partial
+from decodelab.engine.batch import tell_missing
+from decodelab.engine.detokenizer import Detokenizer
+from decodelab.engine.history import Ended
+from decodelab.engine.job import Job
+from decodelab.engine.metered import Metered
+from decodelab.engine.processing import Processed, process
+from decodelab.engine.refusals import empty_support, forward_failed, non_finite
+from decodelab.engine.runners.tree_cache import Branches
+from decodelab.engine.stopping import Stops
+from decodelab.kernels.fused import log_normaliser
+from decodelab.scorers.judging import judged
+
+
+@dataclass(frozen=True)
+class _Law:
+    """What was said after a node, kept while children of it may be chosen.
+
+    Attributes:
+        logits: float32 [1, vocab], as the model gave them.
+        normaliser: float64 [1], their log normaliser.
+        processed: float32 [1, vocab], after all processors.
+        law_normaliser: float64 [1], the log normaliser of those.
+        work: what the processors did; None where nobody observes.
+        given: for each processor what it updates its state with; None where it has no state, or does not look at it.
+    """
+
+    logits: Tensor
+    normaliser: Tensor
+    processed: Tensor
+    law_normaliser: Tensor
+    work: Processed | None
+    given: Sequence[Tensor | None]
+
+    def logprobs(self, token: int) -> tuple[float, float]:
+        """Log-probability of a token under the model and under the processed law."""
+        model, law = self.logits[0, token].double(), self.processed[0, token].double()
+        return float(model - self.normaliser[0]), float(law - self.law_normaliser[0])
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A prefix: where it is, how probable its last token was, and the state of what follows.
+
+    `law` is None of a node that is closed.
+    """
+
+    depth: int
+    logprob: float
+    law_logprob: float
+    text: Detokenizer | None
+    states: Sequence[Any]
+    law: _Law | None
+
+
+class GrowingTree:
+    """A job under a tree search, from the prompt to its generation.
+
+    Args:
+        model: the language model.
+        job: the job; its search must be a `TreeSearch`.
+        search: that search.
+        branches: the cache of its nodes, empty.
+        observers: told of every decision, one step for each node that children are chosen of.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        job: Job,
+        search: TreeSearch,
+        branches: Branches,
+        observers: Sequence[Observer],
+    ) -> None:
+        self.model = model
+        self.job = job
+        self.search = search
+        self.branches = branches
+        self.observers = observers
+        self.processors = job.strategy.processors
+        self.keys = Keys.of(job.seed, job.tokens, [0])
+        self.stops = Stops.of(model.vocab, job.limits, [job.max_new_tokens])
+        self.tree = Tree(job.max_new_tokens, self.keys, self._ends, self._judge)
+        self.state = search.init(job.max_new_tokens)
+        self.nodes: list[_Node] = []
+        self.ended: list[Ended] = []
+        self.asked: tuple[list[int], list[int]] = ([], [])
+        self.closing: set[int] = set()
+        self.dead_end: DecodelabError | None = None
+        self.judging_tokens = 0
+        self.judging_passes = 0
+        self.began = time.perf_counter()
+        self.done = False
+
+    def step(self) -> None:
+        """Compute what the search asked for last (the prompt, at first) and let it decide."""
+        raw = self._computed()
+        if not self.nodes:
+            states = [p.init([self.job.before], self.model.vocab, self.keys) for p in self.processors]
+            text = Detokenizer.after(self.job.before) if self.job.limits.stop else None
+            new = [_Node(0, 0.0, 0.0, text, states, None)]
+        else:
+            new = [self._child(parent, token) for parent, token in zip(*self.asked, strict=True)]
+        logits = raw.float().cpu()
+        nodes = [*self.nodes, *self._seen(new, logits)]
+        known, self.nodes = self.nodes, nodes
+        try:
+            processed = torch.cat([node.law.processed for node in nodes[len(known) :] if node.law is not None])
+            growth, state = self.search.grow(processed, self.state, self.tree)
+            self._observe(growth)
+            ended = self._ended(growth)
+        except BaseException:
+            # Ctrl-C, too, leaves the job as it was before the step; its new nodes were nobody's parent yet.
+            self.nodes = known
+            raise
+        self.state = state
+        self.ended += ended
+        self.asked = growth.parents.tolist(), growth.tokens.tolist()
+        self.done = not self.asked[0]
+        self._close(set(growth.closed.tolist()))
+
+    def _computed(self) -> Tensor:
+        """The model's logits after what was asked for last, [nodes, vocab]."""
+        try:
+            return self.branches.extend(*self.asked) if self.nodes else self.branches.start()
+        except Exception as error:  # whatever a model raises: memory, a kernel, its own code
+            raise forward_failed(self.model.name, error) from error
+
+    def _child(self, parent: int, token: int) -> _Node:
+        """A child of a node, before anything is known of what follows it."""
+        above = self.nodes[parent]
+        assert above.law is not None
+        chosen = torch.tensor([token])
+        states = [
+            None if state is None else p.update(state, above.law.logits if given is None else given, chosen)
+            for p, state, given in zip(self.processors, above.states, above.law.given, strict=True)
+        ]
+        text = above.text.push(self.model.vocab, token) if above.text is not None else None
+        return _Node(above.depth + 1, *above.law.logprobs(token), text, states, None)
+
+    def _seen(self, nodes: Sequence[_Node], logits: Tensor) -> list[_Node]:
+        """New nodes with the logits that follow each, [nodes, vocab], processed."""
+        normalisers = log_normaliser(logits)
+        bad = (~normalisers.isfinite()).nonzero()[:, 0].tolist()
+        if bad:
+            raise non_finite(self.model.name, logits[bad[0]], self._place(nodes[bad[0]]))
+        begun = self.stops.begun(logits, torch.tensor([node.depth for node in nodes]))
+        seen: list[_Node] = []
+        for row, node in enumerate(nodes):
+            work = process(self.processors, node.states, begun[row : row + 1])
+            own = logits[row : row + 1].clone()
+            processed = own if work.logits.data_ptr() == logits[row].data_ptr() else work.logits
+            law_normaliser = normalisers[row : row + 1] if processed is own else log_normaliser(processed)
+            if not bool(law_normaliser.isfinite()):
+                self.dead_end = self.dead_end or empty_support(work, 0, self._place(node))
+            given = [
+                None if state is None or isinstance(p, TokenProcessor) else seen_by
+                for p, state, seen_by in zip(self.processors, node.states, work.given, strict=True)
+            ]
+            shown = work if self.observers else None
+            law = _Law(own, normalisers[row : row + 1].clone(), processed, law_normaliser, shown, given)
+            seen.append(replace(node, law=law))
+        return seen
+
+    def _place(self, node: _Node) -> str:
+        """Where a node stands, for errors."""
+        return f"for {self.job.name} at new token {node.depth + 1}"
+
+    def _ends(self, nodes: Tensor, tokens: Tensor) -> Tensor:
+        """The reason each child (node, token) would end, int64 [n]."""
+        parents, places = nodes.unique(return_inverse=True)
+        known = [self.nodes[i] for i in parents.tolist()]
+        positions = torch.tensor([node.depth for node in known], dtype=torch.int64)
+        texts = [node.text for node in known if node.text is not None]
+        return self.stops.reasons(torch.zeros_like(parents), positions, texts, places, tokens)
+
+    def _judge(self, scorer: AnyScorer, nodes: Tensor, tokens: Tensor) -> Tensor:
+        """What a scorer gives each child (node, token): float64 [n]."""
+        model = Metered(self.model)
+        partials = []
+        for node, token in zip(nodes.tolist(), tokens.tolist(), strict=True):
+            generated = (*self.branches.path(node), token)
+            text = self.model.vocab.decode_completion(self.job.before, generated).rstrip("\ufffd")
+            partials.append(Partial(self.job.prompt, self.job.tokens, generated, text))
+        found = judged(scorer, partials, model.metered)
+        self.judging_tokens += model.tokens
+        self.judging_passes += model.passes
+        return torch.tensor(found, dtype=torch.float64)
+
+    def _ended(self, growth: Growth) -> list[Ended]:
+        """The hypotheses that end with this decision."""
+        ended = []
+        columns = (growth.ended_parents, growth.ended_tokens, growth.ended_reasons)
+        for parent, token, reason in zip(*(column.tolist() for column in columns), strict=True):
+            node = self.nodes[parent]
+            assert node.law is not None
+            tokens, logprobs, laws = self._path(parent)
+            own, law = node.law.logprobs(token)
+            cut = self.stops.cut(node.text, token) if reason == STOP and node.text is not None else None
+            ended.append(Ended([*tokens, token], [*logprobs, own], [*laws, law], reason, cut))
+        return ended
+
+    def _path(self, node: int) -> tuple[list[int], list[float], list[float]]:
+        """Tokens and log-probabilities, under the model and under the law, of a node's generated tokens."""
+        above: list[_Node] = []
+        at = node
+        while at:
+            above.append(self.nodes[at])
+            at = self.branches.parents[at]
+        above.reverse()
+        return self.branches.path(node), [n.logprob for n in above], [n.law_logprob for n in above]
+
+    def _observe(self, growth: Growth) -> None:
+        """Tell the observers about a decision: each node that children are chosen of is a row of its own step."""
+        if not self.observers:
+            return
+        parents = torch.cat([growth.parents, growth.ended_parents])
+        tokens = torch.cat([growth.tokens, growth.ended_tokens])
+        over = torch.arange(len(parents)) >= len(growth.parents)
+        for number in dict.fromkeys(parents.tolist()):
+            node = self.nodes[number]
+            assert node.law is not None
+            work, prefix = node.law.work, tuple(self.branches.path(number))
+            assert work is not None
+            own = parents == number
+            event = Step(
+                torch.tensor([self.job.index]),
+                self.keys.sample,
+                torch.tensor([node.depth]),
+                node.law.logits,
+                node.law.processed,
+                lambda work=work: work.views,
+                torch.zeros_like(parents[own]),
+                tokens[own],
+                over[own],
+                lambda prefix=prefix: (prefix,),
+            )
+            for observer in self.observers:
+                observer(event)
+
+    def _close(self, closed: set[int]) -> None:
+        """Forget what was kept for children of nodes that will have no more; those asked for wait a step."""
+        wanted = set(self.asked[0])
+        now = (self.closing | closed) - wanted
+        for number in now:
+            self.nodes[number] = replace(self.nodes[number], law=None, states=(), text=None)
+        self.branches.close(sorted(now))
+        self.closing = (self.closing | closed) & wanted
+
+    def generation(self) -> Generation:
+        """What came of it: the hypotheses found, or where none has ended yet the prefix that came furthest."""
+        vocab, before = self.model.vocab, self.job.before
+        candidates = [
+            self.ended[r.hypothesis].candidate(vocab, before, r.sample, r.score)
+            for r in self.search.finished(self.state)
+        ]
+        if not candidates and self.done and self.dead_end is not None:
+            raise self.dead_end
+        if self.done:
+            tell_missing(self.job, len(candidates))
+        if not candidates:
+            candidates = [self._furthest()]
+        elif self.job.strategy.selection is not None and self.done:
+            candidates = [replace(c, score=score) for c, score in self.job.strategy.selection.rank(candidates)]
+        cost = Cost(
+            prefill_tokens=self.branches.prefilled,
+            decode_tokens=self.branches.decoded + self.judging_tokens,
+            forward_passes=self.branches.passes + self.judging_passes,
+            peak_cache_bytes=self.branches.peak_bytes,
+            seconds=time.perf_counter() - self.began,
+        )
+        return Generation(
+            self.job.index, self.job.prompt, self.job.tokens, tuple(candidates), cost, self.job.seed,
+            str(self.job.strategy), self.model.name, self.model.digest, self.search.certificate(self.state),
+        )  # fmt: skip
+
+    def _furthest(self) -> Candidate:
+        """The deepest node as a candidate: pruned where the search has ended, else interrupted."""
+        deepest = max(range(len(self.nodes)), key=lambda i: self.nodes[i].depth, default=0)
+        tokens, logprobs, laws = self._path(deepest) if self.nodes else ([], [], [])
+        part = Ended(tokens, logprobs, laws, CONTINUES, None)
+        candidate = part.candidate(self.model.vocab, self.job.before, 0, sum(laws))
+        return replace(candidate, finish_reason="pruned") if self.done else candidate

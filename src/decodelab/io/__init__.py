@@ -1,0 +1,1 @@
+"""Files in and out: one reader for each format, writers that leave nothing half-written."""

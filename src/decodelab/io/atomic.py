@@ -1,0 +1,91 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from decodelab.core.errors import OutputError
+
+
+def check_writable(path: Path, fix: str = "choose another path") -> None:
+    """Make sure, before any work is done, that a file can be written.
+
+    Raises:
+        OutputError: if it cannot, saying why.
+    """
+    target = path.expanduser().resolve()
+    try:
+        if target.is_dir():
+            raise OutputError(f"cannot write {str(path)!r}: it is a directory; {fix}")
+        if not target.parent.is_dir():
+            raise OutputError(f"cannot write {str(path)!r}: there is no directory {str(target.parent)!r}; {fix}")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise OutputError(f"cannot write {str(path)!r}: permission denied; {fix}")
+        if _replaceable(target):
+            # Only trying tells: permission bits say nothing of read-only mounts.
+            part = _part(target)
+            part.touch(exist_ok=False)
+            part.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; {fix}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8, whole or not at all; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; a device or pipe is written to directly.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    target = path.expanduser().resolve()
+    part = _part(target)
+    try:
+        if not _replaceable(target):
+            target.write_bytes(data)
+            return
+        try:
+            part.write_bytes(data)
+            if target.exists():
+                part.chmod(target.stat().st_mode)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; free space or choose another path") from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Where to write a file piece by piece: it takes its place when the block ends, and leaves none if it fails.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    target = path.expanduser().resolve()
+    part = _part(target) if _replaceable(target) else target
+    try:
+        yield part
+        if part != target:
+            if target.exists():
+                part.chmod(target.stat().st_mode)
+            part.replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; free space or choose another path") from None
+    finally:
+        if part != target:
+            part.unlink(missing_ok=True)
+
+
+def _replaceable(target: Path) -> bool:
+    return target.is_file() or not target.exists()
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f".{target.name[:100]}.{os.getpid()}.part")

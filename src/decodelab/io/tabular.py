@@ -1,0 +1,92 @@
+"""Reads JSONL and CSV, each row with where it stands."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from decodelab.core.errors import RequestError
+from decodelab.io.text import called, is_unicode, read_text, visible
+
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+"""What formulas begin with, in full width too."""
+
+
+def read_objects(file: Path, text: str, example: str) -> list[tuple[str, dict[str, Any]]]:
+    """The objects of JSONL text, one a line, each with where it stands; blank lines are passed over.
+
+    Raises:
+        RequestError: for a line that is not an object, with its number and the example.
+    """
+    rows: list[tuple[str, dict[str, Any]]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{called(file)}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise RequestError(f"{where}: not JSON ({reason}); write {example}") from None
+        if not isinstance(row, dict):
+            raise RequestError(f"{where}: needs an object; write {example}")
+        rows.append((where, row))
+    return rows
+
+
+def read_rows(file: Path, example: str, columns: Sequence[str] = ()) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of a CSV file with a header (its name ends in `.csv`), or the objects of JSONL, as `read_objects`.
+
+    Args:
+        file: the file.
+        example: a line as it should be, for errors.
+        columns: of a CSV file without a header, which is one whose first line has none of them.
+
+    Raises:
+        RequestError: if it cannot be read, has no row, or a row that is none, with its number and the example.
+    """
+    text = read_text(file)
+    if file.suffix.lower() != ".csv":
+        rows = read_objects(file, text, example)
+    else:
+        # Lines end as CSV has it: other separators that Python knows, such as U+2028, are text.
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        try:
+            if columns and not set(columns) & set(reader.fieldnames or columns):
+                reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=columns, strict=True)
+            rows = [(f"{called(file)}, line {reader.line_num}", row) for row in reader]
+        except csv.Error as error:
+            raise RequestError(f"{called(file)}, line {reader.line_num}: {error}; mend it or write JSONL") from None
+    if not rows:
+        raise RequestError(f"{called(file)} has no items; write {example}")
+    return rows
+
+
+def read_jsonl(file: Path, text: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+    """The objects of JSONL text, one a line, each with these text fields; blank lines and other fields are passed over.
+
+    Raises:
+        RequestError: for a line that is not such an object, with its number.
+    """
+    example = json.dumps(dict.fromkeys(fields, "..."))
+    rows: list[dict[str, Any]] = []
+    for where, row in read_objects(file, text, example):
+        for field in fields:
+            if not isinstance(row.get(field), str) or not is_unicode(row[field]):
+                raise RequestError(f"{where}: needs the field {field!r} as text; write {example}")
+        rows.append(row)
+    return rows
+
+
+def spreadsheet_text(text: str, keep: str = "") -> str:
+    r"""Text that a spreadsheet takes for text: no formula, nothing unseen in it but the characters of `keep`.
+
+    >>> spreadsheet_text("=1+1"), spreadsheet_text("a\0b")
+    ("'=1+1", 'a\\x00b')
+    """
+    # After the apostrophe nothing is a formula; in front of it stand only characters that are seen.
+    return ("'" if text.lstrip().startswith(_FORMULA) else "") + visible(text, keep)

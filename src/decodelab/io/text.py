@@ -1,0 +1,68 @@
+"""Text files, and text that models wrote made harmless for whoever reads it."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from pathlib import Path
+
+from decodelab.core.errors import RequestError
+
+_HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""Show control, format and other unseen characters as escapes; `keep` names those to leave.
+
+    Model-written text can hold terminal commands, and marks that reverse the direction of what follows. Zero-width
+    joiners stay: emoji and some scripts need them.
+
+    >>> visible("\x1b[31mred\x00"), visible("a\nb\u202ec", keep="\n")
+    ('\\x1b[31mred\\x00', 'a\nb\\u202ec')
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        ch if ch in keep or ch in _JOINERS or unicodedata.category(ch) not in _HIDDEN else _escape(ch) for ch in text
+    )
+
+
+def _escape(ch: str) -> str:
+    return ch.encode("unicode_escape").decode("ascii")
+
+
+def shown(text: str) -> str:
+    r"""Model-written text for the terminal: newlines and tabs stay, all else unseen shows as an escape."""
+    return visible(text, keep="\n\t")
+
+
+def read_text(file: Path | str) -> str:
+    """The UTF-8 text of a file, or of stdin for `-`.
+
+    Raises:
+        RequestError: if it cannot be read.
+    """
+    name = called(Path(file))
+    try:
+        data = sys.stdin.buffer.read() if str(file) == "-" else Path(file).expanduser().read_bytes()
+    except OSError as error:
+        raise RequestError(f"cannot read {name}: {error.strerror}; check the path") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{name} is not UTF-8 text (byte {error.start + 1}); convert it first") from None
+
+
+def called(file: Path) -> str:
+    """What errors call a file."""
+    return "stdin" if str(file) == "-" else repr(str(file))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether text has no lone surrogates, as which Python hands over command-line bytes that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

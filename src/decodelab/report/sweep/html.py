@@ -1,0 +1,163 @@
+"""The results of a sweep as one HTML file that needs nothing else, every answer in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
+from typing import Any
+
+import decodelab
+from decodelab.bench.plan import Plan
+from decodelab.bench.stats.comparison import Results, Row
+from decodelab.io.text import visible
+from decodelab.report.page import environment, script_digest
+from decodelab.report.sweep import plot as bench_plot
+from decodelab.report.sweep.plot import plot, points_of, reliability
+from decodelab.report.sweep.samples import Packed
+from decodelab.report.sweep.table import advice, forward_tokens, groups, more_of, odd_lengths, title, verdict, winner_of
+
+_BAR = 144
+"""Width of the drawing of an interval."""
+
+
+def to_html(plan: Plan, results: Results, answers: Packed) -> str:
+    """Render the results of a sweep.
+
+    Tables and plots need no JavaScript. Everything a model, a task or a plan says is escaped: unseen characters become
+    visible escapes, then the template escapes HTML; the answers stand in the page as base64 and reach it as text nodes
+    only. A content security policy forbids every script but the report's.
+    """
+    from markupsafe import Markup
+
+    templates = environment(line=visible, pt=lambda place: f"{place:.4g}")
+    folder = files("decodelab.report") / "templates"
+    script = "".join((folder / name).read_text(encoding="utf-8") for name in ("bench_answers.js", "bench.js"))
+    style = "".join((folder / name).read_text(encoding="utf-8") for name in ("compare.css", "bench.css"))
+    shown = [_group(plan, results, *names, rows) for names, rows in groups(results)]
+    return templates.get_template("bench.html").render(
+        plan=plan,
+        tasks=list(zip(plan.task_names, plan.tasks, strict=True)),
+        baseline=results.baseline,
+        groups=shown,
+        glance=list(_glance(plan, results)),
+        advice=advice(results),
+        size={
+            "width": bench_plot.WIDTH,
+            "height": bench_plot.HEIGHT,
+            "left": bench_plot.LEFT,
+            "right": bench_plot.WIDTH - bench_plot.RIGHT,
+            "top": bench_plot.TOP,
+            "bottom": bench_plot.HEIGHT - bench_plot.BOTTOM,
+        },
+        side=bench_plot.SIDE,
+        version=decodelab.__version__,
+        index=Markup(answers.index() if answers.blocks else ""),
+        blocks=[Markup(block) for block in answers.blocks],
+        style=Markup(style),
+        script=Markup(script),
+        script_digest=script_digest(script),
+    )
+
+
+def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """One task and model as the template wants it."""
+    winner = winner_of(results, task, model)
+    more = more_of(rows)
+    same_task = [row for row in results.rows if row.cell.task == task]
+    place = _scale(same_task)
+    baseline = next((r.score.value for r in rows if r.cell.strategy == results.baseline and r.score is not None), None)
+    return {
+        "task": task,
+        "model": model,
+        "task_number": plan.task_names.index(task),
+        "model_number": plan.models.index(model),
+        "title": title(task, model, rows),
+        "verdict": "too little is answered yet." if winner is None else verdict(winner),
+        "odd_lengths": odd_lengths(rows, results.baseline),
+        "more": more,
+        "rows": [_row(row, place, baseline, more) for row in rows],
+        "plots": [
+            drawn for drawn in (plot(name, points_of(rows, of)) for name, of in COSTS.items()) if drawn is not None
+        ],
+        "agreement": _agreement(results, task, model, [row.cell.strategy for row in rows]),
+        "calibration": [
+            {"of": c, "diagram": reliability(c.bins)}
+            for c in results.calibration
+            if (c.cell.task, c.cell.model) == (task, model)
+        ],
+    }
+
+
+COSTS: dict[str, Callable[[Row], float]] = {
+    "forward tokens an answer": forward_tokens,
+    "seconds an answer": lambda row: row.seconds,
+}
+"""What an answer cost, by what plots call it."""
+
+
+def _scale(rows: Sequence[Row]) -> Callable[[float], float]:
+    """Where a score stands in a bar, the same for all models of a task."""
+    ends = [v for r in rows if r.score for v in (r.score.value, r.score.low, r.score.high) if not math.isnan(v)]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    width = high - low or 1.0
+    return lambda score: 5 + (score - low) / width * (_BAR - 10)
+
+
+def _row(row: Row, place: Callable[[float], float], baseline: float | None, more: Sequence[str]) -> dict[str, Any]:
+    score, difference = row.score, row.difference
+    forward = forward_tokens(row)
+    bar = None
+    if score is not None:
+        ends = (None, None) if math.isnan(score.low) else (place(score.low), place(score.high))
+        zero = None if baseline is None else place(baseline)
+        bar = {"value": place(score.value), "low": ends[0], "high": ends[1], "zero": zero}
+    before = [_number("" if score is None else f"{score.value:.3f}", score and score.value)]
+    after = [
+        _number("" if score is None else f"{score.low:.3f} to {score.high:.3f}", score and score.low),
+        _number(
+            "" if difference is None else f"{difference.value:+.3f} [{difference.low:+.2f}, {difference.high:+.2f}]",
+            difference and difference.value,
+        ),
+        _number("" if row.p is None else f"{row.p:.3f}", row.p),
+        _number(f"{forward:,.1f}", forward),
+        _number(f"{row.seconds:.3g}", row.seconds),
+        _number(f"{row.tokens:.1f}", row.tokens),
+        _number(f"{row.unread:.0%}" if row.unread else "", row.unread, "n flag"),
+        _number(f"{row.unfinished:.0%}" if row.unfinished else "", row.unfinished, "n flag"),
+        _number(f"{row.repeated:.0%}" if row.repeated else "", row.repeated, "n flag"),
+        *(_number(f"{row.more[name]:.3g}", row.more[name]) if name in row.more else _number("", None) for name in more),
+    ]
+    return {"name": row.cell.strategy, "bar": bar, "before": before, "after": after}
+
+
+def _number(text: str, value: float | None, kind: str = "n") -> tuple[str, str, str]:
+    """A cell: what it shows, what it is sorted by, and its class."""
+    if value is None or math.isnan(value):
+        return ("", "", kind)
+    return (text, repr(float(value)), kind)
+
+
+def _agreement(results: Results, task: str, model: str, names: Sequence[str]) -> dict[str, Any] | None:
+    """Shares of equal answers as a square; None where nothing can be compared."""
+    shares = {(a.first, a.second): a.share for a in results.agreement if (a.task, a.model) == (task, model)}
+    if not shares:
+        return None
+    rows = [[shares.get((a, b), shares.get((b, a))) for b in names] for a in names]
+    return {"names": names, "rows": rows}
+
+
+def _glance(plan: Plan, results: Results) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """Each strategy's mean score for every task and model, and whether it is among the best."""
+    for strategy in plan.strategies:
+        marks = []
+        for (task, model), rows in groups(results):
+            score = next((row.score for row in rows if row.cell.strategy == strategy), None)
+            winner = winner_of(results, task, model)
+            kind = ""
+            if winner is not None:
+                kind = "best" if strategy == winner.best else "level" if strategy in winner.level_with else ""
+            value = None if score is None else score.value
+            text, key, _ = _number("" if value is None else f"{value:.3f}", value)
+            marks.append({"text": text, "value": key, "kind": kind})
+        yield strategy, marks

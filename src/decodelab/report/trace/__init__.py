@@ -1,0 +1,1 @@
+"""Traces: what happened at every step."""

@@ -1,0 +1,171 @@
+"""Traces as one HTML file that needs nothing else: plots that can be zoomed, their program included."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import decodelab
+from decodelab.analysis.trace import UNDER, Path, Trace
+from decodelab.io.text import visible
+from decodelab.report.page import environment, script_digest
+from decodelab.report.trace.curves import curves, logit_steps
+from decodelab.report.trace.table import token_name
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_LINE, _OTHERS, _REMOVED, _MARK = "#0b5c8a", "#9db8c9", "#b9b3a8", "#b3471d"
+_HEIGHT, _WIDTH = 230, 420
+# Left to itself, plotly 7 offers a button that uploads the plot to its makers.
+_CONFIG = '{displaylogo: false, showSendToCloud: false, plotlyServerURL: ""}'
+
+
+def to_html(traces: Sequence[Trace]) -> str:
+    """Render traces.
+
+    Everything a model or a prompt says is escaped: unseen characters become visible escapes, then the template escapes
+    HTML, and the plots' data has no character that could end a script. A content security policy allows the two
+    scripts of the page and nothing else.
+    """
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    templates = environment(seen=lambda text: visible(text, keep="\n\t"), line=visible)
+    folder = files("decodelab.report") / "templates"
+    library = get_plotlyjs()
+    figure = _script_data(_figure(traces))
+    draw = f'Plotly.newPlot("plot", {{...{figure}, config: {_CONFIG}}});'
+    return templates.get_template("trace.html").render(
+        traces=traces,
+        under=UNDER,
+        version=decodelab.__version__,
+        style=Markup((folder / "compare.css").read_text(encoding="utf-8")),
+        library=Markup(library),
+        draw=Markup(draw),
+        digests=[script_digest(library), script_digest(draw)],
+    )
+
+
+def _script_data(figure: Figure) -> str:
+    """A figure as JSON that cannot end the script it stands in."""
+    text = str(figure.to_json(engine="json"))
+    for unsafe in "<>&\u2028\u2029":
+        text = text.replace(unsafe, f"\\u{ord(unsafe):04x}")
+    return text
+
+
+def _hover(text: str) -> str:
+    """Model-written text for plotly, which reads some HTML in its labels."""
+    return html.escape(visible(text))
+
+
+def _figure(traces: Sequence[Trace]) -> Figure:
+    """A column a strategy, a row a quantity, then a row for each step whose logits were asked for."""
+    from plotly.subplots import make_subplots
+
+    steps = logit_steps(traces)
+    above = max(len(curves(trace.paths[0])) for trace in traces)
+    rows = above + len(steps)
+    figure = make_subplots(
+        rows,
+        len(traces),
+        column_titles=[_hover(trace.strategy) for trace in traces],
+        vertical_spacing=0.2 / rows,
+        horizontal_spacing=0.25 / len(traces),
+    )
+    for column, trace in enumerate(traces, 1):
+        for path in reversed(trace.paths):
+            _add_curves(figure, path, column, front=path is trace.paths[0])
+        for row, step in enumerate(steps, above + 1):
+            _add_histogram(figure, trace.paths[0], step, row, column)
+    _share_scales(figure, above, len(traces))
+    line = "rgba(128, 128, 128, 0.3)"
+    figure.update_xaxes(gridcolor=line, zeroline=False, title_standoff=2)
+    figure.update_yaxes(gridcolor=line, zeroline=False, title_standoff=4)
+    figure.update_layout(
+        template="none",
+        height=110 + _HEIGHT * rows,
+        width=60 + max(2 * _WIDTH, _WIDTH * len(traces)),
+        margin={"l": 60, "r": 20, "t": 70, "b": 40},
+        showlegend=False,
+        barmode="stack",
+        bargap=0,
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        font={"color": "#7a766e", "size": 11},
+    )
+    return figure
+
+
+def _add_curves(figure: Figure, path: Path, column: int, *, front: bool) -> None:
+    from plotly.graph_objects import Scatter
+
+    tokens = [f"step {s.step}: {_hover(token_name(s.token_text))}" for s in path.steps]
+    for row, curve in enumerate(curves(path), 1):
+        figure.add_trace(
+            Scatter(
+                x=list(range(1, len(curve.values) + 1)),
+                y=list(curve.values),
+                text=tokens,
+                mode="lines" if len(curve.values) > 1 else "markers",
+                line={"color": _LINE if front else _OTHERS, "width": 1.5 if front else 0.7},
+                hovertemplate="%{text}<br>%{y:.4g}<extra></extra>",
+            ),
+            row=row,
+            col=column,
+        )
+        if front:
+            kind = "log" if curve.log and any(value > 0 for value in curve.values) else "linear"
+            figure.update_yaxes(title_text=_hover(curve.label), type=kind, row=row, col=column)
+            figure.update_xaxes(title_text="step", row=row, col=column)
+
+
+def _add_histogram(figure: Figure, path: Path, step: int, row: int, column: int) -> None:
+    from plotly.graph_objects import Bar, Scatter
+
+    found = next((s for s in path.steps if s.step == step), None)
+    if found is None or found.logits is None:
+        return
+    logits = found.logits
+    middle = [(a + b) / 2 for a, b in zip(logits.edges, logits.edges[1:], strict=False)]
+    for name, counts, colour in (("removed", logits.removed, _REMOVED), ("kept", logits.kept, _LINE)):
+        template = f"%{{y}} {name} about %{{x:.2f}}<extra></extra>"
+        bars = Bar(x=middle, y=list(counts), marker={"color": colour, "line": {"width": 0}}, hovertemplate=template)
+        figure.add_trace(bars, row=row, col=column)
+    figure.add_trace(
+        Scatter(
+            x=[logits.chosen],
+            y=[0.7],
+            mode="markers",
+            marker={"color": _MARK, "symbol": "triangle-down", "size": 10},
+            text=[_hover(token_name(found.token_text))],
+            hovertemplate="chosen: %{text}, logit %{x:.3f}<extra></extra>",
+        ),
+        row=row,
+        col=column,
+    )
+    if logits.cut_off is not None:
+        figure.add_vline(logits.cut_off, line={"color": _MARK, "dash": "dash"}, row=row, col=column)  # pyright: ignore[reportArgumentType]
+    # From a half, so that a single token is more than nothing on a logarithmic scale.
+    scale = {"type": "log", "range": [math.log10(0.5), math.log10(2 * max(*logits.kept, *logits.removed))]}
+    figure.update_yaxes(title_text=f"tokens at step {step}", **scale, row=row, col=column)
+    figure.update_xaxes(title_text="logit", row=row, col=column)
+
+
+def _share_scales(figure: Figure, rows: int, columns: int) -> None:
+    """Give equal quantities of a row equal scales, so that strategies can be compared across it."""
+    for row in range(1, rows + 1):
+        first: dict[str, str] = {}
+        for column in range(1, columns + 1):
+            (axis,) = figure.select_yaxes(row=row, col=column)
+            label = axis.title.text
+            if label is None:
+                continue
+            name = axis.plotly_name.replace("axis", "")
+            if label in first:
+                axis.matches = first[label]
+            first.setdefault(label, name)

@@ -1,0 +1,188 @@
+"""What tuning, or the search for a reversal, came to: tables, sentences and a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from decodelab.io.text import visible
+from decodelab.report.console import console
+from decodelab.report.tune.figure import reversal_figure, tuning_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from decodelab.bench.tune.reversal import Faced, Pair, Reversal
+    from decodelab.bench.tune.tuning import Contest, Trial, Tuning
+    from decodelab.metrics.estimate import Estimate
+
+SHOWN = 10
+"""So many of the strategies tried are listed, the best first."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: what is in it, its heading and its rows."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class View:
+    """A result as people see it.
+
+    Attributes:
+        title: what was done, in a line.
+        tables: what was tried first, then what the fresh items say.
+        says: what follows from them, in sentences.
+        draw: makes a picture of it.
+    """
+
+    title: str
+    tables: tuple[Table, ...]
+    says: tuple[str, ...]
+    draw: Callable[[], Figure]
+
+
+def print_view(view: View) -> None:
+    """Print it on the terminal."""
+    from rich import box
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    for table in view.tables:
+        drawn = Drawn(title=Text(visible(table.title)), title_justify="left", box=box.SIMPLE)
+        for place, name in enumerate(table.header):
+            drawn.add_column(name, justify="right" if place else "left", no_wrap=place > 0, overflow="fold")
+        for row in table.rows:
+            drawn.add_row(*(Text(visible(cell)) for cell in row))
+        console().print(drawn)
+    for sentence in view.says:
+        typer.echo(visible(sentence))
+
+
+def tuning_view(found: Tuning) -> View:
+    """What tuning came to."""
+    complete = sorted(_complete(found.trials), key=lambda trial: -trial.value)
+    per_token = found.objective != "score"
+    header = ("strategy", *["by 1,000"] * per_token, "score", "computed")
+    rows = [_tried(trial, per_token) for trial in complete[:SHOWN]]
+    rows.append(_tried(found.baseline, per_token, " (baseline)"))
+    title = f"{found.task}, {found.model}: tuned on {found.items} items"
+    tables = [Table(title, header, rows)]
+    if found.check is not None:
+        tables.append(_fresh(found.check.items, found.check.values, "by 1,000" if per_token else "score"))
+    return View(title, tuple(tables), tuple(_tuning_says(found)), lambda: tuning_figure(found))
+
+
+def reversal_view(found: Reversal) -> View:
+    """What the search for a reversal came to."""
+    complete = sorted(_complete(found.trials), key=lambda pair: -pair.lead)
+    header = ("strategy", found.small, found.large, "ahead")
+    rows = [_faced(pair) for pair in complete[:SHOWN]]
+    rows.append(_faced(found.baseline, " (baseline)"))
+    title = f"{found.task}, {found.small} against {found.large}: searched on {found.items} items"
+    tables = [Table(title, header, rows)]
+    if found.usual is not None and found.checked is not None:
+        values = {}
+        for each in (found.usual, found.checked):
+            values[f"{each.settings}, {found.small}"] = each.small
+            values[f"{each.settings}, {found.large}"] = each.large
+        tables.append(_fresh(found.fresh, values, "score"))
+    return View(title, tuple(tables), tuple(_reversal_says(found)), lambda: reversal_figure(found))
+
+
+def verdict(contest: Contest, items: int) -> str:
+    """What two on the same fresh items come to, in a sentence."""
+    by, sure = contest.difference.value, f"{_interval(contest.difference)}, p = {contest.p:.3f}"
+    if contest.says == 0:
+        more = f"; {contest.items_to_tell:,} items would tell" if contest.items_to_tell is not None else ""
+        seems = f"difference {by:+.3f}, {sure}"
+        return f"{contest.a} is not distinguishable from {contest.b} on {items} fresh items ({seems}){more}."
+    how = "better" if contest.says > 0 else "worse"
+    return f"{contest.a} is {how} than {contest.b} by {abs(by):.3f} on {items} fresh items (difference {sure})."
+
+
+def _complete(trials: Sequence[Trial] | Sequence[Pair]) -> list:
+    return [trial for trial in trials if not trial.stopped and trial.refused is None]
+
+
+def _tried(trial: Trial, per_token: bool, mark: str = "") -> tuple[str, ...]:
+    value = [f"{trial.value:.3f}"] if per_token else []
+    return (trial.strategy + mark, *value, f"{trial.score:.3f}", f"{trial.forward_tokens:,.1f}")
+
+
+def _faced(pair: Pair, mark: str = "") -> tuple[str, ...]:
+    return (f"{pair.settings}{mark}", f"{pair.small:.3f}", f"{pair.large:.3f}", f"{pair.lead:+.3f}")
+
+
+def _fresh(items: int, values: Mapping[str, Estimate], what: str) -> Table:
+    """What fresh items say."""
+    rows = [(name, f"{value.value:.3f}", _interval(value)) for name, value in values.items()]
+    return Table("", (f"{items} fresh items", what, "95 %"), rows)
+
+
+def _interval(value: Estimate) -> str:
+    return "no interval" if math.isnan(value.low) else f"{value.low:.3f} to {value.high:.3f}"
+
+
+def _course(trials: Sequence[Trial] | Sequence[Pair], items: int) -> str:
+    """How the trials went."""
+    complete, stopped = len(_complete(trials)), sum(trial.stopped for trial in trials)
+    refused = [trial.refused for trial in trials if trial.refused is not None]
+    parts = [f"{len(trials)} tried: {complete} answered all {items} items"]
+    if stopped:
+        parts.append(f"{stopped} stopped early as worse than those before")
+    if refused:
+        parts.append(f"{len(refused)} refused ({refused[0]})")
+    return ", ".join(parts) + "."
+
+
+def _tuning_says(found: Tuning) -> list[str]:
+    """What follows from tuning."""
+    says = [_course(found.trials, found.items)]
+    if found.importances:
+        shares = sorted(found.importances.items(), key=lambda pair: -pair[1])
+        says.append("What mattered: " + ", ".join(f"{name} {share:.0%}" for name, share in shares) + ".")
+    base = found.baseline.strategy
+    if found.best is None or found.check is None:
+        return [*says, f"Nothing of the space came through; keep {base}."]
+    check = found.check
+    says.append(verdict(check.to_baseline, check.items))
+    gain = check.to_baseline.difference.value
+    flattery = f": {check.lost:+.3f} is what choosing flatters" if check.lost > 0 else ""
+    says.append(
+        f"It was ahead by {check.tuned_gain:+.3f} on the items it was chosen on, by {gain:+.3f} on those it was not"
+        f"{flattery}."
+    )
+    if check.to_runner_up is not None:
+        says.append(verdict(check.to_runner_up, check.items))
+    better = check.to_baseline.says > 0
+    return [
+        *says,
+        f"Use it: -s {found.best.strategy!r}" if better else f"Nothing speaks against staying with {base!r}.",
+    ]
+
+
+def _reversal_says(found: Reversal) -> list[str]:
+    """What follows from the search."""
+    says = [_course(found.trials, found.items)]
+    if found.usual is None or found.checked is None:
+        return [*says, "No reversal was found: no settings came through."]
+    says += [_both(found.usual, found.fresh), _both(found.checked, found.fresh)]
+    if found.confirmed:
+        return [*says, f"A reversal: {found.small} does better than {found.large} under {found.checked.settings}."]
+    if found.usual.contest.difference.value > 0:
+        base = found.usual.settings
+        return [*says, f"No reversal: {found.small} is ahead of {found.large} under {base} already."]
+    return [*says, "No reversal was found: on fresh items the smaller model is not ahead by more than chance."]
+
+
+def _both(faced: Faced, items: int) -> str:
+    return f"Under {faced.settings}: {verdict(faced.contest, items)}"

@@ -1,0 +1,210 @@
+"""Branch and bound over continuations: the mathematics that exact search, k-best search and A* share.
+
+A log-probability can only fall as a sequence grows. With score(y) = log p(y) / |y|^a, every hypothesis that begins
+with a prefix of log-probability s scores at most
+
+    bound(s) = s / h^a,    h = the greatest length there may be for a > 0, else the prefix's own,
+
+so a prefix whose bound is no better than the worst of the n best hypotheses found so far need not be looked at again
+(Stahlberg & Byrne 2019, section 3, for n = 1 and a = 0; Land & Doig 1960). What is left when the budget is spent bounds
+what could still be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from decodelab.core.protocols import Growth, Ranked, Tree
+from decodelab.core.reasons import LENGTH
+from decodelab.core.stage import Kind, Stage
+from decodelab.core.values import Certificate
+from decodelab.search._children import Children, children_of
+from decodelab.search._frontier import Frontier, items, pop, push
+
+Order = Callable[[float, float, int], tuple[float, ...]]
+"""From bound, log-probability and length of a child to its place in the queue: the smallest comes first."""
+
+
+@dataclass(frozen=True)
+class BoundedState:
+    """The queue of children, the best hypotheses, and what was given up.
+
+    Attributes:
+        limit: tokens a continuation may have.
+        asked: log-probability and length of each node whose logits come next.
+        nodes: how many nodes there are before those.
+        frontier: children not yet asked for, a queue of what is left of each node's.
+        pool: score and number of the best hypotheses, best first, at most n.
+        ended: how many hypotheses have ended so far.
+        given_up: the best bound of what no queue holds any more.
+    """
+
+    limit: int
+    asked: tuple[tuple[float, int], ...] = ((0.0, 0),)
+    nodes: int = 0
+    frontier: Frontier[Children] | None = None
+    pool: tuple[tuple[float, int], ...] = ()
+    ended: int = 0
+    given_up: float = -torch.inf
+
+
+@dataclass(frozen=True)
+class BranchAndBound:
+    """Finds the n best hypotheses in an order of one's choice.
+
+    Attributes:
+        n: how many.
+        budget: nodes that may be evaluated besides the prompt.
+        rows: nodes evaluated in one pass.
+        cut: whether hypotheses cut by the limit count.
+        length_penalty: a, the exponent of the length that divides the score.
+        order: which child comes first.
+    """
+
+    n: int
+    budget: int
+    rows: int
+    cut: bool
+    length_penalty: float
+    order: Order
+
+    def grow(self, logits: Tensor, state: BoundedState, tree: Tree) -> tuple[Growth, BoundedState]:
+        """Take in the children of the nodes asked for last, and ask for the next."""
+        numbers = list(range(state.nodes, state.nodes + len(state.asked)))
+        scores, lengths = map(list, zip(*state.asked, strict=True))
+        spent = numbers[-1]
+        # Children that neither the budget nor the pool has room for; what ends at the limit costs no budget.
+        most = self.budget - spent + self.n + 1
+        frontier, closed = state.frontier, list[int]()
+        pool, given_up = state.pool, state.given_up
+        ended: list[tuple[int, int, int]] = []
+        for family in children_of(logits, numbers, scores, lengths, most):
+            given_up = max(given_up, self._bound(family.rest, family.length, state.limit))
+            family = family.chosen(self._bounds(family, state.limit) > self._worst(pool))
+            reasons = tree.ends(torch.full_like(family.tokens, family.node), family.tokens)
+            pool = self._entered(pool, family, reasons, state.ended, ended)
+            family = family.chosen(reasons == 0)
+            if len(family.tokens):
+                frontier = push(frontier, self._key(family, state.limit), family)
+            else:
+                closed.append(family.node)
+        asked, frontier = self._next(frontier, self._worst(pool), spent, state.limit, closed)
+        after = replace(
+            state,
+            asked=tuple((family.score, family.length) for family in asked),
+            nodes=numbers[-1] + 1,
+            frontier=frontier,
+            pool=pool,
+            ended=state.ended + len(ended),
+            given_up=given_up,
+        )
+        columns = torch.tensor(ended, dtype=torch.int64).view(-1, 3)
+        return Growth(
+            torch.tensor([family.node for family in asked], dtype=torch.int64),
+            torch.tensor([family.token for family in asked], dtype=torch.int64),
+            columns[:, 0], columns[:, 1], columns[:, 2],
+            torch.tensor(closed, dtype=torch.int64),
+        ), after  # fmt: skip
+
+    def _entered(
+        self,
+        pool: tuple[tuple[float, int], ...],
+        family: Children,
+        reasons: Tensor,
+        first: int,
+        ended: list[tuple[int, int, int]],
+    ) -> tuple[tuple[float, int], ...]:
+        """The pool with the children of a family that end; what enters is added to `ended`."""
+        over = (reasons != 0) if self.cut else (reasons != 0) & (reasons != LENGTH)
+        best = over.nonzero()[: self.n, 0].tolist()  # of one length, so the most probable score best
+        for i in best:
+            score = float(family.scores[i]) / family.length**self.length_penalty
+            if score > self._worst(pool):
+                entry = (score, first + len(ended))
+                pool = tuple(sorted((*pool, entry), key=lambda found: (-found[0], found[1]))[: self.n])
+                ended.append((family.node, int(family.tokens[i]), int(reasons[i])))
+        return pool
+
+    def _next(
+        self, frontier: Frontier[Children] | None, worst: float, spent: int, limit: int, closed: list[int]
+    ) -> tuple[list[Children], Frontier[Children] | None]:
+        """The children to ask for, and the queue without them; nodes that are done with are added to `closed`."""
+        asked: list[Children] = []
+        while frontier is not None and len(asked) < min(self.rows, self.budget - spent):
+            family, frontier = pop(frontier)
+            if self._bound(family.score, family.length, limit) > worst:
+                asked.append(family)
+                left = family.following()
+                if left is not None:
+                    frontier = push(frontier, self._key(left, limit), left)
+                    continue
+            closed.append(family.node)
+        return asked, frontier
+
+    def _worst(self, pool: tuple[tuple[float, int], ...]) -> float:
+        """The score that a hypothesis must exceed to be among the n best."""
+        return pool[-1][0] if len(pool) == self.n else -torch.inf
+
+    def _bound(self, score: float, length: int, limit: int) -> float:
+        """No hypothesis that begins with a child of this log-probability and length scores better."""
+        return score / (limit if self.length_penalty > 0 else length) ** self.length_penalty
+
+    def _bounds(self, family: Children, limit: int) -> Tensor:
+        return family.scores / (limit if self.length_penalty > 0 else family.length) ** self.length_penalty
+
+    def _key(self, family: Children, limit: int) -> tuple[float, ...]:
+        """The place of a family's next child in the queue; equal ones in the order in which they were found."""
+        bound = self._bound(family.score, family.length, limit)
+        return (*self.order(bound, family.score, family.length), family.node, family.at)
+
+    def finished(self, state: BoundedState) -> list[Ranked]:
+        """The hypotheses found, best first."""
+        return [Ranked(hypothesis, score, rank) for rank, (score, hypothesis) in enumerate(state.pool)]
+
+    def certificate(self, state: BoundedState) -> Certificate:
+        """Whether anything better may be left."""
+        left = [self._bound(f.score, f.length, state.limit) for f in items(state.frontier)]
+        left += [self._bound(score, max(length, 1), state.limit) for score, length in state.asked]
+        best, worst = max(left, default=-torch.inf), self._worst(state.pool)
+        best = max(best, state.given_up)
+        return Certificate(best <= worst, max(best, worst), max(0, state.nodes - 1))
+
+
+class BoundedSearch(Stage):
+    """A tree search that is branch and bound from start to end; a subclass says in which order, and of how many."""
+
+    kind: ClassVar[Kind] = "search"
+    start_rows: ClassVar[int] = 1
+
+    rows: int
+
+    @property
+    def bounded(self) -> BranchAndBound:
+        """How it looks."""
+        raise NotImplementedError
+
+    @property
+    def peak_rows(self) -> int:
+        """The prefixes of one pass."""
+        return self.rows
+
+    def init(self, max_new_tokens: int) -> BoundedState:
+        """Nothing seen yet."""
+        return BoundedState(max_new_tokens)
+
+    def grow(self, logits: Tensor, state: BoundedState, tree: Tree) -> tuple[Growth, BoundedState]:
+        """Go on from the prefixes whose turn it is and that can still be among the n best."""
+        return self.bounded.grow(logits, state, tree)
+
+    def finished(self, state: BoundedState) -> list[Ranked]:
+        """The best sequences found."""
+        return self.bounded.finished(state)
+
+    def certificate(self, state: BoundedState) -> Certificate:
+        """Whether they are the best there are."""
+        return self.bounded.certificate(state)

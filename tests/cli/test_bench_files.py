@@ -1,0 +1,278 @@
+"""The results of a sweep as LaTeX, CSV, Markdown and pictures: complete, and nothing in a name is markup."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from decodelab.bench.plan import Cell
+from decodelab.bench.stats.comparison import Results, Row
+from decodelab.bench.stats.confidences import Bin
+from decodelab.bench.stats.winner import Winner
+from decodelab.io.text import visible
+from decodelab.metrics.estimate import Estimate
+from decodelab.report.sweep.csv import to_csv
+from decodelab.report.sweep.latex import escaped, latex
+from decodelab.report.sweep.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Point, plot, reliability, ticks
+from decodelab.report.sweep.png import to_png
+from decodelab.report.sweep.table import advice, markdown, odd_lengths, print_results, results_data, verdict
+
+HOSTILE = "=cmd|'/C calc'!A0 \\input{x} $y$ & 50% #1 _a^b ~ [c] *d* <script>`e` \x1b[31m \u202e\x00\n\"--"
+
+
+def row(
+    strategy: str, score: float | None, *, cost: float = 10.0, named: str = "", more: dict[str, float] | None = None
+) -> Row:
+    """A row of the task `sums` and the model `nano`, or of a task and a model of one name."""
+    estimate = None if score is None else Estimate(score, score - 0.1, score + 0.1, 0.05, 50, 50)
+    difference = Estimate(-0.25, -0.5, 0.0, 0.1, 50, 50) if strategy != "base" and score is not None else None
+    return Row(
+        cell=Cell(named or "sums", named or "nano", strategy),
+        items=50,
+        asked=50,
+        answers=50,
+        score=estimate,
+        difference=difference,
+        p=None if difference is None else 0.012345678901,
+        forward_tokens=int(50 * cost),
+        prompt_tokens=4.0,
+        decode_tokens=cost - 4.0,
+        seconds=0.25,
+        front=True,
+        tokens=3.0,
+        unread=0.0,
+        unfinished=0.5,
+        repeated=0.0,
+        more=more or {},
+    )
+
+
+def results(*rows: Row, winners: tuple[Winner, ...] = ()) -> Results:
+    return Results(rows, winners, "base")
+
+
+def test_a_csv_has_every_figure_in_full():
+    found = list(
+        csv.DictReader(io.StringIO(to_csv(results(row("base", 1 / 3), row("hot", 2 / 3, more={"easy": 0.1})))))
+    )
+    assert [r["strategy"] for r in found] == ["base", "hot"]
+    assert {(r["task"], r["model"]) for r in found} == {("sums", "nano")}
+    assert [float(r["score"]) for r in found] == [1 / 3, 2 / 3]
+    assert float(found[1]["score_low"]) == 2 / 3 - 0.1
+    assert [r["p"] for r in found] == ["", "0.012345678901"]
+    assert [r["difference_high"] for r in found] == ["", "0.0"]
+    assert [r["more_easy"] for r in found] == ["", "0.1"]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\uff1d1", HOSTILE])
+def test_no_cell_of_a_csv_is_a_formula(name):
+    [found] = csv.DictReader(io.StringIO(to_csv(results(row(name, 0.5, named=name)))))
+    for column in ("task", "model", "strategy"):
+        assert found[column].startswith("'")
+        assert found[column].isprintable()
+
+
+def test_latex_prints_names_as_they_are():
+    assert escaped("a_b & 5%") == r"a\_b \& 5\%"
+    assert escaped(r"\end{tabular}") == r"\textbackslash{}end\{tabular\}"
+    assert escaped("x\\\\[2em]") == r"x\textbackslash{}\textbackslash{}{[}2em{]}"
+    assert escaped("\x00\n") == r"\textbackslash{}x00\textbackslash{}n"
+
+
+names = st.text(st.characters(exclude_categories=("Cs",)), max_size=30) | st.text(
+    "\\`*_{}[]<>#|~&!.-=+@' \n$%^", max_size=30
+)
+
+
+@given(names)
+def test_nothing_in_a_name_is_latex(name):
+    known = r"\\text(backslash|asciitilde|asciicircum|less|greater|bar|quotedbl|quotesingle|asciigrave)\{\}"
+    left = re.sub(rf"{known}|\\[{{}}$&#_%]|\{{[\[\]*-]\}}", "", escaped(name))
+    assert not set(left) & set("\\{}$&#_%^~<>|\"'`[]*")
+    assert visible(left) == left
+
+
+def test_latex_has_all_scores_in_one_table_where_there_are_several_tasks():
+    text = latex(
+        results(row("base", 0.6), row("hot", 0.5), row("base", 0.25, named="b"), winners=(winner("sums", "base"),))
+    )
+    glance = text.partition(r"\end{table}")[0].splitlines()
+    assert [line for line in glance if line.endswith(r"\\")] == [
+        r"strategy & \shortstack{sums\\nano} & \shortstack{b\\b} \\",
+        r"base & \textbf{0.600} & 0.250 \\",
+        r"hot & 0.500 &  \\",
+    ]
+
+
+PARTS = ("table", "thead", "tbody", "tr", "th", "td", "paragraph", "heading")
+BLOCKS = {"inline", *(f"{part}_{end}" for part in PARTS for end in ("open", "close"))}
+
+
+@given(names)
+def test_nothing_in_a_name_is_markdown(name):
+    won = Winner(name or "sums", name or "nano", name, ())
+    text = markdown(results(row(name, 0.5, named=name), winners=(won,)))
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    assert {token.type for token in tokens} <= BLOCKS
+    inline = [token for token in tokens if token.type == "inline"]
+    assert {child.type for token in inline for child in token.children or ()} <= {"text"}
+    cells = [token.content for token in inline]
+    assert sum("0.500" in cell for cell in cells) == 1
+    shown = "".join(child.content for child in inline[cells.index("0.500") - 1].children or ())
+    assert shown.split() == visible(name).split()
+
+
+@given(names)
+def test_nothing_in_a_name_is_a_formula_or_another_cell(name):
+    [found] = csv.DictReader(io.StringIO(to_csv(results(row(name, 0.5)))))
+    assert found["strategy"].removeprefix("'") == visible(name).removeprefix("'")
+    assert not found["strategy"].lstrip().startswith(("=", "+", "-", "@"))
+    assert found["items"] == "50"
+
+
+def test_a_latex_table_has_a_row_a_strategy_and_bold_best_means():
+    winner = Winner("sums", "nano", "base", ("hot",), "hot", 120)
+    text = latex(results(row("base", 0.6), row("hot", 0.5), row(HOSTILE, 0.1), row("none", None), winners=(winner,)))
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert [len(re.findall(r"(?<!\\)&", line)) for line in rows] == [7] * 5
+    assert [r"\textbf{" in line for line in rows] == [False, True, True, False, False]
+    assert "120 items would tell it from hot" in text
+    for command in ("begin", "end"):
+        assert re.findall(rf"\\{command}\{{(\w+)\}}", text) in (["table", "tabular"], ["tabular", "table"])
+
+
+def test_markdown_keeps_its_columns_whatever_names_hold():
+    text = markdown(results(row("base", 0.5), row(HOSTILE, 0.5, more={"easy|": 0.25})))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert len(lines) == 4
+    assert not re.search(r"(?<!\\)[<`*_\[]", text)
+    assert "\x1b" not in text
+
+
+def test_pictures_are_drawn_of_anything():
+    for drawn in (results(row("base", 0.5), row(HOSTILE, 0.6, cost=500)), results(row("base", None)), results()):
+        assert to_png(drawn).startswith(b"\x89PNG")
+
+
+def test_the_table_fits_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_results(results(row("temperature 0.25", 0.5, cost=12345, more={"DRFR": 0.5}), row("beam 25", 0.6)))
+    out = capsys.readouterr().out
+    assert max(len(line) for line in out.splitlines()) <= 80
+    assert "…" not in out
+    assert "temperature 0.25: DRFR 0.5" in out
+
+
+def winner(task: str, best: str, *level: str) -> Winner:
+    return Winner(task, "nano", best, level)
+
+
+@pytest.mark.parametrize(
+    ("winners", "says"),
+    [
+        ((), "Nothing can be told yet."),
+        (
+            (winner("a", "base"), winner("b", "base")),
+            "base has the best mean, or is not distinguishable from it, everywhere: no other strategy so often.",
+        ),
+        (
+            (winner("a", "hot", "base"), winner("b", "hot", "base")),
+            "hot, base have the best mean, or are not distinguishable from it, everywhere; "
+            "base computes least of them.",
+        ),
+        (
+            (winner("a", "hot"), winner("b", "hot", "base"), winner("c", "base")),
+            "hot, base have the best mean, or are not distinguishable from it, in 2 of 3 comparisons; "
+            "base computes least of them.",
+        ),
+    ],
+)
+def test_what_to_use_is_said_in_a_sentence(winners, says):
+    assert advice(results(row("base", 0.5, cost=10), row("hot", 0.6, cost=20), winners=winners)) == says
+
+
+@pytest.mark.parametrize(
+    ("winner", "says"),
+    [
+        (Winner("a", "b", "x", ()), "x wins: it differs from every other strategy."),
+        (Winner("a", "b", "x", ("y",)), "x has the best mean, and so has y."),
+        (
+            Winner("a", "b", "x", ("y", "z"), "z", 1200, ("w",)),
+            "x has the best mean, but is not distinguishable from y, z; 1,200 items would tell it from z. "
+            "Too little is answered of w.",
+        ),
+    ],
+)
+def test_what_can_be_told_is_said_in_a_sentence(winner, says):
+    assert verdict(winner) == says
+
+
+def test_lengths_that_differ_much_are_named(capsys):
+    long, short, usual = (
+        replace(row(name, 0.5), tokens=n) for name, n in (("long", 9.0), ("short", 1.5), ("usual", 4))
+    )
+    said = "Much longer or shorter than base's are the answers of long (3 times), short (0.5 times)."
+    found = results(row("base", 0.5), long, short, usual)
+    assert odd_lengths(found.rows, "base") == said
+    assert odd_lengths(found.rows, "none") == ""
+    print_results(found)
+    assert said in capsys.readouterr().out
+
+
+def test_results_are_json_ready_with_their_sentences():
+    data = results_data(results(row("base", 0.5), winners=(winner("sums", "base"),)))
+    assert data["rows"][0]["strategy"] == "base"
+    assert (data["agreement"], data["calibration"]) == ([], [])
+    assert data["winners"][0]["says"] == "base wins: it differs from every other strategy."
+
+
+numbers = st.just(0.0) | st.floats(0.001, 1e9)
+points = st.lists(
+    st.builds(lambda x, y: Point(f"{x}/{y}", x, y, y - 0.1, y + 0.1), numbers, st.floats(0, 1)),
+    min_size=2,
+    max_size=9,
+    unique_by=lambda p: p.name,
+)
+
+
+@given(points)
+def test_a_plot_stays_within_its_frame(found):
+    drawn = plot("cost", found)
+    if drawn is None:
+        assert all(p.x == 0 for p in found)
+        return
+    for point in drawn.points:
+        assert LEFT <= point.x <= WIDTH - RIGHT
+        assert TOP <= point.y <= HEIGHT - BOTTOM
+    assert {p.point.name for p in drawn.points if p.front}
+    assert 1 <= len(drawn.xticks) <= 9
+    assert all(LEFT - 1e-6 <= x <= WIDTH - RIGHT + 1e-6 for x, _ in drawn.xticks)
+
+
+def test_a_plot_joins_those_that_none_is_better_than():
+    found = [Point("cheap", 1, 0.5, 0.4, 0.6), Point("dear", 100, 0.7, 0.6, 0.8), Point("bad", 50, 0.4, 0.3, 0.5)]
+    drawn = plot("cost", found)
+    assert drawn is not None
+    assert {p.point.name for p in drawn.points if p.front} == {"cheap", "dear"}
+    assert [text for _, text in drawn.xticks] == ["1", "2", "5", "10", "20", "50", "100"]
+
+
+@given(st.floats(-10, 10), st.floats(0.001, 10))
+def test_ticks_are_few_and_within(low, width):
+    found = ticks(low, low + width)
+    assert 2 <= len(found) <= 9
+    assert low - 1e-9 <= found[0] <= found[-1] <= low + width + 1e-9
+
+
+def test_a_reliability_diagram_has_a_bar_for_each_bucket_that_holds_something():
+    full, empty = Bin(0.5, 0.6, 4, 0.55, 0.75, 0.3, 0.95), Bin(0.6, 0.7, 0, 0.0, 0.0, 0.0, 0.0)
+    drawn = reliability([full, empty])
+    [(x, y, width, height, said)] = drawn.bars
+    assert (x, y, width, height) == pytest.approx((75, 37.5, 15, 112.5))
+    assert said == "4 answers of confidence 0.55: 75% right"
