@@ -1,8 +1,9 @@
 """Mirostat on real models: does the average surprise become tau, and where can it not?
 
 One controller runs through text after text of a model (from BOS to EOS or the end of the context, then the next)
-for a given number of steps, perhaps behind a temperature. The average surprise of its tokens, in bits under the law
-mirostat is given, is compared with tau, and with what that law gives without mirostat: no cut makes it larger.
+for a given number of steps, perhaps behind a temperature. The average surprise of its tokens, in bits under the
+distribution mirostat is given, is compared with tau, and with what that distribution gives without mirostat: no cut
+makes it larger.
 
     python benchmarks/mirostat.py                              # pocket-small; stories260K too with DECODELAB_DATA set
     python benchmarks/mirostat.py --model DIR --tau 2 3 --temperature 1 --steps 2000 --json

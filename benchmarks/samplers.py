@@ -7,7 +7,7 @@ candidates are copied from a template, which takes less than its own loop), and 
 multinomial of the raw logits). Besides, the time of one torch softmax of the same logits.
 
 Logits are made, the same for all, four of each kind, used in turn:
-    natural  Zipf's law of exponent 1.4 over shuffled ids, with normal noise of 0.5 on the logits: 4 to 5 nats
+    natural  Zipf's distribution of exponent 1.4 over shuffled ids, with normal noise of 0.5 on the logits: 4 to 5 nats
     peaked   standard normal, and one token 25 above
     flat     normal with a standard deviation of 0.01: 11.9 nats at 151,936 tokens
 Rounds go through all contestants one after the other, in turned order. In its turn each draws eight tokens in a row (at

@@ -6,8 +6,8 @@ draft costs next to nothing, so the curve is the gain of checking several tokens
 itself costs; a draft that computes something gains less. The real cases: pocket-small on its own tasks, drafted by
 pocket-nano and by prompt lookup.
 
-The couplings: how often a token drawn from pocket-nano's processed law is the one drawn from pocket-small's, computed
-along samples of pocket-small. `rejection` is 1 - TV, the most any coupling can reach and what rejection sampling
+The couplings: how often a token drawn from pocket-nano's processed distribution is the one drawn from
+pocket-small's, computed along samples of pocket-small. `rejection` is 1 - TV, the most any coupling can reach and what rejection sampling
 accepts; `gumbel` and `inverse CDF` are the draws of `sample`, which keep the model's own tokens.
 
 Every run gives the tokens of plain decoding (`same`). Rounds alternate between the two so that a busy machine slows
@@ -239,11 +239,11 @@ def couplings(new: int) -> list[Coupling]:
 
 
 def _laws(model: LanguageModel, generation: dl.Generation, chain: str) -> Tensor:
-    """The processed law at each new token of a generation, float64 [tokens, vocab]."""
+    """The processed distribution at each new token of a generation, float64 [tokens, vocab]."""
     first, cache = model.start([generation.prompt_tokens])
     rest, _ = model.extend(cache, torch.tensor([generation.best.tokens]))
-    laws = dl.distribution(torch.cat([first, rest[0, :-1]]), chain).double()
-    return laws / laws.sum(-1, keepdim=True)
+    distributions = dl.distribution(torch.cat([first, rest[0, :-1]]), chain).double()
+    return distributions / distributions.sum(-1, keepdim=True)
 
 
 def _rejection(one: Tensor, other: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ def compared(way: str, alone: Sequence[Sequence[Candidate]], other: Sequence[Seq
                 [largest, *(abs(a.token_logprobs[i] - b.token_logprobs[i]) for i in range(min(same, len(b.tokens))))]
             )
             if a.tokens != b.tokens:
-                gaps.append(a.law_logprobs[same] - b.law_logprobs[same] if same < len(b.tokens) else 0.0)
+                gaps.append(a.processed_logprobs[same] - b.processed_logprobs[same] if same < len(b.tokens) else 0.0)
     return Difference(way, continuations, tokens, len(gaps), gaps, largest)
 
 

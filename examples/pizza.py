@@ -1,9 +1,9 @@
-"""What a decoding strategy does to five words: exact laws, and draws that agree with them.
+"""What a decoding strategy does to five words: exact distributions, and draws that agree with them.
 
     python examples/pizza.py
 
-Needs no model and no network. For each strategy the first line is the law, computed; the second is how often each word
-came in 10,000 draws, with the standard error of that frequency, sqrt(p (1 - p) / n).
+Needs no model and no network. For each strategy the first line is the distribution, computed; the second is how often
+each word came in 10,000 draws, with the standard error of that frequency, sqrt(p (1 - p) / n).
 """
 
 import math
@@ -31,12 +31,12 @@ STRATEGIES = (
 DRAWS = 10_000
 
 
-def frequencies(law: torch.Tensor, draws: int, *, seed: int = 0, prompt: tuple[int, ...] = ()) -> list[float]:
+def frequencies(distribution: torch.Tensor, draws: int, *, seed: int = 0, prompt: tuple[int, ...] = ()) -> list[float]:
     """How often each token comes in so many draws, made as `sample(n=draws)` makes them: one key a sample."""
     keys = Keys.of(seed, prompt, samples=range(draws))
     uniform = keys.uniform(torch.zeros(draws, dtype=torch.int64))
-    tokens = inverse_cdf(law.log().expand(draws, -1), uniform)
-    return (torch.bincount(tokens, minlength=len(law)) / draws).tolist()
+    tokens = inverse_cdf(distribution.log().expand(draws, -1), uniform)
+    return (torch.bincount(tokens, minlength=len(distribution)) / draws).tolist()
 
 
 def main() -> None:
@@ -44,11 +44,11 @@ def main() -> None:
     print(f"{'':26}" + "".join(f"{word:>13}" for word in WORDS))
     print(f"{'logits':26}" + "".join(f"{logit:>13.1f}" for logit in LOGITS))
     for strategy in STRATEGIES:
-        law = dl.distribution(LOGITS, strategy)
-        print(f"{strategy:26}" + "".join(f"{p:>13.4f}" for p in law.tolist()))
+        distribution = dl.distribution(LOGITS, strategy)
+        print(f"{strategy:26}" + "".join(f"{p:>13.4f}" for p in distribution.tolist()))
         cells = [
             f"{frequency:.3f} ±{math.sqrt(p * (1 - p) / DRAWS):.3f}" if p else "0"
-            for p, frequency in zip(law.tolist(), frequencies(law, DRAWS), strict=True)
+            for p, frequency in zip(distribution.tolist(), frequencies(distribution, DRAWS), strict=True)
         ]
         print(f"{'  drawn':26}" + "".join(f"{cell:>13}" for cell in cells))
 

@@ -1,12 +1,12 @@
-"""Three ways to keep a word out of a text: masking, rejection and SMC, against the law all three are meant to have.
+"""Three ways to keep a word out of a text, masking, rejection and SMC, against the distribution they are meant to have.
 
     python examples/steering.py
 
 The model begins with A nine times in ten, and says `bad` often after A, seldom after B. Few of the texts that begin
 with A come through, so among those of four words without `bad` only six in ten do. A mask removes `bad` wherever it
 could come and renormalises; nothing tells it that A is dangerous. Rejection draws whole texts and keeps the right
-ones: exact, at the price of the tries. SMC comes the closer to the exact law the more particles it has, at the price
-of those.
+ones: exact, at the price of the tries. SMC comes the closer to the exact distribution the more particles it
+has, at the price of those.
 """
 
 import math
@@ -43,7 +43,7 @@ def penalty(prompt: str, texts: Sequence[str]) -> list[float]:
 
 
 def exact() -> dict[str, float]:
-    """The model's law of texts given that they are right, by listing them."""
+    """The model's distribution of texts given that they are right, by listing them."""
     found = {MODEL.vocab.decode(o.tokens): math.exp(o.logprob) for o in MODEL.enumerate("", WORDS)}
     right = {text: p for text, p in found.items() if "bad" not in text}
     return {text: p / math.fsum(right.values()) for text, p in right.items()}
@@ -74,10 +74,10 @@ def distance(a: Mapping[str, float], b: Mapping[str, float]) -> float:
 
 def main() -> None:
     """Print how each way does."""
-    law = exact()
+    distribution = exact()
     checked = dl.Check(without_bad, candidates=None, look=None)
     ways = {
-        "the law meant": law,
+        "the distribution meant": distribution,
         "check, 2,000 samples": shares(dl.Strategy.of(checked | dl.Sample(n=100)), 20),
         "rejection, 10,000 tries": shares(dl.Strategy.of(dl.Rejection(without_bad, n=400, tries=400)), 25),
         **{
@@ -90,7 +90,7 @@ def main() -> None:
         begins = sum(p for text, p in found.items() if text.startswith("A"))
         bad = sum(p for text, p in found.items() if "bad" in text)
         few = [found.get(text, 0) for text in ("A B B B", "B B B B")]
-        print(f"{name:24}{begins:15.3f}{few[0]:10.3f}{few[1]:10.3f}{bad:10.3f}{distance(found, law):10.3f}")
+        print(f"{name:24}{begins:15.3f}{few[0]:10.3f}{few[1]:10.3f}{bad:10.3f}{distance(found, distribution):10.3f}")
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ def test_a_stage_that_needs_the_vocabulary_asks_for_it_by_name():
     ]
 
 
-def test_logits_that_are_no_law_and_chains_that_leave_none_are_named():
+def test_logits_that_are_no_distribution_and_chains_that_leave_none_are_named():
     vocab = dl.TableModel(["a", "b"], {}).vocab
     with pytest.raises(VocabularyMismatch, match=r"^the vocabulary has 3 tokens, the logits 4"):
         Run(dl.parse("ban=a"), vocab, 0).process([(0,)], torch.zeros(1, 4))
@@ -251,7 +251,7 @@ def test_what_cannot_be_called_is_no_processor():
 
 
 def random_table(seed: int) -> Any:
-    """A model over a to f whose law after a prefix is drawn for that prefix."""
+    """A model over a to f whose distribution after a prefix is drawn for that prefix."""
 
     def row(prefix: tuple[str, ...]) -> dict[str, float]:
         rng = Random(f"{seed}{prefix}")

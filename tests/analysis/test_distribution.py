@@ -1,4 +1,4 @@
-"""The exact next-token law of a strategy."""
+"""The exact next-token distribution of a strategy."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import decodelab as dl
-from decodelab.analysis.distribution import TracedLaw
+from decodelab.analysis.distribution import TracedDistribution
 from decodelab.core.errors import (
     EmptySupport,
     NonFiniteLogits,
@@ -26,16 +26,16 @@ from decodelab.core.stage import Kind, Stage
 
 def test_it_takes_numbers_and_tensors_of_any_shape_and_gives_the_same_shape():
     assert dl.distribution([0.0, 0.0], "sample").tolist() == [0.5, 0.5]
-    law = dl.distribution(torch.zeros(2, 3, 4), "top_k=1")
-    assert law.shape == (2, 3, 4)
-    assert law.dtype == torch.float32
+    distribution = dl.distribution(torch.zeros(2, 3, 4), "top_k=1")
+    assert distribution.shape == (2, 3, 4)
+    assert distribution.dtype == torch.float32
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int64])
 def test_it_computes_in_float32_whatever_it_is_given(dtype):
-    law = dl.distribution(torch.tensor([2, 1, 0], dtype=dtype), "temperature=0.5")
-    assert law.dtype == torch.float32
-    assert law.tolist() == pytest.approx(torch.tensor([4.0, 2.0, 0.0]).softmax(0).tolist(), abs=1e-6)
+    distribution = dl.distribution(torch.tensor([2, 1, 0], dtype=dtype), "temperature=0.5")
+    assert distribution.dtype == torch.float32
+    assert distribution.tolist() == pytest.approx(torch.tensor([4.0, 2.0, 0.0]).softmax(0).tolist(), abs=1e-6)
 
 
 def test_greedy_puts_everything_on_the_argmax_of_lowest_id():
@@ -43,23 +43,23 @@ def test_greedy_puts_everything_on_the_argmax_of_lowest_id():
 
 
 @given(st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=9), st.floats(0.05, 0.999))
-def test_it_is_the_law_the_engine_samples_from(logits, p):
+def test_it_is_the_distribution_the_engine_samples_from(logits, p):
     probs = torch.tensor(logits).double().softmax(0).tolist()
     words = [f"w{i}" for i in range(len(logits))]
     model = dl.TableModel(words, {...: dict(zip(words, probs, strict=True))}, eos=None, bos="<s>")
-    law = dl.distribution(model.start([(len(logits),)])[0][0], [dl.TopP(p)])
+    distribution = dl.distribution(model.start([(len(logits),)])[0][0], [dl.TopP(p)])
     for c in dl.generate(model, "", dl.TopP(p) | dl.Sample(n=5), max_new_tokens=1)[0].candidates:
-        assert c.law_logprobs[0] == pytest.approx(float(law[c.tokens[0]].log()), abs=1e-5)
+        assert c.processed_logprobs[0] == pytest.approx(float(distribution[c.tokens[0]].log()), abs=1e-5)
 
 
 @pytest.mark.parametrize("strategy", ["beam(width=3)", "default", "default | sample"])
-def test_a_strategy_without_one_law_is_refused(strategy):
-    with pytest.raises(StrategyError, match=r"^distribution: .* has no single next-token law"):
+def test_a_strategy_without_one_distribution_is_refused(strategy):
+    with pytest.raises(StrategyError, match=r"^distribution: .* has no single next-token distribution"):
         dl.distribution([0.0, 1.0], strategy)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_logits_that_are_no_law_are_refused(value):
+def test_logits_that_are_no_distribution_are_refused(value):
     with pytest.raises(NonFiniteLogits):
         dl.distribution([0.0, value], "sample")
     with pytest.raises(NonFiniteLogits):
@@ -102,7 +102,7 @@ class OneLessForEach(Stateful):
 
 @dataclass(frozen=True)
 class WarmerAfterSurprises(Stateful):
-    """Divide the logits by 1 plus the mean surprise of the chosen tokens in the law this stage was given."""
+    """Divide the logits by 1 plus the mean surprise of the chosen tokens in the distribution this stage was given."""
 
     name: ClassVar[str] = "warmer"
 
@@ -164,8 +164,8 @@ def softmax(*logits: float) -> Any:
 def test_the_prompt_and_what_was_generated_count():
     assert dl.distribution([0.0] * 3, [OneLessForEach()]).tolist() == softmax(0, 0, 0)
     assert dl.distribution([0.0] * 3, [OneLessForEach()], prompt_tokens=[2, 2]).tolist() == softmax(0, 0, -2)
-    law = dl.distribution([0.0] * 3, [OneLessForEach()], prompt_tokens=[2, 2], generated=[0, 2])
-    assert law.tolist() == softmax(-1, 0, -3)
+    distribution = dl.distribution([0.0] * 3, [OneLessForEach()], prompt_tokens=[2, 2], generated=[0, 2])
+    assert distribution.tolist() == softmax(-1, 0, -3)
 
 
 def test_rows_share_one_past_or_have_each_their_own():
@@ -179,7 +179,7 @@ def test_rows_share_one_past_or_have_each_their_own():
 
 
 @given(st.integers(0, 99), st.sampled_from(["temperature=0.7", "top_p=0.8", "sample(n=3)"]))
-def test_it_is_the_law_of_every_step_of_the_engine_with_the_state_or_the_tokens(seed, rest):
+def test_it_is_the_distribution_of_every_step_of_the_engine_with_the_state_or_the_tokens(seed, rest):
     steps: list[Event] = []
     words = ["a", "b", "c"]
     model = dl.TableModel(words, {"a": {"b": 0.7, "c": 0.3}, ...: {"a": 0.5, "b": 0.2, "</s>": 0.3}}, bos="<s>")
@@ -188,14 +188,14 @@ def test_it_is_the_law_of_every_step_of_the_engine_with_the_state_or_the_tokens(
     dl.generate(model, [prompt], strategy, max_new_tokens=4, seed=seed, observers=[steps.append])
     past: dict[int, list[int]] = {}
     for step in (e for e in steps if isinstance(e, Step)):
-        law = dl.distribution(step.logits, strategy, state=[view.state for view in step.stages])
-        assert torch.allclose(law, step.processed.softmax(-1), atol=1e-6)
+        distribution = dl.distribution(step.logits, strategy, state=[view.state for view in step.stages])
+        assert torch.allclose(distribution, step.processed.softmax(-1), atol=1e-6)
         samples = step.samples.tolist()
         pasts = [past.get(sample, []) for sample in samples]
         again = dl.distribution(
             step.logits, strategy, prompt_tokens=[prompt] * len(samples), generated=pasts, model=model
         )
-        assert torch.allclose(again, law, atol=1e-6)
+        assert torch.allclose(again, distribution, atol=1e-6)
         for parent, token in zip(step.parents.tolist(), step.tokens.tolist(), strict=True):
             past[samples[parent]] = [*past.get(samples[parent], []), token]
 
@@ -240,9 +240,9 @@ def test_a_past_that_does_not_fit_is_refused(given, error, why):
 
 
 def test_of_a_coin_it_gives_the_mixture():
-    law = dl.distribution([2.0, 1.0, 0.0], [SometimesOnlyTheRest(0.25)])
+    distribution = dl.distribution([2.0, 1.0, 0.0], [SometimesOnlyTheRest(0.25)])
     whole, rest = torch.tensor([2.0, 1.0, 0.0]).softmax(0), torch.tensor([-torch.inf, 1.0, 0.0]).softmax(0)
-    assert law.tolist() == pytest.approx((0.75 * whole + 0.25 * rest).tolist())
+    assert distribution.tolist() == pytest.approx((0.75 * whole + 0.25 * rest).tolist())
     certain = dl.distribution([2.0, 1.0, 0.0], [SometimesOnlyTheRest(1.0)], trace=True)
     assert certain.probs.tolist() == pytest.approx(rest.tolist())
     assert certain.stages[0].kept.item() == 2
@@ -252,28 +252,28 @@ def test_of_xtc_it_gives_how_often_the_engine_draws_each_token():
     words = ["a", "b", "c"]
     model = dl.TableModel(words, {...: {"a": 0.5, "b": 0.3, "c": 0.2}}, bos="<s>", eos=None)
     strategy = "xtc(probability=0.5, threshold=0.15) | sample(n=4000)"
-    law = dl.distribution(torch.tensor([0.5, 0.3, 0.2]).log(), strategy)
-    assert law.tolist() == pytest.approx([0.25, 0.15, 0.6], abs=1e-6)
+    distribution = dl.distribution(torch.tensor([0.5, 0.3, 0.2]).log(), strategy)
+    assert distribution.tolist() == pytest.approx([0.25, 0.15, 0.6], abs=1e-6)
     drawn = [c.tokens[0] for c in dl.generate(model, "", strategy, max_new_tokens=1, max_rows=4000)[0].candidates]
-    assert [drawn.count(t) / 4000 for t in range(3)] == pytest.approx(law.tolist(), abs=0.03)
+    assert [drawn.count(t) / 4000 for t in range(3)] == pytest.approx(distribution.tolist(), abs=0.03)
 
 
 def test_stages_of_one_chain_share_the_coin():
     chain = [SometimesOnlyTheRest(0.25), SometimesOnlyTheRest(0.5)]
-    law = dl.distribution([2.0, 1.0, 0.0], chain)
+    distribution = dl.distribution([2.0, 1.0, 0.0], chain)
     both, second, none = (torch.tensor(x).softmax(0) for x in ([-1e9, -1e9, 0.0], [-1e9, 1.0, 0.0], [2.0, 1.0, 0.0]))
-    assert law.tolist() == pytest.approx((0.25 * both + 0.25 * second + 0.5 * none).tolist())
+    assert distribution.tolist() == pytest.approx((0.25 * both + 0.25 * second + 0.5 * none).tolist())
     state = Keys.of(0, (), range(4000))
     logits = torch.tensor([[2.0, 1.0, 0.0]]).expand(4000, 3)
     for stage in chain:
         logits = stage.apply(logits, state)
-    assert logits.softmax(-1).mean(0).tolist() == pytest.approx(law.tolist(), abs=0.03)
+    assert logits.softmax(-1).mean(0).tolist() == pytest.approx(distribution.tolist(), abs=0.03)
 
 
 def test_a_trace_tells_what_each_stage_did():
     logits = torch.tensor([4.0, 2.0, 1.0, 1.0]).log()
     traced = dl.distribution(logits, "temperature=0.5 | top_k=2 | sample", trace=True)
-    assert isinstance(traced, TracedLaw)
+    assert isinstance(traced, TracedDistribution)
     warm, cut = traced.stages
     assert (warm.name, cut.name) == ("temperature=0.5", "top_k=2")
     assert warm.entropy_bits_before.item() == pytest.approx(1.75)

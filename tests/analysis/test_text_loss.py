@@ -85,9 +85,9 @@ def test_a_ratio_that_leaves_a_part_empty_is_refused(ratio):
 
 
 def test_a_context_length_has_to_be_said_where_there_is_no_bound_and_to_fit_where_there_is():
-    law = {...: {"H": 0.25, "T": 0.75}}
+    distribution = {...: {"H": 0.25, "T": 0.75}}
     with pytest.raises(InvalidParameter, match="say how many tokens"):
-        split_loss(dl.TableModel(["H", "T"], law), "T T T H T H")
+        split_loss(dl.TableModel(["H", "T"], distribution), "T T T H T H")
     for length in (0, 5):
         with pytest.raises(InvalidParameter, match=rf"in \[1, 4\], the context of table, got {length}"):
-            split_loss(dl.TableModel(["H", "T"], law, context=4), "T T T H T H", context_length=length)
+            split_loss(dl.TableModel(["H", "T"], distribution, context=4), "T T T H T H", context_length=length)

@@ -54,7 +54,7 @@ def test_compute_and_pathologies_are_means_of_the_answers(told):
         looping = (1, 2, 3, 4) * 5 if item == 0 else tuple(range(20))
         reason = "length" if item < 2 else "eos"
         zeros = (0.0,) * 20
-        lists = {"tokens": looping, "token_logprobs": zeros, "law_logprobs": zeros}
+        lists = {"tokens": looping, "token_logprobs": zeros, "processed_logprobs": zeros}
         return lists | {"prompt_tokens": 10, "decode_tokens": 30 * (item + 1), "seconds": 0.25, "finish_reason": reason}
 
     (row,) = told(np.ones((1, 1, 4, 1)), changes=changes, read=lambda s, item, n: None if item == 3 else item).rows
@@ -94,7 +94,7 @@ def test_the_agreement_of_samples_is_that_of_their_pairs(told):
 def test_the_confidence_of_an_answer_is_its_probability_a_token(told):
     def changes(strategy, item, sample):
         logprob = math.log(0.8) if item < 5 else math.log(0.3)
-        return {"tokens": (1, 2), "token_logprobs": (2 * logprob, 0.0), "law_logprobs": (0.0, 0.0)}
+        return {"tokens": (1, 2), "token_logprobs": (2 * logprob, 0.0), "processed_logprobs": (0.0, 0.0)}
 
     scores = np.array([1, 1, 1, 1, 0, 0, 1, 0, 0, 0])[None, None, :, None]
     (found,) = told(scores, changes=changes).calibration

@@ -43,7 +43,7 @@ def test_options_are_scored_once_where_there_are_some(plan, journal):
         record = records[str(choice.prompt)]
         assert record.text == choice.options[found.best]
         assert record.token_logprobs == pytest.approx(found.scores[found.best].token_logprobs, abs=1e-5)
-        assert math.exp(sum(record.law_logprobs)) == pytest.approx(found.confidence, abs=1e-5)
+        assert math.exp(sum(record.processed_logprobs)) == pytest.approx(found.confidence, abs=1e-5)
         assert record.prefill_tokens == record.prompt_tokens > 50
         assert record.prefill_tokens + record.decode_tokens == forward_tokens(dl.load("pocket-nano"), choice)
     assert run(plan, journal).made == 0

@@ -69,7 +69,7 @@ ALIVE = [
     "f(a:=1)", "x[1:2, ::3, *a]", "return *a, b", "é", "名 = 1", "x = a if b else lambda: c",
 ]  # fmt: skip
 
-DEAD = [
+CLOSED_OFF = [
     "def f(x)):", "x = = 1", "1 = ", "f() = ", "x + 1 = ", "if x\n", "x = 1\n  y", "if x:\ny", "else:", "x +* y =",
     "def f(a a", "class 1", "import 1", "'abc\n", "a b", "x = (1]", "0x1g", "1__0", "012 ", "1ab", "x = 1e+a",
     "while:", "try:\n  x\ny", "@x\ny", "lambda x y", "print 'hi'", "a ? b", "$x", "x = !y", "if x:\n    y\n  z",
@@ -86,7 +86,7 @@ def test_what_a_program_can_begin_with_is_alive(text):
     assert check(text) != "dead"
 
 
-@pytest.mark.parametrize("text", DEAD)
+@pytest.mark.parametrize("text", CLOSED_OFF)
 def test_what_no_program_begins_with_is_dead_and_stays_so(text):
     assert check(text) == "dead"
     assert check.begin().read(text).read("\n1").dead

@@ -72,7 +72,7 @@ def _record(key: str, model: str, strategy: str, prompt: str, text: str) -> Reco
         text=text,
         tokens=(1, 2, 3, 4),
         token_logprobs=(-0.1,) * 4,
-        law_logprobs=(-0.1,) * 4,
+        processed_logprobs=(-0.1,) * 4,
         finish_reason="eos",
         seconds=0.5,
         **cost,

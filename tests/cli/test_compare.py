@@ -120,13 +120,13 @@ def test_a_long_text_is_cut_in_the_middle_so_that_answers_show(run, folder: Path
 def test_ctrl_c_shows_and_writes_what_is_finished(run, folder: Path, monkeypatch: pytest.MonkeyPatch):
     seen: list[tuple[str, ...]] = []
 
-    def law(prefix: tuple[str, ...]) -> dict[str, float]:
+    def distribution(prefix: tuple[str, ...]) -> dict[str, float]:
         seen.append(prefix)
         if len(prefix) == 3 and "b" in prefix:
             raise KeyboardInterrupt
         return {"</s>": 1.0} if prefix == ("a", "a") else {"a": 0.6, "b": 0.4}
 
-    model = TableModel(["a", "b"], law, bos="<s>", name="nervous")
+    model = TableModel(["a", "b"], distribution, bos="<s>", name="nervous")
     monkeypatch.setattr("decodelab.models.loading.load", lambda *_args, **_options: model)
     arguments = ("compare", "-s", "greedy", "-s", "beam(width=2)", "-s", "top_k=1", "--html", "report.html")
     found = run(*arguments)

@@ -65,7 +65,7 @@ def test_what_the_budget_leaves_open_is_a_span(run, tables: Path):
     assert outcome["gap"] < outcome["gap_bound"] == pytest.approx(case["bound"] - outcome["logprob"])
 
 
-def test_processors_shape_the_law_that_is_searched(run, tables: Path):
+def test_processors_shape_the_distribution_that_is_searched(run, tables: Path):
     found = run("gap", "-m", "trap.yaml", "--processors", "top_k=1", "--max-new-tokens", "3", "--json").json
     assert found["processors"] == "top_k=1"
     assert found["cases"][0]["text"] == "a a a"

@@ -131,12 +131,12 @@ def test_hostile_text_cannot_drive_the_terminal_but_is_exact_in_json(run):
 
 @pytest.mark.parametrize("how", [[], ["--json"], ["--stream"]])
 def test_ctrl_c_keeps_what_is_there_marked_and_exits_130(run, monkeypatch: pytest.MonkeyPatch, how: list[str]):
-    def law(prefix: tuple[str, ...]) -> dict[str, float]:
+    def distribution(prefix: tuple[str, ...]) -> dict[str, float]:
         if len(prefix) == 3:
             raise KeyboardInterrupt
         return {"la": 1.0}
 
-    model = TableModel(["la"], law, bos="<s>")
+    model = TableModel(["la"], distribution, bos="<s>")
     monkeypatch.setattr("decodelab.models.loading.load", lambda *_args, **_options: model)
     found = run("generate", "-s", "greedy", *how)
     assert found.code == 130

@@ -81,7 +81,7 @@ MODELS = {
     "a directory without weights": ("bare", _config, "has no model.safetensors"),
     "a pickle": ("pickled", _pickled, "a pickle that can run code"),
     "half-written weights": ("half", _half_written, "half-written"),
-    "a table that is no law": ("bad.yaml", lambda p: p.write_text("tree: {a: 0.5}"), "must sum to 1"),
+    "a table that is no distribution": ("bad.yaml", lambda p: p.write_text("tree: {a: 0.5}"), "must sum to 1"),
     "a file of another kind": ("notes.txt", lambda p: p.write_text("x"), "is a file"),
 }
 

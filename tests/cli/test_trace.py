@@ -37,13 +37,13 @@ def test_each_step_has_its_rank_surprise_entropy_and_what_each_stage_did(run):
     assert (found.code, found.stderr) == (0, "")
     first, second, third = steps_of(found.json)
     assert (first["token_text"], third["token_text"]) == ("cat", "</s>")
-    assert (second["kept"], second["law_surprise_bits"]) == (2, 1.0)  # sat and ran are equally probable
+    assert (second["kept"], second["processed_surprise_bits"]) == (2, 1.0)  # sat and ran are equally probable
     assert [s["step"] for s in (first, second, third)] == [1, 2, 3]
     assert (first["rank"], first["kept"]) == (1, 1)
     assert first["surprise_bits"] == pytest.approx(-math.log2(0.7))
-    assert first["law_surprise_bits"] == 0.0
+    assert first["processed_surprise_bits"] == 0.0
     assert first["entropy_bits"] == pytest.approx(bits(0.7, 0.3))
-    assert first["law_entropy_bits"] == 0.0
+    assert first["processed_entropy_bits"] == 0.0
     assert first["mass_removed"] == pytest.approx(0.3)
     warm, cut = first["stages"]
     assert (warm["name"], cut["name"]) == ("temperature=0.5", "top_k=1")
@@ -64,8 +64,8 @@ def test_it_generates_what_generate_does_with_the_same_seed(run):
         assert [s["token"] for s in mine["steps"]] == theirs["tokens"]
         nats = [-s["surprise_bits"] * math.log(2) for s in mine["steps"]]
         assert nats == pytest.approx(theirs["token_logprobs"], abs=1e-6)
-        under_law = [-s["law_surprise_bits"] * math.log(2) for s in mine["steps"]]
-        assert under_law == pytest.approx(theirs["law_logprobs"], abs=1e-6)
+        under_processed = [-s["processed_surprise_bits"] * math.log(2) for s in mine["steps"]]
+        assert under_processed == pytest.approx(theirs["processed_logprobs"], abs=1e-6)
 
 
 def test_of_a_beam_each_hypothesis_has_its_own_steps(run):
@@ -90,7 +90,7 @@ def test_the_table_tells_the_same(run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "140")
     lines = run(*TOY, "-s", "temperature=0.5 | top_k=1").stdout.splitlines()
     heading = next(line for line in lines if line.startswith(" step"))
-    assert heading.split()[:6] == ["step", "token", "rank", "bits", "law", "H"]
+    assert heading.split()[:6] == ["step", "token", "rank", "bits", "proc.", "H"]
     assert "1:kept" in heading
     row = next(line for line in lines if line.lstrip().startswith("1  'cat'"))
     assert row.split() == ["1", "'cat'", "1", "0.51", "0.00", "0.88", "2", "0%", "0.62", "1", "15.5%", "0.00"]
@@ -141,8 +141,8 @@ def test_statistics_of_a_token_and_of_the_sequence_are_different_things(run):
     spread = math.sqrt(sum((p - mean_perplexity) ** 2 for p in perplexities) / 3)
     assert model["std_token_perplexity"] == pytest.approx(spread)
     assert model["sequence_perplexity"] == pytest.approx((0.7 * 0.5) ** (-1 / 3))
-    assert found["under_law"]["mean_surprise_bits"] == 0.0
-    assert found["under_law"]["sequence_perplexity"] == 1.0
+    assert found["under_processed"]["mean_surprise_bits"] == 0.0
+    assert found["under_processed"]["sequence_perplexity"] == 1.0
     assert set(model) == {"tokens", *STATISTICS}
 
 
@@ -177,7 +177,7 @@ def test_the_logits_of_chosen_steps(run):
     assert lay["cut_off"] == lay["chosen"] == pytest.approx(math.log(0.6), abs=1e-6)
     assert [t["text"] for t in lay["top"][:2]] == ["the", "a"]
     assert [t["p"] for t in lay["top"][:2]] == pytest.approx([0.6, 0.4])
-    assert [t["law_p"] for t in lay["top"][:2]] == [1.0, 0.0]
+    assert [t["processed_p"] for t in lay["top"][:2]] == [1.0, 0.0]
     assert second["logits"]["chosen"] == pytest.approx(math.log(0.7), abs=1e-6)
     shown = run("trace", "-m", "toy.yaml", "-s", "top_k=1", "--logits-at", "1").stdout
     assert "kept 1 of 2, all of a logit of -0.511 or more" in shown
@@ -186,7 +186,7 @@ def test_the_logits_of_chosen_steps(run):
 def test_a_cut_that_is_no_upper_part_has_no_cut_off(run):
     found = run(*TOY, "-s", "typical_p=0.2", "--logits-at", "1", "--json")
     lay = steps_of(found.json)[0]["logits"]
-    kept = [t["text"] for t in lay["top"] if t["law_p"] > 0]
+    kept = [t["text"] for t in lay["top"] if t["processed_p"] > 0]
     assert (lay["cut_off"] is None) == (kept != ["cat"])
 
 
@@ -310,12 +310,12 @@ def test_a_chain_that_removes_everything_names_the_stage_and_leaves_old_files_al
 
 
 def test_ctrl_c_gives_what_there_is(run, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    def law(prefix: tuple[str, ...]) -> dict[str, float]:
+    def distribution(prefix: tuple[str, ...]) -> dict[str, float]:
         if len(prefix) == 3 and "b" in prefix:
             raise KeyboardInterrupt
         return {"</s>": 1.0} if len(prefix) == 4 else {"a": 0.6, "b": 0.4}
 
-    model = TableModel(["a", "b"], law, bos="<s>", name="nervous")
+    model = TableModel(["a", "b"], distribution, bos="<s>", name="nervous")
     monkeypatch.setattr("decodelab.models.loading.load", lambda *_args, **_options: model)
     arguments = ("trace", "-s", "greedy", "-s", "rank_parity=even", "-s", "top_k=1")
     files = ("--jsonl", "steps.jsonl", "--png", "steps.png", "--html", "steps.html")
@@ -341,11 +341,13 @@ def test_a_trace_on_a_real_model_agrees_with_distribution(run):
     tokens = tuple(document["prompt_tokens"])
     for step in steps_of(document):
         logits = model.start([tokens])[0][0]
-        law = dl.distribution(logits, "typical_p=0.8", trace=True)
-        assert step["stages"][0]["kept"] == law.stages[0].kept.item()
-        assert step["stages"][0]["mass_removed"] == pytest.approx(law.stages[0].mass_removed.item(), abs=1e-4)
-        assert 2 ** -step["law_surprise_bits"] == pytest.approx(law.probs[step["token"]].item(), rel=1e-3)
-        assert step["entropy_bits"] == pytest.approx(law.stages[0].entropy_bits_before.item(), abs=1e-3)
+        distribution = dl.distribution(logits, "typical_p=0.8", trace=True)
+        assert step["stages"][0]["kept"] == distribution.stages[0].kept.item()
+        assert step["stages"][0]["mass_removed"] == pytest.approx(distribution.stages[0].mass_removed.item(), abs=1e-4)
+        assert 2 ** -step["processed_surprise_bits"] == pytest.approx(
+            distribution.probs[step["token"]].item(), rel=1e-3
+        )
+        assert step["entropy_bits"] == pytest.approx(distribution.stages[0].entropy_bits_before.item(), abs=1e-3)
         assert step["rank"] == 1 + int((logits > logits[step["token"]]).sum())
         tokens = (*tokens, step["token"])
 

@@ -87,7 +87,7 @@ def test_the_path_of_every_candidate_of_every_search_is_whole(run, strategy):
         if end is None:  # the same tokens as a better candidate
             assert place > 1
             continue
-        assert end["total"] == pytest.approx(candidate["law_logprob"], abs=1e-6)
+        assert end["total"] == pytest.approx(candidate["processed_logprob"], abs=1e-6)
         tokens = []
         while end is not None:
             assert end["fate"] == "returned"

@@ -8,9 +8,9 @@ import pytest
 from decodelab.core.values import Candidate, Chat, Cost, Generation
 
 
-def candidate(*logprobs: float, law: tuple[float, ...] | None = None) -> Candidate:
+def candidate(*logprobs: float, distribution: tuple[float, ...] | None = None) -> Candidate:
     tokens = tuple(range(len(logprobs)))
-    return Candidate(tokens, "text", logprobs, law if law is not None else logprobs, "eos", 0, 0.0)
+    return Candidate(tokens, "text", logprobs, distribution if distribution is not None else logprobs, "eos", 0, 0.0)
 
 
 def test_perplexity_of_1000_tokens_at_minus_2500_nats_is_12_18():
@@ -19,9 +19,9 @@ def test_perplexity_of_1000_tokens_at_minus_2500_nats_is_12_18():
 
 
 def test_the_logprob_of_a_sequence_is_the_sum_of_its_tokens():
-    c = candidate(-1.0, -2.0, law=(-0.5, -0.25))
+    c = candidate(-1.0, -2.0, distribution=(-0.5, -0.25))
     assert c.logprob == -3.0
-    assert c.law_logprob == -0.75
+    assert c.processed_logprob == -0.75
     assert c.perplexity == pytest.approx(math.exp(1.5))
 
 

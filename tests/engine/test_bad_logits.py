@@ -1,4 +1,4 @@
-"""Numbers that are no law: named errors, never a silent token 0."""
+"""Numbers that are no distribution: named errors, never a silent token 0."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +52,9 @@ class Poisoned:
         (float("-inf"), True, "only -inf"),
     ],
 )
-def test_logits_that_are_no_law_raise_an_error_that_names_them(random_table, strategy, step, value, whole, name):
+def test_logits_that_are_no_distribution_raise_an_error_that_names_them(
+    random_table, strategy, step, value, whole, name
+):
     model = Poisoned(random_table(3, eos=0.0), value, row=0, step=step, whole=whole)
     place = rf"for prompt \d at new token {step}; "
     with pytest.raises(NonFiniteLogits, match=rf"^table-3 returned {name} as logits {place}") as error:

@@ -80,10 +80,10 @@ def test_steps_of_a_chain_are_those_of_its_stages_one_by_one(chain, custom):
 
 @pytest.fixture(scope="module")
 def large_table() -> dl.TableModel:
-    """One law over 5,000 tokens, and EOS."""
+    """One distribution over 5,000 tokens, and EOS."""
     weights = torch.randn(5000, generator=torch.Generator().manual_seed(1)).mul(2).exp()
-    law = dict(zip([f"w{i}" for i in range(5000)], (0.99 * weights / weights.sum()).tolist(), strict=True))
-    return dl.TableModel(list(law), {...: {**law, "</s>": 1 - sum(law.values())}})
+    distribution = dict(zip([f"w{i}" for i in range(5000)], (0.99 * weights / weights.sum()).tolist(), strict=True))
+    return dl.TableModel(list(distribution), {...: {**distribution, "</s>": 1 - sum(distribution.values())}})
 
 
 def test_who_looks_on_sees_the_stages_and_changes_nothing(large_table):

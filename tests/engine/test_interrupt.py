@@ -40,7 +40,7 @@ def test_finished_and_unfinished_generations_come_back(model):
     assert partial.tokens == whole[1].best.tokens[:2]
     assert partial.text == " b b"
     assert partial.token_logprobs == whole[1].best.token_logprobs[:2]
-    assert partial.law_logprobs == whole[1].best.law_logprobs[:2]
+    assert partial.processed_logprobs == whole[1].best.processed_logprobs[:2]
 
 
 def test_ctrl_c_at_the_first_step_gives_empty_candidates(model):

@@ -68,7 +68,7 @@ def test_before_min_new_tokens_neither_eos_nor_stop_tokens_can_be_chosen():
         assert not {2, 3} & set(c.tokens[:3])
         # Renormalised over a and b, while the model's own numbers stay as they are.
         expected = [math.log(p) for p in ([2 / 3, 1 / 3][t] for t in c.tokens[:3])]
-        assert c.law_logprobs[:3] == pytest.approx(expected, abs=1e-6)
+        assert c.processed_logprobs[:3] == pytest.approx(expected, abs=1e-6)
         assert c.token_logprobs[:3] == pytest.approx([math.log([0.2, 0.1][t]) for t in c.tokens[:3]], abs=1e-6)
     assert {len(c.tokens) for c in g.candidates if c.finish_reason in ("eos", "stop")} >= {4, 5}
 
@@ -115,22 +115,22 @@ def test_limits_that_make_no_sense_are_refused_in_one_line(uniform, options, mes
 # --- what the numbers mean ------------------------------------------------------------------------
 
 
-def test_token_logprobs_are_the_models_and_law_logprobs_those_of_the_processed_law(random_table):
+def test_token_logprobs_are_the_models_and_processed_logprobs_those_of_the_processed_distribution(random_table):
     model = random_table(2)
     chain = "temperature=0.7 | top_k=3 | top_p=0.95"
     for c in dl.generate(model, [(6, 1)], f"{chain} | sample(n=20)", max_new_tokens=5)[0].candidates:
         prefix = (6, 1)
-        for token, own, law in zip(c.tokens, c.token_logprobs, c.law_logprobs, strict=True):
+        for token, own, distribution in zip(c.tokens, c.token_logprobs, c.processed_logprobs, strict=True):
             logits = model.start([prefix])[0][0]
             assert own == pytest.approx(float(logits.log_softmax(-1)[token]), abs=1e-6)
-            assert law == pytest.approx(float(dl.distribution(logits, chain)[token].log()), abs=1e-5)
+            assert distribution == pytest.approx(float(dl.distribution(logits, chain)[token].log()), abs=1e-5)
             prefix = (*prefix, token)
-        assert c.score == pytest.approx(c.law_logprob, abs=1e-9)
+        assert c.score == pytest.approx(c.processed_logprob, abs=1e-9)
 
 
 def test_without_processors_both_are_the_same(random_table):
     for c in dl.generate(random_table(2), "", "sample(n=9)")[0].candidates:
-        assert c.token_logprobs == c.law_logprobs
+        assert c.token_logprobs == c.processed_logprobs
 
 
 @pytest.mark.parametrize("strategy", ["greedy", "temperature=0.8 | sample(n=3)", "beam(width=5, n=3)"])

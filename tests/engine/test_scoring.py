@@ -19,11 +19,16 @@ ids = st.lists(st.integers(0, 4), min_size=1, max_size=6).map(tuple)
 def test_every_token_gets_its_conditional_log_probability_and_rank(random_table, pairs, max_rows):
     model = random_table(5)
     for (prompt, completion), score in zip(pairs, score_many(model, pairs, max_rows=max_rows), strict=True):
-        laws = [model.probs((*prompt, *completion[:i])) for i in range(len(completion))]
-        expected = [math.log(law[token]) for law, token in zip(laws, completion, strict=True)]
+        distributions = [model.probs((*prompt, *completion[:i])) for i in range(len(completion))]
+        expected = [
+            math.log(distribution[token]) for distribution, token in zip(distributions, completion, strict=True)
+        ]
         assert score.token_logprobs == pytest.approx(expected, abs=1e-5)
         assert score.logprob == pytest.approx(math.fsum(expected), abs=1e-4)
-        assert score.ranks == tuple(1 + sum(p > law[t] for p in law) for law, t in zip(laws, completion, strict=True))
+        assert score.ranks == tuple(
+            1 + sum(p > distribution[t] for p in distribution)
+            for distribution, t in zip(distributions, completion, strict=True)
+        )
         assert score.tokens == completion
 
 

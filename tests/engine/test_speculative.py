@@ -60,7 +60,7 @@ def draft(random_table, model):
     return dl.TableModel([f"w{i}" for i in range(5)], row, bos="<s>", name="near")
 
 
-# The same law
+# The same distribution
 
 
 CHAINS = [
@@ -78,8 +78,8 @@ CHAINS = [
 PROMPT = (6, 0, 1, 0, 2, 0, 3, 0, 4, 1, 2, 1, 3, 1, 4, 2, 3, 2, 4, 3, 4, 0)
 
 
-def exact_law(model, chain: str, limit: int) -> dict[tuple[int, ...], float]:
-    """The probability of every sequence, by multiplying next-token laws; coins of xtc fall anew for every sample."""
+def exact_distribution(model, chain: str, limit: int) -> dict[tuple[int, ...], float]:
+    """The probability of every sequence by multiplication; the coins of xtc fall anew for every sample."""
     found: dict[tuple[int, ...], float] = {}
 
     def visit(prefix: tuple[int, ...], probability: float) -> None:
@@ -87,8 +87,8 @@ def exact_law(model, chain: str, limit: int) -> dict[tuple[int, ...], float]:
             found[prefix] = probability
             return
         logits, _ = model.start([(*PROMPT, *prefix)])
-        law = dl.distribution(logits[0], chain, prompt_tokens=PROMPT, generated=prefix, model=model)
-        for token, p in enumerate(law.tolist()):
+        distribution = dl.distribution(logits[0], chain, prompt_tokens=PROMPT, generated=prefix, model=model)
+        for token, p in enumerate(distribution.tolist()):
             if p > 0:
                 visit((*prefix, token), probability * p)
 
@@ -96,13 +96,13 @@ def exact_law(model, chain: str, limit: int) -> dict[tuple[int, ...], float]:
     return found
 
 
-def p_value(drawn: list[tuple[int, ...]], law: dict[tuple[int, ...], float]) -> float:
+def p_value(drawn: list[tuple[int, ...]], distribution: dict[tuple[int, ...], float]) -> float:
     """Of Pearson's chi-square; sequences expected fewer than five times share a cell."""
     counts = Counter(drawn)
-    assert set(counts) <= set(law), "an impossible sequence was drawn"
+    assert set(counts) <= set(distribution), "an impossible sequence was drawn"
     n = len(drawn)
-    large = [s for s, p in law.items() if n * p >= 5]
-    observed, expected = [counts[s] for s in large], [n * law[s] for s in large]
+    large = [s for s, p in distribution.items() if n * p >= 5]
+    observed, expected = [counts[s] for s in large], [n * distribution[s] for s in large]
     if (rest := n - sum(expected)) > 1e-6 * n:
         observed.append(n - sum(observed))
         expected.append(rest)
@@ -113,19 +113,19 @@ def p_value(drawn: list[tuple[int, ...]], law: dict[tuple[int, ...], float]) -> 
 @pytest.mark.parametrize(
     ("chain", "proposals"), [*((c, "model") for c in CHAINS), *((c, "ngram") for c in CHAINS[3:6]), ("greedy", "ngram")]
 )
-def test_whole_sequences_follow_the_exact_law_with_and_without_a_draft(chain, proposals, model, draft):
+def test_whole_sequences_follow_the_exact_distribution_with_and_without_a_draft(chain, proposals, model, draft):
     strategy = chain.format(n=N)
     plain = dl.generate(model, [PROMPT], strategy, max_new_tokens=3)[0]
     driven = speculative(strategy, draft if proposals == "model" else "ngram", k=2)
     found = dl.generate(model, [PROMPT], driven, max_new_tokens=3)[0]
     assert found.candidates == plain.candidates  # every number bit for bit
-    law = exact_law(model, chain.format(n=1), 3)
-    assert math.fsum(law.values()) == pytest.approx(1, abs=1e-5)
+    distribution = exact_distribution(model, chain.format(n=1), 3)
+    assert math.fsum(distribution.values()) == pytest.approx(1, abs=1e-5)
     if chain == "greedy":
-        assert law == {found.best.tokens: pytest.approx(1.0)}
+        assert distribution == {found.best.tokens: pytest.approx(1.0)}
     else:
         assert 0 < found.cost.accepted < found.cost.drafted
-        assert p_value([c.tokens for c in found.candidates], law) > P
+        assert p_value([c.tokens for c in found.candidates], distribution) > P
 
 
 JOB = st.tuples(

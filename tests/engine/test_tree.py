@@ -59,15 +59,15 @@ class _Plain:
         return _Plain(self.held.select(rows))
 
 
-def test_on_a_real_model_the_laws_of_a_tree_are_those_of_the_sequences(nano):
+def test_on_a_real_model_the_distributions_of_a_tree_are_those_of_the_sequences(nano):
     (g,) = dl.generate(nano, "What is 2 + 3?", "temperature=1.3 | k_best(n=4, rows=3)", max_new_tokens=8)
     for c in g.candidates:
         tokens = (*g.prompt_tokens, *c.tokens)
-        for i, (logprob, law) in enumerate(zip(c.token_logprobs, c.law_logprobs, strict=True)):
+        for i, (logprob, distribution) in enumerate(zip(c.token_logprobs, c.processed_logprobs, strict=True)):
             logits = nano.start([tokens[: len(g.prompt_tokens) + i]])[0][0].double()
             assert logprob == pytest.approx(float(logits.log_softmax(-1)[c.tokens[i]]), abs=1e-4)
-            assert law == pytest.approx(float((logits / 1.3).log_softmax(-1)[c.tokens[i]]), abs=1e-4)
-        assert c.score == pytest.approx(c.law_logprob, abs=1e-6)
+            assert distribution == pytest.approx(float((logits / 1.3).log_softmax(-1)[c.tokens[i]]), abs=1e-4)
+        assert c.score == pytest.approx(c.processed_logprob, abs=1e-6)
 
 
 def test_every_node_is_computed_once_and_counted(nano):
@@ -227,7 +227,7 @@ def test_what_the_model_raises_fails_its_job_and_the_next_goes_on(table):
 
 
 @pytest.mark.parametrize(("value", "what"), [(float("nan"), "NaN"), (float("inf"), r"\+inf")])
-def test_logits_that_are_no_law_are_refused_by_name(table, value, what):
+def test_logits_that_are_no_distribution_are_refused_by_name(table, value, what):
     with pytest.raises(NonFiniteLogits, match=f"table returned {what} as logits for prompt 0 at new token 2"):
         dl.generate(Breaks(table, 1, value), "a", "exact", max_new_tokens=5)  # pyright: ignore[reportArgumentType]
 
@@ -249,7 +249,7 @@ def test_made_models_are_searched_too(nano):
     strategy = "guidance(scale=1.5) | k_best(n=2, budget=40, rows=4)"
     (g,) = dl.generate(nano, "What is 2 + 3?", strategy, max_new_tokens=6)
     (beam,) = dl.generate(nano, "What is 2 + 3?", "guidance(scale=1.5) | beam(width=8, n=2)", max_new_tokens=6)
-    assert g.best.law_logprob >= beam.best.law_logprob - 1e-4
+    assert g.best.processed_logprob >= beam.best.processed_logprob - 1e-4
     assert g.certificate is not None
     assert g.cost.decode_tokens == g.certificate.evaluated
 

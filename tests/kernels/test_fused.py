@@ -280,7 +280,7 @@ class Changed(TopP):
         return TopK(1).apply(logits, state)
 
 
-def test_a_subclass_with_another_law_is_not_fused_as_its_parent():
+def test_a_subclass_with_another_distribution_is_not_fused_as_its_parent():
     assert fused_form(TopP(0.9), None) is not None
     assert fused_form(Changed(0.9), None) is None
 

@@ -24,13 +24,13 @@ OTHER: Any = "hartleys"
 
 
 @st.composite
-def law(draw, size: int = 5):
+def distribution(draw, size: int = 5):
     weights = np.array(draw(st.lists(st.floats(0, 1), min_size=size, max_size=size)))
     assume(weights.sum() > 1e-3)
     return weights / weights.sum()
 
 
-@given(law(), law())
+@given(distribution(), distribution())
 def test_kl_is_cross_entropy_minus_entropy(p, q):
     kl, ce, h = kl_divergence(p, q), cross_entropy(p, q), entropy(p)
     assert kl == ce == math.inf or kl == pytest.approx(ce - h, abs=1e-9)
@@ -38,7 +38,7 @@ def test_kl_is_cross_entropy_minus_entropy(p, q):
     assert kl_divergence(p, p) == 0
 
 
-@given(law(), law())
+@given(distribution(), distribution())
 def test_jensen_shannon_is_symmetric_and_at_most_one_bit(p, q):
     js = jensen_shannon(p, q, unit="bits")
     assert js == jensen_shannon(q, p, unit="bits")
@@ -52,8 +52,8 @@ def test_jensen_shannon_survives_the_smallest_of_probabilities():
     assert float(jensen_shannon([0.0, 1.0], [5e-324, 1.0])) == pytest.approx(0.0, abs=1e-12)
 
 
-@given(law())
-def test_entropy_is_between_0_and_that_of_the_uniform_law(p):
+@given(distribution())
+def test_entropy_is_between_0_and_that_of_the_uniform_distribution(p):
     assert 0 <= entropy(p) <= math.log(5) + 1e-12
     assert entropy(p, unit="bits") == pytest.approx(entropy(p) / math.log(2))
 
@@ -69,7 +69,7 @@ def test_equality_with_scipy():
     assert jensen_shannon(p, q) == pytest.approx([jensenshannon(a, b) ** 2 for a, b in zip(p, q, strict=True)])
 
 
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), law(4))
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), distribution(4))
 def test_the_maximum_likelihood_fit_minimises_the_divergence_from_the_data(data, other):
     seen = empirical(data, 4)
     likelihood = -np.log(seen[data]).mean()
@@ -81,7 +81,7 @@ def test_the_maximum_likelihood_fit_minimises_the_divergence_from_the_data(data,
 
 
 def test_the_best_of_a_family_by_likelihood_is_the_best_by_divergence():
-    # Family: binomial laws of two trials. The fit by likelihood is theta = mean / 2.
+    # Family: binomial distributions of two trials. The fit by likelihood is theta = mean / 2.
     data = [0, 1, 1, 2, 1, 0, 2, 2]
     grid = np.linspace(0.01, 0.99, 99)
     family = np.stack([(1 - grid) ** 2, 2 * grid * (1 - grid), grid**2], axis=1)
@@ -151,7 +151,7 @@ def test_nothing_compared_is_nan():
         (lambda: LogitComparison().add([[-math.inf]], [[0.0]]), InvalidData, "only -inf"),
     ],
 )
-def test_what_is_no_law_is_refused(call, error, why):
+def test_what_is_no_distribution_is_refused(call, error, why):
     with pytest.raises(error) as caught:
         call()
     assert why in str(caught.value)

@@ -48,10 +48,10 @@ def test_ranks_are_the_places_in_a_stable_sort(values):
 def test_what_is_kept_and_what_is_removed_make_up_the_whole(values, p):
     before = torch.tensor([values])
     after = dl.TopP(p).apply(before, None)
-    law = before.double().softmax(-1)[0]
+    distribution = before.double().softmax(-1)[0]
     survivors = [i for i in range(len(values)) if after[0, i] > -torch.inf]
     assert kept(after).item() == len(survivors)
-    assert mass_removed(before, after).item() == pytest.approx(1 - law[survivors].sum().item(), abs=1e-12)
+    assert mass_removed(before, after).item() == pytest.approx(1 - distribution[survivors].sum().item(), abs=1e-12)
 
 
 def test_what_was_removed_before_is_not_removed_again():

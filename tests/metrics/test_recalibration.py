@@ -32,8 +32,8 @@ def questions(n: int, temperature: float = 3.0, bias: float = 0.0, seed: int = 0
     """Logits of four options, too large by a temperature, with a liking for the first option."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(n, 4))
-    law = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    labels = (law.cumsum(1) > rng.random((n, 1))).argmax(1)
+    distribution = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = (distribution.cumsum(1) > rng.random((n, 1))).argmax(1)
     return Labelled.options([f"q{i}" for i in range(n)], temperature * logits + np.array([bias, 0, 0, 0]), labels)
 
 

@@ -256,7 +256,7 @@ def test_the_divergence_curve_is_monotone_and_its_area_symmetric(seed):
     assert 0 <= area(curve) <= 1
 
 
-def test_the_area_of_two_laws_as_mauve_text_has_it():
+def test_the_area_of_two_distributions_as_mauve_text_has_it():
     # What mauve-text 0.4.0 gives for these two histograms.
     assert area(divergence_curve([0.5, 0.2, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4])) == pytest.approx(0.5750414118633534)
 

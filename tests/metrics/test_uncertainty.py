@@ -112,7 +112,7 @@ def test_semantic_entropy_weighs_wordings_by_their_probability():
     assert semantic_entropy([0, 0, 1], np.log([0.6, 0.2, 0.2]) - 5000) == pytest.approx(found)
 
 
-def test_predictive_entropy_of_a_known_law_is_its_entropy():
+def test_predictive_entropy_of_a_known_distribution_is_its_entropy():
     p = np.array([0.5, 0.25, 0.25])
     drawn = np.repeat([0, 1, 2], [2, 1, 1])
     assert predictive_entropy(np.log(p[drawn]), unit="bits") == pytest.approx(1.5)

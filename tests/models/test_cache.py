@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decodelab.core.protocols import FILLER
+from decodelab.core.protocols import PAD
 from decodelab.models import TransformersModel
 
 TOKENS = st.integers(0, 61)
@@ -54,7 +54,7 @@ def test_any_sequence_of_operations_leaves_the_rows_one_expects(model, prompts, 
             rows = [row + tuple(new[0].tolist()) for row in rows]
         elif kind == "extend by different numbers":
             new = [tuple(n % 62 for n in numbers[: 1 + (i + numbers[0]) % len(numbers)]) for i in range(len(rows))]
-            wide = torch.tensor([(*tokens, *[FILLER] * (len(numbers) - len(tokens))) for tokens in new])
+            wide = torch.tensor([(*tokens, *[PAD] * (len(numbers) - len(tokens))) for tokens in new])
             _, cache = model.extend(cache, wide)
             rows = [row + tokens for row, tokens in zip(rows, new, strict=True)]
             cache = cache.rewind([len(row) for row in rows])

@@ -12,14 +12,14 @@ WORDS = ["a", "b", "c", "d"]
 PROMPTS = ["a", "b a b", "c c a b d", ""]
 
 
-def law(prefix):
+def distribution(prefix):
     weights = [1 + (7 * i + sum((j + 2) * ord(word) for j, word in enumerate(prefix))) % 5 for i in range(len(WORDS))]
     return {word: w / sum(weights) for word, w in zip(WORDS, weights, strict=True)}
 
 
 class Honest(TableModel):
     def __init__(self, **options):
-        super().__init__(WORDS, law, **{"bos": "<s>", "eos": None, **options})
+        super().__init__(WORDS, distribution, **{"bos": "<s>", "eos": None, **options})
 
 
 class Cache(TableCache):

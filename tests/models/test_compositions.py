@@ -1,4 +1,4 @@
-"""Models made of models: each has exactly the law it says, whatever the batch, the search and the order of things."""
+"""Models made of models: each has exactly the distribution it says, whatever the batch and the search."""
 
 import itertools
 import math
@@ -62,7 +62,7 @@ def made(stage: Any, model: LanguageModel, others: Mapping[str, LanguageModel] =
     return stage.compose(model, others.__getitem__)
 
 
-def law(model: LanguageModel, prompt: str, new: str = "") -> np.ndarray:
+def distribution(model: LanguageModel, prompt: str, new: str = "") -> np.ndarray:
     """Next-token probabilities after a prompt and new words, float64."""
     logits, cache = model.start([model.vocab.encode(prompt)])
     for word in new.split():
@@ -75,7 +75,7 @@ def normalised(weights: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
 
 
-# --- exact laws -----------------------------------------------------------------------------------
+# --- exact distributions -----------------------------------------------------------------------------------
 
 seeds = st.integers(0, 2**32 - 1)
 prefixes = st.lists(st.sampled_from(WORDS), max_size=3).map(" ".join)
@@ -85,55 +85,59 @@ prefixes = st.lists(st.sampled_from(WORDS), max_size=3).map(" ".join)
 @settings(max_examples=40)
 def test_contrast_is_expert_to_1_plus_beta_over_amateur_to_beta_among_the_plausible(seed, prefix, alpha, beta):
     expert, amateur = table(seed), table(seed + 1)
-    p, q = law(expert, prefix), law(amateur, prefix)
+    p, q = distribution(expert, prefix), distribution(amateur, prefix)
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = normalised(np.where((p >= alpha * p.max()) & (p > 0), p ** (1 + beta) / q**beta, 0))
     stage = dl.Contrast("amateur", alpha=alpha, beta=beta)
-    assert law(made(stage, expert, {"amateur": amateur}), prefix) == pytest.approx(expected, abs=1e-5)
+    assert distribution(made(stage, expert, {"amateur": amateur}), prefix) == pytest.approx(expected, abs=1e-5)
 
 
 @given(seed=seeds, temperature=st.sampled_from([0.5, 1.0, 2.0]))
 @settings(max_examples=10)
 def test_without_beta_it_is_the_ratio_of_li_et_al_with_the_amateur_at_its_temperature(seed, temperature):
     expert, amateur = table(seed), table(seed + 1)
-    p, q = law(expert, "")[:4], normalised(law(amateur, "")[:4] ** (1 / temperature))
+    p, q = distribution(expert, "")[:4], normalised(distribution(amateur, "")[:4] ** (1 / temperature))
     expected = normalised(np.where(p >= 0.1 * p.max(), p / q, 0))
     stage = dl.Contrast("amateur", beta=None, amateur_temperature=temperature)
-    assert law(made(stage, expert, {"amateur": amateur}), "")[:4] == pytest.approx(expected, abs=1e-5)
+    assert distribution(made(stage, expert, {"amateur": amateur}), "")[:4] == pytest.approx(expected, abs=1e-5)
 
 
 @given(seed=seeds, prompt=prefixes, new=prefixes, scale=st.floats(0, 4))
 @settings(max_examples=40)
-def test_guidance_goes_from_the_law_behind_the_negative_prompt_to_that_behind_the_prompt(seed, prompt, new, scale):
+def test_guidance_goes_from_the_distribution_behind_the_negative_prompt_to_that_behind_the_prompt(
+    seed, prompt, new, scale
+):
     model = table(seed)
     with np.errstate(divide="ignore"):
-        p, q = np.log(law(model, f"{prompt} {new}")), np.log(law(model, f"b {new}"))
+        p, q = np.log(distribution(model, f"{prompt} {new}")), np.log(distribution(model, f"b {new}"))
     if scale > 1:
         q = np.maximum(q, FLOOR)
     total = sum(weight * logs for weight, logs in ((scale, p), (1 - scale, q)) if weight)
-    with np.errstate(invalid="ignore"):  # no token is possible under both: no law
+    with np.errstate(invalid="ignore"):  # no token is possible under both: no distribution
         expected = np.exp(log_softmax(total))
-    assert law(made(dl.Guidance(scale, "b"), model), prompt, new) == pytest.approx(expected, abs=1e-4, nan_ok=True)
+    assert distribution(made(dl.Guidance(scale, "b"), model), prompt, new) == pytest.approx(
+        expected, abs=1e-4, nan_ok=True
+    )
 
 
 def test_without_a_negative_prompt_guidance_starts_from_the_last_token_as_transformers_does():
     model = table(3)
-    p, q = law(model, "a b c", "a"), law(dl.TableModel(WORDS, model._table, missing="eos"), "c", "a")
+    p, q = distribution(model, "a b c", "a"), distribution(dl.TableModel(WORDS, model._table, missing="eos"), "c", "a")
     expected = normalised(np.where(p[:4] > 0, p[:4] ** 2 / q[:4], 0))
-    assert law(made(dl.Guidance(2), model), "a b c", "a")[:4] == pytest.approx(expected, abs=1e-5)
+    assert distribution(made(dl.Guidance(2), model), "a b c", "a")[:4] == pytest.approx(expected, abs=1e-5)
 
 
 @given(seed=seeds, prefix=prefixes, weight=st.floats(0, 1))
 @settings(max_examples=40)
 def test_mixtures_are_the_weighted_sum_or_the_normalised_weighted_product(seed, prefix, weight):
     one, other = table(seed, impossible=0.2), table(seed + 1)
-    p, q = law(one, prefix), law(other, prefix)
+    p, q = distribution(one, prefix), distribution(other, prefix)
     mixed = made(dl.Mix("other", [weight, 1 - weight]), one, {"other": other})
-    assert law(mixed, prefix) == pytest.approx(weight * p + (1 - weight) * q, abs=1e-6)
+    assert distribution(mixed, prefix) == pytest.approx(weight * p + (1 - weight) * q, abs=1e-6)
     product = p**weight * q ** (1 - weight)
     if product.sum() > 1e-9:
         geometric = made(dl.Mix("other", [weight, 1 - weight], "logits"), one, {"other": other})
-        assert law(geometric, prefix) == pytest.approx(normalised(product), abs=1e-5)
+        assert distribution(geometric, prefix) == pytest.approx(normalised(product), abs=1e-5)
 
 
 def test_what_the_amateur_finds_impossible_is_preferred_but_finite():
@@ -173,14 +177,14 @@ def test_dola_contrasts_the_last_layer_with_the_most_divergent_early_exit(build,
                 q = logprobs[place].exp()
                 mean = (p + q) / 2
                 divergence[layer] = float((p * (p / mean).log()).nansum() + (q * (q / mean).log()).nansum()) / 2
-            got_law = got.double().log_softmax(-1).numpy()
+            got_distribution = got.double().log_softmax(-1).numpy()
             kept = p >= 0.1 * p.max()
             expected = [
                 (last[place] - early[layer][place]).masked_fill(~kept, -torch.inf).log_softmax(-1).numpy()
                 for layer, d in divergence.items()
-                if d > max(divergence.values()) - 1e-5  # laws that have nothing in common tie at ln 2
+                if d > max(divergence.values()) - 1e-5  # distributions that have nothing in common tie at ln 2
             ]
-            assert any(got_law == pytest.approx(law, abs=2e-3) for law in expected)
+            assert any(got_distribution == pytest.approx(distribution, abs=2e-3) for distribution in expected)
 
 
 @pytest.mark.parametrize(
@@ -207,10 +211,10 @@ def test_hidden_states_are_those_of_the_network_in_any_batch(build, kind):
     model = build(kind)
     layers = range(model.depth + 1)
     prompts = [(5, 9, 20, 3, 8), (7, 1)]
-    logits, hidden, cache = model.start_showing(prompts, layers)
+    logits, hidden, cache = model.prefill_with_hidden_states(prompts, layers)
     assert torch.equal(logits, model.start(prompts)[0])
     cache = cache.select(torch.tensor([1, 0, 0]))
-    _, more, _ = model.extend_showing(cache, torch.tensor([[4, 2], [6, 6], [6, 1]]), layers)
+    _, more, _ = model.decode_with_hidden_states(cache, torch.tensor([[4, 2], [6, 6], [6, 1]]), layers)
     rows = [(7, 1, 4, 2), (5, 9, 20, 3, 8, 6, 6), (5, 9, 20, 3, 8, 6, 1)]
     for row, tokens in enumerate(rows):
         with torch.no_grad():
@@ -254,7 +258,7 @@ def test_a_guided_row_is_the_same_forked_cut_back_joined_and_alone():
     logits, cache = model.extend(cache, torch.tensor([[2], [1], [1], [0]]))
     assert list(cache.lengths) == [6, 4, 6, 4]
     for row, (prompt, new) in enumerate([("a b c", "b c"), ("a", "a b"), ("a b c", "b b"), ("c c", "a")]):
-        assert logits[row, 0].double().softmax(-1).numpy() == pytest.approx(law(model, prompt, new), abs=1e-6)
+        assert logits[row, 0].double().softmax(-1).numpy() == pytest.approx(distribution(model, prompt, new), abs=1e-6)
     assert cache.nbytes == 8 * ((6 + 4 + 6 + 4) + (4 + 4 + 4 + 3))
 
 
@@ -316,7 +320,7 @@ def sequences(model: LanguageModel, prompt: str, limit: int) -> dict[tuple[int, 
         if len(new) == limit or (new and new[-1] in model.vocab.eos_ids):
             found[new] = p
             return
-        for token, q in enumerate(law(model, prompt, " ".join(WORDS[t] for t in new)).tolist()):
+        for token, q in enumerate(distribution(model, prompt, " ".join(WORDS[t] for t in new)).tolist()):
             if q > 0:
                 visit((*new, token), p * q)
 
@@ -347,7 +351,7 @@ def test_searches_that_fork_and_drivers_that_cut_back_decode_them_too(folder, mo
 
 
 @pytest.mark.parametrize("models", STRATEGIES)
-def test_samples_follow_the_composed_law(folder, models):
+def test_samples_follow_the_composed_distribution(folder, models):
     # Pearson's chi-square over 2,000 samples; p below 1e-4 fails, seeds fixed.
     expected = sequences(dl.compose("one.yaml", models), "a", 2)
     (found,) = dl.generate("one.yaml", "a", f"{models} | sample(n=2000)", max_new_tokens=2, seed=1, max_rows=2000)
@@ -411,10 +415,10 @@ def test_a_long_prompt_is_guided_as_a_whole_while_others_run():
     assert found[number].best.tokens == alone.best.tokens
 
 
-def test_scores_are_those_of_the_composed_law(folder):
+def test_scores_are_those_of_the_composed_distribution(folder):
     for strategy in STRATEGIES:
         composed = dl.compose("one.yaml", strategy)
-        expected = [law(composed, "a", new)[token] for new, token in (("", 1), ("b", 2), ("b c", 0))]
+        expected = [distribution(composed, "a", new)[token] for new, token in (("", 1), ("b", 2), ("b c", 0))]
         found = dl.score(composed, "a", " b c a")
         assert np.exp(found.token_logprobs) == pytest.approx(expected, abs=1e-5)
 
@@ -559,7 +563,7 @@ def test_compose_takes_only_stages_that_make_models():
         dl.compose("pocket-nano", "guidance=2 | greedy")
 
 
-def test_a_law_from_logits_alone_has_no_models_in_it():
+def test_a_distribution_from_logits_alone_has_no_models_in_it():
     with pytest.raises(StrategyError, match=r"guidance\(scale=2.0\) makes the logits"):
         dl.distribution([1.0, 2.0], "guidance=2")
 

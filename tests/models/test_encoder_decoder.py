@@ -14,7 +14,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import decodelab as dl
 from decodelab.core.errors import EmptyPrompt, ModelError, PromptTooLong, UnknownToken
-from decodelab.core.protocols import FILLER
+from decodelab.core.protocols import PAD
 from decodelab.core.quiet import quiet
 from decodelab.models.encoder_decoder import PROVEN_PAIRS, EncoderDecoderModel
 
@@ -78,7 +78,7 @@ def assert_holds(model, logits, cache, rows):
 def extended(model, cache, rows, count):
     """Each row extended by other tokens than its neighbours, up to `count` of them."""
     new = [[3 + (7 * i + 5 * j) % 60 for j in range(max(1, count - i % 2))] for i in range(len(rows))]
-    tokens = torch.tensor([row + [FILLER] * (count - len(row)) for row in new])
+    tokens = torch.tensor([row + [PAD] * (count - len(row)) for row in new])
     logits, cache = model.extend(cache, tokens)
     rows = [(prompt, (*written, *more)) for (prompt, written), more in zip(rows, new, strict=True)]
     cache = cache.rewind([len(prompt) + len(written) for prompt, written in rows])

@@ -1,4 +1,4 @@
-"""Adaptive-p: llama.cpp's law, and that the average of the chosen probabilities reaches the target."""
+"""Adaptive-p: llama.cpp's rule, and that the average of the chosen probabilities reaches the target."""
 
 import math
 
@@ -15,17 +15,17 @@ def started(stage: dl.AdaptiveP, rows: int = 1):
     return stage.init([(0,)] * rows, VOCAB, Keys.of(0, [0], range(rows)))
 
 
-def expected_logits(law: list[float], aim: float) -> list[float]:
+def expected_logits(distribution: list[float], aim: float) -> list[float]:
     """The transformation, as the author writes it down, in plain Python."""
-    distances = [abs(p - aim) / 0.3 for p in law]
+    distances = [abs(p - aim) / 0.3 for p in distribution]
     return [5 - 10 * d * d / (1 + d) for d in distances]
 
 
 @pytest.mark.parametrize("target", [0.0, 0.3, 0.75, 1.0])
 def test_the_first_step_aims_at_the_target_itself(target):
-    law = [0.55, 0.25, 0.15, 0.05]
-    got = dl.AdaptiveP(target).apply(torch.tensor([law]).log(), started(dl.AdaptiveP(target)))
-    assert got[0].tolist() == pytest.approx(expected_logits(law, target), abs=1e-5)
+    distribution = [0.55, 0.25, 0.15, 0.05]
+    got = dl.AdaptiveP(target).apply(torch.tensor([distribution]).log(), started(dl.AdaptiveP(target)))
+    assert got[0].tolist() == pytest.approx(expected_logits(distribution, target), abs=1e-5)
 
 
 def test_each_choice_moves_the_aim_to_the_other_side_of_the_target():

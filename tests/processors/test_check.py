@@ -17,8 +17,8 @@ WORDS = ["1", "+", "=", "(", ")", "x"]
 
 def table() -> dl.TableModel:
     """Signs in which wrong Python is likelier than right."""
-    law = {"=": 0.3, "(": 0.2, "+": 0.15, "1": 0.12, ")": 0.1, "x": 0.08, "</s>": 0.05}
-    return dl.TableModel(WORDS, {...: law}, bos="<s>", separator="")
+    distribution = {"=": 0.3, "(": 0.2, "+": 0.15, "1": 0.12, ")": 0.1, "x": 0.08, "</s>": 0.05}
+    return dl.TableModel(WORDS, {...: distribution}, bos="<s>", separator="")
 
 
 def right(limit: int) -> dict[tuple[int, ...], float]:

@@ -261,7 +261,7 @@ class ChangesTheLogitsItIsObservedWith(Identity):
 
 @dataclass(frozen=True)
 class OvertakesTheArgmax(StatelessProcessor):
-    """Says that the argmax is kept, and turns the law round."""
+    """Says that the argmax is kept, and turns the distribution round."""
 
     name: ClassVar[str] = "overtakes"
     source: ClassVar[str] = "this test"
@@ -307,7 +307,7 @@ def test_a_right_stateful_processor_passes():
         (ReadingsOfTheWholeBatch(), "one number a row"),
         (ChangesTheLogitsItIsObservedWith(), "must not change the logits"),
         (OvertakesTheArgmax(), "keeps_argmax"),
-        (SaysItHasNoEffect(), "no effect, but changes the law"),
+        (SaysItHasNoEffect(), "no effect, but changes the distribution"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
 )

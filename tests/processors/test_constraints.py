@@ -21,9 +21,9 @@ WORDS = ["a", "b", "ab", "ba", "é"]
 
 def letters(**weights: float) -> LanguageModel:
     """A table over `WORDS` and the end, in which "ab" is also "a" and "b": texts have several spellings."""
-    law = {"a": 0.3, "b": 0.2, "ab": 0.15, "ba": 0.1, "é": 0.05, "</s>": 0.2} | weights
-    total = sum(law.values())
-    return dl.TableModel(WORDS, {...: {w: p / total for w, p in law.items()}}, bos="<s>", separator="")
+    distribution = {"a": 0.3, "b": 0.2, "ab": 0.15, "ba": 0.1, "é": 0.05, "</s>": 0.2} | weights
+    total = sum(distribution.values())
+    return dl.TableModel(WORDS, {...: {w: p / total for w, p in distribution.items()}}, bos="<s>", separator="")
 
 
 def found(model: LanguageModel, stages: list, limit: int, prompt: str = "") -> dict[tuple[int, ...], float]:
@@ -101,10 +101,10 @@ def test_eos_is_allowed_exactly_where_the_text_is_complete():
     assert (best.text, best.finish_reason) == ("aaa", "eos")
 
 
-def test_the_masked_law_is_each_step_s_law_among_the_legal_tokens():
+def test_the_masked_distribution_is_each_step_s_distribution_among_the_legal_tokens():
     (g,) = dl.generate(letters(), "", "regex='(ab)+' | sample", max_new_tokens=1)
-    law: dict[tuple[int, ...], float] = {(0,): 0.3 / 0.45, (2,): 0.15 / 0.45}
-    assert g.best.law_logprob == pytest.approx(torch.tensor(law[g.best.tokens]).log().item(), abs=1e-6)
+    distribution: dict[tuple[int, ...], float] = {(0,): 0.3 / 0.45, (2,): 0.15 / 0.45}
+    assert g.best.processed_logprob == pytest.approx(torch.tensor(distribution[g.best.tokens]).log().item(), abs=1e-6)
 
 
 # --- how many there are ---------------------------------------------------------------------------

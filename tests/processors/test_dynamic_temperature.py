@@ -1,4 +1,4 @@
-"""Dynamic temperature: the temperature of a law follows from its entropy alone."""
+"""Dynamic temperature: the temperature of a distribution follows from its entropy alone."""
 
 import math
 
@@ -16,7 +16,7 @@ def temperatures(logits: torch.Tensor, **parameters: float) -> list[float]:
     return dl.DynamicTemperature(**parameters).observe(logits, None)["temperature"].tolist()
 
 
-def test_a_flat_law_gets_the_highest_temperature_and_a_sure_one_the_lowest():
+def test_a_flat_distribution_gets_the_highest_temperature_and_a_sure_one_the_lowest():
     flat, between, sure = temperatures(LAWS, range=0.5)
     assert flat == pytest.approx(1.5)
     assert sure == 0.5
@@ -32,7 +32,7 @@ def test_the_exponent_bends_the_way_between_them():
 
 def test_the_lowest_temperature_is_never_below_0_and_0_is_greedy():
     assert temperatures(LAWS, range=3.0, temperature=2.0)[2] == 0.0
-    # A law so sure that its entropy is 0 in float64: only the most probable token stays.
+    # A distribution so sure that its entropy is 0 in float64: only the most probable token stays.
     after = dl.DynamicTemperature(1.0).apply(torch.tensor([[0.0, 2000.0, 0.0]]), None)
     assert after.softmax(-1).tolist() == [[0.0, 1.0, 0.0]]
 

@@ -16,52 +16,52 @@ Law = list[float]
 NEAR = 1e-4
 
 
-def normalised(law: Law) -> Law:
-    total = math.fsum(law)
-    return [p / total for p in law]
+def normalised(distribution: Law) -> Law:
+    total = math.fsum(distribution)
+    return [p / total for p in distribution]
 
 
-def temperature(law: Law, t: float) -> Law:
+def temperature(distribution: Law, t: float) -> Law:
     """Ackley et al. 1985: p^(1/T), normalised."""
     if t == 0:
-        best = law.index(max(law))
-        return [float(i == best) for i in range(len(law))]
-    logs = [math.log(p) / t if p else -math.inf for p in law]
+        best = distribution.index(max(distribution))
+        return [float(i == best) for i in range(len(distribution))]
+    logs = [math.log(p) / t if p else -math.inf for p in distribution]
     return normalised([math.exp(x - max(logs)) for x in logs])
 
 
-def top_k(law: Law, k: int) -> Law:
+def top_k(distribution: Law, k: int) -> Law:
     """Fan et al. 2018: the k most probable, and what is equal to the last of them."""
-    cutoff = sorted(law, reverse=True)[:k][-1]
-    assume(all(p == cutoff or abs(p / cutoff - 1) > NEAR for p in law if cutoff))
-    return normalised([p if p >= cutoff else 0.0 for p in law])
+    cutoff = sorted(distribution, reverse=True)[:k][-1]
+    assume(all(p == cutoff or abs(p / cutoff - 1) > NEAR for p in distribution if cutoff))
+    return normalised([p if p >= cutoff else 0.0 for p in distribution])
 
 
-def top_p(law: Law, p: float) -> Law:
+def top_p(distribution: Law, p: float) -> Law:
     """Holtzman et al. 2020, eq. 2: the smallest set of most probable tokens whose mass is at least p."""
     kept, mass = set(), 0.0
-    for i in sorted(range(len(law)), key=lambda i: (-law[i], i)):
+    for i in sorted(range(len(distribution)), key=lambda i: (-distribution[i], i)):
         if kept:
             assume(abs(mass - p) > NEAR)
             if mass >= p:
                 break
         kept.add(i)
-        mass += law[i]
-    return normalised([q if i in kept else 0.0 for i, q in enumerate(law)])
+        mass += distribution[i]
+    return normalised([q if i in kept else 0.0 for i, q in enumerate(distribution)])
 
 
-def min_p(law: Law, p: float) -> Law:
+def min_p(distribution: Law, p: float) -> Law:
     """Nguyen et al. 2025, section 3: at least p times the largest probability."""
-    cutoff = p * max(law)
-    assume(all(q == max(law) or abs(q / cutoff - 1) > NEAR for q in law))
-    return normalised([q if q >= cutoff else 0.0 for q in law])
+    cutoff = p * max(distribution)
+    assume(all(q == max(distribution) or abs(q / cutoff - 1) > NEAR for q in distribution))
+    return normalised([q if q >= cutoff else 0.0 for q in distribution])
 
 
-def typical_p(law: Law, p: float) -> Law:
+def typical_p(distribution: Law, p: float) -> Law:
     """Meister et al. 2023, eq. 9: by distance of surprise from entropy, until the mass is at least p."""
-    entropy = -math.fsum(q * math.log(q) for q in law if q)
-    distance = [abs(-math.log(q) - entropy) if q else math.inf for q in law]
-    order = sorted(range(len(law)), key=lambda i: distance[i])
+    entropy = -math.fsum(q * math.log(q) for q in distribution if q)
+    distance = [abs(-math.log(q) - entropy) if q else math.inf for q in distribution]
+    order = sorted(range(len(distribution)), key=lambda i: distance[i])
     mass, border = 0.0, -1.0
     for i in order:
         assume(border < 0 or distance[i] == border or abs(distance[i] - border) > NEAR)
@@ -69,8 +69,8 @@ def typical_p(law: Law, p: float) -> Law:
             assume(abs(mass - p) > NEAR)
             break
         border = distance[i]
-        mass += law[i]
-    return normalised([q if distance[i] <= border else 0.0 for i, q in enumerate(law)])
+        mass += distribution[i]
+    return normalised([q if distance[i] <= border else 0.0 for i, q in enumerate(distribution)])
 
 
 def far(value: float, border: float) -> None:
@@ -78,74 +78,74 @@ def far(value: float, border: float) -> None:
     assume(abs(value - border) > NEAR * abs(border))
 
 
-def at_least(law: Law, cutoff: float) -> Law:
+def at_least(distribution: Law, cutoff: float) -> Law:
     """The tokens of at least a probability, and the most probable."""
-    for q in law:
-        if q and q != max(law):
+    for q in distribution:
+        if q and q != max(distribution):
             far(q, cutoff)
-    return normalised([q if q >= cutoff or q == max(law) else 0.0 for q in law])
+    return normalised([q if q >= cutoff or q == max(distribution) else 0.0 for q in distribution])
 
 
-def entropy_of(law: Law) -> float:
-    return -math.fsum(q * math.log(q) for q in law if q)
+def entropy_of(distribution: Law) -> float:
+    return -math.fsum(q * math.log(q) for q in distribution if q)
 
 
-def ranked(law: Law) -> list[int]:
+def ranked(distribution: Law) -> list[int]:
     """The possible tokens from the most to the least probable, the equally probable by id."""
-    return sorted((i for i, q in enumerate(law) if q), key=lambda i: (-law[i], i))
+    return sorted((i for i, q in enumerate(distribution) if q), key=lambda i: (-distribution[i], i))
 
 
-def only(law: Law, kept: set[int]) -> Law:
-    return normalised([q if i in kept else 0.0 for i, q in enumerate(law)])
+def only(distribution: Law, kept: set[int]) -> Law:
+    return normalised([q if i in kept else 0.0 for i, q in enumerate(distribution)])
 
 
-def epsilon_cutoff(law: Law, epsilon: float) -> Law:
+def epsilon_cutoff(distribution: Law, epsilon: float) -> Law:
     """Hewitt et al. 2022: probability at least epsilon."""
-    return at_least(law, epsilon)
+    return at_least(distribution, epsilon)
 
 
-def eta_cutoff(law: Law, epsilon: float) -> Law:
+def eta_cutoff(distribution: Law, epsilon: float) -> Law:
     """Hewitt et al. 2022: probability at least min(epsilon, sqrt(epsilon) exp(-entropy))."""
-    return at_least(law, min(epsilon, math.sqrt(epsilon) * math.exp(-entropy_of(law))))
+    return at_least(distribution, min(epsilon, math.sqrt(epsilon) * math.exp(-entropy_of(distribution))))
 
 
-def top_a(law: Law, a: float) -> Law:
+def top_a(distribution: Law, a: float) -> Law:
     """BlinkDL: at least a times the squared largest probability."""
-    return at_least(law, a * max(law) ** 2)
+    return at_least(distribution, a * max(distribution) ** 2)
 
 
-def p_less(law: Law, _: None) -> Law:
+def p_less(distribution: Law, _: None) -> Law:
     """Tan et al. 2025: at least the sum of squared probabilities."""
-    return at_least(law, math.fsum(q * q for q in law))
+    return at_least(distribution, math.fsum(q * q for q in distribution))
 
 
-def top_n_sigma(law: Law, n: float) -> Law:
+def top_n_sigma(distribution: Law, n: float) -> Law:
     """Tang et al. 2024: at most n standard deviations of the logits below the largest."""
-    logits = [math.log(q) for q in law if q]
+    logits = [math.log(q) for q in distribution if q]
     deviation = statistics.pstdev(logits)
     for x in logits:
         assume(x == max(logits) or abs(max(logits) - x - n * deviation) > NEAR)
-    return normalised([q if q and max(logits) - math.log(q) <= n * deviation else 0.0 for q in law])
+    return normalised([q if q and max(logits) - math.log(q) <= n * deviation else 0.0 for q in distribution])
 
 
-def top_h(law: Law, h: float) -> Law:
+def top_h(distribution: Law, h: float) -> Law:
     """Baghaei Potraghloo et al. 2025: the most probable while their part of the entropy is at most h of the whole."""
-    order = ranked(law)
-    whole, part, kept = entropy_of(law), 0.0, set(order[:1])
+    order = ranked(distribution)
+    whole, part, kept = entropy_of(distribution), 0.0, set(order[:1])
     for i in order:
-        part -= law[i] * math.log(law[i])
+        part -= distribution[i] * math.log(distribution[i])
         if h < 1:
             assume(i == order[0] or abs(part - h * whole) > NEAR * whole)
             if i != order[0] and part > h * whole:
                 break
         kept.add(i)
-    return only(law, kept)
+    return only(distribution, kept)
 
 
-def tfs_z(law: Law, z: float) -> Law:
+def tfs_z(distribution: Law, z: float) -> Law:
     """Bricken 2019: cut where the running share of absolute second differences exceeds z."""
-    order = ranked(law)
-    p = [law[i] for i in order]
+    order = ranked(distribution)
+    p = [distribution[i] for i in order]
     curvature = [abs(a - 2 * b + c) for a, b, c in zip(p, p[1:], p[2:], strict=False)]
     total = math.fsum(curvature)
     assume(len(p) <= 2 or total > 1e-3)
@@ -154,22 +154,22 @@ def tfs_z(law: Law, z: float) -> Law:
         running += bend / total
         assume(z == 1 or abs(running - z) > NEAR)
         if rank and running > z and z < 1:
-            return only(law, set(order[:rank]))
-    return law
+            return only(distribution, set(order[:rank]))
+    return distribution
 
 
-def rank_parity(law: Law, parity: str) -> Law:
+def rank_parity(distribution: Law, parity: str) -> Law:
     """Ranks 1, 3, 5, ... or 2, 4, 6, ..."""
-    order = ranked(law)
-    return only(law, set(order[::2] if parity == "odd" else order[1::2] or order))
+    order = ranked(distribution)
+    return only(distribution, set(order[::2] if parity == "odd" else order[1::2] or order))
 
 
-def dynamic_temperature(law: Law, spread: float) -> Law:
-    """llama.cpp: a temperature within `spread` of 1 by entropy relative to that of a flat law."""
-    n = sum(q > 0 for q in law)
-    relative = entropy_of(law) / math.log(n) if n > 1 else 0.0
+def dynamic_temperature(distribution: Law, spread: float) -> Law:
+    """llama.cpp: a temperature within `spread` of 1 by entropy relative to that of a flat distribution."""
+    n = sum(q > 0 for q in distribution)
+    relative = entropy_of(distribution) / math.log(n) if n > 1 else 0.0
     low, high = max(0.0, 1 - spread), 1 + spread
-    return temperature(law, low + (high - low) * relative)
+    return temperature(distribution, low + (high - low) * relative)
 
 
 REFERENCES = {
@@ -218,22 +218,22 @@ def as_json(name: str, value: Any) -> Any:
     return name if value is None else {name: value}
 
 
-def law_of(values: list[float]) -> Law:
+def distribution_of(values: list[float]) -> Law:
     return normalised([math.exp(x - max(values)) for x in values])
 
 
 @pytest.mark.parametrize("name", REFERENCES)
 @given(data=st.data())
-def test_every_processor_alone_gives_its_papers_law(name, data):
+def test_every_processor_alone_gives_its_papers_distribution(name, data):
     values = data.draw(logits)
     value = data.draw(VALUES[name])
-    expected = REFERENCES[name](law_of(values), value)
+    expected = REFERENCES[name](distribution_of(values), value)
     assert dl.distribution(values, [as_json(name, value)]).tolist() == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
 @given(logits, st.lists(stage, min_size=2, max_size=4))
 def test_a_chain_is_the_composition_of_its_stages_in_the_order_written(values, chain):
-    expected = law_of(values)
+    expected = distribution_of(values)
     for name, value in chain:
         expected = REFERENCES[name](expected, value)
     got = dl.distribution(values, [as_json(name, value) for name, value in chain])
@@ -262,21 +262,21 @@ def test_the_equally_probable_are_treated_by_rule():
     assert kept("rank_parity=even") == [1, 3]
 
 
-def test_top_p_of_a_flat_law_over_a_large_vocabulary_keeps_the_right_number():
+def test_top_p_of_a_flat_distribution_over_a_large_vocabulary_keeps_the_right_number():
     size = 151_936  # Qwen's vocabulary
     flat = torch.zeros(size)
     assert int((dl.distribution(flat, "top_p=0.9") > 0).sum()) == math.ceil(0.9 * size)
 
 
 @pytest.mark.parametrize("strategy", ["p_less", "top_a=1.0", "top_n_sigma=1.0", "epsilon_cutoff=0.1"])
-def test_a_cut_off_on_probability_keeps_all_of_a_flat_law_over_a_large_vocabulary(strategy):
+def test_a_cut_off_on_probability_keeps_all_of_a_flat_distribution_over_a_large_vocabulary(strategy):
     # In float32 the rounded sum of 151,936 squares lies above the square it should be.
     assert bool((dl.distribution(torch.full((151_936,), 0.1), strategy) > 0).all())
 
 
-def test_a_law_of_impossible_tokens_stays_within_the_possible():
+def test_a_distribution_of_impossible_tokens_stays_within_the_possible():
     values = torch.tensor([-torch.inf, 1.0, -torch.inf, 0.0])
     for strategy in ("temperature=0.5", "top_k=3", "top_p=0.99", "min_p=0.001", "typical_p=0.99", "tfs_z=0.5"):
-        law = dl.distribution(values, strategy)
-        assert law[[0, 2]].tolist() == [0.0, 0.0]
-        assert float(law.sum()) == pytest.approx(1, abs=1e-6)
+        distribution = dl.distribution(values, strategy)
+        assert distribution[[0, 2]].tolist() == [0.0, 0.0]
+        assert float(distribution.sum()) == pytest.approx(1, abs=1e-6)

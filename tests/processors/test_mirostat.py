@@ -23,7 +23,7 @@ LOGITS = torch.tensor([LAW]).log()
 
 
 def zipf(s: float, size: int) -> Tensor:
-    """Float32 logits [1, size] of Zipf's law, ids in no order."""
+    """Float32 logits [1, size] of Zipf's distribution, ids in no order."""
     order = torch.randperm(size, generator=torch.Generator().manual_seed(size))
     return (-s * torch.arange(1, size + 1, dtype=torch.float64).log())[order].float()[None]
 
@@ -37,7 +37,7 @@ def at(*mu: float) -> Controller:
 
 @pytest.mark.parametrize("size", [100, 1000, 151_936])
 @pytest.mark.parametrize("s", [0.3, 0.7, 1.0, 1.1, 1.5, 2.0, 4.0])
-def test_the_exponent_of_zipfs_law_is_recovered(s, size):
+def test_the_exponent_of_zipf_is_recovered(s, size):
     assert float(zipf_exponent(zipf(s, size))) == pytest.approx(s, abs=1e-6)
     assert float(zipf_exponent(zipf(s, size) - 1000 / 3, m=10)) == pytest.approx(s, abs=1e-4)  # float32 rounds at 333
 
@@ -84,7 +84,7 @@ def test_no_rows_are_no_problem(version):
     assert stage.apply(none, state).shape == (0, 6)
 
 
-def test_a_flat_law_asks_for_no_token_or_all_by_whether_mu_covers_the_vocabulary():
+def test_a_flat_distribution_asks_for_no_token_or_all_by_whether_mu_covers_the_vocabulary():
     # 2^mu against the N - 1 = 7 of the equation; ties at the cut stay, as with top_k, so all eight remain either way.
     assert [float(zipf_rank(at(0.0).mu, at(mu).mu, 8)) for mu in (2.0, 9.0)] == [0.0, math.inf]
     for mu in (2.0, 9.0):
@@ -126,7 +126,7 @@ def test_mu_begins_at_twice_tau():
     assert state.mu.tolist() == [6.0, 6.0]
 
 
-def test_full_surprise_is_that_of_the_law_before_the_cut_and_truncated_that_of_the_law_after_it():
+def test_full_surprise_is_that_of_the_distribution_before_the_cut_and_truncated_that_of_the_distribution_after_it():
     tokens = torch.tensor([1])
     full = dl.Mirostat(tau=2.0, eta=0.5).update(at(2.1), LOGITS, tokens)
     assert full.mu.tolist() == pytest.approx([2.1 - 0.5 * (-math.log2(0.25) - 2.0)])
@@ -161,7 +161,7 @@ def test_readings_for_observers():
 
 
 def run(stage: dl.Mirostat, logits: Tensor, steps: int, rows: int = 4) -> tuple[Tensor, Controller]:
-    """Surprise of each token, float64 [steps, rows], of a model that always gives the same law; and the last state."""
+    """Surprise of each token, float64 [steps, rows], under a model of one distribution; and the last state."""
     keys = Keys.of(0, [0], range(rows))
     state, logits = stage.init([(0,)] * rows, VOCAB, keys), logits.expand(rows, -1)
     surprises = []
@@ -175,7 +175,8 @@ def run(stage: dl.Mirostat, logits: Tensor, steps: int, rows: int = 4) -> tuple[
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("tau", [2.0, 3.0, 4.5])
 def test_the_average_surprise_of_each_row_becomes_tau(version, tau):
-    # The most probable token of this law surprises by 1.8 bits, the law itself by 5.4: tau lies between them.
+    # The most probable token of this distribution surprises by 1.8 bits, the distribution itself by 5.4: tau lies
+    # between them.
     surprises, _ = run(dl.Mirostat(tau=tau, version=version), zipf(1.3, 1000), 500)
     assert surprises.mean(0).tolist() == pytest.approx([tau] * 4, abs=0.15)
 
@@ -188,7 +189,7 @@ def test_what_is_left_of_the_error_is_exactly_how_far_mu_has_moved():
     assert (surprises.mean(0) - 3.0).tolist() == pytest.approx(expected.tolist(), abs=1e-9)
 
 
-def test_a_tau_above_the_laws_own_entropy_cannot_be_reached_and_mu_runs_away():
+def test_a_tau_above_the_distributions_own_entropy_cannot_be_reached_and_mu_runs_away():
     entropy = -sum(p * math.log2(p) for p in LAW)  # 2.04 bits
     stage = dl.Mirostat(tau=3.0)
     surprises, state = run(stage, LOGITS, 200)
@@ -198,7 +199,7 @@ def test_a_tau_above_the_laws_own_entropy_cannot_be_reached_and_mu_runs_away():
 
 
 def test_truncated_surprise_aims_at_the_entropy_of_what_is_drawn_from_and_keeps_more():
-    # Under the same tau llama.cpp's measure counts a token of the cut law as less surprising.
+    # Under the same tau llama.cpp's measure counts a token of the cut distribution as less surprising.
     logits, kept = zipf(1.3, 1000), []
     for stage in (dl.Mirostat(tau=3.0), dl.Mirostat(tau=3.0, surprise="truncated")):
         surprises, state = run(stage, logits, 300)
@@ -208,7 +209,7 @@ def test_truncated_surprise_aims_at_the_entropy_of_what_is_drawn_from_and_keeps_
 
 
 def cut(version: int, mu: float) -> list[float]:
-    """The law after the cut of `LAW`, from the paper in plain Python."""
+    """The distribution after the cut of `LAW`, from the paper in plain Python."""
     if version == 2:
         kept = [p for p in LAW if -math.log2(p) <= mu] or LAW[:1]
     else:
@@ -221,11 +222,11 @@ def cut(version: int, mu: float) -> list[float]:
 
 @pytest.mark.parametrize("surprise", ["full", "truncated"])
 @pytest.mark.parametrize("version", [1, 2])
-def test_sequences_follow_the_law_that_the_controller_implies(version, surprise):
+def test_sequences_follow_the_distribution_that_the_controller_implies(version, surprise):
     tau, eta, n = 1.25, 0.9, 10_000
     row = dict(zip("abcde", LAW, strict=True))
     model = dl.TableModel(list("abcde"), {...: row}, bos="<s>", eos=None)  # six ids: BOS counts as vocabulary
-    law: dict[tuple[int, ...], float] = {}
+    distribution: dict[tuple[int, ...], float] = {}
     for sequence in itertools.product(range(5), repeat=3):
         probability, mu = 1.0, 2 * tau
         for token in sequence:
@@ -235,16 +236,16 @@ def test_sequences_follow_the_law_that_the_controller_implies(version, surprise)
             probability *= after[token]
             mu -= eta * (-math.log2((LAW if surprise == "full" else after)[token]) - tau)
         else:
-            law[sequence] = probability
-    assert math.fsum(law.values()) == pytest.approx(1)
+            distribution[sequence] = probability
+    assert math.fsum(distribution.values()) == pytest.approx(1)
     strategy = f"mirostat(tau={tau}, eta={eta}, version={version}, surprise={surprise}) | sample(n={n})"
     (g,) = dl.generate(model, "", strategy, max_new_tokens=3, max_rows=n)
     counts = Counter(c.tokens for c in g.candidates)
-    assert set(counts) <= set(law)
-    common = [s for s in law if n * law[s] >= 5]
-    rest = n * (1 - math.fsum(law[s] for s in common))
+    assert set(counts) <= set(distribution)
+    common = [s for s in distribution if n * distribution[s] >= 5]
+    rest = n * (1 - math.fsum(distribution[s] for s in common))
     observed = [counts[s] for s in common] + [n - sum(counts[s] for s in common)] * (rest >= 5)
-    expected = [n * law[s] for s in common] + [rest] * (rest >= 5)
+    expected = [n * distribution[s] for s in common] + [rest] * (rest >= 5)
     scale = sum(observed) / math.fsum(expected)
     # The seed is fixed; a right sampler fails this for one seed in 10,000.
     assert stats.chisquare(observed, [e * scale for e in expected]).pvalue > 1e-4

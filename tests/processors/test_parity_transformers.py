@@ -34,7 +34,7 @@ PAIRS: list[tuple[StatelessProcessor, LogitsProcessor]] = [
 IDS: Any = torch.empty(1, 0, dtype=torch.int64)  # the input ids, which these processors do not look at
 
 
-def laws(kind: str, size: int) -> Tensor:
+def distributions(kind: str, size: int) -> Tensor:
     """Float32 logits [16, size] of a kind, without ties."""
     generator = torch.Generator().manual_seed(size)
     noise = torch.randn(16, size, generator=generator)
@@ -52,9 +52,9 @@ def laws(kind: str, size: int) -> Tensor:
 @pytest.mark.parametrize("size", [2, 17, 512, 4000])
 @pytest.mark.parametrize("kind", ["random", "peaked", "flat", "removed"])
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS, ids=[str(p) for p, _ in PAIRS])
-def test_same_tokens_and_same_law(ours, theirs, kind, size):
-    logits = laws(kind, size)
-    # Distances from the entropy of a flat law differ in the ninth decimal, which float32 does not have.
+def test_same_tokens_and_same_distribution(ours, theirs, kind, size):
+    logits = distributions(kind, size)
+    # Distances from the entropy of a flat distribution differ in the ninth decimal, which float32 does not have.
     in_float64 = isinstance(ours, TypicalP) and kind == "flat"
     mine, other = ours.apply(logits, None), theirs(IDS, logits.double() if in_float64 else logits.clone()).float()
     differ = (mine.isfinite() ^ other.isfinite()).sum(-1)
@@ -64,7 +64,7 @@ def test_same_tokens_and_same_law(ours, theirs, kind, size):
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS, ids=[str(p) for p, _ in PAIRS])
 def test_logits_rounded_to_bfloat16_are_full_of_ties_and_agree_up_to_them(ours, theirs):
-    logits = laws("random", 512).bfloat16().float()
+    logits = distributions("random", 512).bfloat16().float()
     assert len(logits[0].unique()) < 512
     mine, other = ours.apply(logits, None), theirs(IDS, logits.clone())
     # Sorted, because a tie leaves open which of the equal tokens stays, but not how many.
@@ -81,16 +81,16 @@ def test_top_p_settles_ties_by_lowest_id_and_transformers_by_its_sort():
     assert theirs.tolist() != [True, True, False, False]
 
 
-def test_top_p_counts_mass_in_float64_and_transformers_miscounts_a_flat_law_in_float32():
-    logits = laws("flat", 151_936)[:1]
+def test_top_p_counts_mass_in_float64_and_transformers_miscounts_a_flat_distribution_in_float32():
+    logits = distributions("flat", 151_936)[:1]
     probs = logits.double().softmax(-1).sort(descending=True).values[0]
     exact = int((probs.cumsum(0) - probs < 0.5).sum())
     assert int(TopP(0.5).apply(logits, None).isfinite().sum()) == exact
     assert int(TopPLogitsWarper(0.5)(IDS, logits).isfinite().sum()) != exact
 
 
-def test_typical_p_measures_distances_in_float64_and_transformers_misplaces_the_border_of_a_flat_law_in_float32():
-    logits = laws("flat", 4000)
+def test_typical_p_measures_distances_in_float64_and_transformers_misplaces_the_border_in_float32():
+    logits = distributions("flat", 4000)
     mine = TypicalP(0.5).apply(logits, None).isfinite()
     assert torch.equal(mine, TypicalLogitsWarper(0.5)(IDS, logits.double()).isfinite())
     assert not torch.equal(mine, TypicalLogitsWarper(0.5)(IDS, logits.clone()).isfinite())
@@ -118,7 +118,7 @@ def test_min_p_compares_logits_and_transformers_rounded_probabilities():
 
 
 def test_top_h_of_1_keeps_its_candidates_here_and_transformers_may_lose_the_last_to_rounding():
-    logits = laws("random", 512)
+    logits = distributions("random", 512)
     assert (TopH(1.0).apply(logits, None).isfinite().sum(-1) == 100).all()
     assert (TopHLogitsWarper(1.0)(IDS, logits).isfinite().sum(-1) < 100).any()
 

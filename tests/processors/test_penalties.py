@@ -1,4 +1,4 @@
-"""Penalties on tokens that have occurred: their laws in plain Python, and which tokens count."""
+"""Penalties on tokens that have occurred: their distributions in plain Python, and which tokens count."""
 
 import math
 from collections import Counter
@@ -75,15 +75,15 @@ def test_the_published_form_of_ctrl_divides_and_the_one_in_use_never_rewards_rep
 def test_a_subtractive_penalty_does_not_depend_on_where_zero_is_and_the_repetition_penalty_does(applied):
     values = torch.tensor([2.0, 1.0, 0.5])
     for stage, same in ((dl.SubtractivePenalty(0.7), True), (dl.RepetitionPenalty(1.7), False)):
-        law, shifted = (applied(stage, v, generated=[0]).softmax(-1) for v in (values, values - 3))
-        assert torch.allclose(law, shifted) is same
+        distribution, shifted = (applied(stage, v, generated=[0]).softmax(-1) for v in (values, values - 3))
+        assert torch.allclose(distribution, shifted) is same
 
 
 def test_the_odds_of_a_penalised_token_fall_by_e_to_the_penalty(applied):
-    law = applied(dl.PresencePenalty(0.7), [1.0, 1.0], generated=[0, 0]).softmax(-1)
-    assert float(law[1] / law[0]) == pytest.approx(math.exp(0.7), rel=1e-5)
-    law = applied(dl.FrequencyPenalty(0.7), [1.0, 1.0], generated=[0, 0]).softmax(-1)
-    assert float(law[1] / law[0]) == pytest.approx(math.exp(1.4), rel=1e-5)
+    distribution = applied(dl.PresencePenalty(0.7), [1.0, 1.0], generated=[0, 0]).softmax(-1)
+    assert float(distribution[1] / distribution[0]) == pytest.approx(math.exp(0.7), rel=1e-5)
+    distribution = applied(dl.FrequencyPenalty(0.7), [1.0, 1.0], generated=[0, 0]).softmax(-1)
+    assert float(distribution[1] / distribution[0]) == pytest.approx(math.exp(1.4), rel=1e-5)
 
 
 @given(st.floats(0.1, 5), st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31))

@@ -42,7 +42,7 @@ def pairs(prompt: int) -> dict[str, tuple[Any, Any]]:
 
 @pytest.mark.parametrize("name", pairs(1))
 @pytest.mark.parametrize("prompt", [1, 2, 4])
-def test_at_every_position_the_law_is_that_of_transformers(applied, name, prompt):
+def test_at_every_position_the_distribution_is_that_of_transformers(applied, name, prompt):
     generator = torch.Generator().manual_seed(prompt)
     ours, theirs = pairs(prompt)[name]
     for new in range(6):
@@ -83,8 +83,10 @@ def test_generations_begin_and_end_as_they_are_told():
 
 
 def test_the_end_grows_more_likely_the_longer_the_text(applied):
-    laws = [applied(dl.ExponentialLength(2, 2.0), [0.0] * 5 + [1.0], [0], [0] * n, VOCAB).softmax(-1) for n in range(7)]
-    ends = [float(law[EOS]) for law in laws]
+    distributions = [
+        applied(dl.ExponentialLength(2, 2.0), [0.0] * 5 + [1.0], [0], [0] * n, VOCAB).softmax(-1) for n in range(7)
+    ]
+    ends = [float(distribution[EOS]) for distribution in distributions]
     assert ends[0] == ends[1] == ends[2] < ends[3] < ends[4] < ends[5]
     assert applied(dl.ExponentialLength(2, 2.0), [0.0] * 5 + [1.0], [0], [0] * 5, VOCAB)[EOS] == 8.0
 

@@ -1,4 +1,4 @@
-"""What holds for every processor, every parameter and every law (hypothesis)."""
+"""What holds for every processor, every parameter and every distribution (hypothesis)."""
 
 import math
 
@@ -68,7 +68,7 @@ each = pytest.mark.parametrize("name", processors)
 @each
 @some
 @given(data=st.data(), logits=batches())
-def test_what_comes_out_is_a_law_over_what_went_in(name, data, logits):
+def test_what_comes_out_is_a_distribution_over_what_went_in(name, data, logits):
     processor = data.draw(processors[name])
     given_logits = logits.clone()
     after = processor.apply(logits, None)

@@ -56,8 +56,8 @@ def test_the_order_of_temperature_and_top_k_does_not_matter(logits, temperature,
 
 def test_min_p_is_relative_to_the_largest_probability():
     # Nguyen et al. 2025, section 3: p_base = 0.1 with a largest probability of 0.5 keeps what has at least 0.05.
-    law = torch.tensor([0.5, 0.3, 0.06, 0.05, 0.04, 0.05 - 1e-4])
-    kept = dl.MinP(0.1).apply(law.log()[None], None).isfinite()[0]
+    distribution = torch.tensor([0.5, 0.3, 0.06, 0.05, 0.04, 0.05 - 1e-4])
+    kept = dl.MinP(0.1).apply(distribution.log()[None], None).isfinite()[0]
     assert kept[:3].all()
     assert not kept[4:].any()
     # An absolute cut-off at 0.1, as one package has it, would keep only the first two.
@@ -65,7 +65,7 @@ def test_min_p_is_relative_to_the_largest_probability():
 
 
 def test_typical_sampling_may_drop_the_most_probable_token():
-    # Meister et al. 2023: the entropy of this law is 1.03 nats, nearest to it is the token of surprise 1.20.
+    # Meister et al. 2023: the entropy of this distribution is 1.03 nats, nearest to it is the token of surprise 1.20.
     assert (dl.distribution(torch.tensor([0.5, 0.3, 0.2]).log(), "typical_p=0.2") > 0).tolist() == [
         False,
         True,

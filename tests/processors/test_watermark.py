@@ -1,4 +1,4 @@
-"""The watermark: the paper's law, that who has the key finds it, and that nobody else does."""
+"""The watermark: the paper's distribution, that who has the key finds it, and that nobody else does."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_green_tokens_gain_the_bias_and_red_ones_nothing(applied):
     assert got.sum() == 2.0 * len(green)
 
 
-def test_the_law_is_that_of_the_paper(applied):
+def test_the_distribution_is_that_of_the_paper(applied):
     # Algorithm 2: p_k = exp(l_k + delta [k green]) / sum.
     logits = torch.linspace(-1, 1, SIZE)
     mark = dl.Watermark(0.5, 1.5)

@@ -78,7 +78,7 @@ def test_every_step_tosses_anew():
     assert len({tuple(row) for row in tosses.T.tolist()}) == 3
 
 
-def test_samples_follow_the_mixture_of_the_law_with_and_without_the_top_choices():
+def test_samples_follow_the_mixture_of_the_distribution_with_and_without_the_top_choices():
     probability, n = 0.3, 20_000
     model = dl.TableModel(list("abcde"), {...: ROW}, bos="<s>", eos=None)
     kept = {"a": 0.1, "c": 0.05, "e": 0.2}

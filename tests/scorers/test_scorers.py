@@ -48,7 +48,7 @@ def test_logprob_is_the_mean_over_the_tokens_whatever_their_number():
     assert found == pytest.approx([(math.log(0.75) + math.log(0.5)) / 2, math.log(0.25)], abs=1e-6)
 
 
-def test_entropy_is_minus_the_mean_entropy_of_the_laws():
+def test_entropy_is_minus_the_mean_entropy_of_the_distributions():
     first = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     found = judged("entropy", partials((A, B), (B, B), (B,)), TABLE)
     assert found == pytest.approx([-(first + math.log(2)) / 2, -first / 2, -first], abs=1e-6)

@@ -1,4 +1,4 @@
-"""Random tables, their exact laws, and the statistics that compare samples with them."""
+"""Random tables, their exact distributions, and the statistics that compare samples with them."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -63,10 +63,10 @@ def random_table() -> Callable[..., LanguageModel]:
 
 
 @pytest.fixture(scope="session")
-def exact_law() -> Callable[[LanguageModel, str, int], dict[tuple[int, ...], float]]:
-    """The probability of every sequence a chain of processors can give, by multiplying next-token laws."""
+def exact_distribution() -> Callable[[LanguageModel, str, int], dict[tuple[int, ...], float]]:
+    """The probability of every sequence a chain of processors can give, by multiplying next-token distributions."""
 
-    def law(model: LanguageModel, chain: str, limit: int) -> dict[tuple[int, ...], float]:
+    def distribution(model: LanguageModel, chain: str, limit: int) -> dict[tuple[int, ...], float]:
         found: dict[tuple[int, ...], float] = {}
 
         def visit(prefix: tuple[int, ...], probability: float) -> None:
@@ -81,23 +81,23 @@ def exact_law() -> Callable[[LanguageModel, str, int], dict[tuple[int, ...], flo
         visit((), 1.0)
         return found
 
-    return law
+    return distribution
 
 
 @pytest.fixture(scope="session")
 def agrees() -> Callable[[Sequence[tuple[int, ...]], Sequences], float]:
-    """The p-value of Pearson's chi-square of sequences drawn against their exact law.
+    """The p-value of Pearson's chi-square of sequences drawn against their exact distribution.
 
     Sequences expected fewer than five times share a cell. One that is impossible fails at once.
     """
 
-    def p_value(drawn: Sequence[tuple[int, ...]], law: Sequences) -> float:
+    def p_value(drawn: Sequence[tuple[int, ...]], distribution: Sequences) -> float:
         counts = Counter(drawn)
-        assert set(counts) <= set(law), "an impossible sequence was drawn"
+        assert set(counts) <= set(distribution), "an impossible sequence was drawn"
         n = len(drawn)
-        large = [s for s, p in law.items() if n * p >= 5]
+        large = [s for s, p in distribution.items() if n * p >= 5]
         observed = [counts[s] for s in large]
-        expected = [n * law[s] for s in large]
+        expected = [n * distribution[s] for s in large]
         rest = n - sum(expected)
         if rest > 1e-6 * n:
             observed.append(n - sum(observed))
@@ -109,8 +109,8 @@ def agrees() -> Callable[[Sequence[tuple[int, ...]], Sequences], float]:
 
 
 @pytest.fixture(scope="session")
-def prompts_of_one_law() -> Callable[..., tuple[LanguageModel, list[tuple[int, ...]]]]:
-    """Make a table and prompts after which its law is the same, so that one batch gives independent draws of it."""
+def prompts_of_one_distribution() -> Callable[..., tuple[LanguageModel, list[tuple[int, ...]]]]:
+    """Make a table and prompts with one distribution after them, so that one batch gives independent draws of it."""
 
     def make(words: Sequence[str], row: Any, count: int) -> tuple[LanguageModel, list[tuple[int, ...]]]:
         fillers = [f"filler{i}" for i in range(64)]
@@ -118,7 +118,7 @@ def prompts_of_one_law() -> Callable[..., tuple[LanguageModel, list[tuple[int, .
         def ignoring(prefix: tuple[str, ...]) -> Any:
             return row(tuple(w for w in prefix if w not in fillers))
 
-        model = dl.TableModel([*words, *fillers], ignoring, eos="</s>", bos="<s>", name="one-law")
+        model = dl.TableModel([*words, *fillers], ignoring, eos="</s>", bos="<s>", name="one-distribution")
         first, bos = len(words), model.vocab.bos_id or 0
         prompts = [(bos, first + i % 64, first + i // 64 % 64, first + i // 4096) for i in range(count)]
         return model, prompts

@@ -1,4 +1,4 @@
-"""Arithmetic sampling: each sample follows the law exactly, and all of them together are spread."""
+"""Arithmetic sampling: each sample follows the distribution exactly, and all of them together are spread."""
 
 import math
 from collections import Counter, defaultdict
@@ -24,11 +24,13 @@ def of_table(tokens):
 
 
 @pytest.mark.parametrize("sample", [0, 2])
-def test_each_sample_follows_the_law(prompts_of_one_law, exact_law, agrees, sample):
-    model, prompts = prompts_of_one_law("ab", row, 2000)
+def test_each_sample_follows_the_distribution(prompts_of_one_distribution, exact_distribution, agrees, sample):
+    model, prompts = prompts_of_one_distribution("ab", row, 2000)
     found = dl.generate(model, prompts, "arithmetic(n=3)", max_new_tokens=4, max_rows=20_000, seed=sample)
-    law = {of_table(s): p for s, p in exact_law(dl.TableModel("ab", row, bos="<s>"), "temperature=1.0", 4).items()}
-    assert agrees([of_table(g.candidates[sample].tokens) for g in found], law) > 1e-3
+    distribution = {
+        of_table(s): p for s, p in exact_distribution(dl.TableModel("ab", row, bos="<s>"), "temperature=1.0", 4).items()
+    }
+    assert agrees([of_table(g.candidates[sample].tokens) for g in found], distribution) > 1e-3
 
 
 @pytest.mark.parametrize("n", [2, 7, 40])
@@ -45,8 +47,8 @@ def test_of_n_samples_a_prefix_gets_its_share_rounded_up_or_down(random_table, n
             assert math.floor(n * p - 1e-6) <= begun[prefix] <= math.ceil(n * p + 1e-6), prefix
 
 
-def test_means_vary_less_than_those_of_independent_samples(prompts_of_one_law):
-    model, prompts = prompts_of_one_law("ab", row, 400)
+def test_means_vary_less_than_those_of_independent_samples(prompts_of_one_distribution):
+    model, prompts = prompts_of_one_distribution("ab", row, 400)
 
     def variance(strategy: str) -> float:
         found = dl.generate(model, prompts, strategy, max_new_tokens=4, max_rows=20_000)
@@ -58,10 +60,10 @@ def test_means_vary_less_than_those_of_independent_samples(prompts_of_one_law):
     assert variance("arithmetic(n=8)") < 0.5 * variance("sample(n=8)")
 
 
-def test_the_law_holds_long_after_the_first_52_bits_are_used_up(prompts_of_one_law, agrees):
+def test_the_distribution_holds_long_after_the_first_52_bits_are_used_up(prompts_of_one_distribution, agrees):
     # Two bits a token: without new bits, the code is spent after 26.
     quarters = dict.fromkeys("abcd", 0.25)
-    model, prompts = prompts_of_one_law("abcd", lambda prefix: quarters, 300)
+    model, prompts = prompts_of_one_distribution("abcd", lambda prefix: quarters, 300)
     found = dl.generate(model, prompts, "arithmetic(n=2)", max_new_tokens=36, max_rows=20_000)
     for first in (24, 25, 26, 27, 28, 34):
         pairs = [g.best.tokens[first : first + 2] for g in found]
@@ -79,7 +81,7 @@ def test_samples_do_not_depend_on_the_batch(random_table):
 def test_impossible_tokens_are_never_drawn(random_table):
     model = random_table(9, impossible=0.5)
     (g,) = dl.generate(model, "", "top_k=2 | arithmetic(n=64)", max_new_tokens=6)
-    assert all(math.isfinite(c.law_logprob) for c in g.candidates)
+    assert all(math.isfinite(c.processed_logprob) for c in g.candidates)
 
 
 def test_refusals():

@@ -61,7 +61,7 @@ def slow_beam(
     limit: int,
     chain: str = "",
     normaliser: str | None = "length",
-    scores: str = "law",
+    scores: str = "processed",
     dedupe: bool = False,
 ) -> list[Found]:
     """Beam search from its definition (the docstring of `Beam`), in lists, one hypothesis at a time."""
@@ -77,12 +77,12 @@ def slow_beam(
 
     for length in range(1, limit + 1):
         continuations = [
-            (score + (own if scores == "model" else law), rank, token, (*prefix, token))
+            (score + (own if scores == "model" else distribution), rank, token, (*prefix, token))
             for rank, (score, prefix) in enumerate(live)
-            for token, (law, own) in enumerate(
+            for token, (distribution, own) in enumerate(
                 zip(next_logprobs(model, prefix, chain), next_logprobs(model, prefix), strict=True)
             )
-            if law > -math.inf
+            if distribution > -math.inf
         ]
         continuations.sort(key=lambda c: (-c[0], c[1], c[2]))
         continuations = once(
@@ -240,7 +240,7 @@ def test_beams_of_random_tables_equal_the_slow_reference(random_table, table, wi
 
 @given(table=tables, width=st.integers(1, 4), chain=st.sampled_from(["temperature=0.5", "top_k=2", "top_p=0.8"]))
 @settings(max_examples=30)
-def test_a_beam_after_processors_searches_the_processed_normalised_law(random_table, table, width, chain):
+def test_a_beam_after_processors_searches_the_processed_normalised_distribution(random_table, table, width, chain):
     model = random_table(**table)
     assert_same(run(model, 4, chain, width=width), slow_beam(model, width, 1.0, False, 4, chain))
 
@@ -349,7 +349,7 @@ def test_duplicates_are_found_and_merging_them_makes_room():
 
 
 def drawn_sets(weights: list[float], k: int) -> dict[frozenset[int], float]:
-    """The law of k draws without replacement, as sets, by summing over all orders."""
+    """The distribution of k draws without replacement, as sets, by summing over all orders."""
     found: dict[frozenset[int], float] = {}
 
     def draw(chosen: tuple[int, ...], left: float, probability: float) -> None:
@@ -364,24 +364,24 @@ def drawn_sets(weights: list[float], k: int) -> dict[frozenset[int], float]:
     return found
 
 
-def test_beam_sampling_draws_without_replacement_and_goes_on_with_the_best(prompts_of_one_law, agrees):
+def test_beam_sampling_draws_without_replacement_and_goes_on_with_the_best(prompts_of_one_distribution, agrees):
     rows = {
         (): {"a": 0.5, "b": 0.3, "c": 0.1, "d": 0.06, "e": 0.04},
         ("a",): {"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1},
         ("b",): {"a": 0.1, "b": 0.6, "e": 0.3},
     }
-    model, prompts = prompts_of_one_law("abcde", lambda prefix: rows.get(prefix, {"e": 0.7, "d": 0.3}), 4000)
+    model, prompts = prompts_of_one_distribution("abcde", lambda prefix: rows.get(prefix, {"e": 0.7, "d": 0.3}), 4000)
     # Two steps of a beam of one: of two drawn the better goes on; then the better of two ends.
-    law: dict[Tokens, float] = {}
+    distribution: dict[Tokens, float] = {}
     for first, p in drawn_sets(list(rows[()].values()), 2).items():
         token = "abcde"[min(first)]
         names, weights = zip(*rows.get((token,), {"e": 0.7, "d": 0.3}).items(), strict=True)
         for second, q in drawn_sets(list(weights), 2).items():
             best = max((weights[i], names[i]) for i in second)[1]
             sequence = ("abcde".index(token), "abcde".index(best))
-            law[sequence] = law.get(sequence, 0.0) + p * q
+            distribution[sequence] = distribution.get(sequence, 0.0) + p * q
     found = dl.generate(model, prompts, "beam(width=1, sampling=true)", max_new_tokens=2, max_rows=10_000, seed=1)
-    assert agrees([g.best.tokens for g in found], law) > 1e-3
+    assert agrees([g.best.tokens for g in found], distribution) > 1e-3
 
 
 def test_beam_sampling_at_a_low_temperature_finds_the_most_probable_token(random_table):
@@ -476,9 +476,9 @@ def test_beams_do_not_depend_on_the_seed(random_table):
 def test_scores_are_summed_in_float64():
     model = dl.TableModel(["a", "b"], {...: {"a": 1 / 3, "b": 2 / 3}}, eos=None, bos="<s>")
     (g,) = dl.generate(model, "", "beam(width=1, length_penalty=0.0)", max_new_tokens=1000)
-    exact = math.fsum(g.best.law_logprobs)
+    exact = math.fsum(g.best.processed_logprobs)
     assert g.best.score == pytest.approx(exact, rel=1e-13)
     in_float32 = torch.tensor(0.0)
-    for logprob in g.best.law_logprobs:
+    for logprob in g.best.processed_logprobs:
         in_float32 += logprob
     assert abs(float(in_float32) - exact) > 1e-4

@@ -104,8 +104,8 @@ def test_processors_change_what_it_chooses_from(nano):
     (banned,) = dl.generate(nano, "Once upon a time", 'ban=[","] | contrastive_search', max_new_tokens=12)
     assert "," not in banned.best.text
     three = dl.generate(nano, PROMPTS, "top_k=3 | contrastive_search(k=50)", max_new_tokens=10)
-    # The law it goes by is the processed one, in which the three are more probable.
-    assert all(g.best.law_logprob > g.best.logprob for g in three)
+    # The distribution it goes by is the processed one, in which the three are more probable.
+    assert all(g.best.processed_logprob > g.best.logprob for g in three)
     assert {g.cost.decode_tokens for g in three} == {3 * 10}
     one = dl.generate(nano, PROMPTS, "min_p=1.0 | contrastive_search", max_new_tokens=10)
     assert [g.best.tokens for g in one] == [
@@ -180,18 +180,22 @@ class Shown:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.table, name)
 
-    def start_showing(self, prompts: Sequence[Tokens], layers: Sequence[int]) -> tuple[Tensor, Tensor, Cache]:
+    def prefill_with_hidden_states(
+        self, prompts: Sequence[Tokens], layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Cache]:
         longest = max(map(len, prompts))
         hidden = torch.full((1, len(prompts), longest, self.vectors.shape[1]), torch.nan)
         for row, prompt in enumerate(prompts):
             hidden[0, row, longest - len(prompt) :] = self.vectors[list(prompt)]
         return self.table.start(prompts)[0], hidden, self.table.start(prompts)[1]
 
-    def extend_showing(self, cache: Cache, tokens: Tensor, layers: Sequence[int]) -> tuple[Tensor, Tensor, Cache]:
+    def decode_with_hidden_states(
+        self, cache: Cache, tokens: Tensor, layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Cache]:
         logits, cache = self.table.extend(cache, tokens)
         return logits, self.vectors[tokens][None], cache
 
-    def exits(self, hidden: Tensor) -> Tensor:
+    def early_exit_logits(self, hidden: Tensor) -> Tensor:
         return hidden
 
 
@@ -267,7 +271,7 @@ def test_a_pass_that_fails_fails_its_jobs_and_no_others(nano, monkeypatch):
     engine = dl.Engine(nano)
     engine.submit("Once", "contrastive_search", max_new_tokens=4)
     other = engine.submit("Once", "greedy", max_new_tokens=4)
-    monkeypatch.setattr(nano, "extend_showing", fail)
+    monkeypatch.setattr(nano, "decode_with_hidden_states", fail)
     failed, done = sorted(engine.run(), key=lambda outcome: outcome.index)
     assert isinstance(failed, dl.Failed)
     assert isinstance(failed.error, ForwardFailed)

@@ -33,7 +33,7 @@ class Found(NamedTuple):
 def brute_force(
     model: LanguageModel, limit: int, chain: str = "", penalty: float = 0.0, cut: bool = True
 ) -> list[Found]:
-    """Every finished sequence with its score under the processed law, best first, one forward pass a prefix."""
+    """Every finished sequence with its processed score, best first, one forward pass a prefix."""
     stages = dl.parse(f"{chain} | greedy").processors if chain else ()
     prompt = (model.vocab.bos_id or 0,)
     found: list[Found] = []
@@ -74,8 +74,8 @@ def assert_best(generation: dl.Generation, everything: list[Found], n: int) -> N
     scores = {f.tokens: f.score for f in everything}
     for candidate in generation.candidates:
         assert candidate.score == pytest.approx(scores[candidate.tokens], abs=1e-9)
-        assert candidate.law_logprob == pytest.approx(scores[candidate.tokens], abs=1e-9) or candidate.score != (
-            candidate.law_logprob
+        assert candidate.processed_logprob == pytest.approx(scores[candidate.tokens], abs=1e-9) or candidate.score != (
+            candidate.processed_logprob
         )
 
 

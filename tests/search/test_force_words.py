@@ -57,8 +57,8 @@ def test_without_phrases_it_is_a_beam(random_table):
 
 def stubborn() -> dl.TableModel:
     """A model that would hardly ever say c d."""
-    law = {"a": 0.4, "b": 0.2, "c": 0.001, "d": 0.001, "</s>": 0.398}
-    return dl.TableModel(["a", "b", "c", "d"], {...: law}, bos="<s>")
+    distribution = {"a": 0.4, "b": 0.2, "c": 0.001, "d": 0.001, "</s>": 0.398}
+    return dl.TableModel(["a", "b", "c", "d"], {...: distribution}, bos="<s>")
 
 
 def test_banks_bring_through_what_a_beam_of_that_width_never_says():

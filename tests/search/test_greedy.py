@@ -29,7 +29,7 @@ def test_temperature_0_is_greedy_whatever_the_seed(random_table, seed, steps):
     greedy = dl.generate(model, "", "greedy", max_new_tokens=5)[0].best
     cold = dl.generate(model, "", "temperature=0 | sample(n=3)", max_new_tokens=5, seed=seed)[0]
     assert [c.tokens for c in cold.candidates] == [greedy.tokens] * 3
-    assert cold.best.law_logprobs == (0.0,) * len(greedy.tokens)
+    assert cold.best.processed_logprobs == (0.0,) * len(greedy.tokens)
     assert cold.best.token_logprobs == greedy.token_logprobs
 
 

@@ -30,15 +30,15 @@ def test_the_largest_of_many_follows_the_softmax():
     logits = torch.tensor([1.0, 0.3, -math.inf, -1.0, 0.3])
     counts = torch.bincount(gumbel_max(logits.expand(N, 5), noise(5)), minlength=5)
     assert counts[2] == 0
-    law = logits.softmax(0)[[0, 1, 3, 4]].double()
-    assert stats.chisquare(counts[[0, 1, 3, 4]].double(), N * law / law.sum()).pvalue > P
+    distribution = logits.softmax(0)[[0, 1, 3, 4]].double()
+    assert stats.chisquare(counts[[0, 1, 3, 4]].double(), N * distribution / distribution.sum()).pvalue > P
 
 
-def test_both_drawings_follow_the_law_of_the_chain(random_table, exact_law, agrees):
+def test_both_drawings_follow_the_distribution_of_the_chain(random_table, exact_distribution, agrees):
     model = random_table(seed=11)
     for drawing in ("gumbel", "inverse_cdf"):
         (g,) = dl.generate(model, "", f"top_p=0.8 | sample(n={N}, draw={drawing})", max_new_tokens=2)
-        assert agrees([c.tokens for c in g.candidates], exact_law(model, "top_p=0.8 | sample", 2)) > P
+        assert agrees([c.tokens for c in g.candidates], exact_distribution(model, "top_p=0.8 | sample", 2)) > P
 
 
 def test_a_gumbel_sample_does_not_depend_on_the_number_of_samples(random_table):

@@ -47,7 +47,7 @@ def test_a_sequence_is_worth_its_normalised_log_probability(trap):
         (g,) = dl.generate(trap, "", strategy, max_new_tokens=2)
         assert g.best.score == pytest.approx(math.log(0.4) / 2**penalty)
         for c in g.candidates:
-            assert c.score == pytest.approx(c.law_logprob / len(c.tokens) ** penalty)
+            assert c.score == pytest.approx(c.processed_logprob / len(c.tokens) ** penalty)
         assert [c.score for c in g.candidates] == sorted((c.score for c in g.candidates), reverse=True)
 
 

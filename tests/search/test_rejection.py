@@ -1,4 +1,4 @@
-"""Rejection draws from the law given that texts are right, look-ahead does not; both against enumeration."""
+"""Rejection draws from the distribution given that texts are right, look-ahead does not; both against enumeration."""
 
 import math
 import warnings
@@ -31,7 +31,7 @@ LIMIT = 4
 
 
 def conditioned() -> dict[tuple[int, ...], float]:
-    """The law given acceptance: complete at EOS, alive at the limit."""
+    """The distribution given acceptance: complete at EOS, alive at the limit."""
     model = letters()
     right = {
         o.tokens: math.exp(o.logprob)
@@ -54,12 +54,12 @@ def drawn(strategy, prompts: int = 12) -> list[tuple[int, ...]]:
     return found
 
 
-def test_rejection_draws_from_the_conditioned_law(agrees):
+def test_rejection_draws_from_the_conditioned_distribution(agrees):
     stage = dl.Rejection(at_most_one_b_and_ends_in_b, n=100, tries=1200)
     assert agrees(drawn(stage), conditioned()) > 0.001
 
 
-def test_look_ahead_draws_from_another_law_which_is_the_product_of_masked_ones(agrees):
+def test_look_ahead_draws_from_another_distribution_which_is_the_product_of_masked_ones(agrees):
     exact = dl.Check(at_most_one_b_and_ends_in_b, candidates=None, look=None)
     sequences = drawn(exact | dl.Sample(n=100))
     assert agrees(sequences, conditioned()) < 1e-6

@@ -1,4 +1,4 @@
-"""Sampling follows the exact law of whole sequences, whatever the chain, and depends on nothing it should not."""
+"""Samples follow the exact distribution of whole sequences, whatever the chain, and depend on nothing else."""
 
 import math
 
@@ -27,26 +27,26 @@ CHAINS = [
 
 
 @pytest.mark.parametrize("chain", CHAINS)
-def test_samples_follow_the_exact_law_of_whole_sequences(chain, random_table, exact_law, agrees):
+def test_samples_follow_the_exact_distribution_of_whole_sequences(chain, random_table, exact_distribution, agrees):
     model = random_table(seed=11)
-    law = exact_law(model, f"{chain}sample", 3)
-    assert math.fsum(law.values()) == pytest.approx(1, abs=1e-5)
+    distribution = exact_distribution(model, f"{chain}sample", 3)
+    assert math.fsum(distribution.values()) == pytest.approx(1, abs=1e-5)
     (g,) = dl.generate(model, "", f"{chain}sample(n={N})", max_new_tokens=3)
     assert len(g.candidates) == N
-    assert agrees([c.tokens for c in g.candidates], law) > P
+    assert agrees([c.tokens for c in g.candidates], distribution) > P
     for c in g.candidates[:200]:
-        assert c.law_logprob == pytest.approx(math.log(law[c.tokens]), abs=1e-4)
+        assert c.processed_logprob == pytest.approx(math.log(distribution[c.tokens]), abs=1e-4)
         assert c.finish_reason == ("eos" if c.tokens[-1] in model.vocab.eos_ids else "length")
 
 
-def test_one_sample_under_each_of_many_seeds_follows_the_law(random_table, exact_law, agrees):
+def test_one_sample_under_each_of_many_seeds_follows_the_distribution(random_table, exact_distribution, agrees):
     model = random_table(seed=3)
     drawn = [dl.generate(model, "", "sample", max_new_tokens=2, seed=s)[0].best.tokens for s in range(2000)]
-    assert agrees(drawn, exact_law(model, "sample", 2)) > P
+    assert agrees(drawn, exact_distribution(model, "sample", 2)) > P
 
 
-def test_one_sample_of_each_of_many_prompts_follows_the_law(agrees):
-    # A law that does not look at its prompt, so that samples of different prompts can be pooled.
+def test_one_sample_of_each_of_many_prompts_follows_the_distribution(agrees):
+    # A distribution that does not look at its prompt, so that samples of different prompts can be pooled.
     row = {"a": 0.5, "b": 0.3, "</s>": 0.2}
     model = dl.TableModel(["a", "b"], {...: row})
     prompts = [tuple(int(b) for b in f"{i:011b}") for i in range(2000)]
@@ -72,7 +72,8 @@ def test_a_sample_is_the_same_whatever_the_number_of_samples(random_table):
 
 
 def test_strategies_share_their_random_numbers_under_one_seed(random_table):
-    # Common random numbers: chains of the same law give the same samples, chains of near laws mostly do.
+    # Common random numbers: chains of the same distribution give the same samples, chains of near distributions mostly
+    # do.
     model = random_table(seed=5)
 
     def tokens(strategy: str) -> list[tuple[int, ...]]:
@@ -95,26 +96,26 @@ def test_a_draw_inverts_the_cumulative_distribution():
     assert inverse_cdf(logits.expand(6, 5), numbers).tolist() == [0, 0, 2, 2, 3, 3]
 
 
-law = st.lists(st.floats(-30, 30, width=32) | st.just(-math.inf), min_size=1, max_size=20).filter(
+distribution = st.lists(st.floats(-30, 30, width=32) | st.just(-math.inf), min_size=1, max_size=20).filter(
     lambda xs: max(xs) > -math.inf
 )
 unit = st.floats(2**-54, 1 - 2**-53) | st.sampled_from([2**-54, 0.5, 1 - 2**-53])
 
 
-@given(law, unit)
+@given(distribution, unit)
 def test_an_impossible_token_is_never_drawn(logits, u):
     token = int(inverse_cdf(torch.tensor([logits]), uniform(u))[0])
     assert 0 <= token < len(logits)
     assert logits[token] > -math.inf
 
 
-@given(law, unit, unit)
+@given(distribution, unit, unit)
 def test_a_larger_number_never_draws_a_lower_id(logits, u, v):
     drawn = inverse_cdf(torch.tensor([logits, logits]), uniform(min(u, v), max(u, v)))
     assert drawn[0] <= drawn[1]
 
 
-@given(law, unit)
+@given(distribution, unit)
 def test_the_token_drawn_covers_the_number(logits, u):
     token = int(inverse_cdf(torch.tensor([logits]), uniform(u))[0])
     probs = torch.tensor(logits).double().softmax(0)
@@ -122,7 +123,7 @@ def test_the_token_drawn_covers_the_number(logits, u):
     assert float(probs[: token + 1].sum()) >= u - 1e-12
 
 
-def test_numbers_spread_evenly_draw_the_ids_of_a_large_flat_law_evenly():
+def test_numbers_spread_evenly_draw_the_ids_of_a_large_flat_distribution_evenly():
     size = 151_936
     numbers = (torch.arange(N, dtype=torch.float64) + 0.4142) / N
     logits = torch.zeros(size)

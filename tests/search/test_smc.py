@@ -1,4 +1,4 @@
-"""SMC against the enumerated twisted law, against plain sampling, and what its weights mean."""
+"""SMC against the enumerated twisted distribution, against plain sampling, and what its weights mean."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def ends_with_b(prompt: str, texts: Sequence[str]) -> list[float]:
 
 
 def twisted(scorer, weight: float) -> dict[tuple[int, ...], float]:
-    """The law SMC aims at: every sequence with p(x) e^(weight * score(x)), normalised."""
+    """The distribution SMC aims at: every sequence with p(x) e^(weight * score(x)), normalised."""
     found = {
         o.tokens: math.exp(o.logprob + weight * scorer("", [MODEL.vocab.decode(o.tokens)])[0])
         for o in MODEL.enumerate("", LIMIT)
@@ -57,13 +57,13 @@ def drawn(strategy: SMC, runs: int) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize(
     ("scorer", "weight", "threshold"), [(share_of_b, 1.0, 0.0), (share_of_b, -1.5, 0.9), (ends_with_b, 1.0, 1.0)]
 )
-def test_with_many_particles_the_law_is_the_twisted_one(agrees, scorer, weight, threshold):
+def test_with_many_particles_the_distribution_is_the_twisted_one(agrees, scorer, weight, threshold):
     # One draw of each of 300 independent runs. The bias is of the order of 1/40, which 300 draws do not see.
     found = drawn(SMC(particles=40, scorer=scorer, weight=weight, threshold=threshold), 300)
     assert agrees(found, twisted(scorer, weight)) > 1e-3
 
 
-def test_with_one_particle_the_law_is_the_models_own(agrees):
+def test_with_one_particle_the_distribution_is_the_models_own(agrees):
     found = drawn(SMC(particles=1, scorer=share_of_b, weight=5), 500)
     assert agrees(found, {o.tokens: math.exp(o.logprob) for o in MODEL.enumerate("", LIMIT)}) > 1e-3
 
@@ -96,9 +96,9 @@ def test_without_weight_it_is_sampling_token_for_token(random_table, threshold):
     assert [c.score for c in g.candidates] == pytest.approx([-math.log(8)] * 8)
 
 
-def test_processors_shape_the_law_that_is_steered(agrees, exact_law):
-    law = exact_law(MODEL, "temperature=0.5", LIMIT)
-    weighted = {t: p * math.exp(share_of_b("", [MODEL.vocab.decode(t)])[0]) for t, p in law.items()}
+def test_processors_shape_the_distribution_that_is_steered(agrees, exact_distribution):
+    distribution = exact_distribution(MODEL, "temperature=0.5", LIMIT)
+    weighted = {t: p * math.exp(share_of_b("", [MODEL.vocab.decode(t)])[0]) for t, p in distribution.items()}
     total = sum(weighted.values())
     engine = dl.Engine(MODEL, max_rows=8192)
     for seed in range(200):

@@ -1,4 +1,4 @@
-"""Stochastic beams against the exact law of draws without replacement, and estimates against exact expectations."""
+"""Stochastic beams against the exact distribution of draws without replacement; estimates against expectations."""
 
 import math
 from collections.abc import Mapping
@@ -23,15 +23,15 @@ def row(prefix: tuple[str, ...]) -> Mapping[str, float]:
     return ROWS.get(prefix, {"a": 0.25, "</s>": 0.75})
 
 
-def in_order(law: Mapping[Tokens, float], k: int) -> dict[tuple[Tokens, ...], float]:
-    """The law of k draws one after the other, each from what is left."""
+def in_order(distribution: Mapping[Tokens, float], k: int) -> dict[tuple[Tokens, ...], float]:
+    """The distribution of k draws one after the other, each from what is left."""
     found: dict[tuple[Tokens, ...], float] = {}
 
     def draw(chosen: tuple[Tokens, ...], left: float, probability: float) -> None:
-        if len(chosen) == min(k, len(law)):
+        if len(chosen) == min(k, len(distribution)):
             found[chosen] = probability
             return
-        for sequence, p in law.items():
+        for sequence, p in distribution.items():
             if sequence not in chosen:
                 draw((*chosen, sequence), left - p, probability * p / left)
 
@@ -40,31 +40,31 @@ def in_order(law: Mapping[Tokens, float], k: int) -> dict[tuple[Tokens, ...], fl
 
 
 @pytest.fixture(scope="module")
-def drawn(prompts_of_one_law, exact_law):
-    """3,000 draws of three different sequences of at most three tokens, and the exact law of one."""
-    model, prompts = prompts_of_one_law("ab", row, 3000)
+def drawn(prompts_of_one_distribution, exact_distribution):
+    """3,000 draws of three different sequences of at most three tokens, and the exact distribution of one."""
+    model, prompts = prompts_of_one_distribution("ab", row, 3000)
     found = dl.generate(model, prompts, "stochastic_beam(width=3)", max_new_tokens=3, max_rows=30_000, seed=3)
-    return found, exact_law(dl.TableModel("ab", row, bos="<s>"), "temperature=1.0", 3)
+    return found, exact_distribution(dl.TableModel("ab", row, bos="<s>"), "temperature=1.0", 3)
 
 
 def of_table(tokens: Tokens) -> Tokens:
-    """Token ids without the fillers of `prompts_of_one_law`: its EOS is behind them."""
+    """Token ids without the fillers of `prompts_of_one_distribution`: its EOS is behind them."""
     return tuple(t if t < 2 else 2 for t in tokens)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_the_first_k_are_draws_without_replacement_in_order(drawn, agrees, k):
-    found, law = drawn
-    law = {of_table(s): p for s, p in law.items()}
+    found, distribution = drawn
+    distribution = {of_table(s): p for s, p in distribution.items()}
     sequences = [tuple(of_table(c.tokens) for c in g.candidates[:k]) for g in found]
-    assert agrees(sequences, in_order(law, k)) > 1e-3
+    assert agrees(sequences, in_order(distribution, k)) > 1e-3
 
 
 def test_inclusion_probabilities_agree_within_four_standard_errors(drawn):
-    found, law = drawn
-    law = {of_table(s): p for s, p in law.items()}
-    expected = dict.fromkeys(law, 0.0)
-    for sequences, p in in_order(law, 3).items():
+    found, distribution = drawn
+    distribution = {of_table(s): p for s, p in distribution.items()}
+    expected = dict.fromkeys(distribution, 0.0)
+    for sequences, p in in_order(distribution, 3).items():
         for sequence in sequences:
             expected[sequence] += p
     for sequence, p in expected.items():
@@ -90,7 +90,7 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_estimates_are_unbiased(drawn, name):
-    found, law = drawn
+    found, distribution = drawn
     f = FUNCTIONS[name]
     words = {0: "a", 1: "b"}
 
@@ -98,7 +98,7 @@ def test_estimates_are_unbiased(drawn, name):
         text = " ".join(words[t] for t in sequence if t in words)
         return dl.Candidate(sequence, text, (), (), "eos", 0, 0.0)
 
-    exact = math.fsum(p * f(as_candidate(of_table(s))) for s, p in law.items())
+    exact = math.fsum(p * f(as_candidate(of_table(s))) for s, p in distribution.items())
     estimates = torch.tensor([dl.stochastic_beam_estimate(g, f) for g in found], dtype=torch.float64)
     error = float(estimates.std()) / math.sqrt(len(found))
     assert abs(float(estimates.mean()) - exact) <= 4 * error
@@ -112,17 +112,17 @@ def test_weights_are_one_in_the_mean(drawn):
     assert abs(float(totals.mean()) - 1) <= 4 * float(totals.std()) / math.sqrt(len(totals))
 
 
-def test_a_beam_of_everything_gives_the_expectation_itself(random_table, exact_law):
+def test_a_beam_of_everything_gives_the_expectation_itself(random_table, exact_distribution):
     model = random_table(11, size=3)
-    law = exact_law(model, "temperature=1.0", 3)
-    (g,) = dl.generate(model, "", f"stochastic_beam(width={len(law) + 1})", max_new_tokens=3)
-    assert {c.tokens for c in g.candidates} == set(law)
+    distribution = exact_distribution(model, "temperature=1.0", 3)
+    (g,) = dl.generate(model, "", f"stochastic_beam(width={len(distribution) + 1})", max_new_tokens=3)
+    assert {c.tokens for c in g.candidates} == set(distribution)
     assert dl.stochastic_beam_estimate(g, lambda c: len(c.tokens)) == pytest.approx(
-        math.fsum(p * len(s) for s, p in law.items()), rel=1e-5
+        math.fsum(p * len(s) for s, p in distribution.items()), rel=1e-5
     )
 
 
-def test_processors_shape_the_law_that_is_drawn_from(random_table):
+def test_processors_shape_the_distribution_that_is_drawn_from(random_table):
     model = random_table(5)
     (g,) = dl.generate(model, "", "top_k=1 | stochastic_beam(width=4)", max_new_tokens=4)
     greedy = dl.generate(model, "", "greedy", max_new_tokens=4)[0].best

@@ -127,7 +127,7 @@ def test_external_knowledge_finds_the_way_that_is_improbable():
     (beam,) = dl.generate(CITY, "", "beam(width=1)", max_new_tokens=5)
     (guided,) = dl.generate(CITY, "", dl.ValueBeam(1, toward_home), max_new_tokens=5)
     assert (beam.best.text, guided.best.text) == ("left river", "right bridge home")
-    assert guided.best.score == pytest.approx(guided.best.law_logprob / 4 + 0.0)
+    assert guided.best.score == pytest.approx(guided.best.processed_logprob / 4 + 0.0)
 
 
 def test_the_scorer_is_asked_once_a_step_for_no_more_than_the_candidates(random_table):

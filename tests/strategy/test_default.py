@@ -156,7 +156,7 @@ def test_the_order_of_stages_is_that_of_transformers():
 
 @pytest.mark.parametrize("prompt", [[1], [1, 5], [1, 5, 6, 5, 4, 5]])
 @pytest.mark.parametrize("new", [0, 1, 2, 3])
-def test_every_setting_together_gives_the_law_of_transformers_at_every_step(prompt, new):
+def test_every_setting_together_gives_the_distribution_of_transformers_at_every_step(prompt, new):
     generator = torch.Generator().manual_seed(new)
     strategy = dl.Strategy.from_generation_config(EVERYTHING | {"forced_bos_token_id": None})
     vocab = dl.TableModel([f"w{i}" for i in range(2)] + ["</s>"] + [f"w{i}" for i in range(3, 40)], {}).vocab
@@ -182,7 +182,7 @@ configs = st.fixed_dictionaries(
 
 @given(configs, st.integers(0, 2**31))
 @settings(max_examples=60)
-def test_the_law_of_default_is_the_law_of_transformers_for_the_same_config(config, seed):
+def test_the_distribution_of_default_is_the_distribution_of_transformers_for_the_same_config(config, seed):
     logits = 3 * torch.randn(1, 80, generator=torch.Generator().manual_seed(seed))
     theirs = warpers(GenerationConfig(**config))(torch.zeros(1, 1, dtype=torch.int64), logits.clone()).softmax(-1)
     ours = dl.distribution(logits, dl.Strategy.from_generation_config(config))

@@ -141,8 +141,8 @@ def test_the_three_penalties_together_are_llama_cpps(text, last, repeat, frequen
 def test_a_mass_of_nothing_keeps_one_token_as_in_llama_cpp():
     logits = torch.log(torch.tensor([0.1, 0.2, 0.3, 0.4]))
     for key in ("top_p", "typical_p"):
-        law = dl.distribution(logits, dl.Strategy.from_llama_cpp(OFF | {key: 0.0}))
-        assert int((law > 0).sum()) == 1
+        distribution = dl.distribution(logits, dl.Strategy.from_llama_cpp(OFF | {key: 0.0}))
+        assert int((distribution > 0).sum()) == 1
     assert dl.distribution(logits, dl.Strategy.from_llama_cpp(OFF | {"top_p": 0.0})).argmax() == 3
 
 

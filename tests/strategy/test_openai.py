@@ -60,7 +60,7 @@ def test_parameters_are_the_strategy_vllm_would_run(given, strategy):
     assert dl.parse(strategy) == read
 
 
-def vllm_law(p: dict[str, Any], logits: list[float], prompt: list[int], output: list[int]) -> list[float]:
+def vllm_distribution(p: dict[str, Any], logits: list[float], prompt: list[int], output: list[int]) -> list[float]:
     """vLLM's V1 sampler written out: penalties, temperature, min_p, top_k, top_p, softmax."""
     z = list(logits)
     for t in range(len(z)):
@@ -74,15 +74,15 @@ def vllm_law(p: dict[str, Any], logits: list[float], prompt: list[int], output: 
         return [w / math.fsum(weights) for w in weights]
 
     # Float32 cannot tell a decision nearer than NEAR to its border; such examples are left out.
-    law = softmax()
-    assume(all(q == max(law) or abs(q - p["min_p"] * max(law)) > NEAR for q in law))
-    z = [x if q >= p["min_p"] * max(law) else -math.inf for x, q in zip(z, law, strict=True)]
+    distribution = softmax()
+    assume(all(q == max(distribution) or abs(q - p["min_p"] * max(distribution)) > NEAR for q in distribution))
+    z = [x if q >= p["min_p"] * max(distribution) else -math.inf for x, q in zip(z, distribution, strict=True)]
     assume(all(a - b > NEAR for a, b in itertools.pairwise(sorted(z, reverse=True)) if b > -math.inf))
     kth = sorted(z)[-p["top_k"]]
     z = [x if x >= kth else -math.inf for x in z]
-    law = softmax()
+    distribution = softmax()
     mass = 0.0
-    for q, t in sorted(((q, t) for t, q in enumerate(law)), reverse=True):
+    for q, t in sorted(((q, t) for t, q in enumerate(distribution)), reverse=True):
         assume(p["top_p"] == 1 or abs(mass - p["top_p"]) > NEAR)
         if mass >= p["top_p"]:
             z[t] = -math.inf
@@ -107,11 +107,11 @@ def vllm_law(p: dict[str, Any], logits: list[float], prompt: list[int], output: 
     st.lists(st.integers(0, 4), max_size=4),
 )
 @settings(max_examples=60)
-def test_the_law_is_that_of_vllms_sampler(parameters, logits, prompt, output):
+def test_the_distribution_is_that_of_vllms_sampler(parameters, logits, prompt, output):
     run: Any = dl.to_logits_processor(dl.Strategy.from_openai(parameters))
     row = torch.tensor([logits], dtype=torch.float32)
     got = [run(torch.tensor([prompt + output[:end]]), row) for end in range(len(output) + 1)][-1]
-    expected = vllm_law(parameters, row[0].double().tolist(), prompt, output)
+    expected = vllm_distribution(parameters, row[0].double().tolist(), prompt, output)
     assert got[0].softmax(-1).tolist() == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 

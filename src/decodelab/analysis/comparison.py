@@ -50,14 +50,14 @@ class Token:
         text: what it adds to the text; a character that several tokens make up belongs to the last of them.
         name: the token itself, readable.
         p: its probability under the model.
-        law_p: its probability under the law it was chosen from.
+        processed_p: its probability under the distribution it was chosen from.
         shown: whether it is part of the text: not an end token, not cut off with a stop string.
     """
 
     text: str
     name: str
     p: float
-    law_p: float
+    processed_p: float
     shown: bool
 
 
@@ -350,7 +350,7 @@ def tokens_for_the_eye(model: LanguageModel, generation: Generation, candidate: 
                 added,
                 model.vocab.token_text(token),
                 math.exp(candidate.token_logprobs[i]),
-                math.exp(candidate.law_logprobs[i]),
+                math.exp(candidate.processed_logprobs[i]),
                 not is_end and (bool(added) or whole == text.text),
             )
         )

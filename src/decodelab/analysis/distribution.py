@@ -1,4 +1,4 @@
-"""`distribution`: the exact next-token law of a strategy."""
+"""`distribution`: the exact next-token distribution of a strategy."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from decodelab.strategy.strategy import Strategy, StrategyLike
 
 @dataclass(frozen=True)
 class StageTrace:
-    """What one processor did to the law; each tensor has the shape of the logits without the vocabulary.
+    """What one processor did to the distribution; each tensor has the shape of the logits without the vocabulary.
 
     Attributes:
         name: the stage in the strategy language.
         kept: int64, how many tokens can still be drawn after it.
-        mass_removed: float64, the probability it removed, under the law it was given.
-        entropy_bits_before: float64, entropy of the law it was given.
-        entropy_bits: float64, entropy of the law it left.
+        mass_removed: float64, the probability it removed, under the distribution it was given.
+        entropy_bits_before: float64, entropy of the distribution it was given.
+        entropy_bits: float64, entropy of the distribution it left.
     """
 
     name: str
@@ -37,8 +37,8 @@ class StageTrace:
 
 
 @dataclass(frozen=True)
-class TracedLaw:
-    """The law of a strategy, float32 probabilities [..., vocab], and what each processor did to it, in order."""
+class TracedDistribution:
+    """A strategy's distribution, float32 probabilities [..., vocab], and what each processor did to it, in order."""
 
     probs: Tensor
     stages: tuple[StageTrace, ...]
@@ -69,7 +69,7 @@ def distribution(
     vocab: Vocab | None = None,
     model: LanguageModel | str | None = None,
     trace: Literal[True],
-) -> TracedLaw: ...
+) -> TracedDistribution: ...
 
 
 def distribution(
@@ -82,8 +82,8 @@ def distribution(
     vocab: Vocab | None = None,
     model: LanguageModel | str | None = None,
     trace: bool = False,
-) -> Tensor | TracedLaw:
-    """The law from which a strategy draws its next token, as probabilities.
+) -> Tensor | TracedDistribution:
+    """The distribution from which a strategy draws its next token, as probabilities.
 
     It is exact, not estimated. Of a stage that tosses a coin before it acts (`xtc`) it is the mixture over the coin,
     which is how often each token comes over many samples; one sample has tossed its coin already.
@@ -100,12 +100,13 @@ def distribution(
         trace: also tell what each processor did.
 
     Returns:
-        float32 probabilities of the same shape; with `trace` a `TracedLaw`.
+        float32 probabilities of the same shape; with `trace` a `TracedDistribution`.
 
     Raises:
         NonFiniteLogits: for NaN, +inf or only -inf.
         EmptySupport: if a stage removes every token.
-        StrategyError: if there is no single law (a beam, `default` without a model), or a stage lacks what it needs.
+        StrategyError: if there is no single distribution (a beam, `default` without a model), or a stage lacks what it
+            needs.
         RequestError: if tokens or states do not fit the logits, or both are given.
         UnknownToken: if a token id is outside the vocabulary.
         VocabularyMismatch: if the logits and the vocabulary have different sizes.
@@ -126,22 +127,26 @@ def distribution(
             "take them from decodelab.compose(model, ...)"
         )
     if plan.stages[0].kind == "source" or getattr(plan.search, "name", "") not in ("sample", "greedy"):
-        raise StrategyError(f"distribution: {plan} has no single next-token law; give processors with sample or greedy")
+        raise StrategyError(
+            f"distribution: {plan} has no single next-token distribution; give processors with sample or greedy"
+        )
     values = torch.as_tensor(logits, dtype=torch.float32)
     flat = values.reshape(-1, values.shape[-1])
     if not bool(flat.logsumexp(-1).isfinite().all()):
         raise NonFiniteLogits("distribution: logits contain NaN, +inf or only -inf; pass finite scores")
     groups = states_after(plan.processors, len(flat), flat.shape[-1], prompt_tokens, generated, state, vocab, lm)
-    laws = [_chain(plan.processors, flat[rows], states) for rows, states in groups]
+    distributions = [_chain(plan.processors, flat[rows], states) for rows, states in groups]
     if getattr(plan.search, "name", "") == "greedy":
-        ends = [_argmax(steps[-1]) for steps in laws]
+        ends = [_argmax(steps[-1]) for steps in distributions]
     else:
-        ends = [steps[-1] for steps in laws]
+        ends = [steps[-1] for steps in distributions]
     probs = torch.cat(list(map(_probs, ends))).float().reshape(values.shape)
     if not trace:
         return probs
-    traces = (_trace(str(p), [s[i : i + 2] for s in laws], values.shape[:-1]) for i, p in enumerate(plan.processors))
-    return TracedLaw(probs, tuple(traces))
+    traces = (
+        _trace(str(p), [s[i : i + 2] for s in distributions], values.shape[:-1]) for i, p in enumerate(plan.processors)
+    )
+    return TracedDistribution(probs, tuple(traces))
 
 
 class _Branch(NamedTuple):
@@ -158,26 +163,26 @@ class _Branch(NamedTuple):
         return self.high - self.low
 
 
-_Law = tuple[_Branch, ...]
+_Distribution = tuple[_Branch, ...]
 """Branches whose weights sum to 1; one, unless a stage tosses a coin."""
 
 
-def _chain(processors: Sequence[Processor], logits: Tensor, states: Sequence[Any]) -> list[_Law]:
-    """The law before the first processor and after each."""
-    laws: list[_Law] = [(_Branch(0.0, 1.0, logits, logits),)]
+def _chain(processors: Sequence[Processor], logits: Tensor, states: Sequence[Any]) -> list[_Distribution]:
+    """The distribution before the first processor and after each."""
+    distributions: list[_Distribution] = [(_Branch(0.0, 1.0, logits, logits),)]
     for processor, state in zip(processors, states, strict=True):
         branches: list[_Branch] = []
-        for low, high, _, given in laws[-1]:
+        for low, high, _, given in distributions[-1]:
             begin = 0.0
             for share, after in _outcomes(processor, given, state):
                 end = begin + share
                 if max(low, begin) < min(high, end):
                     branches.append(_Branch(max(low, begin), min(high, end), given, after))
                 begin = end
-        laws.append(tuple(branches))
-        if not all(bool(branch.after.logsumexp(-1).isfinite().all()) for branch in laws[-1]):
+        distributions.append(tuple(branches))
+        if not all(bool(branch.after.logsumexp(-1).isfinite().all()) for branch in distributions[-1]):
             raise EmptySupport(f"distribution: {processor} left no token to choose from; loosen it")
-    return laws
+    return distributions
 
 
 def _outcomes(processor: Processor, logits: Tensor, state: Any) -> Sequence[tuple[float, Tensor]]:
@@ -186,33 +191,37 @@ def _outcomes(processor: Processor, logits: Tensor, state: Any) -> Sequence[tupl
     return [(1.0, processor.apply(logits, state))]
 
 
-def _argmax(law: _Law) -> _Law:
+def _argmax(distribution: _Distribution) -> _Distribution:
     """All mass of each branch on its argmax."""
     return tuple(
         b._replace(after=torch.full_like(b.after, -torch.inf).scatter_(-1, b.after.argmax(-1, keepdim=True), 0.0))
-        for b in law
+        for b in distribution
     )
 
 
-def _probs(law: _Law) -> Tensor:
+def _probs(distribution: _Distribution) -> Tensor:
     """Probabilities, float64 [rows, vocab]."""
-    return torch.stack([b.weight * torch.softmax(b.after, dim=-1, dtype=torch.float64) for b in law]).sum(0)
+    return torch.stack([b.weight * torch.softmax(b.after, dim=-1, dtype=torch.float64) for b in distribution]).sum(0)
 
 
-def _entropy_bits(law: _Law) -> Tensor:
-    return entropy_bits(_probs(law).log())
+def _entropy_bits(distribution: _Distribution) -> Tensor:
+    return entropy_bits(_probs(distribution).log())
 
 
-def _trace(name: str, pairs: Sequence[Sequence[_Law]], shape: torch.Size) -> StageTrace:
-    """What a processor did, from the laws before and after it of each group of rows."""
+def _trace(name: str, pairs: Sequence[Sequence[_Distribution]], shape: torch.Size) -> StageTrace:
+    """What a processor did, from the distributions before and after it of each group of rows."""
 
-    def over_rows(number: Callable[[_Law, _Law], Tensor]) -> Tensor:
+    def over_rows(number: Callable[[_Distribution, _Distribution], Tensor]) -> Tensor:
         return torch.cat([number(before, after) for before, after in pairs]).reshape(shape)
 
     return StageTrace(
         name,
-        over_rows(lambda _, law: torch.stack([b.after > -torch.inf for b in law]).any(0).sum(-1)),
-        over_rows(lambda _, law: torch.stack([b.weight * mass_removed(b.before, b.after) for b in law]).sum(0)),
-        over_rows(lambda law, _: _entropy_bits(law)),
-        over_rows(lambda _, law: _entropy_bits(law)),
+        over_rows(lambda _, distribution: torch.stack([b.after > -torch.inf for b in distribution]).any(0).sum(-1)),
+        over_rows(
+            lambda _, distribution: torch.stack([b.weight * mass_removed(b.before, b.after) for b in distribution]).sum(
+                0
+            )
+        ),
+        over_rows(lambda distribution, _: _entropy_bits(distribution)),
+        over_rows(lambda _, distribution: _entropy_bits(distribution)),
     )

@@ -30,7 +30,7 @@ class Outcome:
         search: in the strategy language.
         text: what it found.
         tokens: how many, the one that ends it included.
-        logprob: under the processed law, in nats.
+        logprob: under the processed distribution, in nats.
         finish_reason: why it ended.
         gap: how far it is below the best sequence known, in nats; at least so far below the optimum.
         gap_bound: at most so far below the optimum; equal to `gap` where that is proved.
@@ -60,7 +60,7 @@ class Case:
         prompt: the prompt as text.
         text: the most probable finished sequence known.
         tokens: how many, the one that ends it included.
-        logprob: under the processed law, in nats.
+        logprob: under the processed distribution, in nats.
         finish_reason: why it ended.
         proved: whether it is the optimum.
         bound: no finished sequence is more probable than this.
@@ -115,7 +115,7 @@ class Gap:
     Attributes:
         model: the model's name.
         model_digest: digest of weights and vocabulary.
-        processors: what the law went through, in the strategy language; empty for the model's own.
+        processors: what the distribution went through, in the strategy language; empty for the model's own.
         max_new_tokens: the limit.
         budget: prefixes that could be looked at for a prompt.
         widths: of the beams.
@@ -205,7 +205,7 @@ def measure_gap(
         model: the language model.
         prompts: the prompts.
         widths: of the beams; 1 is greedy.
-        processors: stages before the search; empty for the model's own law.
+        processors: stages before the search; empty for the model's own distribution.
         budget: prefixes that A* may look at for a prompt.
         limits: as of `generate`.
         max_rows: as of `generate`.
@@ -247,21 +247,21 @@ def _case(found: Sequence[Generation], exact: Generation, searches: Sequence[str
     certificate = exact.certificate
     assert certificate is not None
     finished = [g.best for g in (exact, *found) if g.best.finish_reason != "pruned"]
-    best = max(finished, key=lambda c: c.law_logprob)
-    bound = best.law_logprob if certificate.proved else max(certificate.bound, best.law_logprob)
+    best = max(finished, key=lambda c: c.processed_logprob)
+    bound = best.processed_logprob if certificate.proved else max(certificate.bound, best.processed_logprob)
     outcomes = []
     for search, generation in zip(searches, found, strict=True):
         c = generation.best
-        gap = best.law_logprob - c.law_logprob
+        gap = best.processed_logprob - c.processed_logprob
         outcomes.append(
             Outcome(
-                search, c.text, len(c.tokens), c.law_logprob, c.finish_reason, gap, bound - c.law_logprob,
+                search, c.text, len(c.tokens), c.processed_logprob, c.finish_reason, gap, bound - c.processed_logprob,
                 generation.cost.forward_tokens,
             )
         )  # fmt: skip
     return Case(
-        exact.prompt, best.text, len(best.tokens), best.law_logprob, best.finish_reason, certificate.proved, bound,
-        certificate.evaluated, tuple(outcomes),
+        exact.prompt, best.text, len(best.tokens), best.processed_logprob, best.finish_reason, certificate.proved,
+        bound, certificate.evaluated, tuple(outcomes),
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ class Node:
         step: how many tokens lead to it, itself included.
         token: its id.
         text: what it adds to the text; the name of a token that adds none.
-        logprob: its log-probability under the processed law, in nats.
+        logprob: its log-probability under the processed distribution, in nats.
         total: the sum of logprob from the prompt to here.
         fate: what became of it.
         ended: whether a hypothesis ended with it.
@@ -243,7 +243,7 @@ class TreeRecorder:
 
     def _add_path(self, candidate: Candidate) -> None:
         total = 0.0
-        for k, logprob in enumerate(candidate.law_logprobs, 1):
+        for k, logprob in enumerate(candidate.processed_logprobs, 1):
             total += logprob
             held = self._seen.setdefault(candidate.tokens[:k], _Seen(k, logprob, total, kept=True, ended=False))
             held.kept = True

@@ -31,9 +31,9 @@ class StageStep:
     Attributes:
         name: the stage in the strategy language.
         kept: tokens that can still be drawn after it.
-        mass_removed: probability it removed, under the law it was given.
-        entropy_bits_before: entropy of the law it was given.
-        entropy_bits: entropy of the law it left.
+        mass_removed: probability it removed, under the distribution it was given.
+        entropy_bits_before: entropy of the distribution it was given.
+        entropy_bits: entropy of the distribution it left.
         readings: what the stage shows of itself, by name (`observe` and `observe_choice`).
     """
 
@@ -53,7 +53,7 @@ class LikelyToken:
     text: str
     logit: float
     p: float
-    law_p: float
+    processed_p: float
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class TokenStep:
         token_text: the same as text; a model wrote it.
         rank: its place among the model's logits, 1 for the most probable; of equal ones the lowest id first.
         surprise_bits: -log2 p under the model.
-        law_surprise_bits: -log2 p under the law it was chosen from.
-        entropy_bits: entropy of the model's law.
-        law_entropy_bits: entropy of the law it was chosen from.
+        processed_surprise_bits: -log2 p under the distribution it was chosen from.
+        entropy_bits: entropy of the model's distribution.
+        processed_entropy_bits: entropy of the distribution it was chosen from.
         kept: tokens that could be drawn.
         mass_removed: the model's probability of those that could not.
         stages: what each stage did, in order.
@@ -102,9 +102,9 @@ class TokenStep:
     token_text: str
     rank: int
     surprise_bits: float
-    law_surprise_bits: float
+    processed_surprise_bits: float
     entropy_bits: float
-    law_entropy_bits: float
+    processed_entropy_bits: float
     kept: int
     mass_removed: float
     stages: tuple[StageStep, ...]
@@ -128,9 +128,9 @@ class Path:
         return Statistics.of(s.surprise_bits for s in self.steps)
 
     @property
-    def under_law(self) -> Statistics:
-        """Statistics of the surprise under the laws the tokens were chosen from."""
-        return Statistics.of(s.law_surprise_bits for s in self.steps)
+    def under_processed(self) -> Statistics:
+        """Statistics of the surprise under the distributions the tokens were chosen from."""
+        return Statistics.of(s.processed_surprise_bits for s in self.steps)
 
 
 @dataclass(frozen=True)
@@ -153,23 +153,29 @@ class Trace:
         return Statistics.of(s.surprise_bits for path in self.paths for s in path.steps)
 
     @property
-    def under_law(self) -> Statistics:
-        """Statistics of the surprise under the laws the tokens were chosen from, over all candidates."""
-        return Statistics.of(s.law_surprise_bits for path in self.paths for s in path.steps)
+    def under_processed(self) -> Statistics:
+        """Statistics of the surprise under the distributions the tokens were chosen from, over all candidates."""
+        return Statistics.of(s.processed_surprise_bits for path in self.paths for s in path.steps)
 
     def to_dict(self) -> dict[str, Any]:
         """The trace as JSON-ready data."""
         return {
             "strategy": self.strategy,
             "effective_strategy": self.generation.strategy,
-            "statistics": {"under_model": self.under_model.to_dict(), "under_law": self.under_law.to_dict()},
+            "statistics": {
+                "under_model": self.under_model.to_dict(),
+                "under_processed": self.under_processed.to_dict(),
+            },
             "candidates": [
                 {
                     "text": path.candidate.text,
                     "finish_reason": path.candidate.finish_reason,
                     "sample": path.candidate.sample,
                     "score": path.candidate.score,
-                    "statistics": {"under_model": path.under_model.to_dict(), "under_law": path.under_law.to_dict()},
+                    "statistics": {
+                        "under_model": path.under_model.to_dict(),
+                        "under_processed": path.under_processed.to_dict(),
+                    },
                     "steps": [step.to_dict() for step in path.steps],
                 }
                 for path in self.paths
@@ -180,7 +186,7 @@ class Trace:
 
 UNDER: dict[str, Callable[[Trace], Statistics]] = {
     "under the model": lambda trace: trace.under_model,
-    "under the law it was chosen from": lambda trace: trace.under_law,
+    "under the distribution it was chosen from": lambda trace: trace.under_processed,
 }
 """The two statistics of a trace, with what to call them."""
 
@@ -242,9 +248,9 @@ class StepRecorder:
             "token_text": list(map(self.vocab.token_text, tokens.tolist())),
             "rank": rank(logits, tokens).tolist(),
             "surprise_bits": surprise_bits(logits, tokens).tolist(),
-            "law_surprise_bits": surprise_bits(processed, tokens).tolist(),
+            "processed_surprise_bits": surprise_bits(processed, tokens).tolist(),
             "entropy_bits": entropy_bits(event.logits)[parents].tolist(),
-            "law_entropy_bits": entropy_bits(event.processed)[parents].tolist(),
+            "processed_entropy_bits": entropy_bits(event.processed)[parents].tolist(),
             "kept": kept(event.processed)[parents].tolist(),
             "mass_removed": mass_removed(event.logits, event.processed)[parents].tolist(),
             "stages": self._stages(event),
@@ -297,7 +303,7 @@ class StepRecorder:
         if bool((finite & ~stays).any()):
             smallest = logits[stays].min()
             cut_off = smallest.item() if bool((logits[finite & ~stays] <= smallest).all()) else None
-        p, law_p = (torch.softmax(x, dim=-1, dtype=torch.float64) for x in (logits, processed))
+        p, processed_p = (torch.softmax(x, dim=-1, dtype=torch.float64) for x in (logits, processed))
         top = logits.argsort(descending=True, stable=True)[:TOP]
         return Logits(
             tuple(low + (high - low) * i / BINS for i in range(BINS + 1)),
@@ -306,7 +312,7 @@ class StepRecorder:
             cut_off if cut_off is None or math.isfinite(cut_off) else None,
             logits[token].item(),
             tuple(
-                LikelyToken(t, self.vocab.token_text(t), logits[t].item(), p[t].item(), law_p[t].item())
+                LikelyToken(t, self.vocab.token_text(t), logits[t].item(), p[t].item(), processed_p[t].item())
                 for t in top.tolist()
             ),
         )

@@ -114,7 +114,8 @@ class Candidate:
         tokens: the generated ids, the terminating EOS included.
         text: the decoded continuation, special tokens left out, cut before a stop string.
         token_logprobs: log p of each token under the model itself, in nats.
-        law_logprobs: log p of each token under the law it was chosen from (after all processors), in nats.
+        processed_logprobs: log p of each token under the distribution it was chosen from (after all processors), in
+            nats.
         finish_reason: why it ended.
         sample: its sample index (or its rank among the hypotheses of a search).
         score: what the search or selection ranked it by.
@@ -127,7 +128,7 @@ class Candidate:
     tokens: Tokens
     text: str
     token_logprobs: tuple[float, ...]
-    law_logprobs: tuple[float, ...]
+    processed_logprobs: tuple[float, ...]
     finish_reason: FinishReason
     sample: int
     score: float
@@ -138,9 +139,9 @@ class Candidate:
         return math.fsum(self.token_logprobs)
 
     @property
-    def law_logprob(self) -> float:
-        """Sum of the token log-probabilities under the processed law, in nats."""
-        return math.fsum(self.law_logprobs)
+    def processed_logprob(self) -> float:
+        """Sum of the token log-probabilities under the processed distribution, in nats."""
+        return math.fsum(self.processed_logprobs)
 
     @property
     def perplexity(self) -> float:
@@ -155,7 +156,7 @@ class Certificate:
     Attributes:
         proved: whether no hypothesis scores better than those returned.
         bound: no hypothesis other than those returned scores better than this; -inf when there is no other.
-        evaluated: prefixes whose next-token law was computed, besides the prompt.
+        evaluated: prefixes whose next-token distribution was computed, besides the prompt.
     """
 
     proved: bool
@@ -216,7 +217,7 @@ class Generation:
         data["cost"]["acceptance"] = self.cost.acceptance
         for row, candidate in zip(data["candidates"], self.candidates, strict=True):
             row["logprob"] = candidate.logprob
-            row["law_logprob"] = candidate.law_logprob
+            row["processed_logprob"] = candidate.processed_logprob
             row["perplexity"] = candidate.perplexity if candidate.tokens else None
         return data
 

@@ -24,7 +24,7 @@ from decodelab.engine.job import Job
 from decodelab.engine.metered import Metered
 from decodelab.engine.processing import Processed, process
 from decodelab.engine.refusals import empty_support, non_finite
-from decodelab.engine.stopping import Stops
+from decodelab.engine.stopping import StoppingCriteria
 from decodelab.kernels.fused import log_normaliser
 from decodelab.scorers.judging import judged
 
@@ -58,7 +58,7 @@ class Batch:
         self.keys = Keys.join([Keys.of(job.seed, job.tokens, s) for job, s in zip(jobs, samples, strict=True)])
         self.states: list[Any] = [p.init(prompts, model.vocab, self.keys) for p in self.processors]
         self.search_state = self.search.init(len(jobs), self.keys.sample)
-        self.stops = Stops.of(model.vocab, jobs[0].limits, [job.max_new_tokens for job in jobs])
+        self.stops = StoppingCriteria.of(model.vocab, jobs[0].limits, [job.max_new_tokens for job in jobs])
         self.texts = self.stops.texts(prompts)
         self.history = History.empty(len(prompts))
         self.began = time.perf_counter()
@@ -79,9 +79,9 @@ class Batch:
         self._check_finite(logits, normaliser)
         work = process(self.processors, self.states, self.stops.begun(logits, positions))
         processed = work.logits
-        law_normaliser = normaliser if processed is logits else log_normaliser(processed)
+        processed_normaliser = normaliser if processed is logits else log_normaliser(processed)
         if processed is not logits:
-            self._check_support(law_normaliser, work)
+            self._check_support(processed_normaliser, work)
 
         advance, search_state = self.search.step(processed, self.search_state, self._view(positions, logits, ahead))
         if self.observers:
@@ -95,11 +95,11 @@ class Batch:
             ended = self._ended(
                 advance,
                 chosen(logits, normaliser, advance.ended_parents, advance.ended_tokens),
-                chosen(processed, law_normaliser, advance.ended_parents, advance.ended_tokens),
+                chosen(processed, processed_normaliser, advance.ended_parents, advance.ended_tokens),
             )
         parents, tokens = advance.parents, advance.tokens
         logprobs = chosen(logits, normaliser, parents, tokens)
-        law = logprobs if processed is logits else chosen(processed, law_normaliser, parents, tokens)
+        distribution = logprobs if processed is logits else chosen(processed, processed_normaliser, parents, tokens)
         identity = is_identity(parents, len(logits))
         states = [
             p.update(
@@ -115,7 +115,7 @@ class Batch:
             else []
         )
         # Everything is computed; from here on only assignments, so that Ctrl-C finds whole rows.
-        self.history.advance(None if identity else parents, tokens, logprobs, law)
+        self.history.advance(None if identity else parents, tokens, logprobs, distribution)
         self.history.ended.extend(ended)
         self.states, self.search_state, self.texts = states, search_state, texts
         if not identity:
@@ -201,16 +201,16 @@ class Batch:
             self.passes[job] += model.passes
         return found
 
-    def _ended(self, advance: Advance, logprobs: Tensor, law_logprobs: Tensor) -> list[Ended]:
+    def _ended(self, advance: Advance, logprobs: Tensor, processed_logprobs: Tensor) -> list[Ended]:
         """The hypotheses that ended in this step."""
         ended = []
-        for parent, token, reason, lp, law in zip(
+        for parent, token, reason, lp, distribution in zip(
             advance.ended_parents.tolist(), advance.ended_tokens.tolist(), advance.ended_reasons.tolist(),
-            logprobs.tolist(), law_logprobs.tolist(), strict=True,
+            logprobs.tolist(), processed_logprobs.tolist(), strict=True,
         ):  # fmt: skip
-            tokens, lps, laws = self.history.row(parent)
+            tokens, lps, distributions = self.history.row(parent)
             cut = self.stops.cut(self.texts[parent], token) if reason == STOP and self.texts else None
-            ended.append(Ended([*tokens, token], [*lps, lp], [*laws, law], reason, cut))
+            ended.append(Ended([*tokens, token], [*lps, lp], [*distributions, distribution], reason, cut))
         return ended
 
     def _observe(
@@ -303,10 +303,10 @@ class Batch:
         ]
         live = (self.row_jobs == job).nonzero()[:, 0].tolist()
         for row in live:
-            tokens, lps, laws = self.history.row(row)
-            part = Ended(tokens, lps, laws, CONTINUES, None)
+            tokens, lps, distributions = self.history.row(row)
+            part = Ended(tokens, lps, distributions, CONTINUES, None)
             sample = int(self.keys.sample[row])
-            candidates.append(part.candidate(self.model.vocab, self.jobs[job].before, sample, sum(laws)))
+            candidates.append(part.candidate(self.model.vocab, self.jobs[job].before, sample, sum(distributions)))
         if not live:
             tell_missing(self.jobs[job], len(candidates))
         if self.selection is not None and not live:

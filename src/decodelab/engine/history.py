@@ -20,7 +20,7 @@ class Ended:
 
     tokens: list[int]
     logprobs: list[float]
-    law_logprobs: list[float]
+    processed_logprobs: list[float]
     reason: int
     cut: str | None
 
@@ -31,7 +31,7 @@ class Ended:
         if text is None:
             text = vocab.decode_completion(prompt, self.tokens)
         return Candidate(
-            tuple(self.tokens), text, tuple(self.logprobs), tuple(self.law_logprobs), reason, sample, score
+            tuple(self.tokens), text, tuple(self.logprobs), tuple(self.processed_logprobs), reason, sample, score
         )
 
 
@@ -46,7 +46,7 @@ class History:
 
     tokens: Tensor
     logprobs: Tensor
-    law_logprobs: Tensor
+    processed_logprobs: Tensor
     positions: Tensor
     longest: int = 0
     ended: list[Ended] = field(default_factory=list)
@@ -67,23 +67,23 @@ class History:
         return (
             self.tokens[row, :n].tolist(),
             self.logprobs[row, :n].tolist(),
-            self.law_logprobs[row, :n].tolist(),
+            self.processed_logprobs[row, :n].tolist(),
         )
 
-    def advance(self, parents: Tensor | None, tokens: Tensor, logprobs: Tensor, law_logprobs: Tensor) -> None:
+    def advance(self, parents: Tensor | None, tokens: Tensor, logprobs: Tensor, processed_logprobs: Tensor) -> None:
         """Continue with these rows (None: all, in order) and append one token to each."""
         at = self.positions if parents is None else self.positions[parents]
         columns = []
         for kept, new in (
             (self.tokens, tokens),
             (self.logprobs, logprobs),
-            (self.law_logprobs, law_logprobs),
+            (self.processed_logprobs, processed_logprobs),
         ):
             column = kept if parents is None else kept[parents]
             if self.longest == column.shape[1]:
                 column = torch.cat([column, torch.zeros_like(column)], dim=1)
             columns.append(column.scatter_(1, at[:, None], new[:, None]))
-        self.tokens, self.logprobs, self.law_logprobs = columns
+        self.tokens, self.logprobs, self.processed_logprobs = columns
         self.positions = at + 1
         self.longest += 1
 
@@ -91,7 +91,9 @@ class History:
         """The given rows (int64 [n]); what ended stays with both."""
         positions = self.positions[rows]
         longest = int(positions.max()) if len(rows) else 0
-        return History(self.tokens[rows], self.logprobs[rows], self.law_logprobs[rows], positions, longest, self.ended)
+        return History(
+            self.tokens[rows], self.logprobs[rows], self.processed_logprobs[rows], positions, longest, self.ended
+        )
 
     @staticmethod
     def join(parts: Sequence[History]) -> History:
@@ -104,7 +106,7 @@ class History:
         return History(
             joined([part.tokens for part in parts]),
             joined([part.logprobs for part in parts]),
-            joined([part.law_logprobs for part in parts]),
+            joined([part.processed_logprobs for part in parts]),
             torch.cat([part.positions for part in parts]),
             max(part.longest for part in parts),
             parts[-1].ended,

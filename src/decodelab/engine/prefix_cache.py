@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from decodelab.core.protocols import Cache, LanguageModel, Resumable, Segment
+from decodelab.core.protocols import Cache, LanguageModel, PrefixCaching, Segment
 from decodelab.core.values import Tokens
 
 LEAST = 16
@@ -80,7 +80,7 @@ class PrefixTree:
             prompts: token ids, none twice.
             room: bytes there are for common beginnings while the prompts are computed; None: any.
         """
-        if not isinstance(self.model, Resumable):
+        if not isinstance(self.model, PrefixCaching):
             logits, cache = self.model.start(prompts)
             return Prefilled(list(prompts), logits, cache, [len(prompt) for prompt in prompts])
         paid = dict.fromkeys(prompts, 0)
@@ -107,7 +107,7 @@ class PrefixTree:
 
     def _keep(self, tokens: Tokens, cache: Cache, row: int) -> None:
         """Remember a row whatever is held already."""
-        if not isinstance(self.model, Resumable):
+        if not isinstance(self.model, PrefixCaching):
             return
         path = self._path(tokens)
         known = sum(count for _, count in path)
@@ -143,7 +143,7 @@ class PrefixTree:
             self.nbytes -= node.segment.nbytes
 
     def _compute(
-        self, model: Resumable, prompts: Sequence[Tokens], keep: Callable[[Tokens, Cache, int], None]
+        self, model: PrefixCaching, prompts: Sequence[Tokens], keep: Callable[[Tokens, Cache, int], None]
     ) -> Prefilled:
         """Compute each prompt from where it is not known, and keep them."""
         parts = [self._part(model, group) for group in self._alike(prompts)]
@@ -160,7 +160,7 @@ class PrefixTree:
             )
         return whole
 
-    def _part(self, model: Resumable, prompts: list[Tokens]) -> Prefilled:
+    def _part(self, model: PrefixCaching, prompts: list[Tokens]) -> Prefilled:
         """Compute prompts in one pass, the same number of tokens of each where any of them is known."""
         if not self.known(prompts[0]):
             logits, cache = self.model.start(prompts)

@@ -1,4 +1,4 @@
-"""What goes wrong in a step, by name: a forward pass that raises, and numbers that are no law."""
+"""What goes wrong in a step, by name: a forward pass that raises, and numbers that are no distribution."""
 
 from __future__ import annotations
 

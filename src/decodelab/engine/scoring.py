@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter, NonFiniteLogits, PromptTooLong, RequestError, UnsupportedStrategy
-from decodelab.core.protocols import FILLER, EncoderDecoder, LanguageModel
+from decodelab.core.protocols import PAD, EncoderDecoder, LanguageModel
 from decodelab.core.values import Prompt, Tokens
 from decodelab.engine.job import checked_ids, encode_prompt
 from decodelab.metrics.likelihood import Alternative, Score
@@ -330,11 +330,11 @@ def _computed(
         left = [len(span.target) - 1 - fed for span in rows]
         count = min(max(left), max(min(left), _RAGGED), max(1, _LOGITS // (len(live) * model.vocab.size)))
         counts = [min(n, count) for n in left]
-        tokens = torch.full((len(live), count), FILLER)
+        tokens = torch.full((len(live), count), PAD)
         for row, (span, n) in enumerate(zip(rows, counts, strict=True)):
             tokens[row, :n] = torch.tensor(span.target[fed : fed + n])
         logits, cache = model.extend(cache, tokens)
-        own = tokens != FILLER
+        own = tokens != PAD
         logits = logits.flatten(0, 1) if bool(own.all()) else logits[own.to(logits.device)]
         after = [token for span, n in zip(rows, counts, strict=True) for token in span.target[fed + 1 : fed + n + 1]]
         places = _measured(model, logits, torch.tensor(after), alternatives)
@@ -362,7 +362,7 @@ def _measured(model: LanguageModel, logits: Tensor, tokens: Tensor, alternatives
 
 
 def _places(logits: Tensor, column: Tensor, alternatives: int) -> _Places:
-    """The same for a block, the tokens as [n, 1]; log-probabilities are NaN where the logits are no law."""
+    """The same for a block, the tokens as [n, 1]; log-probabilities are NaN where the logits are no distribution."""
     logits = logits.float()
     logprobs = logits.log_softmax(-1)
     chosen = logits.gather(-1, column)

@@ -15,7 +15,7 @@ from decodelab.engine.detokenizer import Detokenizer
 
 
 @dataclass(frozen=True)
-class Stops:
+class StoppingCriteria:
     """Decides for candidate continuations whether and why they end.
 
     Attributes:
@@ -31,12 +31,12 @@ class Stops:
     max_new_tokens: Tensor
 
     @staticmethod
-    def of(vocab: Vocab, limits: Limits, max_new_tokens: Sequence[int]) -> Stops:
+    def of(vocab: Vocab, limits: Limits, max_new_tokens: Sequence[int]) -> StoppingCriteria:
         """The stops of a batch of jobs."""
         codes = torch.full((vocab.size,), CONTINUES, dtype=torch.int64)
         codes[list(limits.stop_token_ids)] = STOP
         codes[list(vocab.eos_ids)] = EOS
-        return Stops(vocab, limits, codes, torch.tensor(max_new_tokens))
+        return StoppingCriteria(vocab, limits, codes, torch.tensor(max_new_tokens))
 
     def begun(self, logits: Tensor, positions: Tensor) -> Tensor:
         """Logits [rows, vocab] without what would end a row that has not reached the minimum."""

@@ -5,8 +5,8 @@ result is cached on disk. All of the compiled code is in this one file because n
 file a function is in, and of no other.
 
 How a stage is computed. The vocabulary is cut into blocks of 64 and the largest logit of each block is kept, so
-that a pass can step over blocks that hold nothing it looks for. Sums over the law are float64, with an exponential
-that the compiler can vectorise, as it does other loops over a slice (an index into the whole row it would have to
+that a pass can step over blocks that hold nothing it looks for. Sums over the distribution are float64, with an
+exponential that the compiler can vectorise, as it does other loops over a slice (an index into the whole row it would have to
 check for being negative). Where a stage needs the k-th largest or a quantile of mass, tokens are counted (or
 weighed) in a histogram over their distance from a centre, whose bins are the leading bits of the float32 distance:
 fine near the centre, coarse far away, whatever the scale of the logits. Only the one bin in which the target is
@@ -491,7 +491,8 @@ def _crossing(
         row, peaks: logits and the largest of each block.
         top: the largest logit; a token weighs e^(x - top) if `by_mass`, else 1.
         centre: distances are |x - centre|.
-        share, mass: the sum of weights to reach is share * mass; 0 stands for the mass of the whole law, if not known.
+        share, mass: the sum of weights to reach is share * mass; 0 stands for the mass of the whole distribution, if
+            not known.
         reach: a first guess of a distance within which it is reached: while few tokens are, no others are looked at.
         hist, values, ids: memory to work in.
 
@@ -789,7 +790,7 @@ def _entropy_rank(leaders: Any, share: float) -> int:
 
 @_compiled()
 def _zipf_rank(leaders: Any, mu: float, size: int) -> int:
-    """Mirostat's k: the exponent of a Zipf law from the leading logits, then the rank at which it surprises by mu."""
+    """Mirostat's k: the Zipf exponent of the leading logits, then the rank at which it surprises by mu."""
     upper, lower = 0.0, 0.0
     for j in range(len(leaders) - 1):
         t = np.log((j + 2.0) / (j + 1.0))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from decodelab.core.errors import InvalidData
-from decodelab.metrics.checks import Floats, Ints, at_least, judged, laws
+from decodelab.metrics.checks import Floats, Ints, at_least, distributions, judged
 from decodelab.metrics.proportion import proportion
 
 Equal = Literal["width", "mass"]
@@ -184,7 +184,7 @@ def classified(probs: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
     Raises:
         InvalidData: for rows that are not distributions or labels that are no option.
     """
-    p = laws("probs", probs)
+    p = distributions("probs", probs)
     if p.ndim != 2:
         raise InvalidData(f"probs must be [items, options], got shape {p.shape}")
     y = np.asarray(labels)

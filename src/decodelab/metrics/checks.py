@@ -90,7 +90,7 @@ def same_length(**arrays: Sequence[Any] | NDArray[Any]) -> int:
     return next(iter(lengths.values()))
 
 
-def laws(what: str, values: ArrayLike) -> Floats:
+def distributions(what: str, values: ArrayLike) -> Floats:
     """Probability distributions over the last axis, float64 [..., outcomes].
 
     Raises:

@@ -1,4 +1,4 @@
-"""How wide a next-token law is, and what a stage takes from it."""
+"""How wide a next-token distribution is, and what a stage takes from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def entropy_bits(logits: Tensor) -> Tensor:
-    """Shannon entropy of the law of logits [..., vocab] in bits, float64 [...]; tokens of -inf count nothing.
+    """Shannon entropy of the distribution of logits [..., vocab] in bits, float64 [...]; tokens of -inf count nothing.
 
     >>> entropy_bits(torch.zeros(2, 8)).tolist()
     [3.0, 3.0]
@@ -18,7 +18,7 @@ def entropy_bits(logits: Tensor) -> Tensor:
 
 
 def surprise_bits(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Surprise -log2 p of int64 tokens [...] under the law of logits [..., vocab], float64 [...].
+    """Surprise -log2 p of int64 tokens [...] under the distribution of logits [..., vocab], float64 [...].
 
     >>> round(surprise_bits(torch.tensor([0.5, 0.25, 0.25]).log(), torch.tensor(2)).item(), 6)
     2.0
@@ -49,7 +49,7 @@ def kept(logits: Tensor) -> Tensor:
 
 
 def mass_removed(before: Tensor, after: Tensor) -> Tensor:
-    """Probability, under the law of `before`, of the tokens that `after` has removed: float64 [...].
+    """Probability, under the distribution of `before`, of the tokens that `after` has removed: float64 [...].
 
     Both are logits [..., vocab]. Exactly 0 when nothing was removed.
 

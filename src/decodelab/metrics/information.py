@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from decodelab.core.errors import InvalidData, VocabularyMismatch
-from decodelab.metrics.checks import Floats, at_least, laws
+from decodelab.metrics.checks import Floats, at_least, distributions
 
 Unit = Literal["nats", "bits"]
 
@@ -31,8 +31,8 @@ def in_unit_of(nats: Floats | float, unit: Unit) -> Floats:
 def entropy(p: ArrayLike, *, unit: Unit = "nats") -> Floats:
     """Entropy H(p) = -sum p log p over the last axis, float64 [...].
 
-    0 for a certain outcome, log of the number of outcomes for a uniform law. exp(H) in nats (2^H in bits) is the
-    perplexity of the law itself, not to be confused with that of a text under it.
+    0 for a certain outcome, log of the number of outcomes for a uniform distribution. exp(H) in nats (2^H in bits) is
+    the perplexity of the distribution itself, not to be confused with that of a text under it.
 
     Args:
         p: probabilities, [..., outcomes].
@@ -48,18 +48,18 @@ def entropy(p: ArrayLike, *, unit: Unit = "nats") -> Floats:
     """
     from scipy.special import entr
 
-    return in_unit_of(entr(laws("p", p)).sum(-1), unit)
+    return in_unit_of(entr(distributions("p", p)).sum(-1), unit)
 
 
 def cross_entropy(p: ArrayLike, q: ArrayLike, *, unit: Unit = "nats") -> Floats:
     """Cross-entropy H(p, q) = -sum p log q over the last axis: the cost of coding p with a code made for q.
 
-    Infinite where q rules out what p allows. With p the empirical law of data it is the mean negative log-likelihood of
-    q.
+    Infinite where q rules out what p allows. With p the empirical distribution of data it is the mean negative
+    log-likelihood of q.
 
     Args:
-        p: the law of what happens, [..., outcomes].
-        q: the law that predicts, [..., outcomes].
+        p: the distribution of what happens, [..., outcomes].
+        q: the distribution that predicts, [..., outcomes].
         unit: nats or bits.
 
     Raises:
@@ -78,8 +78,8 @@ def cross_entropy(p: ArrayLike, q: ArrayLike, *, unit: Unit = "nats") -> Floats:
 def kl_divergence(p: ArrayLike, q: ArrayLike, *, unit: Unit = "nats") -> Floats:
     """Kullback-Leibler divergence KL(p || q) = sum p log(p / q) = H(p, q) - H(p) over the last axis.
 
-    At least 0, and 0 only for equal laws; infinite where q rules out what p allows. Not symmetric: which law is the
-    truth matters.
+    At least 0, and 0 only for equal distributions; infinite where q rules out what p allows. Not symmetric: which
+    distribution is the truth matters.
 
     Args and errors: as `cross_entropy`.
 
@@ -111,7 +111,7 @@ def jensen_shannon(p: ArrayLike, q: ArrayLike, *, unit: Unit = "nats") -> Floats
 
 
 def _from_midpoint(x: Floats, y: Floats) -> Floats:
-    """The mean KL divergence of two laws from their midpoint, over the last axis, in nats."""
+    """The mean KL divergence of two distributions from their midpoint, over the last axis, in nats."""
     from scipy.special import rel_entr
 
     # Twice the midpoint: half of the smallest float is 0, which nothing may be measured from.
@@ -120,9 +120,9 @@ def _from_midpoint(x: Floats, y: Floats) -> Floats:
 
 
 def empirical(outcomes: Iterable[int], size: int) -> Floats:
-    """The empirical law of outcomes 0 to size - 1: their relative frequencies, float64 [size].
+    """The empirical distribution of outcomes 0 to size - 1: their relative frequencies, float64 [size].
 
-    The law q that minimises KL(empirical || q) within a family is its maximum-likelihood fit.
+    The distribution q that minimises KL(empirical || q) within a family is its maximum-likelihood fit.
 
     Raises:
         InvalidData: for no outcomes, or one outside.
@@ -166,7 +166,7 @@ class LogitComparison:
         """
         from scipy.special import rel_entr
 
-        p, q = _law_of("logits_p", logits_p), _law_of("logits_q", logits_q)
+        p, q = _distribution_of("logits_p", logits_p), _distribution_of("logits_q", logits_q)
         if p.shape[-1] != q.shape[-1] or self.vocab not in (0, p.shape[-1]):
             sizes = sorted({p.shape[-1], q.shape[-1]} | ({self.vocab} - {0}))
             raise VocabularyMismatch(
@@ -228,7 +228,7 @@ class LogitComparison:
         return self._sums[i] / self.positions if self.positions else math.nan
 
 
-def _law_of(what: str, logits: Any) -> Floats:
+def _distribution_of(what: str, logits: Any) -> Floats:
     from scipy.special import softmax
 
     if hasattr(logits, "detach"):
@@ -242,7 +242,7 @@ def _law_of(what: str, logits: Any) -> Floats:
 
 
 def _pair(p: ArrayLike, q: ArrayLike) -> tuple[Floats, Floats]:
-    x, y = laws("p", p), laws("q", q)
+    x, y = distributions("p", p), distributions("q", q)
     if x.shape[-1] != y.shape[-1]:
         raise InvalidData(f"p and q must range over the same outcomes, got {x.shape[-1]} and {y.shape[-1]}")
     return x, y

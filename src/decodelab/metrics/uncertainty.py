@@ -108,7 +108,7 @@ def predictive_entropy(logprobs: ArrayLike, lengths: ArrayLike | None = None, *,
     """Monte Carlo estimate of the entropy over whole sequences: the mean of -log p of samples.
 
     Args:
-        logprobs: of each sample under the law it was drawn from, in nats, [n].
+        logprobs: of each sample under the distribution it was drawn from, in nats, [n].
         lengths: tokens of each; with them each is divided by its length (length-normalised).
         unit: nats or bits.
 

@@ -28,8 +28,8 @@ def log_linear(logits: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     What is impossible for a part of positive weight stays impossible. Under a negative weight an impossible token
     counts as one of log-probability `FLOOR`, so that the sum is finite. A part of weight 0 has no say.
 
-    >>> law = torch.tensor([[0.5, 0.5, 0.0]]).log()
-    >>> total = log_linear([law, torch.tensor([[0.25, 0.75, 0.0]]).log()], [2.0, -1.0])
+    >>> distribution = torch.tensor([[0.5, 0.5, 0.0]]).log()
+    >>> total = log_linear([distribution, torch.tensor([[0.25, 0.75, 0.0]]).log()], [2.0, -1.0])
     >>> [round(p, 3) for p in total.softmax(-1)[0].tolist()]
     [0.75, 0.25, 0.0]
     """

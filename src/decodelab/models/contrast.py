@@ -23,8 +23,8 @@ class Contrast(Stage):
     `beta=none` they are log p_expert - log p_amateur (Li et al. 2023, equation 3). `amateur_temperature` divides the
     amateur's logits first (Li et al., section 3.4: 0.5 for GPT-2, 1 for OPT).
 
-    The difference is a law like any other: searches normalise it, where Li et al.'s beam search adds up the raw
-    differences. The amateur sees the whole context; their option of its last token alone is left out. A token the
+    The difference is a distribution like any other: searches normalise it, where Li et al.'s beam search adds up the
+    raw differences. The amateur sees the whole context; their option of its last token alone is left out. A token the
     amateur finds impossible counts as one of log-probability -1000 there.
 
     Raises:

@@ -21,18 +21,18 @@ from decodelab.models.composed import composed_digest, log_linear, plausible
 class Dola(Stage):
     """Prefer what the last layer finds more probable than an earlier layer does.
 
-    The model's head is put on the hidden states of the candidate layers. Of those the one whose law has the largest
-    Jensen-Shannon divergence from the last layer's is taken (for each row and step by itself), and the logits are
-    log p_last - log p_early for tokens at least `alpha` times as probable as the best; all others are removed.
+    The model's head is put on the hidden states of the candidate layers. Of those the one whose distribution has the
+    largest Jensen-Shannon divergence from the last layer's is taken (for each row and step by itself), and the logits
+    are log p_last - log p_early for tokens at least `alpha` times as probable as the best; all others are removed.
 
     Layer 0 is the embedding, n the output of the n-th of N blocks. `low` are the layers 0, 2, 4, ... below N / 2, from
     2 on where embedding and head share their weights, `high` every second one from N / 2 on; of more than 40 layers
     only the 20 at that end.
 
     As transformers (and the authors' code), the head reads earlier layers without the final norm. Different are: the
-    Jensen-Shannon divergence is the paper's, to the mean law, where transformers takes the two Kullback-Leibler
-    divergences the other way around, and its layer is one for the whole batch; layers that are not there are refused,
-    where transformers drops them. The authors recommend `repetition_penalty=1.2` behind it.
+    Jensen-Shannon divergence is the paper's, to the mean distribution, where transformers takes the two
+    Kullback-Leibler divergences the other way around, and its layer is one for the whole batch; layers that are not
+    there are refused, where transformers drops them. The authors recommend `repetition_penalty=1.2` behind it.
 
     Raises:
         InvalidParameter: if `layers` is none of these, or when it is composed, names a layer the model does not have.
@@ -141,17 +141,17 @@ class _Dola:
 
     def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
         """Prefill prompts: the contrasted logits after each, [rows, vocab], and their cache."""
-        logits, hidden, cache = self.model.start_showing(prompts, self.layers)
+        logits, hidden, cache = self.model.prefill_with_hidden_states(prompts, self.layers)
         return self._contrasted(logits, hidden[:, :, -1]), cache
 
     def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
         """Append int64 tokens [rows, k] to every row: the contrasted logits after each, [rows, k, vocab]."""
-        logits, hidden, cache = self.model.extend_showing(cache, tokens, self.layers)
+        logits, hidden, cache = self.model.decode_with_hidden_states(cache, tokens, self.layers)
         return self._contrasted(logits, hidden), cache
 
     def _contrasted(self, logits: Tensor, hidden: Tensor) -> Tensor:
         """Logits [..., vocab] contrasted with the most unlike layer of hidden states [layers, ..., width]."""
-        early = self.model.exits(hidden).float()
+        early = self.model.early_exit_logits(hidden).float()
         if len(early) == 1:
             chosen = early[0]
         else:
@@ -163,14 +163,14 @@ class _Dola:
 
 
 def jensen_shannon(one: Tensor, other: Tensor) -> Tensor:
-    """The Jensen-Shannon divergence of two laws, in nats, from their log-probabilities [..., vocab].
+    """The Jensen-Shannon divergence of two distributions, in nats, from their log-probabilities [..., vocab].
 
     >>> round(jensen_shannon(torch.tensor([1.0, 0.0]).log(), torch.tensor([0.0, 1.0]).log()).item(), 4)  # ln 2
     0.6931
     """
     mean = torch.logaddexp(one, other) - math.log(2)
 
-    def divergence(law: Tensor) -> Tensor:
-        return (law.exp() * (law - mean)).nan_to_num().sum(-1)
+    def divergence(distribution: Tensor) -> Tensor:
+        return (distribution.exp() * (distribution - mean)).nan_to_num().sum(-1)
 
     return (divergence(one) + divergence(other)) / 2

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.errors import EmptyPrompt, ModelError, PromptTooLong, UnknownToken
-from decodelab.core.protocols import FILLER, Cache
+from decodelab.core.protocols import PAD, Cache
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
 from decodelab.models.attention import attending, configs
@@ -226,9 +226,9 @@ class EncoderDecoderModel:
             )
         if tokens.device.type == "cpu":
             low, high = torch.aminmax(tokens)
-            self._check_ids(int(tokens[:, 0].min() if low == FILLER else low), int(high))
-            filler = tokens == FILLER
-            if low == FILLER and bool((filler[:, :-1] & ~filler[:, 1:]).any()):
+            self._check_ids(int(tokens[:, 0].min() if low == PAD else low), int(high))
+            filler = tokens == PAD
+            if low == PAD and bool((filler[:, :-1] & ~filler[:, 1:]).any()):
                 raise ValueError("extend: filler must come after all tokens of a row")
         nothing = torch.empty(1, 1, 0, device=self.device)
         return self._forward(tokens.to(self.device).clamp(min=0), cache, nothing), cache

@@ -19,11 +19,11 @@ from decodelab.models.composed import ComposedModel, log_linear
 class Guidance(Stage):
     """Push the text towards its prompt: away from what would be said without it, or after a negative prompt.
 
-    The logits are log p_without + scale * (log p_with - log p_without), p_without being the model's law after the same
-    new tokens behind `negative_prompt`, or behind the last token of the prompt when that is empty, as in transformers
-    (`guidance_scale`, `negative_prompt_ids`). 1 is the model itself, more follows the prompt more closely, 0 does not
-    know it. A token that is impossible without the prompt counts as one of log-probability -1000 there where scale is
-    greater than 1.
+    The logits are log p_without + scale * (log p_with - log p_without), p_without being the model's distribution after
+    the same new tokens behind `negative_prompt`, or behind the last token of the prompt when that is empty, as in
+    transformers (`guidance_scale`, `negative_prompt_ids`). 1 is the model itself, more follows the prompt more closely,
+    0 does not know it. A token that is impossible without the prompt counts as one of log-probability -1000 there where
+    scale is greater than 1.
 
     transformers hands processors behind it these sums as they are; here as there, a search normalises them. The
     negative prompt is encoded like a prompt, with its BOS.
@@ -37,7 +37,9 @@ class Guidance(Stage):
     4
     """
 
-    scale: Annotated[float, "how far to go from the law without the prompt to that with it, at least 0; 1 is the model"]
+    scale: Annotated[
+        float, "how far to go from the distribution without the prompt to that with it, at least 0; 1 is the model"
+    ]
     negative_prompt: Annotated[str, "what stands in the prompt's place; empty for its last token"] = ""
 
     name: ClassVar[str] = "guidance"

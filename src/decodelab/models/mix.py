@@ -18,7 +18,7 @@ from decodelab.models.composed import ComposedModel, check_model_name, check_voc
 
 @dataclass(frozen=True)
 class Mix(Stage):
-    """Decode the weighted mean of several models' laws: of their probabilities, or of their logits.
+    """Decode the weighted mean of several models' distributions: of their probabilities, or of their logits.
 
     `space="probs"` is the linear mixture, sum of w_i p_i: a token that one of the models finds likely is likely.
     `space="logits"` is the geometric one, the product of p_i^w_i normalised: a token that one of them finds impossible

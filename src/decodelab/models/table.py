@@ -22,7 +22,7 @@ from decodelab.core.errors import (
     UnknownToken,
     did_you_mean,
 )
-from decodelab.core.protocols import FILLER, Cache
+from decodelab.core.protocols import PAD, Cache
 from decodelab.core.values import Chat, Tokens
 
 Row = Mapping[str, float]
@@ -165,13 +165,13 @@ class TableModel:
     @property
     def digest(self) -> str:
         """SHA-256 over vocabulary and table, in hex; a callable table counts by the model's name."""
-        law = (
+        distribution = (
             self._name
             if callable(self._table)
             else sorted([_shown_key(key), list(map(repr, row))] for key, row in self._rows.items())
         )
         vocab = self._vocab
-        parts = [vocab.words, vocab.eos_ids, vocab.bos_id, vocab.separator, self._missing, self._context, law]
+        parts = [vocab.words, vocab.eos_ids, vocab.bos_id, vocab.separator, self._missing, self._context, distribution]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @property
@@ -257,15 +257,15 @@ class TableModel:
     def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, TableCache]:
         """Append int64 tokens [rows, k] to every row: the log-probabilities after each, float32 [rows, k, vocab].
 
-        After `FILLER` they are 0.
+        After `PAD` they are 0.
         """
         assert isinstance(cache, TableCache)
         if len(tokens) != len(cache.rows) or not tokens.numel():
             raise ValueError(f"extend: tokens must be [{len(cache.rows)}, k >= 1], got {list(tokens.shape)}")
         held = cache.rows
         given = [tuple(row) for row in tokens.tolist()]
-        counts = [row.index(FILLER) if FILLER in row else len(row) for row in given]
-        if any(token != FILLER for row, n in zip(given, counts, strict=True) for token in row[n:]):
+        counts = [row.index(PAD) if PAD in row else len(row) for row in given]
+        if any(token != PAD for row, n in zip(given, counts, strict=True) for token in row[n:]):
             raise ValueError("extend: filler must come after all tokens of a row")
         self._check([old + row[: max(n, 1)] for old, row, n in zip(held, given, counts, strict=True)])
         if self._context is not None and max(cache.lengths) + tokens.shape[1] > self._context:

@@ -23,7 +23,7 @@ from decodelab.core.errors import (
     UnsupportedStrategy,
     did_you_mean,
 )
-from decodelab.core.protocols import FILLER, Cache
+from decodelab.core.protocols import PAD, Cache
 from decodelab.core.protocols import Segment as ProtocolSegment
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
@@ -242,9 +242,9 @@ class TransformersModel:
             raise PromptTooLong(f"{self.name}: {longest} tokens exceed the context of {self.context}; ask for fewer")
         if tokens.device.type == "cpu":
             low, high = (int(bound) for bound in torch.aminmax(tokens))
-            self._check_ids(int(tokens[:, 0].min()) if low == FILLER else low, high)
-            if low == FILLER:
-                filler = tokens == FILLER
+            self._check_ids(int(tokens[:, 0].min()) if low == PAD else low, high)
+            if low == PAD:
+                filler = tokens == PAD
                 if bool((filler[:, :-1] & ~filler[:, 1:]).any()):
                     raise ValueError("extend: filler must come after all tokens of a row")
                 # What stands for filler does not matter: nothing before it sees it.
@@ -273,7 +273,9 @@ class TransformersModel:
         return head is not None and head.weight is self.model.get_input_embeddings().weight
 
     @torch.inference_mode()
-    def start_showing(self, prompts: Sequence[Tokens], layers: Sequence[int]) -> tuple[Tensor, Tensor, KeyValueCache]:
+    def prefill_with_hidden_states(
+        self, prompts: Sequence[Tokens], layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor, KeyValueCache]:
         """As `start`, and the hidden states of these layers, [layers, rows, longest, width].
 
         Those of a shorter prompt come last in its row; what stands before them means nothing.
@@ -283,7 +285,7 @@ class TransformersModel:
         return logits, torch.stack([shown[layer] for layer in layers]), cache
 
     @torch.inference_mode()
-    def extend_showing(
+    def decode_with_hidden_states(
         self, cache: Cache, tokens: Tensor, layers: Sequence[int]
     ) -> tuple[Tensor, Tensor, KeyValueCache]:
         """As `extend`, and the hidden states of these layers, [layers, rows, k, width]."""
@@ -292,7 +294,7 @@ class TransformersModel:
         return logits, torch.stack([shown[layer] for layer in layers]), cache
 
     @torch.inference_mode()
-    def exits(self, hidden: Tensor) -> Tensor:
+    def early_exit_logits(self, hidden: Tensor) -> Tensor:
         """The head's logits [..., vocab] of hidden states [..., width], without the final norm.
 
         Raises:

@@ -22,7 +22,7 @@ from decodelab.core.stage import Stage, TokenProcessor, shown
 from decodelab.core.values import Tokens
 
 OPTIONS = '%llguidance {"no_forcing": true}'
-"""Every spelling of a text in tokens is legal, not only the tokenizer's own: the law is over tokens."""
+"""Every spelling of a text in tokens is legal, not only the tokenizer's own: the distribution is over tokens."""
 
 _TOO_COMPLEX = ("ParserTooComplex", "LexerTooComplex")
 _PLACE = re.compile(r"^(?:at )?(\d+)\((\d+)\): ([^\n]*)")

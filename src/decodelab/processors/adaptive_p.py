@@ -41,11 +41,11 @@ class Averages:
 class AdaptiveP(Stage):
     """Favour the tokens whose probability is near a target that steers the average of the chosen ones to `target`.
 
-    Every token gets the logit 5 - 10 d^2 / (1 + d), where d = |p - aim| / 0.3 and p is its probability in the law
-    this stage is given. The aim is 2 target - average, between 0 and 1; the average of the chosen tokens' p weighs
-    a token of k steps ago by decay^k and starts as if it had always been the target. Removed tokens stay removed, so
-    put min_p or top_k before it, and nothing but a search behind it. The law is llama.cpp's, which also draws the
-    token; there a negative target is "off" and decay is clamped to 0.99, here both are refused.
+    Every token gets the logit 5 - 10 d^2 / (1 + d), where d = |p - aim| / 0.3 and p is its probability in the
+    distribution this stage is given. The aim is 2 target - average, between 0 and 1; the average of the chosen tokens'
+    p weighs a token of k steps ago by decay^k and starts as if it had always been the target. Removed tokens stay
+    removed, so put min_p or top_k before it, and nothing but a search behind it. The distribution is llama.cpp's, which
+    also draws the token; there a negative target is "off" and decay is clamped to 0.99, here both are refused.
 
     Raises:
         InvalidParameter: if target is not in [0, 1] or decay not in [0, 0.99].
@@ -82,7 +82,7 @@ class AdaptiveP(Stage):
         return favoured.float().masked_fill(logits == -torch.inf, -torch.inf)
 
     def update(self, state: Averages, logits: Tensor, tokens: Tensor) -> Averages:
-        """Averages with the chosen tokens' probabilities in the law of `logits`."""
+        """Averages with the chosen tokens' probabilities in the distribution of `logits`."""
         chosen = torch.softmax(logits, dim=-1, dtype=torch.float64).gather(-1, tokens[:, None])[:, 0]
         return Averages(chosen + self.decay * state.weighted_sum, 1 + self.decay * state.total_weight)
 

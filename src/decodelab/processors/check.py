@@ -84,8 +84,9 @@ class Check(TokenProcessor):
 
     Tokens are looked at from the most probable on until `candidates` are found that leave the text alive, or, once
     there is one, until `look` have been looked at; all others are removed. `candidates=none, look=none` asks about
-    every token, and the law is then the model's among the living ones. That law, like every mask's, is not the model's
-    law of texts given that they are right: `rejection` draws from that (docs/constraints.md).
+    every token, and the distribution is then the model's among the living ones. That distribution, like every mask's,
+    is not the model's distribution of texts given that they are right: `rejection` draws from that
+    (docs/constraints.md).
 
     Raises:
         InvalidParameter: if the checker is not known, or another parameter out of range.
@@ -93,8 +94,8 @@ class Check(TokenProcessor):
         CheckerFailed: if the checker raises or gives no verdict, with the text that caused it.
 
     >>> import decodelab as dl
-    >>> law = {"=": 0.5, "1": 0.3, "+": 0.1, "</s>": 0.1}
-    >>> model = dl.TableModel(["1", "+", "="], {...: law}, bos="<s>", separator="")
+    >>> distribution = {"=": 0.5, "1": 0.3, "+": 0.1, "</s>": 0.1}
+    >>> model = dl.TableModel(["1", "+", "="], {...: distribution}, bos="<s>", separator="")
     >>> dl.generate(model, "", "check=python | greedy", max_new_tokens=4)[0].best.text
     '1==1'
     """

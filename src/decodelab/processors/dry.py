@@ -99,9 +99,9 @@ class Dry(TokenProcessor):
     token that contains one is never penalised. A breaker is a text, found wherever it stands, also across tokens, or
     a token id, or a list of ids.
 
-    Prompt and generated tokens count. This is llama.cpp's law (the whole context there is `window=none`), in two points
-    more exact: there a breaker across tokens is found only in one spelling, and of nested breakers the first. p-e-w's
-    original cuts repetitions at 50 tokens.
+    Prompt and generated tokens count. This is llama.cpp's rule (the whole context there is `window=none`), in two
+    points more exact: there a breaker across tokens is found only in one spelling, and of nested breakers the first.
+    p-e-w's original cuts repetitions at 50 tokens.
 
     Raises:
         InvalidParameter: if the multiplier is negative, the base below 1, the length or the window below 1.

@@ -16,14 +16,15 @@ from decodelab.processors.temperature import Temperature
 
 @dataclass(frozen=True)
 class DynamicTemperature(StatelessProcessor):
-    """Divide the logits by a temperature that grows with the entropy of the law.
+    """Divide the logits by a temperature that grows with the entropy of the distribution.
 
-    With H the entropy and H_max = log n that of a flat law over the n tokens still there (not -inf), the temperature is
+    With H the entropy and H_max = log n that of a flat distribution over the n tokens still there (not -inf), the
+    temperature is
 
         low + (high - low) (H / H_max)^exponent,  low = max(0, temperature - range), high = temperature + range.
 
-    A sure law is sharpened, an unsure one flattened; at temperature 0 only the most probable token stays (of equal
-    ones that of lowest id). The law is llama.cpp's (`--dynatemp-range`, `--dynatemp-exp`), in float64.
+    A sure distribution is sharpened, an unsure one flattened; at temperature 0 only the most probable token stays (of
+    equal ones that of lowest id). The distribution is llama.cpp's (`--dynatemp-range`, `--dynatemp-exp`), in float64.
 
     Raises:
         InvalidParameter: if range, exponent or temperature is negative or not a finite number.

@@ -17,9 +17,9 @@ from decodelab.kernels.fused import ETA, Fused
 class EtaCutoff(StatelessProcessor):
     """Keep the tokens whose probability is at least eta = min(epsilon, sqrt(epsilon) exp(-entropy)).
 
-    The entropy is that of the law it is given, in nats: a flat law lowers the cut-off. A token of exactly eta
-    is kept. Where none reaches eta the most probable token is kept, and every token equal to it, as in transformers.
-    Probabilities and entropy here are float64; transformers has float32.
+    The entropy is that of the distribution it is given, in nats: a flat distribution lowers the cut-off. A token of
+    exactly eta is kept. Where none reaches eta the most probable token is kept, and every token equal to it, as in
+    transformers. Probabilities and entropy here are float64; transformers has float32.
 
     Raises:
         InvalidParameter: if epsilon is not in (0, 1).

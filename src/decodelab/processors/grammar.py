@@ -24,8 +24,8 @@ class Grammar(TextConstraint):
         UnsupportedStrategy: if the vocabulary does not tell the bytes of its tokens.
 
     >>> import decodelab as dl
-    >>> law = {"(": 0.4, "x": 0.3, ")": 0.2, "</s>": 0.1}
-    >>> model = dl.TableModel(list("(x)"), {...: law}, bos="<s>", separator="")
+    >>> distribution = {"(": 0.4, "x": 0.3, ")": 0.2, "</s>": 0.1}
+    >>> model = dl.TableModel(list("(x)"), {...: distribution}, bos="<s>", separator="")
     >>> nested = dl.Grammar('start: "x" | "(" start ")"')
     >>> (g,) = dl.generate(model, "", nested | dl.Beam(width=9, n=2, length_penalty=0.0), max_new_tokens=6)
     >>> [c.text for c in g.candidates]

@@ -33,8 +33,8 @@ class JSONSchema(TextConstraint):
     >>> str(JSONSchema({"type": "integer"}))
     'json_schema="{\\\\"type\\\\": \\\\"integer\\\\"}"'
     >>> import decodelab as dl
-    >>> law = {"1": 0.4, "2": 0.3, "true": 0.2, "</s>": 0.1}
-    >>> model = dl.TableModel(["1", "2", "true"], {...: law}, bos="<s>", separator="")
+    >>> distribution = {"1": 0.4, "2": 0.3, "true": 0.2, "</s>": 0.1}
+    >>> model = dl.TableModel(["1", "2", "true"], {...: distribution}, bos="<s>", separator="")
     >>> dl.generate(model, "", [{"json_schema": {"schema": {"enum": [True, 12]}}}, "greedy"])[0].best.text
     '12'
     """

@@ -40,18 +40,18 @@ class Mirostat(Stage):
 
         mu <- mu - eta (surprise - tau),
 
-    where surprise = -log2 p(token) in bits, p being the law this stage is given (`surprise="full"`: the paper
-    and the authors' code) or the law it gives, after cutting and renormalising (`surprise="truncated"`:
+    where surprise = -log2 p(token) in bits, p being the distribution this stage is given (`surprise="full"`: the paper
+    and the authors' code) or the distribution it gives, after cutting and renormalising (`surprise="truncated"`:
     llama.cpp, which by it aims at the entropy of what it draws from and keeps more tokens for the same tau).
 
-    Version 2 keeps the tokens whose surprise under the full law is at most mu; where there is none, the most probable
-    token alone (of equal ones that of lowest id).
+    Version 2 keeps the tokens whose surprise under the full distribution is at most mu; where there is none, the most
+    probable token alone (of equal ones that of lowest id).
 
-    Version 1 takes the law for Zipf's, p_i ~ i^-s, estimates s from the m most probable tokens (`zipf_exponent`) and
-    keeps the k most probable tokens, k being the rank at which a Zipf law over the vocabulary surprises by mu
-    (`zipf_rank`), rounded down, at least 1. Tokens equal to the k-th are all kept, as by top_k. The
-    vocabulary is that of the model also when tokens have been removed before. (llama.cpp rounds k alike;
-    the authors' code rounds it to the nearest and adds 1, and estimates s from m + 1 tokens.)
+    Version 1 takes the distribution for Zipf's, p_i ~ i^-s, estimates s from the m most probable tokens
+    (`zipf_exponent`) and keeps the k most probable tokens, k being the rank at which a Zipf distribution over the
+    vocabulary surprises by mu (`zipf_rank`), rounded down, at least 1. Tokens equal to the k-th are all kept, as by
+    top_k. The vocabulary is that of the model also when tokens have been removed before. (llama.cpp rounds k alike; the
+    authors' code rounds it to the nearest and adds 1, and estimates s from m + 1 tokens.)
 
     Both keep the most probable token always. A token of infinite surprise (something behind this stage forced it)
     leaves mu as it is. Sums are float64.
@@ -71,9 +71,9 @@ class Mirostat(Stage):
     tau: Annotated[float, "surprise to aim at, in bits a token, at least 0"] = 5.0
     eta: Annotated[float, "learning rate, at least 0; 0 leaves mu at 2 tau"] = 0.1
     version: Annotated[int, "2: a threshold on surprise; 1: top-k with k from an estimated Zipf exponent"] = 2
-    surprise: Annotated[str, "law that measures the chosen token: full (before the cut) or truncated (after it)"] = (
-        "full"
-    )
+    surprise: Annotated[
+        str, "distribution that measures the chosen token: full (before the cut) or truncated (after it)"
+    ] = "full"
     m: Annotated[int, "how many of the most probable tokens estimate the exponent (version 1), at least 2"] = 100
 
     name: ClassVar[str] = "mirostat"
@@ -114,10 +114,10 @@ class Mirostat(Stage):
 
     def surprise_bits(self, logits: Tensor, state: Controller, tokens: Tensor) -> Tensor:
         """Surprise of tokens [rows] as this stage measures it, in bits, float64 [rows]; inf for removed ones."""
-        law = logits
+        distribution = logits
         if self.surprise == "truncated":
-            law = apply_fused(logits, [self.fused(state)]) if suits(logits) else self.apply(logits, state)
-        return (log_normaliser(law) - law.gather(-1, tokens[:, None])[:, 0]) / math.log(2)
+            distribution = apply_fused(logits, [self.fused(state)]) if suits(logits) else self.apply(logits, state)
+        return (log_normaliser(distribution) - distribution.gather(-1, tokens[:, None])[:, 0]) / math.log(2)
 
     def observe(self, logits: Tensor, state: Controller) -> dict[str, Tensor]:
         """Of each row: mu, how many tokens are kept (k), and the estimated Zipf exponent (s_hat)."""
@@ -136,10 +136,10 @@ class Mirostat(Stage):
 
 
 def zipf_exponent(logits: Tensor, m: int = 100) -> Tensor:
-    """Estimate the exponent s of Zipf's law p_i ~ i^-s from the m most probable tokens.
+    """Estimate the exponent s of Zipf's distribution p_i ~ i^-s from the m most probable tokens.
 
     The least-squares estimate: sum t_i b_i / sum t_i^2 over i = 1..m-1, with t_i = log((i + 1) / i) and
-    b_i = log(p_i / p_{i+1}). Exact on a Zipf law. Basu et al. 2021, algorithm 1.
+    b_i = log(p_i / p_{i+1}). Exact on a Zipf distribution. Basu et al. 2021, algorithm 1.
 
     Args:
         logits: [rows, vocab]; tokens of -inf are left out, a row of a single token gives 0.
@@ -160,9 +160,9 @@ def zipf_exponent(logits: Tensor, m: int = 100) -> Tensor:
 
 
 def zipf_rank(exponent: Tensor, mu: Tensor, size: int) -> Tensor:
-    """The rank k whose token surprises by mu bits under Zipf's law.
+    """The rank k whose token surprises by mu bits under Zipf's distribution.
 
-    k = (e 2^mu / (1 - N^-e))^(1/s) with e = s - 1 and N the size of the vocabulary, which is the law with its
+    k = (e 2^mu / (1 - N^-e))^(1/s) with e = s - 1 and N the size of the vocabulary, which is the distribution with its
     normalising sum taken as an integral; the limit at s = 1 is taken exactly. Basu et al. 2021, algorithm 1.
 
     Args:
@@ -171,8 +171,8 @@ def zipf_rank(exponent: Tensor, mu: Tensor, size: int) -> Tensor:
         size: N, the number of tokens.
 
     Returns:
-        float64 [rows], not rounded, perhaps below 1 or above N; a flat law (s = 0) gives inf, or 0 where mu is short
-        of the N - 1 tokens' log2.
+        float64 [rows], not rounded, perhaps below 1 or above N; a flat distribution (s = 0) gives inf, or 0 where mu is
+        short of the N - 1 tokens' log2.
 
     >>> zipf_rank(torch.tensor([1.0, 2.0]).double(), torch.tensor([3.0]).double(), 1000).round(decimals=2).tolist()
     [1.16, 2.83]
@@ -185,5 +185,5 @@ def zipf_rank(exponent: Tensor, mu: Tensor, size: int) -> Tensor:
 
 
 def _surprise_bits(logits: Tensor) -> Tensor:
-    """Surprise of every token under the law of logits [rows, vocab]: float64, in bits."""
+    """Surprise of every token under the distribution of logits [rows, vocab]: float64, in bits."""
     return -torch.log_softmax(logits, dim=-1, dtype=torch.float64) / math.log(2)

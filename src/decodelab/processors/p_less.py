@@ -16,10 +16,10 @@ from decodelab.kernels.fused import P_LESS, Fused
 class PLess(StatelessProcessor):
     """Keep the tokens at least as probable as the sum of squared probabilities; there is nothing to tune.
 
-    That sum is the probability that two draws agree. It never exceeds the largest probability, so the most
-    probable token always stays; a flat law keeps everything. With u = p / max p the rule is u sum(u) >= sum(u^2),
-    which is how it is computed, in float64: on a flat law both sides are equal to the last bit. (llama.cpp's proposed
-    p-less lowers the cut-off by 1e-5 to the same end, which keeps tokens that the paper removes.)
+    That sum is the probability that two draws agree. It never exceeds the largest probability, so the most probable
+    token always stays; a flat distribution keeps everything. With u = p / max p the rule is u sum(u) >= sum(u^2), which
+    is how it is computed, in float64: on a flat distribution both sides are equal to the last bit. (llama.cpp's
+    proposed p-less lowers the cut-off by 1e-5 to the same end, which keeps tokens that the paper removes.)
 
     >>> PLess().apply(torch.tensor([[0.5, 0.4, 0.1]]).log(), None).isinf().tolist()  # at least 0.42
     [[False, True, True]]

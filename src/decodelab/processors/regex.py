@@ -26,8 +26,8 @@ class Regex(TextConstraint):
     all but a line end, `\d` and `\w` are Unicode's.
 
     All spellings of a legal text in tokens are legal. Each token is drawn from the legal ones by their own
-    probabilities, which is not the model's law of texts given that they match (docs/constraints.md); `rejection` draws
-    from that. Outlines and vLLM mask in the same way.
+    probabilities, which is not the model's distribution of texts given that they match (docs/constraints.md);
+    `rejection` draws from that. Outlines and vLLM mask in the same way.
 
     Raises:
         InvalidParameter: if the pattern is no regular expression of this syntax, saying where.

@@ -16,10 +16,10 @@ from decodelab.processors._token_counts import TokenPenalty, check_scope
 class RepetitionPenalty(TokenPenalty):
     """Divide positive logits of tokens that have occurred by a penalty, and multiply negative ones.
 
-    The paper only divides, which favours tokens of negative logits; transformers, vLLM and llama.cpp multiply these
-    as we do. It depends on where zero is among the logits: a model's logits and their log-softmax give different
-    laws. Prompt and generated tokens count, once each, as in transformers and vLLM; llama.cpp looks at the last 64
-    (`window=64`). A logit that would overflow float32 stays at its largest value.
+    The paper only divides, which favours tokens of negative logits; transformers, vLLM and llama.cpp multiply these as
+    we do. It depends on where zero is among the logits: a model's logits and their log-softmax give different
+    distributions. Prompt and generated tokens count, once each, as in transformers and vLLM; llama.cpp looks at the
+    last 64 (`window=64`). A logit that would overflow float32 stays at its largest value.
 
     Raises:
         InvalidParameter: if the penalty is not greater than 0, or the window is not at least 1.

@@ -15,8 +15,8 @@ class SubtractivePenalty(TokenPenalty):
     """Subtract a penalty from the logits of the tokens already generated, once each.
 
     z - penalty multiplies the odds of a token by e^-penalty wherever zero is among the logits, which the repetition
-    penalty of CTRL does not. It is the law of `presence_penalty`, under the name it has where it is compared with
-    CTRL's.
+    penalty of CTRL does not. It is the distribution of `presence_penalty`, under the name it has where it is compared
+    with CTRL's.
 
     Raises:
         InvalidParameter: if the penalty is not a finite number, or the window is not at least 1.

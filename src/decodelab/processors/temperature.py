@@ -18,7 +18,7 @@ _FLOAT32 = torch.finfo(torch.float32)
 class Temperature(StatelessProcessor):
     """Divide the logits by a temperature; 0 keeps only the most probable token.
 
-    The law is p_i^(1/T) / sum_j p_j^(1/T). Each row is shifted so that its largest logit is 0 before
+    The distribution is p_i^(1/T) / sum_j p_j^(1/T). Each row is shifted so that its largest logit is 0 before
     dividing, so no temperature overflows. At 0 the limit is taken exactly: the most probable token (of
     equal ones that of lowest id) gets probability 1. transformers refuses 0; llama.cpp does the same as we.
 

@@ -18,11 +18,10 @@ _STRAIGHT = 1e-6
 class TailFree(StatelessProcessor):
     """Cut where the curve of sorted probabilities has used up the share z of its curvature.
 
-    Sort the n tokens still there (not -inf) by probability, equal ones by id. The absolute second differences
-    |p_i - 2 p_{i+1} + p_{i+2}|, i = 1..n-2, are divided by their sum (all equal if the sum is at most 1e-6). The
-    token of rank i is removed, with all after it, at the first i > 1 whose running sum exceeds z. This was llama.cpp's
-    law until it dropped the sampler; KoboldAI's cuts one rank later and always removes the last token. Sums are
-    float64.
+    Sort the n tokens still there (not -inf) by probability, equal ones by id. The absolute second differences |p_i - 2
+    p_{i+1} + p_{i+2}|, i = 1..n-2, are divided by their sum (all equal if the sum is at most 1e-6). The token of rank i
+    is removed, with all after it, at the first i > 1 whose running sum exceeds z. This was llama.cpp's distribution
+    until it dropped the sampler; KoboldAI's cuts one rank later and always removes the last token. Sums are float64.
 
     Raises:
         InvalidParameter: if z is not in (0, 1].

@@ -16,9 +16,9 @@ from decodelab.kernels.fused import TOP_H, Fused
 class TopH(StatelessProcessor):
     """Keep the most probable tokens while their part of the entropy is at most h times the whole.
 
-    Only the 100 most probable tokens are considered, and their law is normalised. In order of probability, a token
-    stays while the running sum of -p log p is at most h times the sum over all candidates; the first always
-    stays. Equal tokens are taken by lowest id. This is the law of the authors' code and of transformers; the
+    Only the 100 most probable tokens are considered, and their distribution is normalised. In order of probability, a
+    token stays while the running sum of -p log p is at most h times the sum over all candidates; the first always
+    stays. Equal tokens are taken by lowest id. This is the distribution of the authors' code and of transformers; the
     authors describe it as a bound H(q) <= h H(p) on the entropy of the kept tokens renormalised, which keeps other
     sets. Sums are float64, so that h = 1 keeps exactly the candidates; transformers may lose the last to rounding.
 

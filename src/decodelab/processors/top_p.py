@@ -18,7 +18,8 @@ class TopP(StatelessProcessor):
 
     The token that crosses p is kept, so at least one always remains. Of equally probable tokens at the border those of
     lowest id are kept. transformers agrees except for such ties, which its unstable sort leaves open, and for
-    masses: here they are float64, in float32 the border of a flat law over 150,000 tokens is off by a few tokens.
+    masses: here they are float64, in float32 the border of a flat distribution over 150,000 tokens is off by a few
+    tokens.
 
     Raises:
         InvalidParameter: if p is not in (0, 1].

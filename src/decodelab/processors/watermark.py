@@ -102,7 +102,7 @@ class WatermarkScore:
         scored: how many tokens were looked at.
         green: how many of them were on their green list.
         z: standard deviations above what a text without the watermark has on average; NaN if nothing was scored.
-        p_value: the chance that a text without the watermark is as green, by the normal law; NaN likewise.
+        p_value: the chance that a text without the watermark is as green, by the normal distribution; NaN likewise.
     """
 
     scored: int

@@ -39,8 +39,8 @@ class XTC(TokenProcessor):
     A coin is tossed for each row at each step; its toss depends on seed, prompt, sample index and position alone, so
     two xtc stages in one chain share it. A token of exactly the threshold counts; of equal tokens that of highest id
     ranks as the less probable, so exactly one of those that reach the threshold stays. Removed tokens do not
-    count. llama.cpp's law, except for ties, which its unstable sort leaves open; it reads probability 0
-    and a threshold above 0.5 as "off", which follows from the law.
+    count. llama.cpp's rule, except for ties, which its unstable sort leaves open; it reads probability 0
+    and a threshold above 0.5 as "off", which follows from the distribution.
 
     Raises:
         InvalidParameter: if probability or threshold is not in [0, 1].

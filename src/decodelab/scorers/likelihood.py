@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodelab.core.protocols import FILLER, LanguageModel
+from decodelab.core.protocols import PAD, LanguageModel
 from decodelab.core.values import Partial
 
 
@@ -22,14 +22,14 @@ class MeanLogprob:
 
     def score(self, model: LanguageModel, partials: Sequence[Partial]) -> list[float]:
         """One mean a continuation."""
-        laws, tokens, real = next_laws(model, partials)
-        chosen = laws.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
+        distributions, tokens, real = next_distributions(model, partials)
+        chosen = distributions.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
         return _means(chosen, real)
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """Minus the mean entropy of the model's next-token laws along a continuation, in nats, at most 0.
+    """Minus the mean entropy of the model's next-token distributions along a continuation, in nats, at most 0.
 
     Source: Malinin and Gales 2021, Uncertainty estimation in autoregressive structured prediction, section 3
     (token-level entropy); its sign is turned, so that higher is surer. Every judgement is a pass over the whole
@@ -38,26 +38,26 @@ class Confidence:
 
     def score(self, model: LanguageModel, partials: Sequence[Partial]) -> list[float]:
         """One mean a continuation."""
-        laws, _, real = next_laws(model, partials)
-        return _means(torch.where(laws.isfinite(), laws.exp() * laws, 0.0).sum(-1), real)
+        distributions, _, real = next_distributions(model, partials)
+        return _means(torch.where(distributions.isfinite(), distributions.exp() * distributions, 0.0).sum(-1), real)
 
 
-def next_laws(model: LanguageModel, partials: Sequence[Partial]) -> tuple[Tensor, Tensor, Tensor]:
-    """The model's laws before each token of continuations of one prompt.
+def next_distributions(model: LanguageModel, partials: Sequence[Partial]) -> tuple[Tensor, Tensor, Tensor]:
+    """The model's distributions before each token of continuations of one prompt.
 
     Returns:
         float64 log-probabilities [continuations, tokens, vocab], the int64 tokens [continuations, tokens] with
-        `FILLER` after the shorter ones, and where they are real, bool [continuations, tokens].
+        `PAD` after the shorter ones, and where they are real, bool [continuations, tokens].
     """
     longest = max(len(p.tokens) for p in partials)
-    tokens = torch.tensor([[*p.tokens, *[FILLER] * (longest - len(p.tokens))] for p in partials])
+    tokens = torch.tensor([[*p.tokens, *[PAD] * (longest - len(p.tokens))] for p in partials])
     first, cache = model.start([partials[0].prompt_tokens])
     together = torch.zeros(len(partials), dtype=torch.int64)
     logits = first[together.to(first.device)][:, None]
     if longest > 1:
         rest, _ = model.extend(cache.select(together), tokens[:, :-1])
         logits = torch.cat([logits, rest], dim=1)
-    return logits.cpu().double().log_softmax(-1), tokens, tokens != FILLER
+    return logits.cpu().double().log_softmax(-1), tokens, tokens != PAD
 
 
 def _means(values: Tensor, real: Tensor) -> list[float]:

@@ -19,7 +19,7 @@ class Children:
         node: its number.
         length: tokens of each child.
         tokens: int64 [n], the token of each child.
-        scores: float64 [n], log-probability of each child's whole sequence under the processed law, in nats.
+        scores: float64 [n], log-probability of each child's whole sequence under the processed distribution, in nats.
         rest: no possible child that is not listed is more probable than this; -inf when all are listed.
         at: how many of them have been taken.
     """

@@ -17,7 +17,7 @@ class IndependentRows:
 
     Attributes:
         samples: int64 [rows], the sample index of each live row.
-        scores: float64 [rows], log-probability so far under the processed law, in nats.
+        scores: float64 [rows], log-probability so far under the processed distribution, in nats.
         ended: one (jobs, samples, scores) triple for each step in which hypotheses ended.
     """
 

@@ -23,11 +23,11 @@ def by_mean(bound: float, score: float, length: int) -> tuple[float, ...]:
 class AStar(BoundedSearch):
     """Go on from whatever prefix promises the best finished sequence, until none promises more than what was found.
 
-    A sequence of t tokens and log-probability s under the processed law scores s / t^length_penalty. `bound`, the
-    admissible heuristic, promises the best a prefix could come to: what follows costs nothing and goes on for the
+    A sequence of t tokens and log-probability s under the processed distribution scores s / t^length_penalty. `bound`,
+    the admissible heuristic, promises the best a prefix could come to: what follows costs nothing and goes on for the
     length that is best for the score, so s / max_new_tokens^length_penalty for a positive penalty and s for none. No
-    search that proves as much looks at fewer prefixes with these bounds (Dechter & Pearl 1985), but it keeps them
-    all, each with its law (4 bytes a token of the vocabulary): hence a smaller budget than that of `exact`. `mean`
+    search that proves as much looks at fewer prefixes with these bounds (Dechter & Pearl 1985), but it keeps them all,
+    each with its distribution (4 bytes a token of the vocabulary): hence a smaller budget than that of `exact`. `mean`
     promises that tokens go on as probable as they were: it comes to long sequences sooner, is not admissible, and the
     certificate is still true, because it is always computed from the bounds.
 
@@ -47,7 +47,7 @@ class AStar(BoundedSearch):
     heuristic: Annotated[Literal["bound", "mean"], "bound (admissible) or mean: what a prefix promises"] = "bound"
     n: Annotated[int, "sequences returned"] = 1
     length_penalty: Annotated[float, "exponent of the length that divides the score; 0 is the plain sum"] = 0.0
-    budget: Annotated[int, "prefixes whose next-token law may be computed, a forward token each"] = 2_000
+    budget: Annotated[int, "prefixes whose next-token distribution may be computed, a forward token each"] = 2_000
     rows: Annotated[int, "prefixes computed in one pass; more is faster a prefix and looks at more of them"] = 1
     cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
 

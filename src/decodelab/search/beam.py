@@ -92,12 +92,12 @@ class Beam(Stage):
     live beam, normalised at its present length, is no better than the worst in the pool (a heuristic);
     `never` when it cannot become better at any length the limit allows (exact, for the beams kept).
 
-    `scores="law"`: log-probabilities are those of the processed law, so that temperature and penalties change what is
-    best. `scores="model"`: they are the model's own, and processors only say which tokens are possible; a score is
-    then the sum of the candidate's `token_logprobs`.
+    `scores="processed"`: log-probabilities are those of the processed distribution, so that temperature and
+    penalties change what is best. `scores="model"`: they are the model's own, and processors only say which tokens are
+    possible; a score is then the sum of the candidate's `token_logprobs`.
 
-    `sampling=True` (beam sampling) draws the continuations of a step without replacement, in proportion to
-    e^(score of the beam) times the processed law of the token, and then goes on as above with those drawn, best first.
+    `sampling=True` (beam sampling) draws the continuations of a step without replacement, in proportion to e^(score of
+    the beam) times the processed distribution of the token, and then goes on as above with those drawn, best first.
 
     `dedupe="text"`: of hypotheses with the same text and different tokens only the best takes a place, among the beams
     of a step and in the pool (when sampling: the one drawn first). It keeps its own score: the others' probability is
@@ -110,7 +110,7 @@ class Beam(Stage):
     there); processors act on logits and the result is normalised (there they act on log-probabilities, which
     are then summed unnormalised); impossible beams are dropped rather than carried at -1e9. When sampling,
     transformers 5 lets hypotheses end by the order of the draw; here, as in its version 4, those drawn are sorted by
-    score first. They are drawn by Gumbel-top-k with our keys, which is the law of its `torch.multinomial`.
+    score first. They are drawn by Gumbel-top-k with our keys, which is the distribution of its `torch.multinomial`.
 
     Raises:
         InvalidParameter: if a parameter is out of its range, or n is greater than width.
@@ -130,8 +130,9 @@ class Beam(Stage):
     ] = "length"
     sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
-        Literal["law", "model"], "whose log-probabilities are summed: those of the processed law, or the model's own"
-    ] = "law"
+        Literal["processed", "model"],
+        "whose log-probabilities are summed: those of the processed distribution, or the model's own",
+    ] = "processed"
     dedupe: Annotated[Literal["text"] | None, "text: hypotheses of the same text share one place; or none"] = None
 
     name: ClassVar[str] = "beam"
@@ -150,7 +151,7 @@ class Beam(Stage):
             self, "normaliser", ("length", "gnmt", None), fix="leave it out to divide by length^length_penalty"
         )
         check_choice(self, "sampling", (True, False), fix="leave it out to take the best")
-        check_choice(self, "scores", ("law", "model"), fix="leave it out for the processed law")
+        check_choice(self, "scores", ("processed", "model"), fix="leave it out for the processed distribution")
         check_choice(self, "dedupe", ("text", None), fix="leave it out to keep all")
 
     @property
@@ -269,11 +270,11 @@ class Beam(Stage):
             logprobs = of.gather(-1, tokens).double() - normaliser[:, None]
             return scores[:, None] + logprobs.masked_fill(gone, -torch.inf)
 
-        law = summed(logits, normaliser)
-        total = law if own is logits else summed(own, log_normaliser(own))
+        distribution = summed(logits, normaliser)
+        total = distribution if own is logits else summed(own, log_normaliser(own))
         fine = 0.0 if penalty is None else penalty.gather(-1, tokens)
         ranks = total - fine
-        keys = ranks if noise is None else law - fine + noise.gather(-1, tokens)
+        keys = ranks if noise is None else distribution - fine + noise.gather(-1, tokens)
         keys, at = best_of_jobs(keys, beams, k)
         parents, chosen = at // per_row, tokens.flatten()[at]
         reasons = rows.ends(parents.flatten(), chosen.flatten()).view_as(parents)

@@ -38,10 +38,10 @@ class BestFirst(Stage):
     """Return what beam search returns, looking only at the prefixes it must: the most probable prefix goes on first.
 
     Of each length only the `width` most probable prefixes are taken from the queue, as a beam keeps them. A sequence
-    that has ended keeps its place at all greater lengths, as in the beam search of the paper (its algorithm 1), and
-    is a result if it still has one at `max_new_tokens`. Scores are plain log-probabilities under the processed law,
-    which only fall, so the first result is the one that beam search would rank first, after at most as many
-    evaluations, as a rule far fewer.
+    that has ended keeps its place at all greater lengths, as in the beam search of the paper (its algorithm 1), and is
+    a result if it still has one at `max_new_tokens`. Scores are plain log-probabilities under the processed
+    distribution, which only fall, so the first result is the one that beam search would rank first, after at most as
+    many evaluations, as a rule far fewer.
 
     `beam` here does as transformers: sequences that have ended leave the beam for a pool, and scores are divided by the
     length. The two need not agree.

@@ -102,8 +102,9 @@ class DiverseBeam(Stage):
     ] = "length"
     sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
-        Literal["law", "model"], "whose log-probabilities are summed: those of the processed law, or the model's own"
-    ] = "law"
+        Literal["processed", "model"],
+        "whose log-probabilities are summed: those of the processed distribution, or the model's own",
+    ] = "processed"
     dedupe: Annotated[Literal["text"] | None, "text: hypotheses of the same text share one place; or none"] = None
     accumulate: Annotated[
         Literal["logprobs", "penalised"],

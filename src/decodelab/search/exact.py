@@ -16,7 +16,7 @@ def deepest(bound: float, score: float, length: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Exact(BoundedSearch):
-    """Find the most probable finished sequence: the mode of the processed law over whole sequences.
+    """Find the most probable finished sequence: the mode of the processed distribution over whole sequences.
 
     Depth first: it follows the most probable token down to an end, as greedy search does, and then goes back to every
     prefix that is still more probable than the best sequence found; no continuation of any other can win. The
@@ -40,7 +40,7 @@ class Exact(BoundedSearch):
     ('a c', 'b c', True)
     """
 
-    budget: Annotated[int, "prefixes whose next-token law may be computed, a forward token each"] = 10_000
+    budget: Annotated[int, "prefixes whose next-token distribution may be computed, a forward token each"] = 10_000
     rows: Annotated[int, "prefixes computed in one pass; more is faster a prefix and looks at more of them"] = 1
     cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
 

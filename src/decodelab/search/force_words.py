@@ -80,8 +80,8 @@ class ForceWords(Stage):
         EmptySupport: if the search ends without a text that holds all phrases.
 
     >>> import decodelab as dl
-    >>> law = {"a": 0.4, "b": 0.2, "c": 0.1, "</s>": 0.3}
-    >>> model = dl.TableModel(["a", "b", "c"], {...: law}, bos="<s>")
+    >>> distribution = {"a": 0.4, "b": 0.2, "c": 0.1, "</s>": 0.3}
+    >>> model = dl.TableModel(["a", "b", "c"], {...: distribution}, bos="<s>")
     >>> strategy = "force_words(phrases=[[b, c], 'a a'], width=8, length_penalty=0)"
     >>> dl.generate(model, "", strategy, max_new_tokens=6)[0].best.text
     'a a b'

@@ -27,7 +27,7 @@ class Greedy(Stage):
 
     name: ClassVar[str] = "greedy"
     kind: ClassVar[Kind] = "search"
-    source: ClassVar[str] = "argmax of the next-token law"
+    source: ClassVar[str] = "argmax of the next-token distribution"
     start_rows: ClassVar[int] = 1
     peak_rows: ClassVar[int] = 1
 

@@ -12,7 +12,7 @@ from decodelab.search.exact import deepest
 
 @dataclass(frozen=True)
 class KBest(BoundedSearch):
-    """Find the n most probable finished sequences under the processed law, best first.
+    """Find the n most probable finished sequences under the processed distribution, best first.
 
     As `exact`, with the n-th best sequence found in the place of the best: a prefix that is no more probable is not
     gone on from. Fewer than n come back when there are no more. The certificate is about all n: `proved`, or no
@@ -29,7 +29,7 @@ class KBest(BoundedSearch):
     """
 
     n: Annotated[int, "sequences returned"]
-    budget: Annotated[int, "prefixes whose next-token law may be computed, a forward token each"] = 10_000
+    budget: Annotated[int, "prefixes whose next-token distribution may be computed, a forward token each"] = 10_000
     rows: Annotated[int, "prefixes computed in one pass; more is faster a prefix and looks at more of them"] = 1
     cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
 

@@ -30,13 +30,13 @@ class Leaf:
         return self.value * self.visits
 
 
-DEAD = Leaf(-math.inf)
+CLOSED_OFF = Leaf(-math.inf)
 """In the place of a node from which no sequence can be finished."""
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A node whose law is known.
+    """A node whose distribution is known.
 
     Attributes:
         family: its children, most probable first.
@@ -97,11 +97,12 @@ class MCTS(Stage):
         Q + c_puct * p * sqrt(visits of the parent) / (1 + visits of the child),
 
     Q being the mean value of the simulations that went through the child and p its probability under the processed
-    law, until it comes to one that was not visited; from there the rest is rolled out, greedily or by sampling, and
-    the value of the finished sequence is credited to all on the way. After so many simulations the most visited child
-    becomes the next token, and the tree below it is kept. A sequence is worth its log-probability under the processed
-    law over length^length_penalty, or what a scorer gives its text. Returned are the n sequences of highest value
-    that any simulation came to, each with its value as score, of which the sequence chosen token by token is one.
+    distribution, until it comes to one that was not visited; from there the rest is rolled out, greedily or by
+    sampling, and the value of the finished sequence is credited to all on the way. After so many simulations the most
+    visited child becomes the next token, and the tree below it is kept. A sequence is worth its log-probability under
+    the processed distribution over length^length_penalty, or what a scorer gives its text. Returned are the n sequences
+    of highest value that any simulation came to, each with its value as score, of which the sequence chosen token by
+    token is one.
 
     Values are scaled to [0, 1] by the least and greatest seen, as in MuZero, so that c_puct means the same for every
     scorer; a child that was not visited has Q = 0. Differs from PPL-MCTS in that (theirs scales nothing, as a
@@ -149,7 +150,7 @@ class MCTS(Stage):
         return SearchState(max_new_tokens)
 
     def grow(self, logits: Tensor, state: SearchState, tree: Tree) -> tuple[Growth, SearchState]:
-        """Play on until a law is needed that is not known, or the sequence is complete."""
+        """Play on until a distribution is needed that is not known, or the sequence is complete."""
         # The best child that was not visited is the most probable of them, so no more are needed; a draw needs all.
         most = logits.shape[-1] if self.rollout == "sample" else self.simulations + 1
         score, length = state.asked
@@ -184,7 +185,7 @@ class MCTS(Stage):
         assert root is not None
         here = trail(root, state.path)[-1]
         family = here.family
-        alive = [place for place in range(len(family.tokens)) if here.children.get(place) != DEAD]
+        alive = [place for place in range(len(family.tokens)) if here.children.get(place) != CLOSED_OFF]
         if not alive:
             return self._buried(state)
         if state.credited is None:
@@ -223,7 +224,7 @@ class MCTS(Stage):
         if not state.path:
             return replace(state, done=True)
         assert state.root is not None
-        return replace(state, root=placed(state.root, state.path, DEAD), path=(), credited=None)
+        return replace(state, root=placed(state.root, state.path, CLOSED_OFF), path=(), credited=None)
 
     def _most_urgent(self, here: Branch, alive: list[int], state: SearchState) -> int:
         """The place of the child that PUCT goes to, of equal ones the most probable."""

@@ -41,7 +41,7 @@ class Attempts:
 
     Attributes:
         samples: int64 [rows], the number of each try within its job.
-        scores: float64 [rows], log-probability so far under the processed law, in nats.
+        scores: float64 [rows], log-probability so far under the processed distribution, in nats.
         texts: what has been read of each.
         accepted: for each job, (number of the hypothesis, score, number of the try).
         ended: how many hypotheses have ended so far.
@@ -56,13 +56,13 @@ class Attempts:
 
 @dataclass(frozen=True)
 class Rejection(Stage):
-    """Draw whole continuations and keep those that a checker accepts: samples of the law given that texts are right.
+    """Draw whole continuations and keep those that a checker accepts: the distribution given that texts are right.
 
     `tries` continuations are drawn side by side as `sample(n=tries)` draws them, and each is dropped as soon as its
     text is dead or ends by EOS without being complete. The first n accepted ones, in the order of their numbers and not
-    of their ends, are returned: they are independent, and exactly of the processed law given acceptance. A mask
-    (`check`, `regex`) renormalises at every token and so prefers texts whose beginnings mostly die. A text that the
-    token limit or a stop string ends is accepted if it is alive.
+    of their ends, are returned: they are independent, and exactly of the processed distribution given acceptance. A
+    mask (`check`, `regex`) renormalises at every token and so prefers texts whose beginnings mostly die. A text that
+    the token limit or a stop string ends is accepted if it is alive.
 
     Fewer than n accepted are returned with a warning. The price is 1 / P(accepted) tries a sample.
 

@@ -37,7 +37,7 @@ def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 def gumbel_max(logits: Tensor, noise: Tensor) -> Tensor:
-    """Draw a token a row as the largest of logit plus Gumbel noise, whose law is the softmax of the logits.
+    """Draw a token a row as the largest of logit plus Gumbel noise, whose distribution is the softmax of the logits.
 
     Args:
         logits: float32 [rows, vocab]; tokens of -inf are never drawn.
@@ -54,13 +54,13 @@ def gumbel_max(logits: Tensor, noise: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Sample(Stage):
-    """Draw every token from the processed law, n independent continuations a prompt.
+    """Draw every token from the processed distribution, n independent continuations a prompt.
 
     Each draw depends only on (seed, prompt, sample index, position): sample 3 of 8 is the same text as
     sample 3 of 100, in any batch. transformers draws from one global generator, where all of this matters.
 
     `draw="gumbel"` takes the largest of logit plus Gumbel noise instead of inverting the cumulative distribution: the
-    same law, but a number for each token where the other needs one for all (at 150,000 tokens some 100 times
+    same distribution, but a number for each token where the other needs one for all (at 150,000 tokens some 100 times
     slower). With shared noise, a change of the logits of tokens that were not drawn then seldom changes the draw.
 
     Raises:

@@ -36,21 +36,21 @@ class ParticleState:
 
 @dataclass(frozen=True)
 class SMC(Stage):
-    """Sample with particles whose law is steered by a scorer, in the limit exactly: p(text) e^(weight * score(text)).
+    """Sample with particles steered by a scorer, in the limit exactly from p(text) e^(weight * score(text)).
 
-    Every particle draws its next token from the processed law p. Its weight is then multiplied by
-    e^(weight * (score of the text now - score before)), so that after t tokens the weighted particles stand for the
-    law proportional to p(x_1..t) e^(weight * score(x_1..t)), and in the end for that of the finished texts. Once the
+    Every particle draws its next token from the processed distribution p. Its weight is then multiplied by e^(weight *
+    (score of the text now - score before)), so that after t tokens the weighted particles stand for the distribution
+    proportional to p(x_1..t) e^(weight * score(x_1..t)), and in the end for that of the finished texts. Once the
     effective number of particles, (sum w)^2 / sum w^2, falls below `threshold` times their number, they are resampled
     systematically: each is copied about in proportion to its weight (finished ones too), and all weights become
-    equal. Scores of unfinished texts do not change the law aimed at; good ones save particles.
+    equal. Scores of unfinished texts do not change the distribution aimed at; good ones save particles.
 
     All particles are returned, best weight first, copies of one finished text as one. A candidate's `score` is the
     logarithm of its share of the weight: e^score sums to 1. For one sample draw a candidate by these shares; the error
     falls with the number of particles. With weight 0 this is `sample(n=particles)`, token for token.
 
-    Differs from Lew et al.'s implementation in that the proposal is always the processed law, and resampling is
-    systematic and by our keys, one number a job and step. A processor that tosses coins of its own (xtc) tosses the
+    Differs from Lew et al.'s implementation in that the proposal is always the processed distribution, and resampling
+    is systematic and by our keys, one number a job and step. A processor that tosses coins of its own (xtc) tosses the
     same for copies of a particle.
 
     Raises:

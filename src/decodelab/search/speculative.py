@@ -18,14 +18,14 @@ class Speculative(Stage):
     """Let a cheap draft propose the next k tokens and the model check them all in one forward pass.
 
     The result is token for token that of the same strategy without this stage (as far as the model's arithmetic does
-    not depend on how many tokens a pass computes), for `greedy` and `sample` behind any processors, and each row
-    keeps as many proposals as are right for it. At every position the model's own token is drawn as it would be
-    without a draft, from its processed law and with the random number of that position; the draft draws its proposal
-    from its own law, put through the same processors, with the same number. As long as the two agree, the next
-    position's logits are there already. Under `sample(draw=gumbel)` they agree with a probability of at least (1 -
-    TV) / (1 + TV), TV being the total variation distance of the two laws (Daliri et al.), where rejection sampling
-    (Leviathan et al., Chen et al.) accepts with 1 - TV but gives other tokens than the model alone. For the
-    inverse-CDF draw there is no such bound; `docs/decisions/0008-speculative.md` has what it costs.
+    not depend on how many tokens a pass computes), for `greedy` and `sample` behind any processors, and each row keeps
+    as many proposals as are right for it. At every position the model's own token is drawn as it would be without a
+    draft, from its processed distribution and with the random number of that position; the draft draws its proposal
+    from its own distribution, put through the same processors, with the same number. As long as the two agree, the next
+    position's logits are there already. Under `sample(draw=gumbel)` they agree with a probability of at least (1 - TV)
+    / (1 + TV), TV being the total variation distance of the two distributions (Daliri et al.), where rejection sampling
+    (Leviathan et al., Chen et al.) accepts with 1 - TV but gives other tokens than the model alone. For the inverse-CDF
+    draw there is no such bound; `docs/decisions/0008-speculative.md` has what it costs.
 
     `draft=ngram` is prompt lookup: what followed when the last tokens occurred before, the longest match
     of at most `ngram` tokens first and of equal ones the latest; no model is needed.

@@ -36,12 +36,12 @@ class StochasticBeamState:
 
 @dataclass(frozen=True)
 class StochasticBeam(Stage):
-    """Draw `width` different sequences from the processed law, without replacement.
+    """Draw `width` different sequences from the processed distribution, without replacement.
 
-    The law of the result is that of drawing sequences one after the other, each from the law without those drawn
-    before. It is what a beam search finds that ranks by perturbed log-probabilities: log p of a sequence plus Gumbel
-    noise of its own, of which the `width` largest win. The noise is drawn from the root downwards: a prefix carries the
-    largest value of all its continuations, and its children's are drawn given their maximum (appendix B.3).
+    The distribution of the result is that of drawing sequences one after the other, each from the distribution without
+    those drawn before. It is what a beam search finds that ranks by perturbed log-probabilities: log p of a sequence
+    plus Gumbel noise of its own, of which the `width` largest win. The noise is drawn from the root downwards: a prefix
+    carries the largest value of all its continuations, and its children's are drawn given their maximum (appendix B.3).
 
     Candidates come by their perturbed log-probability, largest first, which is their `score`. The first alone is an
     ordinary sample. `decodelab.stochastic_beam_estimate` makes unbiased estimates of expectations from all of them; it

@@ -42,7 +42,7 @@ class ValueBeamState:
 class ValueBeam(Stage):
     """Keep the `width` hypotheses that are best by their probability and a scorer's judgement of their text together.
 
-    A hypothesis of t tokens and log-probability s under the processed law ranks by
+    A hypothesis of t tokens and log-probability s under the processed distribution ranks by
     s / t^length_penalty + weight * score(text so far). Each step, the scorer is asked once for the `candidates` most
     probable continuations of a prompt; those among the `width` best by rank that end enter the pool of finished
     hypotheses, and the best `width` that do not end go on. So the scorer can lift what is improbable, but not what is
@@ -52,7 +52,7 @@ class ValueBeam(Stage):
     . ! ? or a new line ends the text) and when they end; in between they keep the judgement of their last.
 
     `early_stopping` says when a job with a full pool is done: `true` at once; `false` when the best live beam ranks
-    no better than the worst in the pool (a heuristic: neither law nor scorer promise what comes); `never` when
+    no better than the worst in the pool (a heuristic: neither distribution nor scorer promise what comes); `never` when
     nothing is left to go on with. The pool has `width` places. With weight 0 this is `beam`.
 
     Differs from Xie et al. in that a beam takes the best candidates instead of drawing them, and that the judgement is

@@ -89,8 +89,8 @@ def stages_from_generation_config(config: Mapping[str, Any]) -> list[Stage]:
     """The stages that transformers would run for a generation config, in its order.
 
     Settings that are absent or None keep transformers' defaults, which include top_k = 50 when sampling. Under beams
-    our processed law is normalised and transformers' is not (see `beam`); the two settings that depend on more than
-    that, because they scale logits, are refused there.
+    our processed distribution is normalised and transformers' is not (see `beam`); the two settings that depend on more
+    than that, because they scale logits, are refused there.
 
     Raises:
         UnsupportedStrategy: for a setting that we cannot honour, naming it.

@@ -44,15 +44,15 @@ def stochastic_beam_weights(generation: Generation) -> tuple[float, ...]:
         )
     candidates = generation.candidates
     if len(candidates) < search.width:
-        return tuple(math.exp(c.law_logprob) for c in candidates)
+        return tuple(math.exp(c.processed_logprob) for c in candidates)
     kappa = candidates[-1].score
-    return (*(_weight(c.law_logprob, kappa) for c in candidates[:-1]), 0.0)
+    return (*(_weight(c.processed_logprob, kappa) for c in candidates[:-1]), 0.0)
 
 
 def stochastic_beam_estimate(
     generation: Generation, f: Callable[[Candidate], float], *, normalise: bool = False
 ) -> float:
-    """Estimate the expectation of f under the processed law from the candidates of a `stochastic_beam`.
+    """Estimate the expectation of f under the processed distribution from the candidates of a `stochastic_beam`.
 
     Args:
         generation: as in `stochastic_beam_weights`.

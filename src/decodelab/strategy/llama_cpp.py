@@ -110,7 +110,7 @@ def stages_from_llama_cpp(settings: Mapping[str, Any]) -> list[Stage]:
 
     Settings that are absent or None keep llama.cpp's own defaults, which include top_k = 40, top_p = 0.95,
     min_p = 0.05 and temperature 0.8. Its values for "off" leave a stage out; with a temperature of 0 so do
-    stages that keep the most probable token. The laws are those of our stages, see each for where ties fall.
+    stages that keep the most probable token. The distributions are those of our stages, see each for where ties fall.
 
     Raises:
         UnsupportedStrategy: for a setting that we cannot honour, naming it.

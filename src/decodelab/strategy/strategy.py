@@ -190,7 +190,7 @@ class Strategy:
 
     @property
     def driver(self) -> Stage | None:
-        """The stage that says how forward passes are made, if any; the result follows the same law without it."""
+        """The stage that says how forward passes are made, if any; results have the same distribution without it."""
         return next((s for s in self.stages if s.kind == "driver"), None)
 
     @property

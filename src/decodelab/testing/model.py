@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.errors import DecodelabError
-from decodelab.core.protocols import FILLER, Cache, LanguageModel
+from decodelab.core.protocols import PAD, Cache, LanguageModel
 from decodelab.core.values import Tokens
 
 
@@ -162,11 +162,11 @@ class _Run:
     def ragged(self, rows: list[Tokens], cache: Cache, what: str) -> tuple[list[Tokens], Cache]:
         """Append three, two or one likely tokens a row, filled up, and rewind the filler."""
         new = [tokens[: 3 - i % 3] for i, tokens in enumerate(self.likely(rows, 3, fork=False))]
-        logits, cache = self.model.extend(cache, torch.tensor([(*t, *[FILLER] * (3 - len(t))) for t in new]))
+        logits, cache = self.model.extend(cache, torch.tensor([(*t, *[PAD] * (3 - len(t))) for t in new]))
         self.shape(logits, (len(rows), 3, self.model.vocab.size), what)
         for row, prefixes in enumerate(_prefixes(rows, new)):
             self.compare(logits[row, None, : len(new[row])], [prefixes], what)
-        self.count([(*row, FILLER, FILLER, FILLER) for row in rows], cache, what)
+        self.count([(*row, PAD, PAD, PAD) for row in rows], cache, what)
         grown = [row + tokens for row, tokens in zip(rows, new, strict=True)]
         cache = cache.rewind([len(row) for row in grown])
         self.count(grown, cache, "after rewind of filler")

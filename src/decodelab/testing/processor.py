@@ -124,7 +124,9 @@ def _check_apply(
         largest = after.gather(1, logits.argmax(1, keepdim=True))
         rule(bool((largest >= after).all()), "says keeps_argmax, but the most probable token is removed or overtaken")
     if isinstance(processor, Stage) and processor.no_effect() is not None:
-        rule(_same(after.log_softmax(-1), logits.log_softmax(-1)), "says it has no effect, but changes the law")
+        rule(
+            _same(after.log_softmax(-1), logits.log_softmax(-1)), "says it has no effect, but changes the distribution"
+        )
 
 
 def _check_offers(processor: Processor, logits: Tensor, state: Any, after: Tensor) -> None:

@@ -26,7 +26,7 @@ _VECTORS = torch.nn.functional.normalize(torch.arange(2.0 * _SIZE).view(_SIZE, 2
 
 @dataclass(frozen=True)
 class _Job:
-    """A prompt (a number that picks a random law) with a seed and a limit."""
+    """A prompt (a number that picks a random distribution) with a seed and a limit."""
 
     prompt: int
     seed: int
@@ -49,8 +49,8 @@ _JOBS = [_Job(0, 0, 6), _Job(1, 0, 4), _Job(2, 7, 6), _Job(0, 3, 1), _Job(3, 0, 
 def check_search(search: Search) -> None:
     """Check that a search keeps the promises of `decodelab.core.protocols.Search`.
 
-    It runs five jobs of random laws over seven tokens (some impossible, some tied), with none, one and two EOS ids,
-    together, alone and in another order. It must
+    It runs five jobs of random distributions over seven tokens (some impossible, some tied), with none, one and two EOS
+    ids, together, alone and in another order. It must
 
     * begin with `start_rows` rows a job and never have more than `peak_rows`;
     * order what goes on by job, never choose an impossible token, and end exactly what `rows.ends` ends;
@@ -115,8 +115,8 @@ class _Partials:
         return found
 
 
-def random_law(prompt: int, prefix: tuple[int, ...]) -> Tensor:
-    """Logits after a prefix, a function of prompt and prefix; one in four laws has ties, some tokens are impossible."""
+def random_logits(prompt: int, prefix: tuple[int, ...]) -> Tensor:
+    """Logits after a prefix, a function of prompt and prefix; one in four has ties, some tokens are impossible."""
     digest = hashlib.blake2b(repr((prompt, prefix)).encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") % 2**62)
     logits = 2 * torch.randn(_SIZE, generator=generator)
@@ -133,10 +133,12 @@ def _ahead(jobs: Sequence[_Job], row_jobs: Tensor, prefixes: Sequence[tuple[int,
     def look(parents: Tensor, tokens: Tensor) -> Tensor:
         found = []
         for parent, token in zip(parents.tolist(), tokens.tolist(), strict=True):
-            found.append(random_law(jobs[int(row_jobs[parent])].prompt, (*prefixes[parent], token, 9)))
+            found.append(random_logits(jobs[int(row_jobs[parent])].prompt, (*prefixes[parent], token, 9)))
         return torch.stack(found).clamp(-5)
 
-    prompts = [torch.stack([random_law(job.prompt, (8, i)) for i in range(1 + job.prompt)]).clamp(-5) for job in jobs]
+    prompts = [
+        torch.stack([random_logits(job.prompt, (8, i)) for i in range(1 + job.prompt)]).clamp(-5) for job in jobs
+    ]
     return Ahead(prompts, look)
 
 
@@ -157,7 +159,9 @@ def _run(search: Search, jobs: Sequence[_Job], eos: tuple[int, ...]) -> list[lis
     state = search.init(len(jobs), keys.sample)
 
     for position in range(max(job.limit for job in jobs)):
-        logits = torch.stack([random_law(jobs[j].prompt, p) for j, p in zip(row_jobs.tolist(), prefixes, strict=True)])
+        logits = torch.stack(
+            [random_logits(jobs[j].prompt, p) for j, p in zip(row_jobs.tolist(), prefixes, strict=True)]
+        )
 
         def ends(parents: Tensor, tokens: Tensor, jobs: Tensor = row_jobs, position: int = position) -> Tensor:
             codes = torch.full_like(tokens, CONTINUES)
@@ -174,7 +178,7 @@ def _run(search: Search, jobs: Sequence[_Job], eos: tuple[int, ...]) -> list[lis
             ends,
             partials := _Partials(jobs, row_jobs, prefixes),
             partials.judge,
-            # The model's own law is the processed one tempered, and knows nothing impossible.
+            # The model's own distribution is the processed one tempered, and knows nothing impossible.
             lambda logits=logits: logits.clamp(min=-9.0) / 2,
             lambda: _VECTORS,
             _ahead(jobs, row_jobs, prefixes),

@@ -16,7 +16,7 @@ from decodelab.core.reasons import CONTINUES, EOS, LENGTH
 from decodelab.core.stage import Stage
 from decodelab.core.values import Partial
 from decodelab.scorers.judging import judged
-from decodelab.testing.search import random_law
+from decodelab.testing.search import random_logits
 from decodelab.testing.stage import check_stage, require
 
 _MOST_PASSES = 20_000
@@ -25,7 +25,8 @@ _MOST_PASSES = 20_000
 def check_tree_search(search: TreeSearch) -> None:
     """Check that a search keeps the promises of `decodelab.core.protocols.tree_searches.TreeSearch`.
 
-    It runs jobs of random laws over seven tokens (some impossible, some tied), with none, one and two EOS ids. It must
+    It runs jobs of random distributions over seven tokens (some impossible, some tied), with none, one and two EOS ids.
+    It must
 
     * never ask for more than `peak_rows` nodes at once, and come to an end; * go on only from nodes whose logits it
     saw and did not close, with possible tokens, and never ask twice for a child; * end exactly what `tree.ends` ends,
@@ -94,7 +95,7 @@ class _Run:
         asked = [()]
         past: list[tuple[Tensor, Any, Growth]] = []
         for _ in range(_MOST_PASSES):
-            logits = torch.stack([random_law(self.prompt, path) for path in asked])
+            logits = torch.stack([random_logits(self.prompt, path) for path in asked])
             given = logits.clone()
             growth, after = self.search.grow(logits, state, self.tree)
             self.rule(torch.equal(logits, given), "grow must not change the logits")
@@ -136,8 +137,11 @@ class _Run:
         for parent, token in zip(parents.tolist(), tokens.tolist(), strict=True):
             self.rule(0 <= parent < len(self.paths), "parents must be nodes that were seen")
             self.rule(parent not in self.closed, "a closed node must have no more children")
-            law = random_law(self.prompt, self.paths[parent])
-            self.rule(0 <= token < len(law) and bool(law[token].isfinite()), "an impossible token must not be chosen")
+            distribution = random_logits(self.prompt, self.paths[parent])
+            self.rule(
+                0 <= token < len(distribution) and bool(distribution[token].isfinite()),
+                "an impossible token must not be chosen",
+            )
             found.append((*self.paths[parent], token))
         return found
 

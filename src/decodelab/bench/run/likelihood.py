@@ -38,8 +38,8 @@ def as_chat(choice: Choice) -> Choice:
 def chosen(model: LanguageModel, choices: Sequence[tuple[str, Choice]]) -> Iterator[Record | DecodelabError]:
     """The answers to questions, each given with its key, in their order; or why there is none.
 
-    In a record, `token_logprobs` are the model's own; in `law_logprobs` the first token bears the logarithm of the
-    confidence, as the option is chosen at once. Questions computed together share the seconds.
+    In a record, `token_logprobs` are the model's own; in `processed_logprobs` the first token bears the logarithm of
+    the confidence, as the option is chosen at once. Questions computed together share the seconds.
     """
     for begin in range(0, len(choices), _AT_ONCE):
         part = choices[begin : begin + _AT_ONCE]
@@ -81,7 +81,7 @@ def _record(model: LanguageModel, key: str, choice: Choice, found: Preference, s
         text=choice.options[found.best],
         tokens=best.tokens,
         token_logprobs=best.token_logprobs,
-        law_logprobs=(math.log(found.confidence), *[0.0] * (len(best.tokens) - 1)),
+        processed_logprobs=(math.log(found.confidence), *[0.0] * (len(best.tokens) - 1)),
         finish_reason="stop",
         prompt_tokens=len(prompt),
         prefill_tokens=len(prompt),

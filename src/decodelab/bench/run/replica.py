@@ -265,7 +265,7 @@ def _records(found: Generation, wanted: Wanted, job: Job, model: LanguageModel) 
             candidate.text,
             candidate.tokens,
             candidate.token_logprobs,
-            candidate.law_logprobs,
+            candidate.processed_logprobs,
             candidate.finish_reason,
             len(job.tokens) if sample == 0 else 0,
             *(spent if sample == wanted.first else (0, 0, 0, 0, 0.0)),

@@ -24,7 +24,7 @@ SUFFIXES = (".jsonl", ".csv", ".parquet")
 COLUMNS: Mapping[str, str] = {
     "key": "string", "model": "string", "model_digest": "string", "strategy": "string", "prompt": "string",
     "sample": "int64", "seed": "string", "limits": "string", "text": "string", "tokens": "list<int32>",
-    "token_logprobs": "list<double>", "law_logprobs": "list<double>", "finish_reason": "string",
+    "token_logprobs": "list<double>", "processed_logprobs": "list<double>", "finish_reason": "string",
     "prompt_tokens": "int64", "prefill_tokens": "int64", "decode_tokens": "int64", "forward_passes": "int64",
     "peak_cache_bytes": "int64", "seconds": "double", "task": "string", "example": "string", "score": "double",
     "answer": "string",

@@ -29,7 +29,7 @@ CREATE TABLE generations (
     forward_passes INTEGER NOT NULL, peak_cache_bytes INTEGER NOT NULL, seconds REAL NOT NULL,
     length INTEGER NOT NULL, logprob REAL, repetition REAL NOT NULL,
     prompt TEXT NOT NULL, text TEXT NOT NULL, tokens BLOB NOT NULL, token_logprobs BLOB NOT NULL,
-    law_logprobs BLOB NOT NULL
+    processed_logprobs BLOB NOT NULL
 );
 CREATE TABLE scores (
     key TEXT NOT NULL REFERENCES generations, rule TEXT NOT NULL, task TEXT NOT NULL, example TEXT NOT NULL,
@@ -66,7 +66,7 @@ class Record:
     Attributes:
         key: what it is told from all others by (`key_of`).
         model, model_digest, strategy, prompt, sample, seed, limits: what that is made of; seed as text.
-        text, tokens, token_logprobs, law_logprobs, finish_reason: what came out.
+        text, tokens, token_logprobs, processed_logprobs, finish_reason: what came out.
         prompt_tokens: of its prompt, which the first sample bears for all.
         prefill_tokens, decode_tokens, forward_passes, peak_cache_bytes, seconds: what it cost. Answers that were
             sampled together share their cost: the first bears it, the others none. Of its prompt, what had been
@@ -84,7 +84,7 @@ class Record:
     text: str
     tokens: Tokens
     token_logprobs: tuple[float, ...]
-    law_logprobs: tuple[float, ...]
+    processed_logprobs: tuple[float, ...]
     finish_reason: str
     prompt_tokens: int
     prefill_tokens: int
@@ -96,7 +96,7 @@ class Record:
 
 _COLUMNS = tuple(Record.__dataclass_fields__)
 _WRITTEN = ("prompt", "text")
-_PACKED = {"tokens": "i", "token_logprobs": "d", "law_logprobs": "d"}
+_PACKED = {"tokens": "i", "token_logprobs": "d", "processed_logprobs": "d"}
 """Lists and the type of their entries, little-endian: half the size of JSON, and ten times as fast."""
 
 
@@ -440,10 +440,19 @@ class Journal:
     def figures(self, digest: str, task: str, model: str) -> Iterator[tuple[str, str, Figures | None]]:
         """Strategy, item and figures of all that a plan asks of a model on a task, in its order; None if missing."""
         with self._faults():
-            for strategy, example, length, *first, finish_reason, logprob, repetition, law in self._connection.execute(
+            for (
+                strategy,
+                example,
+                length,
+                *first,
+                finish_reason,
+                logprob,
+                repetition,
+                distribution,
+            ) in self._connection.execute(
                 "SELECT a.strategy, a.example, g.length, s.score, nullif(s.answer, 'null'), g.prompt_tokens,"
                 " g.decode_tokens, g.seconds, g.finish_reason, g.logprob, g.repetition,"
-                " CASE WHEN g.strategy GLOB 'likelihood(*' THEN g.law_logprobs END FROM asked a"
+                " CASE WHEN g.strategy GLOB 'likelihood(*' THEN g.processed_logprobs END FROM asked a"
                 " LEFT JOIN generations g ON g.key = a.key"
                 " LEFT JOIN examples e ON e.plan = a.plan AND e.task = a.task AND e.id = a.example"
                 " LEFT JOIN scores s ON s.key = a.key AND s.rule = e.rule"
@@ -451,7 +460,7 @@ class Journal:
                 (digest, task, model),
             ):
                 known = math.nan if logprob is None else logprob
-                sure = math.nan if law is None else math.exp(math.fsum(_unpacked(law, "d")))
+                sure = math.nan if distribution is None else math.exp(math.fsum(_unpacked(distribution, "d")))
                 score, read, prompt, decoded, seconds = first
                 figures = Figures(score, read, prompt, decoded, seconds, finish_reason, length, known, repetition, sure)
                 yield strategy, example, figures if length is not None else None

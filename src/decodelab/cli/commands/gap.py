@@ -35,7 +35,9 @@ def command(
     widths: Annotated[str, typer.Option(metavar="N,N", help="Beam widths; 1 is greedy search.")] = "1,3,10,25",
     processors: Annotated[
         str,
-        typer.Option(metavar="STAGES", show_default=False, help="What the law goes through first: temperature=0.7."),
+        typer.Option(
+            metavar="STAGES", show_default=False, help="What the distribution goes through first: temperature=0.7."
+        ),
     ] = "",
     budget: Annotated[
         int, typer.Option(metavar="N", help="Prefixes that may be looked at to find and prove a prompt's optimum.")
@@ -100,7 +102,7 @@ def command(
             report=lambda done: advance(done, "searching"),
         )
     for message in said:
-        if "before greedy" not in message:  # the stages shape the law of the other searches
+        if "before greedy" not in message:  # the stages shape the distribution of the other searches
             note(message)
     if diagram is not None and gap.cases:
         from decodelab.report.gap import figure_of, title_of

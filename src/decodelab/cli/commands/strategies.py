@@ -21,7 +21,7 @@ _KINDS = {
     "model": "Models made of models, below the logits; any number, before the processors",
     "processor": "Processors change the logits of the next token; any number, in the order written",
     "search": "Searches decide which tokens are taken; one, and sample when none is written",
-    "driver": "Drivers make the same law in fewer passes; at most one, after the search",
+    "driver": "Drivers make the same distribution in fewer passes; at most one, after the search",
     "selection": "Selections rank the finished candidates; at most one, at the end",
 }
 

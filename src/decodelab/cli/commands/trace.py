@@ -78,9 +78,9 @@ def command(
 ) -> None:
     """Watch a strategy work, step by step.
 
-    For every token: its rank, its surprise in bits under the model and under the law it was chosen from, and for every
-    stage how many tokens it kept, what probability it removed and what entropy it left; of mirostat k, the estimated
-    exponent, mu and the surprise error. At the end statistics, strategies side by side.
+    For every token: its rank, its surprise in bits under the model and under the distribution it was chosen from, and
+    for every stage how many tokens it kept, what probability it removed and what entropy it left; of mirostat k, the
+    estimated exponent, mu and the surprise error. At the end statistics, strategies side by side.
 
     \b
     Examples:

@@ -57,8 +57,8 @@ def command(
 ) -> None:
     """Draw the hypotheses of a search as a tree.
 
-    Every branch that was kept, dropped later or never taken, with its log-probability under the processed law, the
-    candidates that were returned, and how many continuations each step had to look at.
+    Every branch that was kept, dropped later or never taken, with its log-probability under the processed distribution,
+    the candidates that were returned, and how many continuations each step had to look at.
 
     \b
     Examples:

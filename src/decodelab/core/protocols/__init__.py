@@ -6,7 +6,7 @@ search's scores) is a value indexed by row: forking, dropping and reordering row
 
 from decodelab.core.protocols.checkers import AnyChecker, Reading, ReadingChecker, Verdict
 from decodelab.core.protocols.models import (
-    FILLER,
+    PAD,
     ByteVocab,
     Cache,
     Composition,
@@ -16,7 +16,7 @@ from decodelab.core.protocols.models import (
     HiddenStates,
     LanguageModel,
     Load,
-    Resumable,
+    PrefixCaching,
     Segment,
     Vocab,
 )
@@ -27,7 +27,7 @@ from decodelab.core.protocols.selections import Selection
 from decodelab.core.protocols.tree_searches import Growth, Tree, TreeSearch
 
 __all__ = [
-    "FILLER",
+    "PAD",
     "Advance",
     "Ahead",
     "AnyChecker",
@@ -47,12 +47,12 @@ __all__ = [
     "ModelScorer",
     "Observable",
     "ObservesChoice",
+    "PrefixCaching",
     "Processor",
     "Randomised",
     "Ranked",
     "Reading",
     "ReadingChecker",
-    "Resumable",
     "Rows",
     "Scorer",
     "Search",

@@ -100,7 +100,7 @@ class Forkable(Protocol):
         ...
 
 
-FILLER = -1
+PAD = -1
 """Stands for no token where rows of different lengths are written as one tensor."""
 
 
@@ -143,7 +143,7 @@ class LanguageModel(Protocol):
     def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
         """Append int64 tokens [rows, k] to every row: the logits after each, [rows, k, vocab].
 
-        A row with fewer tokens (at least one) ends with `FILLER`, whose logits mean nothing. Filler counts as held and
+        A row with fewer tokens (at least one) ends with `PAD`, whose logits mean nothing. Filler counts as held and
         has to fit the context; such a row must be dropped, or rewound to its own tokens, before it goes on.
         """
         ...
@@ -163,7 +163,7 @@ class Segment(Protocol):
 
 
 @runtime_checkable
-class Resumable(Protocol):
+class PrefixCaching(Protocol):
     """A language model that can begin a prompt from what it remembers of another that begins alike."""
 
     def remember(self, cache: Cache, row: int, start: int, stop: int) -> Segment:
@@ -204,18 +204,22 @@ class HiddenStates(LanguageModel, Protocol):
         """Whether embedding and head share their weights."""
         ...
 
-    def start_showing(self, prompts: Sequence[Tokens], layers: Sequence[int]) -> tuple[Tensor, Tensor, Cache]:
+    def prefill_with_hidden_states(
+        self, prompts: Sequence[Tokens], layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Cache]:
         """As `start`, and the hidden states of these layers, [layers, rows, longest, width].
 
         Those of a shorter prompt come last in its row; what stands before them means nothing.
         """
         ...
 
-    def extend_showing(self, cache: Cache, tokens: Tensor, layers: Sequence[int]) -> tuple[Tensor, Tensor, Cache]:
+    def decode_with_hidden_states(
+        self, cache: Cache, tokens: Tensor, layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Cache]:
         """As `extend`, and the hidden states of these layers, [layers, rows, k, width]."""
         ...
 
-    def exits(self, hidden: Tensor) -> Tensor:
+    def early_exit_logits(self, hidden: Tensor) -> Tensor:
         """The head's logits [..., vocab] of hidden states [..., width], without the final norm."""
         ...
 

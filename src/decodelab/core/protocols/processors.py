@@ -44,7 +44,7 @@ class Joinable(Protocol):
 
 @runtime_checkable
 class Randomised(Protocol):
-    """A processor that tosses coins: what `apply` may give, so that the law over many samples can be computed."""
+    """A processor that tosses coins: what `apply` may give, so that the distribution of samples can be computed."""
 
     def outcomes(self, logits: Tensor, state: Any) -> Sequence[tuple[float, Tensor]]:
         """Every result `apply` could have, with its probability, in the order of the coin's uniform number.

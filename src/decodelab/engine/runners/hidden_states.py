@@ -160,7 +160,7 @@ class _Running:
         prefill = [len(job.tokens) if first[job.tokens] == job.index else 0 for job in jobs]
         self.batch = Batch(model, jobs, prefill, observers)
         try:
-            logits, hidden, cache = model.start_showing(prompts, [model.depth])
+            logits, hidden, cache = model.prefill_with_hidden_states(prompts, [model.depth])
         except Exception as error:  # whatever a model raises: memory, a kernel, its own code
             raise forward_failed(model.name, error) from error
         rows = torch.tensor([place[job.tokens] for job in jobs])
@@ -181,7 +181,9 @@ class _Running:
         """Go on with these continuations and show the last hidden state of each, float32 [n, width]."""
         try:
             cache: Cache = self.cache.select(parents)
-            logits, hidden, self.cache = self.model.extend_showing(cache, tokens[:, None], [self.model.depth])
+            logits, hidden, self.cache = self.model.decode_with_hidden_states(
+                cache, tokens[:, None], [self.model.depth]
+            )
         except Exception as error:  # as above
             raise forward_failed(self.model.name, error) from error
         self.logits = logits[:, 0]

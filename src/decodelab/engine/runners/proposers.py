@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from decodelab.core.protocols import FILLER, Cache, LanguageModel
+from decodelab.core.protocols import PAD, Cache, LanguageModel
 from decodelab.core.values import Tokens
 from decodelab.engine.runners.speculative_batch import DraftedBatch
 from decodelab.search.speculative import NGRAM
@@ -42,7 +42,7 @@ class Draft(Protocol):
         ...
 
     def propose(self, batches: Sequence[DraftedBatch], most: int) -> Tensor:
-        """At most `most` tokens for each row of the batches, int64 [rows, k], `FILLER` after the last of a row."""
+        """At most `most` tokens for each row of the batches, int64 [rows, k], `PAD` after the last of a row."""
         ...
 
     def keep(self, rows: Sequence[int], taken: Sequence[Tokens]) -> None:
@@ -105,7 +105,7 @@ class ModelDraft:
     def propose(self, batches: Sequence[DraftedBatch], most: int) -> Tensor:
         """Draw tokens for each row as far as it can use them, all rows in one forward pass a token."""
         counts = [batch.begin_drafts(most) for batch in batches]
-        drafts = torch.full((len(self.pending), max(int(c.max()) for c in counts)), FILLER)
+        drafts = torch.full((len(self.pending), max(int(c.max()) for c in counts)), PAD)
         if not drafts.shape[1]:
             return drafts
         raw, computed = self._catch_up(), [len(tokens) for tokens in self.pending]
@@ -121,11 +121,11 @@ class ModelDraft:
                 break
             # A row that drafts no more is fed anything, which is dropped with what is not accepted.
             assert self.cache is not None
-            fed = drafts[:, at].masked_fill(drafts[:, at] == FILLER, eos[0] if eos else 0)
+            fed = drafts[:, at].masked_fill(drafts[:, at] == PAD, eos[0] if eos else 0)
             logits, self.cache = self.model.extend(self.cache, fed[:, None])
             raw = logits[:, 0]
             self.ahead += 1
-        own = torch.tensor(computed) + (drafts[:, : self.ahead] != FILLER).sum(1)
+        own = torch.tensor(computed) + (drafts[:, : self.ahead] != PAD).sum(1)
         for batch, tokens in zip(batches, own.split([len(batch) for batch in batches]), strict=True):
             batch.draft_tokens.index_add_(0, batch.row_jobs, tokens)
         return drafts
@@ -134,7 +134,7 @@ class ModelDraft:
         """Compute the pending tokens: the logits after the last of each row, [rows, vocab]."""
         assert self.cache is not None
         counts = [len(tokens) for tokens in self.pending]
-        tokens = torch.full((len(counts), max(counts)), FILLER)
+        tokens = torch.full((len(counts), max(counts)), PAD)
         for row, pending in enumerate(self.pending):
             tokens[row, : len(pending)] = torch.tensor(pending)
         logits, self.cache = self.model.extend(self.cache, tokens)
@@ -233,7 +233,7 @@ class PromptLookup:
                         break
                     recent = [*recent, token][-self.longest :]
                 found.append(tokens)
-        drafts = torch.full((len(found), max(map(len, found))), FILLER)
+        drafts = torch.full((len(found), max(map(len, found))), PAD)
         for row, tokens in enumerate(found):
             drafts[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
         return drafts

@@ -12,7 +12,7 @@ from torch import Tensor
 from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.events import Observer
 from decodelab.core.key import Keys
-from decodelab.core.protocols import FILLER, LanguageModel
+from decodelab.core.protocols import PAD, LanguageModel
 from decodelab.core.states import can_join, join_states
 from decodelab.core.values import Cost, Tokens
 from decodelab.engine.batch import Batch
@@ -117,14 +117,14 @@ class DraftedBatch(Batch):
     def draft(self, name: str, raw: Tensor, at: int, counts: Tensor) -> Tensor:
         """What the draft of that name proposes `at` tokens ahead, from its logits [rows, vocab].
 
-        It draws from its law behind the same processors as the model and with the same random numbers.
+        It draws from its distribution behind the same processors as the model and with the same random numbers.
 
         Returns:
-            int64 [rows], `FILLER` for rows it proposes no more for: they have all they can use, the
+            int64 [rows], `PAD` for rows it proposes no more for: they have all they can use, the
             last proposal ends them, or the processors left the draft nothing.
         """
         rows = self._open
-        proposed = torch.full((len(self),), FILLER)
+        proposed = torch.full((len(self),), PAD)
         if not len(rows):
             return proposed
         logits = raw[rows.to(raw.device)].float().cpu()
@@ -135,9 +135,9 @@ class DraftedBatch(Batch):
         positions = self.history.positions[rows] + at
         work = process(self.processors, self._ahead, self.stops.begun(logits, positions))
         going = log_normaliser(work.logits).isfinite().nonzero()[:, 0]
-        given, ahead, laws = work.given, self._ahead, work.logits
+        given, ahead, distributions = work.given, self._ahead, work.logits
         if len(going) < len(rows):
-            rows, positions, laws = rows[going], positions[going], laws[going]
+            rows, positions, distributions = rows[going], positions[going], distributions[going]
             given = [logits[going] for logits in given]
             ahead = [None if s is None else s[going] for s in ahead]
         view = replace(
@@ -146,7 +146,7 @@ class DraftedBatch(Batch):
             keys=self.keys[rows],
             ends=lambda parents, tokens: torch.zeros_like(tokens),
         )
-        tokens = self.search.step(laws, IndependentRows.start(view.keys.sample), view)[0].tokens
+        tokens = self.search.step(distributions, IndependentRows.start(view.keys.sample), view)[0].tokens
         proposed[rows] = tokens
         kept = ((self.stops.codes[tokens] == 0) & (at + 1 < counts[rows])).nonzero()[:, 0]
         self._open = rows[kept]
@@ -161,13 +161,13 @@ class DraftedBatch(Batch):
 
         Args:
             logits: the model's after the last token and after each drafted one, [rows, k + 1, vocab].
-            drafts: int64 [rows, k], `FILLER` at the end where a row has fewer.
+            drafts: int64 [rows, k], `PAD` at the end where a row has fewer.
 
         Returns:
             The rows that go on, and how many tokens each of them took: int64 [n] each.
         """
         ids, positions, jobs = self.row_ids, self.history.positions, self.row_jobs
-        proposed = (drafts != FILLER).sum(1)
+        proposed = (drafts != PAD).sum(1)
         self.drafted.index_add_(0, jobs, proposed)
         self.decoded.index_add_(0, jobs, proposed)
         apart: list[_Part] = []

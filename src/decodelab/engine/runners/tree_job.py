@@ -25,13 +25,13 @@ from decodelab.engine.metered import Metered
 from decodelab.engine.processing import Processed, process
 from decodelab.engine.refusals import empty_support, forward_failed, non_finite
 from decodelab.engine.runners.tree_cache import Branches
-from decodelab.engine.stopping import Stops
+from decodelab.engine.stopping import StoppingCriteria
 from decodelab.kernels.fused import log_normaliser
 from decodelab.scorers.judging import judged
 
 
 @dataclass(frozen=True)
-class _Law:
+class _Distribution:
     """What was said after a node, kept while children of it may be chosen.
 
     Attributes:
@@ -46,29 +46,29 @@ class _Law:
     logits: Tensor
     normaliser: Tensor
     processed: Tensor
-    law_normaliser: Tensor
+    processed_normaliser: Tensor
     work: Processed | None
     given: Sequence[Tensor | None]
 
     def logprobs(self, token: int) -> tuple[float, float]:
-        """Log-probability of a token under the model and under the processed law."""
-        model, law = self.logits[0, token].double(), self.processed[0, token].double()
-        return float(model - self.normaliser[0]), float(law - self.law_normaliser[0])
+        """Log-probability of a token under the model and under the processed distribution."""
+        model, distribution = self.logits[0, token].double(), self.processed[0, token].double()
+        return float(model - self.normaliser[0]), float(distribution - self.processed_normaliser[0])
 
 
 @dataclass(frozen=True)
 class _Node:
     """A prefix: where it is, how probable its last token was, and the state of what follows.
 
-    `law` is None of a node that is closed.
+    `distribution` is None of a node that is closed.
     """
 
     depth: int
     logprob: float
-    law_logprob: float
+    processed_logprob: float
     text: Detokenizer | None
     states: Sequence[Any]
-    law: _Law | None
+    distribution: _Distribution | None
 
 
 class GrowingTree:
@@ -97,7 +97,7 @@ class GrowingTree:
         self.observers = observers
         self.processors = job.strategy.processors
         self.keys = Keys.of(job.seed, job.tokens, [0])
-        self.stops = Stops.of(model.vocab, job.limits, [job.max_new_tokens])
+        self.stops = StoppingCriteria.of(model.vocab, job.limits, [job.max_new_tokens])
         self.tree = Tree(job.max_new_tokens, self.keys, self._ends, self._judge)
         self.state = search.init(job.max_new_tokens)
         self.nodes: list[_Node] = []
@@ -123,7 +123,9 @@ class GrowingTree:
         nodes = [*self.nodes, *self._seen(new, logits)]
         known, self.nodes = self.nodes, nodes
         try:
-            processed = torch.cat([node.law.processed for node in nodes[len(known) :] if node.law is not None])
+            processed = torch.cat(
+                [node.distribution.processed for node in nodes[len(known) :] if node.distribution is not None]
+            )
             growth, state = self.search.grow(processed, self.state, self.tree)
             self._observe(growth)
             ended = self._ended(growth)
@@ -147,14 +149,14 @@ class GrowingTree:
     def _child(self, parent: int, token: int) -> _Node:
         """A child of a node, before anything is known of what follows it."""
         above = self.nodes[parent]
-        assert above.law is not None
+        assert above.distribution is not None
         chosen = torch.tensor([token])
         states = [
-            None if state is None else p.update(state, above.law.logits if given is None else given, chosen)
-            for p, state, given in zip(self.processors, above.states, above.law.given, strict=True)
+            None if state is None else p.update(state, above.distribution.logits if given is None else given, chosen)
+            for p, state, given in zip(self.processors, above.states, above.distribution.given, strict=True)
         ]
         text = above.text.push(self.model.vocab, token) if above.text is not None else None
-        return _Node(above.depth + 1, *above.law.logprobs(token), text, states, None)
+        return _Node(above.depth + 1, *above.distribution.logprobs(token), text, states, None)
 
     def _seen(self, nodes: Sequence[_Node], logits: Tensor) -> list[_Node]:
         """New nodes with the logits that follow each, [nodes, vocab], processed."""
@@ -168,16 +170,18 @@ class GrowingTree:
             work = process(self.processors, node.states, begun[row : row + 1])
             own = logits[row : row + 1].clone()
             processed = own if work.logits.data_ptr() == logits[row].data_ptr() else work.logits
-            law_normaliser = normalisers[row : row + 1] if processed is own else log_normaliser(processed)
-            if not bool(law_normaliser.isfinite()):
+            processed_normaliser = normalisers[row : row + 1] if processed is own else log_normaliser(processed)
+            if not bool(processed_normaliser.isfinite()):
                 self.dead_end = self.dead_end or empty_support(work, 0, self._place(node))
             given = [
                 None if state is None or isinstance(p, TokenProcessor) else seen_by
                 for p, state, seen_by in zip(self.processors, node.states, work.given, strict=True)
             ]
             shown = work if self.observers else None
-            law = _Law(own, normalisers[row : row + 1].clone(), processed, law_normaliser, shown, given)
-            seen.append(replace(node, law=law))
+            distribution = _Distribution(
+                own, normalisers[row : row + 1].clone(), processed, processed_normaliser, shown, given
+            )
+            seen.append(replace(node, distribution=distribution))
         return seen
 
     def _place(self, node: _Node) -> str:
@@ -211,22 +215,22 @@ class GrowingTree:
         columns = (growth.ended_parents, growth.ended_tokens, growth.ended_reasons)
         for parent, token, reason in zip(*(column.tolist() for column in columns), strict=True):
             node = self.nodes[parent]
-            assert node.law is not None
-            tokens, logprobs, laws = self._path(parent)
-            own, law = node.law.logprobs(token)
+            assert node.distribution is not None
+            tokens, logprobs, distributions = self._path(parent)
+            own, distribution = node.distribution.logprobs(token)
             cut = self.stops.cut(node.text, token) if reason == STOP and node.text is not None else None
-            ended.append(Ended([*tokens, token], [*logprobs, own], [*laws, law], reason, cut))
+            ended.append(Ended([*tokens, token], [*logprobs, own], [*distributions, distribution], reason, cut))
         return ended
 
     def _path(self, node: int) -> tuple[list[int], list[float], list[float]]:
-        """Tokens and log-probabilities, under the model and under the law, of a node's generated tokens."""
+        """Tokens and log-probabilities, under the model and under the distribution, of a node's generated tokens."""
         above: list[_Node] = []
         at = node
         while at:
             above.append(self.nodes[at])
             at = self.branches.parents[at]
         above.reverse()
-        return self.branches.path(node), [n.logprob for n in above], [n.law_logprob for n in above]
+        return self.branches.path(node), [n.logprob for n in above], [n.processed_logprob for n in above]
 
     def _observe(self, growth: Growth) -> None:
         """Tell the observers about a decision: each node that children are chosen of is a row of its own step."""
@@ -237,16 +241,16 @@ class GrowingTree:
         over = torch.arange(len(parents)) >= len(growth.parents)
         for number in dict.fromkeys(parents.tolist()):
             node = self.nodes[number]
-            assert node.law is not None
-            work, prefix = node.law.work, tuple(self.branches.path(number))
+            assert node.distribution is not None
+            work, prefix = node.distribution.work, tuple(self.branches.path(number))
             assert work is not None
             own = parents == number
             event = Step(
                 torch.tensor([self.job.index]),
                 self.keys.sample,
                 torch.tensor([node.depth]),
-                node.law.logits,
-                node.law.processed,
+                node.distribution.logits,
+                node.distribution.processed,
                 lambda work=work: work.views,
                 torch.zeros_like(parents[own]),
                 tokens[own],
@@ -261,7 +265,7 @@ class GrowingTree:
         wanted = set(self.asked[0])
         now = (self.closing | closed) - wanted
         for number in now:
-            self.nodes[number] = replace(self.nodes[number], law=None, states=(), text=None)
+            self.nodes[number] = replace(self.nodes[number], distribution=None, states=(), text=None)
         self.branches.close(sorted(now))
         self.closing = (self.closing | closed) & wanted
 
@@ -295,7 +299,7 @@ class GrowingTree:
     def _furthest(self) -> Candidate:
         """The deepest node as a candidate: pruned where the search has ended, else interrupted."""
         deepest = max(range(len(self.nodes)), key=lambda i: self.nodes[i].depth, default=0)
-        tokens, logprobs, laws = self._path(deepest) if self.nodes else ([], [], [])
-        part = Ended(tokens, logprobs, laws, CONTINUES, None)
-        candidate = part.candidate(self.model.vocab, self.job.before, 0, sum(laws))
+        tokens, logprobs, distributions = self._path(deepest) if self.nodes else ([], [], [])
+        part = Ended(tokens, logprobs, distributions, CONTINUES, None)
+        candidate = part.candidate(self.model.vocab, self.job.before, 0, sum(distributions))
         return replace(candidate, finish_reason="pruned") if self.done else candidate

@@ -19,9 +19,9 @@ Column = tuple[str, int, Callable[[TokenStep], str]]
 """A heading, a width, and what to write of a step."""
 
 LEGEND = (
-    "Surprise and entropy in bits. rank: place among the model's logits. bits: surprise under the model. law: surprise "
-    "under the law the token was chosen from. H: entropy of the model's law. kept: tokens a stage keeps. removed: "
-    "probability it takes from the law it is given. H left: entropy of the law it leaves."
+    "Surprise and entropy in bits. rank: place among the model's logits. bits: surprise under the model's distribution. "
+    "proc.: surprise under the processed distribution, which the token was chosen from. H: entropy of the model's "
+    "distribution. kept: tokens a stage keeps. removed: probability a stage removes. H left: entropy after the stage."
 )
 _TOKEN = 14
 _BAR = 30
@@ -111,7 +111,7 @@ def _stage_columns(i: int, stage: StageStep, several: bool) -> list[Column]:
 _FIRST: list[Column] = [
     ("rank", 7, lambda s: str(s.rank)),
     ("bits", 7, lambda s: f"{s.surprise_bits:.2f}"),
-    ("law", 7, lambda s: f"{s.law_surprise_bits:.2f}"),
+    ("proc.", 7, lambda s: f"{s.processed_surprise_bits:.2f}"),
     ("H", 7, lambda s: f"{s.entropy_bits:.2f}"),
 ]
 
@@ -176,12 +176,12 @@ def _print_logits(step: TokenStep, logits: Logits, console: Console) -> None:
     from rich.text import Text
 
     console.print(Text(f"logits at step {step.step}", "bold"))
-    console.print(Text(f"{'':7}{'token':<{_TOKEN}}{'logit':>9}{'p':>8}{'law':>8}", "bold"))
+    console.print(Text(f"{'':7}{'token':<{_TOKEN}}{'logit':>9}{'p':>8}{'proc.':>8}", "bold"))
     bar = max(0, min(_BAR, console.width - 7 - _TOKEN - 25 - 2))
     for top in logits.top:
         line = Text("     > " if top.token == step.token else "       ")
         line.append_text(_cell(token_name(top.text)))
-        line.append(f"{top.logit:>9.3f}{share(top.p):>8}{share(top.law_p) if top.law_p else '-':>8}  ")
+        line.append(f"{top.logit:>9.3f}{share(top.p):>8}{share(top.processed_p) if top.processed_p else '-':>8}  ")
         line.append("█" * round(bar * top.p), "dim")
         console.print(line, no_wrap=True, crop=False)
     total = sum(logits.kept) + sum(logits.removed)
