@@ -80,7 +80,7 @@ def main() -> None:
                 masks = others = 0.0
                 begun = state = stage.init([prompt] * rows, vocab, Keys.of(0, prompt, range(rows)))
                 began = time.process_time()
-                logits, cache = model.start([prompt] * rows)
+                logits, cache = model.prefill([prompt] * rows)
                 draw = torch.Generator().manual_seed(1)
                 for _ in range(options.steps):
                     before = time.process_time()
@@ -94,7 +94,7 @@ def main() -> None:
                     # A value that is complete is followed by another.
                     fresh = torch.where(tokens == VOCAB - 1, rows, torch.arange(rows))
                     state = state.join(begun[torch.tensor([0])])[fresh]
-                    logits, cache = model.extend(cache, tokens[:, None])
+                    logits, cache = model.decode(cache, tokens[:, None])
                     logits = logits[:, 0]
                 others = time.process_time() - began - masks
                 shares.append(masks / others)

@@ -112,8 +112,10 @@ def results_of(
     print("       cache MB ours/theirs  same", file=say)
     found: list[Result] = []
     for case in dict.fromkeys(cases):
-        if model.context is not None and case.prompt + case.new > model.context:
-            sys.stderr.write(f"{case.name} at {case.prompt} tokens does not fit the context of {model.context}\n")
+        if model.context_length is not None and case.prompt + case.new > model.context_length:
+            sys.stderr.write(
+                f"{case.name} at {case.prompt} tokens does not fit the context of {model.context_length}\n"
+            )
             continue
         result = kept.find(case)
         if result is None:

@@ -67,8 +67,8 @@ def run(
     done = text = 0
     while done < steps:
         keys = Keys.of(seed, prompt, [text])
-        logits, cache = model.start([prompt])
-        for position in range(min(steps - done, (model.context or steps) - len(prompt))):
+        logits, cache = model.prefill([prompt])
+        for position in range(min(steps - done, (model.context_length or steps) - len(prompt))):
             logits = dl.Temperature(temperature).apply(logits.float(), None)
             after = stage.apply(logits, state) if stage and state else logits
             token = inverse_cdf(after, keys.uniform(torch.tensor([position])))
@@ -78,7 +78,7 @@ def run(
             done += 1
             if int(token) in model.vocab.eos_ids:
                 break
-            logits, cache = model.extend(cache, token[:, None])
+            logits, cache = model.decode(cache, token[:, None])
             logits = logits[:, 0]
         text += 1
     return surprise / steps, kept / steps, float(state.mu) if state else math.nan

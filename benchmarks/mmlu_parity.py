@@ -97,7 +97,7 @@ def harness(model: dl.TransformersModel, data: Path, shots: int, limit: int | No
         tokenizer=model.vocab.tokenizer,
         backend="causal",
         batch_size=16,
-        max_length=model.context,
+        max_length=model.context_length,
     )
     with tempfile.TemporaryDirectory() as folder:
         names = task_files(data, Path(folder))

@@ -146,7 +146,7 @@ def harness(model: dl.TransformersModel, batch: int) -> Callable[[Sequence[Reque
         tokenizer=model.vocab.tokenizer,
         backend="causal",
         batch_size=batch,
-        max_length=model.context,
+        max_length=model.context_length,
     )
 
     def score(requests: Sequence[Request]) -> list[float]:
@@ -239,12 +239,12 @@ def main() -> None:
         else:
             model = dl.load(data / "models" / name if name == "stories260K" else name)
             encode = model.vocab.encode
-        if not isinstance(model, dl.TransformersModel) or model.context is None:
+        if not isinstance(model, dl.TransformersModel) or model.context_length is None:
             parser.error(f"--model must be a transformers model with a bounded context, got {name}")
         tasks = {
-            "options": option_requests(encode, model.context, asked, letters=False),
-            "letters": option_requests(encode, model.context, asked, letters=True),
-            "verdict": text_requests(encode(verdict), model.context),
+            "options": option_requests(encode, model.context_length, asked, letters=False),
+            "letters": option_requests(encode, model.context_length, asked, letters=True),
+            "verdict": text_requests(encode(verdict), model.context_length),
         }
         results = [
             measure(model, task, requests, given.rounds, given.harness_batch if there else [], clock)

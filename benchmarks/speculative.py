@@ -7,8 +7,9 @@ itself costs; a draft that computes something gains less. The real cases: pocket
 pocket-nano and by prompt lookup.
 
 The couplings: how often a token drawn from pocket-nano's processed distribution is the one drawn from
-pocket-small's, computed along samples of pocket-small. `rejection` is 1 - TV, the most any coupling can reach and what rejection sampling
-accepts; `gumbel` and `inverse CDF` are the draws of `sample`, which keep the model's own tokens.
+pocket-small's, computed along samples of pocket-small. `rejection` is 1 - TV, the most any coupling can reach and
+what rejection sampling accepts; `gumbel` and `inverse CDF` are the draws of `sample`, which keep
+the model's own tokens.
 
 Every run gives the tokens of plain decoding (`same`). Rounds alternate between the two so that a busy machine slows
 both; the gain is plain seconds over driven ones, of medians, with the quartiles of the ratios of neighbouring rounds.
@@ -63,7 +64,7 @@ class Oracle:
         self.name = f"an oracle that is right {agreement:.0%} of the time"
         self.digest = self.name
         self.vocab = model.vocab
-        self.context = model.context
+        self.context = model.context_length
         self.generation_config: dict[str, object] = {}
         size = model.vocab.size
         honest = torch.rand(len(text), generator=torch.Generator().manual_seed(0)) < agreement
@@ -73,12 +74,12 @@ class Oracle:
         """Eight bytes a token."""
         return 8 * rows * (prompt + new)
 
-    def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
+    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
         """What follows the prompts."""
         cache = TableCache(prompts)
         return self._logits([[n] for n in cache.lengths])[:, 0], cache
 
-    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
+    def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
         """What follows each position, whatever the tokens are."""
         assert isinstance(cache, TableCache)
         held = cache.lengths
@@ -240,8 +241,8 @@ def couplings(new: int) -> list[Coupling]:
 
 def _laws(model: LanguageModel, generation: dl.Generation, chain: str) -> Tensor:
     """The processed distribution at each new token of a generation, float64 [tokens, vocab]."""
-    first, cache = model.start([generation.prompt_tokens])
-    rest, _ = model.extend(cache, torch.tensor([generation.best.tokens]))
+    first, cache = model.prefill([generation.prompt_tokens])
+    rest, _ = model.decode(cache, torch.tensor([generation.best.tokens]))
     distributions = dl.distribution(torch.cat([first, rest[0, :-1]]), chain).double()
     return distributions / distributions.sum(-1, keepdim=True)
 

@@ -273,7 +273,7 @@ def test_as_a_logits_processor_of_llama_cpp_python_it_says_what_the_engine_says(
         ids = list(expected.prompt_tokens)
         for _ in range(8):
             # As Llama.generate does: all ids as intc, the last logits as single, taken back as single.
-            logits = model.start([tuple(ids)])[0][0].numpy().astype(np.single)
+            logits = model.prefill([tuple(ids)])[0][0].numpy().astype(np.single)
             given = logits.copy()
             out = processor(np.array(ids, dtype=np.intc), logits)
             assert (out.dtype, out.shape) == (np.single, logits.shape)
@@ -362,7 +362,7 @@ def serve(processor: Any, model: dl.TableModel, waiting: list[Served], places: i
             break
         change = bool(removed or added or moved)
         processor.update_state(BatchUpdate(len(live), removed, added, moved) if change else None)
-        logits = torch.cat([model.start([(*r.prompt, *r.output)])[0] for r in live]).to(torch.bfloat16)
+        logits = torch.cat([model.prefill([(*r.prompt, *r.output)])[0] for r in live]).to(torch.bfloat16)
         for request, row in zip(live, processor.apply(logits), strict=True):
             request.output.append(int(row.argmax()))
 
@@ -375,11 +375,11 @@ def bfloat16(model: dl.TableModel) -> Any:
             return getattr(model, name)
 
         def start(self, prompts: Any) -> Any:
-            logits, cache = model.start(prompts)
+            logits, cache = model.prefill(prompts)
             return logits.bfloat16().float(), cache
 
         def extend(self, cache: Any, tokens: Any) -> Any:
-            logits, cache = model.extend(cache, tokens)
+            logits, cache = model.decode(cache, tokens)
             return logits.bfloat16().float(), cache
 
     return Rounded()

@@ -47,7 +47,7 @@ def test_it_is_the_distribution_the_engine_samples_from(logits, p):
     probs = torch.tensor(logits).double().softmax(0).tolist()
     words = [f"w{i}" for i in range(len(logits))]
     model = dl.TableModel(words, {...: dict(zip(words, probs, strict=True))}, eos=None, bos="<s>")
-    distribution = dl.distribution(model.start([(len(logits),)])[0][0], [dl.TopP(p)])
+    distribution = dl.distribution(model.prefill([(len(logits),)])[0][0], [dl.TopP(p)])
     for c in dl.generate(model, "", dl.TopP(p) | dl.Sample(n=5), max_new_tokens=1)[0].candidates:
         assert c.processed_logprobs[0] == pytest.approx(float(distribution[c.tokens[0]].log()), abs=1e-5)
 

@@ -49,13 +49,13 @@ class Counting:
     def __getattr__(self, name):
         return getattr(self.model, name)
 
-    def start(self, prompts):
+    def prefill(self, prompts):
         self.passes += 1
-        return self.model.start(prompts)
+        return self.model.prefill(prompts)
 
-    def extend(self, cache, tokens):
+    def decode(self, cache, tokens):
         self.passes += 1
-        return self.model.extend(cache, tokens)
+        return self.model.decode(cache, tokens)
 
 
 def prompts_of(count: int, length: int) -> list[tuple[int, ...]]:

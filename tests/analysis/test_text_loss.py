@@ -90,4 +90,4 @@ def test_a_context_length_has_to_be_said_where_there_is_no_bound_and_to_fit_wher
         split_loss(dl.TableModel(["H", "T"], distribution), "T T T H T H")
     for length in (0, 5):
         with pytest.raises(InvalidParameter, match=rf"in \[1, 4\], the context of table, got {length}"):
-            split_loss(dl.TableModel(["H", "T"], distribution, context=4), "T T T H T H", context_length=length)
+            split_loss(dl.TableModel(["H", "T"], distribution, context_length=4), "T T T H T H", context_length=length)

@@ -253,7 +253,7 @@ def test_a_job_that_fails_is_reported_and_tried_again(small, tmp_path, whole, mo
 
     with Journal(tmp_path / "j", writing=True) as journal:
         with monkeypatch.context() as patch:
-            patch.setattr(TransformersModel, "extend", fail)
+            patch.setattr(TransformersModel, "decode", fail)
             outcome = run(small(), journal)
         assert len(outcome.failures) == 6
         assert journal.keys() == set()

@@ -15,7 +15,7 @@ TOY = """
 name: toy
 bos: <s>
 eos: </s>
-context: 12
+context_length: 12
 tree:
   the: [0.6, {cat: [0.7, {sat: [0.5, {</s>: 1}], ran: [0.5, {</s>: 1}]}], dog: [0.3, {ran: [1, {</s>: 1}]}]}]
   a: [0.4, {dog: [0.9, {ran: [1, {</s>: 1}]}], cat: [0.1, {sat: [1, {</s>: 1}]}]}]

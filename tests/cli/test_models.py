@@ -14,7 +14,7 @@ def test_the_shipped_models_are_listed(run):
 
 def test_one_model_with_its_settings_and_card(run):
     data = run("models", "pocket-nano", "--json").json
-    assert data["context"] == 512
+    assert data["context_length"] == 512
     assert data["generation_config"]["do_sample"] is True
     shown = run("models", "pocket-nano").stdout
     assert f"{data['parameters']:,}" in shown
@@ -23,7 +23,7 @@ def test_one_model_with_its_settings_and_card(run):
 
 def test_a_directory_of_one_s_own(run, stories260k_dir: Path):
     data = run("models", str(stories260k_dir), "--json").json
-    assert (data["parameters"], data["kind"], data["context"]) == (260_032, "llama", 512)
+    assert (data["parameters"], data["kind"], data["context_length"]) == (260_032, "llama", 512)
 
 
 def test_a_hostile_card_cannot_drive_the_terminal(run, folder: Path):

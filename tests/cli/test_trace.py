@@ -340,7 +340,7 @@ def test_a_trace_on_a_real_model_agrees_with_distribution(run):
     model = dl.load("pocket-nano")
     tokens = tuple(document["prompt_tokens"])
     for step in steps_of(document):
-        logits = model.start([tokens])[0][0]
+        logits = model.prefill([tokens])[0][0]
         distribution = dl.distribution(logits, "typical_p=0.8", trace=True)
         assert step["stages"][0]["kept"] == distribution.stages[0].kept.item()
         assert step["stages"][0]["mass_removed"] == pytest.approx(distribution.stages[0].mass_removed.item(), abs=1e-4)

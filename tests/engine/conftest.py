@@ -74,7 +74,7 @@ def says_bytes() -> Callable[..., LanguageModel]:
 def random_table() -> Callable[..., dl.TableModel]:
     """Make a table with a random row for every prefix; `eos` scales how likely a sequence is to end."""
 
-    def make(seed: int, size: int = 5, *, eos: float = 1.0, context: int | None = None) -> dl.TableModel:
+    def make(seed: int, size: int = 5, *, eos: float = 1.0, context_length: int | None = None) -> dl.TableModel:
         def row(prefix: tuple[str, ...]) -> Sequence[float]:
             rng = np.random.default_rng([seed, *(int(w[1:]) for w in prefix if w[0] == "w")])
             weights = np.exp(rng.normal(scale=1.5, size=size + 2))
@@ -82,7 +82,9 @@ def random_table() -> Callable[..., dl.TableModel]:
             weights[size + 1] = 0.0  # BOS
             return (weights / weights.sum()).tolist()
 
-        return dl.TableModel([f"w{i}" for i in range(size)], row, bos="<s>", context=context, name=f"table-{seed}")
+        return dl.TableModel(
+            [f"w{i}" for i in range(size)], row, bos="<s>", context_length=context_length, name=f"table-{seed}"
+        )
 
     return make
 

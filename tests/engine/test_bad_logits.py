@@ -32,12 +32,12 @@ class Poisoned:
             logits[self.row, ..., slice(None) if self.whole else 3] = self.value
         return logits
 
-    def start(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Any]:
-        logits, cache = self.model.start(prompts)
+    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Any]:
+        logits, cache = self.model.prefill(prompts)
         return self._spoil(logits), cache
 
-    def extend(self, cache: Any, tokens: Tensor) -> tuple[Tensor, Any]:
-        logits, cache = self.model.extend(cache, tokens)
+    def decode(self, cache: Any, tokens: Tensor) -> tuple[Tensor, Any]:
+        logits, cache = self.model.decode(cache, tokens)
         return self._spoil(logits), cache
 
 

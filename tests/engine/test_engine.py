@@ -77,13 +77,13 @@ class Counting:
     def __init__(self, model):
         self.model, self.starts, self.extends = model, [], []
 
-    def start(self, prompts):
+    def prefill(self, prompts):
         self.starts.append(list(prompts))
-        return self.model.start(prompts)
+        return self.model.prefill(prompts)
 
-    def extend(self, cache, tokens):
+    def decode(self, cache, tokens):
         self.extends.append(tuple(tokens.shape))
-        return self.model.extend(cache, tokens)
+        return self.model.decode(cache, tokens)
 
     def __getattr__(self, name):
         return getattr(self.model, name)
@@ -224,11 +224,11 @@ class Failing(Counting):
 
     at = 2
 
-    def extend(self, cache, tokens):
+    def decode(self, cache, tokens):
         if len(self.extends) + 1 == self.at:
             self.extends.append(tuple(tokens.shape))
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
-        return super().extend(cache, tokens)
+        return super().decode(cache, tokens)
 
 
 def test_a_forward_pass_that_raises_fails_the_jobs_of_its_step_and_no_other(endless):

@@ -62,7 +62,7 @@ def test_a_step_shows_the_logits_before_and_after_each_stage(random_table):
     model = random_table(1)
     events, _ = watch(model, [(6, 1)], "temperature=0.5 | top_k=2 | sample", max_new_tokens=1)
     (step,) = (e for e in events if isinstance(e, Step))
-    raw = model.start([(6, 1)])[0]
+    raw = model.prefill([(6, 1)])[0]
     warm, cut = step.stages
     assert [s.name for s in step.stages] == ["temperature=0.5", "top_k=2"]
     assert torch.equal(step.logits, raw)

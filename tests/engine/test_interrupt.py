@@ -92,11 +92,11 @@ def test_ctrl_c_inside_the_model_is_the_same(model):
 
         calls = 0
 
-        def extend(self, cache, tokens):
+        def decode(self, cache, tokens):
             self.calls += 1
             if self.calls == 3:
                 raise KeyboardInterrupt
-            return model.extend(cache, tokens)
+            return model.decode(cache, tokens)
 
         def __getattr__(self, name):
             return getattr(model, name)

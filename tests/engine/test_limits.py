@@ -31,7 +31,7 @@ def test_an_eos_that_is_also_the_last_allowed_token_is_an_eos(says):
 
 
 def test_the_context_limits_each_prompt_for_itself(random_table):
-    model = random_table(1, eos=0.0, context=8)
+    model = random_table(1, eos=0.0, context_length=8)
     found = dl.generate(model, [(6,), (6, 0, 1, 2), (6, 0, 1, 2, 3, 4, 0)], "sample(n=2)", max_new_tokens=20)
     assert [[len(c.tokens) for c in g.candidates] for g in found] == [[7, 7], [4, 4], [1, 1]]
     assert {c.finish_reason for g in found for c in g.candidates} == {"length"}
@@ -121,7 +121,7 @@ def test_token_logprobs_are_the_models_and_processed_logprobs_those_of_the_proce
     for c in dl.generate(model, [(6, 1)], f"{chain} | sample(n=20)", max_new_tokens=5)[0].candidates:
         prefix = (6, 1)
         for token, own, distribution in zip(c.tokens, c.token_logprobs, c.processed_logprobs, strict=True):
-            logits = model.start([prefix])[0][0]
+            logits = model.prefill([prefix])[0][0]
             assert own == pytest.approx(float(logits.log_softmax(-1)[token]), abs=1e-6)
             assert distribution == pytest.approx(float(dl.distribution(logits, chain)[token].log()), abs=1e-5)
             prefix = (*prefix, token)

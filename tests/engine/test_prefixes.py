@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import decodelab as dl
 from decodelab.core.protocols import LanguageModel
-from decodelab.engine.prefix_cache import LEAST, PrefixTree
+from decodelab.engine.prefix_cache import LEAST, PrefixCache
 from decodelab.engine.scheduler import CHUNK
 
 HEADER = tuple(1 + 7 * i % 300 for i in range(60))
@@ -21,11 +21,11 @@ def nano() -> LanguageModel:
 
 
 @pytest.fixture
-def tree(nano) -> PrefixTree:
-    return PrefixTree(nano, 2**40)
+def tree(nano) -> PrefixCache:
+    return PrefixCache(nano, 2**40)
 
 
-def computed(tree: PrefixTree, *prompts: tuple[int, ...]) -> list[int]:
+def computed(tree: PrefixCache, *prompts: tuple[int, ...]) -> list[int]:
     found = tree.start(prompts)
     return [found.computed[found.prompts.index(p)] for p in prompts]
 
@@ -59,20 +59,20 @@ def test_a_pass_computes_as_much_of_every_prompt_in_it(tree):
 @settings(max_examples=25)
 @given(st.lists(st.lists(PROMPT, min_size=1, max_size=4, unique=True), min_size=1, max_size=4), st.integers(0, 3))
 def test_the_logits_are_those_of_each_prompt_alone_whatever_is_kept(nano, admissions, kept):
-    tree = PrefixTree(nano, kept * 50_000)
+    tree = PrefixCache(nano, kept * 50_000)
     for prompts in admissions:
         found = tree.start(prompts)
         assert sorted(found.prompts) == sorted(prompts)
         assert list(found.cache.lengths) == [len(p) for p in found.prompts]
         for row, prompt in enumerate(found.prompts):
-            alone, _ = nano.start([prompt])
+            alone, _ = nano.prefill([prompt])
             assert float((found.logits[row] - alone[0]).abs().max()) < 1e-3
         assert tree.nbytes <= kept * 50_000
 
 
 def test_what_was_not_used_for_longest_is_forgotten_first(nano):
     a, b, c = ((i, *HEADER) for i in (300, 301, 302))
-    tree = PrefixTree(nano, 2**40)
+    tree = PrefixCache(nano, 2**40)
     computed(tree, a)
     each = tree.nbytes
     tree.limit(2 * each)
@@ -88,7 +88,7 @@ def test_what_was_not_used_for_longest_is_forgotten_first(nano):
 
 
 def test_a_beginning_that_there_is_no_room_for_is_not_computed_apart(nano):
-    tree = PrefixTree(nano, 0)
+    tree = PrefixCache(nano, 0)
     prompts = [(*HEADER, i) for i in range(300, 304)]
     assert tree.start(prompts, room=100).computed == [61] * 4
     assert sorted(tree.start(prompts, room=2**30).computed) == [1, 1, 1, 61]

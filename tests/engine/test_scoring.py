@@ -78,13 +78,13 @@ class Counting:
     def __getattr__(self, name):
         return getattr(self.model, name)
 
-    def start(self, prompts):
+    def prefill(self, prompts):
         self.prefilled += sum(map(len, prompts))
-        return self.model.start(prompts)
+        return self.model.prefill(prompts)
 
-    def extend(self, cache, tokens):
+    def decode(self, cache, tokens):
         self.extended += tokens.numel()
-        return self.model.extend(cache, tokens)
+        return self.model.decode(cache, tokens)
 
 
 def test_a_prompt_is_prefilled_once_for_all_its_completions(stories):
@@ -219,8 +219,8 @@ def test_settings_out_of_range_are_refused(random_table, given, why):
 
 def test_a_model_that_answers_nan_is_refused(random_table):
     class Broken(Counting):
-        def start(self, prompts):
-            logits, cache = self.model.start(prompts)
+        def prefill(self, prompts):
+            logits, cache = self.model.prefill(prompts)
             return logits * math.nan, cache
 
     with pytest.raises(NonFiniteLogits, match="table-0 returned NaN"):

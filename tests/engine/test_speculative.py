@@ -86,7 +86,7 @@ def exact_distribution(model, chain: str, limit: int) -> dict[tuple[int, ...], f
         if len(prefix) == limit or (prefix and prefix[-1] in model.vocab.eos_ids):
             found[prefix] = probability
             return
-        logits, _ = model.start([(*PROMPT, *prefix)])
+        logits, _ = model.prefill([(*PROMPT, *prefix)])
         distribution = dl.distribution(logits[0], chain, prompt_tokens=PROMPT, generated=prefix, model=model)
         for token, p in enumerate(distribution.tolist()):
             if p > 0:
@@ -213,9 +213,9 @@ class Counting:
     def __init__(self, model):
         self.model, self.extends = model, []
 
-    def extend(self, cache, tokens):
+    def decode(self, cache, tokens):
         self.extends.append(tuple(tokens.shape))
-        return self.model.extend(cache, tokens)
+        return self.model.decode(cache, tokens)
 
     def __getattr__(self, name):
         return getattr(self.model, name)
@@ -316,7 +316,7 @@ def test_eos_and_stops_inside_a_draft_end_a_row_where_they_would_alone(says):
 
 @pytest.mark.parametrize("k", [1, 3, 8])
 def test_the_context_ends_a_row_where_it_would_alone(random_table, k):
-    model = random_table(4, eos=0.01, context=9)
+    model = random_table(4, eos=0.01, context_length=9)
     prompts = [(6,), (6, 1, 2, 0), (6, 1, 2, 0, 3, 4, 1, 1)]
     plain = dl.generate(model, prompts, "sample(n=3)")
     found = dl.generate(model, prompts, speculative("sample(n=3)", model, k=k))
@@ -407,11 +407,11 @@ class Failing(Counting):
 
     at = 2
 
-    def extend(self, cache, tokens):
+    def decode(self, cache, tokens):
         if len(self.extends) + 1 == self.at:
             self.extends.append(tuple(tokens.shape))
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
-        return super().extend(cache, tokens)
+        return super().decode(cache, tokens)
 
 
 @pytest.mark.parametrize("who", ["model", "draft"])
@@ -433,8 +433,8 @@ def test_a_forward_pass_that_raises_fails_the_jobs_of_its_step_and_no_other(endl
 class NotANumber(Counting):
     """A model that forgets its numbers."""
 
-    def extend(self, cache, tokens):
-        logits, cache = super().extend(cache, tokens)
+    def decode(self, cache, tokens):
+        logits, cache = super().decode(cache, tokens)
         return logits * math.nan, cache
 
 
@@ -534,7 +534,7 @@ def test_what_cannot_be_driven_is_refused_in_one_line(endless, strategy, error, 
 
 
 def test_a_draft_that_cannot_hold_the_text_is_refused(endless):
-    small = dl.TableModel(["a", "b"], {...: {"a": 1.0}}, eos=None, bos="<s>", context=8)
+    small = dl.TableModel(["a", "b"], {...: {"a": 1.0}}, eos=None, bos="<s>", context_length=8)
     assert dl.generate(endless, "a", speculative("greedy", small), max_new_tokens=7)[0].best.tokens == (0,) * 7
     with pytest.raises(TooLarge, match="prompt 0 with 8 new tokens takes a context of 9, the draft of speculative"):
         dl.generate(endless, "a", speculative("greedy", small), max_new_tokens=8)

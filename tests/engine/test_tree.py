@@ -30,13 +30,13 @@ class WithoutForks:
         self.model = model
         self.started: list[int] = []
 
-    def start(self, prompts):
+    def prefill(self, prompts):
         self.started.append(len(prompts))
-        logits, cache = self.model.start(prompts)
+        logits, cache = self.model.prefill(prompts)
         return logits, _Plain(cache)
 
-    def extend(self, cache, tokens):
-        logits, held = self.model.extend(cache.held, tokens)
+    def decode(self, cache, tokens):
+        logits, held = self.model.decode(cache.held, tokens)
         return logits, _Plain(held)
 
     def __getattr__(self, name):
@@ -64,7 +64,7 @@ def test_on_a_real_model_the_distributions_of_a_tree_are_those_of_the_sequences(
     for c in g.candidates:
         tokens = (*g.prompt_tokens, *c.tokens)
         for i, (logprob, distribution) in enumerate(zip(c.token_logprobs, c.processed_logprobs, strict=True)):
-            logits = nano.start([tokens[: len(g.prompt_tokens) + i]])[0][0].double()
+            logits = nano.prefill([tokens[: len(g.prompt_tokens) + i]])[0][0].double()
             assert logprob == pytest.approx(float(logits.log_softmax(-1)[c.tokens[i]]), abs=1e-4)
             assert distribution == pytest.approx(float((logits / 1.3).log_softmax(-1)[c.tokens[i]]), abs=1e-4)
         assert c.score == pytest.approx(c.processed_logprob, abs=1e-6)
@@ -109,7 +109,7 @@ def test_what_does_not_fit_the_memory_is_computed_again(nano):
     logits = branches.extend([2, 3], [13, 14])
     assert branches.decoded == 2 + 2 + 2 + 1  # node 1 was computed again for node 3, node 2 for node 4
     for row, tokens in enumerate(([11, 13], [10, 12, 14])):
-        expected = nano.start([(*prompt, *tokens)])[0][0]
+        expected = nano.prefill([(*prompt, *tokens)])[0][0]
         torch.testing.assert_close(logits[row], expected, atol=1e-4, rtol=1e-4)
 
 
@@ -122,15 +122,15 @@ def test_closed_nodes_are_forgotten(table):
     branches.close([4, 5])
     assert branches.nbytes < held
     branches.close([1, 2, 3, 6])
-    assert branches.nbytes == branches.model.start([(4,)])[1].nbytes
+    assert branches.nbytes == branches.model.prefill([(4,)])[1].nbytes
     again = branches.extend([1], [1])  # from the prompt: node 1 is not kept any more
     assert branches.path(7) == [0, 1]
     assert branches.decoded == 3 + 3 + 2
-    torch.testing.assert_close(again, table.start([(4, 0, 1)])[0])
+    torch.testing.assert_close(again, table.prefill([(4, 0, 1)])[0])
 
 
 def test_the_context_may_be_used_to_the_last_token():
-    model = dl.TableModel(["a", "b"], {...: {"a": 0.6, "b": 0.4}}, eos=None, bos="<s>", context=6)
+    model = dl.TableModel(["a", "b"], {...: {"a": 0.6, "b": 0.4}}, eos=None, bos="<s>", context_length=6)
     (g,) = dl.generate(model, "a a", "k_best(n=3, rows=5)", max_new_tokens=99)
     assert [len(c.tokens) for c in g.candidates] == [3] * 3  # <s> a a and three more
 
@@ -202,9 +202,9 @@ class Breaks:
     def __init__(self, model: LanguageModel, at: int, value: float | None) -> None:
         self.model, self.left, self.value = model, at, value
 
-    def extend(self, cache, tokens):
+    def decode(self, cache, tokens):
         self.left -= 1
-        logits, cache = self.model.extend(cache, tokens)
+        logits, cache = self.model.decode(cache, tokens)
         if not self.left:
             if self.value is None:
                 raise RuntimeError("out of memory")
@@ -242,7 +242,7 @@ def test_a_pass_that_can_never_fit_the_memory_is_refused(nano):
 
 def test_a_table_and_a_transformers_cache_can_be_forked(nano, table):
     for model in (nano, table):
-        assert isinstance(model.start([(1,)])[1], Forkable)
+        assert isinstance(model.prefill([(1,)])[1], Forkable)
 
 
 def test_made_models_are_searched_too(nano):

@@ -104,7 +104,7 @@ def test_cache_and_padding_change_nothing(build, name):
     tokens = model.vocab.encode(PROMPTS[1])
     with torch.no_grad():
         bare = model.model(input_ids=torch.tensor([tokens]), use_cache=False).logits[:, -1]
-    torch.testing.assert_close(model.start([tokens])[0], bare, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.prefill([tokens])[0], bare, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

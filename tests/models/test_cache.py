@@ -26,7 +26,7 @@ def assert_holds(model, cache, rows):
     """The cache holds exactly these rows: the next token's logits are those of the rows spelled out."""
     assert list(cache.lengths) == [len(row) for row in rows]
     token = 5
-    logits, cache = model.extend(cache, torch.full((len(rows), 1), token))
+    logits, cache = model.decode(cache, torch.full((len(rows), 1), token))
     expected = torch.stack([logits_after(model, (*row, token)) for row in rows])
     torch.testing.assert_close(logits[:, 0], expected, atol=1e-4, rtol=1e-4)
     return cache, [(*row, token) for row in rows]
@@ -46,16 +46,16 @@ def operations(draw):
 @given(st.lists(PROMPT, min_size=1, max_size=3), operations())
 def test_any_sequence_of_operations_leaves_the_rows_one_expects(model, prompts, steps):
     rows = list(prompts)
-    _, cache = model.start(rows)
+    _, cache = model.prefill(rows)
     for kind, numbers in steps:
         if kind == "extend":
             new = torch.tensor([[n % 62 for n in numbers]] * len(rows))
-            _, cache = model.extend(cache, new)
+            _, cache = model.decode(cache, new)
             rows = [row + tuple(new[0].tolist()) for row in rows]
         elif kind == "extend by different numbers":
             new = [tuple(n % 62 for n in numbers[: 1 + (i + numbers[0]) % len(numbers)]) for i in range(len(rows))]
             wide = torch.tensor([(*tokens, *[PAD] * (len(numbers) - len(tokens))) for tokens in new])
-            _, cache = model.extend(cache, wide)
+            _, cache = model.decode(cache, wide)
             rows = [row + tokens for row, tokens in zip(rows, new, strict=True)]
             cache = cache.rewind([len(row) for row in rows])
         elif kind == "select":
@@ -66,16 +66,16 @@ def test_any_sequence_of_operations_leaves_the_rows_one_expects(model, prompts, 
             cache, rows = cache.rewind(kept), [row[:n] for row, n in zip(rows, kept, strict=True)]
         elif len(rows) < 8:
             added = [tuple(n % 62 for n in numbers)]
-            _, other = model.start(added)
+            _, other = model.prefill(added)
             cache, rows = cache.join(other), rows + added
     assert_holds(model, cache, rows)
 
 
 def test_rows_outlive_many_growths_of_the_buffers(model):
     rows = [(1, 2, 3), (4,)]
-    _, cache = model.start(rows)
+    _, cache = model.prefill(rows)
     for step in range(100):
-        _, cache = model.extend(cache, torch.tensor([[step % 60], [(7 * step) % 60]]))
+        _, cache = model.decode(cache, torch.tensor([[step % 60], [(7 * step) % 60]]))
         rows = [(*rows[0], step % 60), (*rows[1], (7 * step) % 60)]
     assert_holds(model, cache, rows)
 
@@ -83,7 +83,7 @@ def test_rows_outlive_many_growths_of_the_buffers(model):
 def test_memory_grows_with_tokens_and_shrinks_with_rows(model):
     heads, size, layers, numbers = 2, 8, 3, 2  # keys and values
     token = heads * size * layers * numbers * 4
-    _, cache = model.start([tuple(range(50))] * 4)
+    _, cache = model.prefill([tuple(range(50))] * 4)
     assert 4 * 50 * token <= cache.nbytes <= 2 * 4 * 50 * token
     before = cache.nbytes
     cache = cache.select(torch.tensor([0]))
@@ -91,20 +91,20 @@ def test_memory_grows_with_tokens_and_shrinks_with_rows(model):
 
 
 def test_padding_that_no_row_needs_any_more_is_dropped(model):
-    _, cache = model.start([tuple(range(60)), (1, 2)])
+    _, cache = model.prefill([tuple(range(60)), (1, 2)])
     cache = cache.select(torch.tensor([1]))
     assert cache.length == 2
     assert_holds(model, cache, [(1, 2)])
 
 
 def test_selecting_all_rows_in_order_copies_nothing(model):
-    _, cache = model.start([(1, 2), (3,)])
+    _, cache = model.prefill([(1, 2), (3,)])
     buffer = cache.growing[0].key_buffer
     assert cache.select(torch.tensor([0, 1])).growing[0].key_buffer is buffer
 
 
 @pytest.mark.parametrize("lengths", [[3], [3, 3], [0, 1], [-1, 1]])
 def test_a_rewind_to_more_than_there_is_or_to_nothing_is_refused(model, lengths):
-    _, cache = model.start([(1, 2), (3,)])
+    _, cache = model.prefill([(1, 2), (3,)])
     with pytest.raises(ValueError, match="rewind: lengths must be in"):
         cache.rewind(lengths)

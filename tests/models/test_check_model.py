@@ -31,77 +31,77 @@ def with_cache(**methods):
     faulty = type("Faulty", (Cache,), methods)
 
     class Model(Honest):
-        def start(self, prompts):
-            logits, cache = super().start(prompts)
+        def prefill(self, prompts):
+            logits, cache = super().prefill(prompts)
             return logits, faulty(cache.rows)
 
-        def extend(self, cache, tokens):
-            logits, grown = super().extend(cache, tokens)
+        def decode(self, cache, tokens):
+            logits, grown = super().decode(cache, tokens)
             return logits, faulty(grown.rows)
 
     return Model()
 
 
 class ForgetsTokens(Honest):
-    def extend(self, cache, tokens):
-        logits, cache = super().extend(cache, tokens)
+    def decode(self, cache, tokens):
+        logits, cache = super().decode(cache, tokens)
         return logits, TableCache([row[:-1] for row in cache.rows])
 
 
 class OnlyTheLastLogits(Honest):
-    def extend(self, cache, tokens):
-        logits, cache = super().extend(cache, tokens)
+    def decode(self, cache, tokens):
+        logits, cache = super().decode(cache, tokens)
         return logits[:, -1:], cache
 
 
 class LastLogitsEverywhere(Honest):
-    def extend(self, cache, tokens):
-        logits, cache = super().extend(cache, tokens)
+    def decode(self, cache, tokens):
+        logits, cache = super().decode(cache, tokens)
         return logits[:, -1:].expand_as(logits), cache
 
 
 class LetsFillerSpeak(Honest):
     """Pads on the left inside `extend`, as if filler came first."""
 
-    def extend(self, cache, tokens):
-        logits, cache = super().extend(cache, tokens)
+    def decode(self, cache, tokens):
+        logits, cache = super().decode(cache, tokens)
         short = (tokens == -1).sum(1).tolist()
         return torch.stack([row.roll(n, 0) for row, n in zip(logits, short, strict=True)]), cache
 
 
 class DropsFiller(Honest):
-    def extend(self, cache, tokens):
-        logits, cache = super().extend(cache, tokens)
+    def decode(self, cache, tokens):
+        logits, cache = super().decode(cache, tokens)
         return logits, TableCache([tuple(t for t in row if t != -1) for row in cache.rows])
 
 
 class MixesUpTheBatch(Honest):
-    def start(self, prompts):
-        logits, cache = super().start(prompts)
+    def prefill(self, prompts):
+        logits, cache = super().prefill(prompts)
         return logits.roll(1, 0), cache
 
 
 class DependsOnTheBatch(Honest):
-    def start(self, prompts):
-        logits, cache = super().start(prompts)
+    def prefill(self, prompts):
+        logits, cache = super().prefill(prompts)
         return logits + torch.arange(logits.shape[1]) * 0.1 * (len(prompts) > 1), cache
 
 
 class Nan(Honest):
-    def start(self, prompts):
-        logits, cache = super().start(prompts)
+    def prefill(self, prompts):
+        logits, cache = super().prefill(prompts)
         return logits * torch.nan, cache
 
 
 class TooWide(Honest):
-    def start(self, prompts):
-        logits, cache = super().start(prompts)
+    def prefill(self, prompts):
+        logits, cache = super().prefill(prompts)
         return torch.cat([logits, logits[:, :1]], 1), cache
 
 
 class Whole(Honest):
-    def start(self, prompts):
-        logits, cache = super().start(prompts)
+    def prefill(self, prompts):
+        logits, cache = super().prefill(prompts)
         return (logits * 100).long(), cache
 
 
@@ -196,4 +196,4 @@ def test_prompts_that_prove_nothing_are_refused():
     with pytest.raises(AssertionError, match="at least two different lengths"):
         check_model(Honest(), ["a", "b"])
     with pytest.raises(AssertionError, match="leave room for 16 tokens"):
-        check_model(Honest(context=10), PROMPTS)
+        check_model(Honest(context_length=10), PROMPTS)

@@ -64,9 +64,9 @@ def made(stage: Any, model: LanguageModel, others: Mapping[str, LanguageModel] =
 
 def distribution(model: LanguageModel, prompt: str, new: str = "") -> np.ndarray:
     """Next-token probabilities after a prompt and new words, float64."""
-    logits, cache = model.start([model.vocab.encode(prompt)])
+    logits, cache = model.prefill([model.vocab.encode(prompt)])
     for word in new.split():
-        logits, cache = model.extend(cache, torch.tensor([[WORDS.index(word)]]))
+        logits, cache = model.decode(cache, torch.tensor([[WORDS.index(word)]]))
         logits = logits[:, 0]
     return logits[0].double().softmax(-1).numpy()
 
@@ -143,7 +143,7 @@ def test_mixtures_are_the_weighted_sum_or_the_normalised_weighted_product(seed, 
 def test_what_the_amateur_finds_impossible_is_preferred_but_finite():
     expert = dl.TableModel(WORDS, {...: {"a": 0.5, "b": 0.5}}, bos="<s>")
     amateur = dl.TableModel(WORDS, {...: {"b": 1.0}}, bos="<s>")
-    logits, _ = made(dl.Contrast("amateur"), expert, {"amateur": amateur}).start([expert.vocab.encode("")])
+    logits, _ = made(dl.Contrast("amateur"), expert, {"amateur": amateur}).prefill([expert.vocab.encode("")])
     assert logits[0, :2].tolist() == pytest.approx([1.5 * math.log(0.5) - 0.5 * FLOOR, 1.5 * math.log(0.5)])
     assert logits[0, 2:].isinf().all()
 
@@ -156,8 +156,8 @@ def test_dola_contrasts_the_last_layer_with_the_most_divergent_early_exit(build,
     composed = made(stage, model)
     network = model.model
     prompts = [(5, 9, 20, 3, 8), (7, 1)]
-    logits, cache = composed.start(prompts)
-    more, _ = composed.extend(cache, torch.tensor([[2, 4], [6, 6]]))
+    logits, cache = composed.prefill(prompts)
+    more, _ = composed.decode(cache, torch.tensor([[2, 4], [6, 6]]))
     for row, (prompt, new) in enumerate(zip(prompts, ((2, 4), (6, 6)), strict=True)):
         with torch.no_grad():
             out = network(input_ids=torch.tensor([[*prompt, *new]]), output_hidden_states=True)
@@ -212,7 +212,7 @@ def test_hidden_states_are_those_of_the_network_in_any_batch(build, kind):
     layers = range(model.depth + 1)
     prompts = [(5, 9, 20, 3, 8), (7, 1)]
     logits, hidden, cache = model.prefill_with_hidden_states(prompts, layers)
-    assert torch.equal(logits, model.start(prompts)[0])
+    assert torch.equal(logits, model.prefill(prompts)[0])
     cache = cache.select(torch.tensor([1, 0, 0]))
     _, more, _ = model.decode_with_hidden_states(cache, torch.tensor([[4, 2], [6, 6], [6, 1]]), layers)
     rows = [(7, 1, 4, 2), (5, 9, 20, 3, 8, 6, 6), (5, 9, 20, 3, 8, 6, 1)]
@@ -249,13 +249,13 @@ def test_real_models_keep_them_too():
 def test_a_guided_row_is_the_same_forked_cut_back_joined_and_alone():
     model = made(dl.Guidance(1.7, "b"), table(2))
     vocab = model.vocab
-    logits, cache = model.start([vocab.encode("a"), vocab.encode("a b c")])
+    logits, cache = model.prefill([vocab.encode("a"), vocab.encode("a b c")])
     assert list(cache.lengths) == [2, 4]
-    _, cache = model.extend(cache, torch.tensor([[0, 1, 2], [1, 0, 0]]))
+    _, cache = model.decode(cache, torch.tensor([[0, 1, 2], [1, 0, 0]]))
     cache = cache.rewind([3, 5]).select(torch.tensor([1, 0, 1]))
-    logits, joined = model.start([vocab.encode("c c")])
+    logits, joined = model.prefill([vocab.encode("c c")])
     cache = cache.join(joined)
-    logits, cache = model.extend(cache, torch.tensor([[2], [1], [1], [0]]))
+    logits, cache = model.decode(cache, torch.tensor([[2], [1], [1], [0]]))
     assert list(cache.lengths) == [6, 4, 6, 4]
     for row, (prompt, new) in enumerate([("a b c", "b c"), ("a", "a b"), ("a b c", "b b"), ("c c", "a")]):
         assert logits[row, 0].double().softmax(-1).numpy() == pytest.approx(distribution(model, prompt, new), abs=1e-6)
@@ -263,10 +263,10 @@ def test_a_guided_row_is_the_same_forked_cut_back_joined_and_alone():
 
 
 def test_name_digest_and_context_are_of_all_parts():
-    model, other = table(1, context=9, name="one"), table(2, context=7, name="two")
+    model, other = table(1, context_length=9, name="one"), table(2, context_length=7, name="two")
     composed = made(dl.Contrast("x"), model, {"x": other})
     assert composed.name == "one with contrast(amateur=x)"
-    assert composed.context == 7
+    assert composed.context_length == 7
     assert composed.vocab is model.vocab
     assert composed.cache_bytes(3, 2, 1) == 2 * model.cache_bytes(3, 2, 1)
     digests = {
@@ -281,11 +281,11 @@ def test_name_digest_and_context_are_of_all_parts():
 
 
 def test_new_tokens_of_guided_text_fit_the_context_behind_both_prompts():
-    model = table(1, context=6)
+    model = table(1, context_length=6)
     guided = made(dl.Guidance(2, "a b c"), model)  # 4 tokens with BOS
-    assert guided.context == 3
-    _, cache = guided.start([model.vocab.encode("")])
-    guided.extend(cache, torch.tensor([[0, 0]]))
+    assert guided.context_length == 3
+    _, cache = guided.prefill([model.vocab.encode("")])
+    guided.decode(cache, torch.tensor([[0, 0]]))
 
 
 # --- under searches -------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_new_tokens_of_guided_text_fit_the_context_behind_both_prompts():
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory, with tables in it."""
-    for name, model in {"one": table(1, context=20), "two": chain(2), "three": chain(3)}.items():
+    for name, model in {"one": table(1, context_length=20), "two": chain(2), "three": chain(3)}.items():
         (tmp_path / f"{name}.yaml").write_text(model.to_yaml())
     (tmp_path / "other.yaml").write_text(dl.TableModel(["a", "b", "d"], {...: {"a": 1.0}}, bos="<s>").to_yaml())
     monkeypatch.chdir(tmp_path)

@@ -39,18 +39,18 @@ def run(network, tokenizer, direct):
     if not direct:
         model._direct = None
     out = []
-    logits, cache = model.start([(3, 1, 4, 1, 5, 9, 2, 6), (5, 3, 5)])
+    logits, cache = model.prefill([(3, 1, 4, 1, 5, 9, 2, 6), (5, 3, 5)])
     out.append(logits)
     for tokens in ([[8], [9]], [[7, 9, 3], [2, 3, 8]], [[4], [6]]):
-        logits, cache = model.extend(cache, torch.tensor(tokens))
+        logits, cache = model.decode(cache, torch.tensor(tokens))
         out.append(logits)
     cache = cache.select(torch.tensor([1, 0, 1]))
-    logits, cache = model.extend(cache, torch.tensor([[1], [2], [3]]))
+    logits, cache = model.decode(cache, torch.tensor([[1], [2], [3]]))
     out.append(logits)
-    logits, cache = model.extend(cache.rewind([4, 9, 6]), torch.tensor([[1, 1], [2, 2], [3, 3]]))
+    logits, cache = model.decode(cache.rewind([4, 9, 6]), torch.tensor([[1, 1], [2, 2], [3, 3]]))
     out.append(logits)
-    logits, cache = model.start([(1, 2, 3)] * 4)
-    logits, cache = model.extend(cache, torch.tensor([[5]] * 4))
+    logits, cache = model.prefill([(1, 2, 3)] * 4)
+    logits, cache = model.decode(cache, torch.tensor([[5]] * 4))
     out.append(logits)
     return out
 
@@ -91,10 +91,10 @@ def test_a_model_with_another_kind_of_projection_is_left_to_transformers(build_n
 
 def test_weights_changed_in_place_are_seen(build_network, word_tokenizer):
     model = TransformersModel(build_network("llama"), word_tokenizer)
-    before, _ = model.start([(1, 2, 3)])
+    before, _ = model.prefill([(1, 2, 3)])
     with torch.no_grad():
         model.model.model.layers[0].mlp.up_proj.weight.mul_(2)
-    after, _ = model.start([(1, 2, 3)])
+    after, _ = model.prefill([(1, 2, 3)])
     expected = model.model(input_ids=torch.tensor([[1, 2, 3]])).logits[:, -1]
     assert not torch.equal(before, after)
     torch.testing.assert_close(after, expected)
@@ -104,10 +104,10 @@ def test_sequences_longer_than_the_first_table_of_angles(build_network, word_tok
     network = build_network("llama", max_position_embeddings=1024)
     model = TransformersModel(network, word_tokenizer)
     tokens = tuple(i % 60 for i in range(400))
-    _, cache = model.start([tokens[:250]])
+    _, cache = model.prefill([tokens[:250]])
     for token in tokens[250:260]:
-        _, cache = model.extend(cache, torch.tensor([[token]]))
-    logits, _ = model.extend(cache, torch.tensor([tokens[260:]]))
+        _, cache = model.decode(cache, torch.tensor([[token]]))
+    logits, _ = model.decode(cache, torch.tensor([tokens[260:]]))
     with torch.no_grad():
         expected = network(input_ids=torch.tensor([tokens])).logits[:, 260:]
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)

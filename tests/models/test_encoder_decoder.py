@@ -79,7 +79,7 @@ def extended(model, cache, rows, count):
     """Each row extended by other tokens than its neighbours, up to `count` of them."""
     new = [[3 + (7 * i + 5 * j) % 60 for j in range(max(1, count - i % 2))] for i in range(len(rows))]
     tokens = torch.tensor([row + [PAD] * (count - len(row)) for row in new])
-    logits, cache = model.extend(cache, tokens)
+    logits, cache = model.decode(cache, tokens)
     rows = [(prompt, (*written, *more)) for (prompt, written), more in zip(rows, new, strict=True)]
     cache = cache.rewind([len(prompt) + len(written) for prompt, written in rows])
     assert_holds(model, [logits[i, len(more) - 1] for i, more in enumerate(new)], cache, rows)
@@ -89,7 +89,7 @@ def extended(model, cache, rows, count):
 @pytest.mark.parametrize("kind", sorted(PROVEN_PAIRS))
 def test_ragged_batches_forks_rewinds_and_joins_change_nothing(build, kind):
     model = build(kind)
-    logits, cache = model.start(PROMPTS)
+    logits, cache = model.prefill(PROMPTS)
     rows = [(prompt, ()) for prompt in PROMPTS]
     assert_holds(model, logits, cache, rows)
     rows, cache = extended(model, cache, rows, 1)
@@ -102,7 +102,7 @@ def test_ragged_batches_forks_rewinds_and_joins_change_nothing(build, kind):
     rows = [(prompt, new[:n]) for (prompt, new), n in zip(rows, left, strict=True)]
     rows, cache = extended(model, cache, rows, 2)
     longer = tuple(range(3, 20))
-    _, other = model.start([longer])
+    _, other = model.prefill([longer])
     cache, rows = cache.join(other), [*rows, (longer, ())]
     extended(model, cache, rows, 2)
 
@@ -111,13 +111,13 @@ def test_ragged_batches_forks_rewinds_and_joins_change_nothing(build, kind):
 @given(steps=st.lists(st.tuples(st.sampled_from(["extend", "select", "fork", "join"]), st.integers(0, 5)), max_size=5))
 def test_any_sequence_of_operations_leaves_the_rows_one_expects(build, steps):
     model = build("bart")
-    _, cache = model.start(PROMPTS[:2])
+    _, cache = model.prefill(PROMPTS[:2])
     rows = [(prompt, ()) for prompt in PROMPTS[:2]]
     for kind, number in steps:
         if kind == "extend":
             rows, cache = extended(model, cache, rows, 1 + number % 2)
         elif kind == "join":
-            _, other = model.start([PROMPTS[number % 3]])
+            _, other = model.prefill([PROMPTS[number % 3]])
             cache, rows = cache.join(other), [*rows, (PROMPTS[number % 3], ())]
         else:
             order = [(number + i * i) % len(rows) for i in range(1 + number % 4)]
@@ -135,7 +135,7 @@ def test_any_sequence_of_operations_leaves_the_rows_one_expects(build, steps):
 
 def test_a_prompt_is_held_once_however_many_rows_read_it(build):
     model = build("t5")
-    _, cache = model.start([tuple(range(3, 53)), (5, 6)])
+    _, cache = model.prefill([tuple(range(3, 53)), (5, 6)])
     prompts = 50 * 2 * 2 * 2 * 32 * 4  # positions, prompts, layers, keys and values, width, bytes
     assert cache.nbytes - cache.own.nbytes == prompts
     cache = cache.select(torch.zeros(25, dtype=torch.int64))
@@ -256,7 +256,7 @@ def test_text_goes_in_with_its_frame_and_comes_out_without(build):
 class TestBounds:
     def test_prompt_and_answer_have_a_bound_each(self, build):
         model = build("bart")
-        assert (model.context, model.longest_prompt, model.longest_answer) == (None, 40, 40)
+        assert (model.context_length, model.longest_prompt, model.longest_answer) == (None, 40, 40)
         prompt = tuple(3 + i % 60 for i in range(40))
         (generation,) = dl.generate(model, [prompt], "greedy", max_new_tokens=100, min_new_tokens=100)
         assert (len(generation.best.tokens), generation.best.finish_reason) == (40, "length")
@@ -272,16 +272,16 @@ class TestBounds:
     )
     def test_prompts_it_cannot_read_are_refused(self, build, prompts, error):
         with pytest.raises(error):
-            build("bart").start(prompts)
+            build("bart").prefill(prompts)
 
     def test_an_answer_beyond_the_positions_is_refused(self, build):
         model = build("bart")
-        _, cache = model.start([(5, 6)])
+        _, cache = model.prefill([(5, 6)])
         with pytest.raises(PromptTooLong, match="41 tokens exceed the 40 positions of the decoder"):
-            model.extend(cache, torch.full((1, 40), 5))
+            model.decode(cache, torch.full((1, 40), 5))
 
     def test_a_rewind_into_the_prompt_is_refused(self, build):
-        _, cache = build("t5").start([(5, 6)])
+        _, cache = build("t5").prefill([(5, 6)])
         with pytest.raises(ValueError, match="rewind"):
             cache.rewind([1])
 

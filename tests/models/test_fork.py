@@ -26,7 +26,7 @@ def logits_after(model, tokens):
 
 def grown(model, cache, rows, tokens):
     """The cache and rows with one more token each, the logits compared with those of the rows spelled out."""
-    logits, cache = model.extend(cache, torch.tensor(tokens)[:, None])
+    logits, cache = model.decode(cache, torch.tensor(tokens)[:, None])
     rows = [(*row, token) for row, token in zip(rows, tokens, strict=True)]
     expected = torch.stack([logits_after(model, row) for row in rows])
     torch.testing.assert_close(logits[:, 0], expected, atol=1e-4, rtol=1e-4)
@@ -37,7 +37,7 @@ def grown(model, cache, rows, tokens):
 @settings(max_examples=15)
 @given(prompt=PROMPT, picks=st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=3), min_size=1, max_size=6))
 def test_forks_of_forks_joined_in_any_order_hold_what_their_rows_hold(model, prompt, picks):
-    _, root = model.start([prompt])
+    _, root = model.prefill([prompt])
     kept = [(root, [prompt])]
     for numbers in picks:
         part, rows = None, []
@@ -56,7 +56,7 @@ def test_forks_of_forks_joined_in_any_order_hold_what_their_rows_hold(model, pro
 
 def test_the_prompt_is_not_copied_for_forks(build):
     model = build("llama")
-    _, root = model.start([tuple(range(40))])
+    _, root = model.prefill([tuple(range(40))])
     forks = [root.fork(torch.tensor([0])) for _ in range(3)]
     joined = forks[0].join(forks[1]).join(forks[2])
     assert len(joined.blocks) == 1
@@ -66,7 +66,7 @@ def test_the_prompt_is_not_copied_for_forks(build):
 def test_a_model_that_cannot_share_prefixes_copies_them_and_says_so(build):
     model = build("llama")
     model._unshared = "it copies"
-    _, root = model.start([(1, 2, 3)])
+    _, root = model.prefill([(1, 2, 3)])
     with pytest.warns(PlainCacheWarning, match="it copies"):
         fork = root.fork(torch.tensor([0, 0]))
     grown(model, fork, [(1, 2, 3)] * 2, [4, 5])
@@ -75,8 +75,8 @@ def test_a_model_that_cannot_share_prefixes_copies_them_and_says_so(build):
 
 def test_a_table_forks_too():
     model = dl.TableModel(["a"], {...: {"a": 1.0}})
-    _, cache = model.start([(0,)])
+    _, cache = model.prefill([(0,)])
     assert isinstance(cache, Forkable)
     fork = cache.fork(torch.tensor([0, 0]))
-    model.extend(fork, torch.tensor([[0], [0]]))
+    model.decode(fork, torch.tensor([[0], [0]]))
     assert list(cache.lengths) == [1]

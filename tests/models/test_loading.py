@@ -75,8 +75,8 @@ class TestWhatIsFound:
             network(whole).save_pretrained(tmp_path, max_shard_size="20KB")
             word_tokenizer.save_pretrained(tmp_path)
         assert len(list(tmp_path.glob("*.safetensors"))) > 1
-        logits, _ = load(tmp_path).start([(1, 2, 3)])
-        torch.testing.assert_close(logits, whole.start([(1, 2, 3)])[0])
+        logits, _ = load(tmp_path).prefill([(1, 2, 3)])
+        torch.testing.assert_close(logits, whole.prefill([(1, 2, 3)])[0])
         assert model_info(str(tmp_path)).parameters == model_info(str(saved)).parameters
 
     def test_a_table(self, tmp_path):
@@ -109,7 +109,11 @@ class TestShippedModels:
     def test_are_loaded_by_name_and_are_what_the_list_says(self):
         for info in list_models():
             model = load(info.name)
-            assert (model.name, model.context, model.vocab.size) == (info.name, info.context, info.vocab_size)
+            assert (model.name, model.context_length, model.vocab.size) == (
+                info.name,
+                info.context_length,
+                info.vocab_size,
+            )
             assert sum(p.numel() for p in network(model).parameters()) == info.parameters
 
     def test_a_misspelt_name_gets_a_suggestion(self):
@@ -120,7 +124,7 @@ def test_model_info_of_a_directory(saved):
     info = model_info(str(saved))
     assert info.kind == "llama"
     assert info.parameters == sum(p.numel() for p in network(load(saved)).parameters())
-    assert (info.vocab_size, info.context, info.dtype) == (64, 128, "F32")
+    assert (info.vocab_size, info.context_length, info.dtype) == (64, 128, "F32")
     assert info.nbytes == (saved / "model.safetensors").stat().st_size
 
 

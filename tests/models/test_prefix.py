@@ -76,9 +76,9 @@ def test_real_weights_say_the_same_with_shared_and_with_copied_prompts(name, req
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_sixteen_bit_numbers(build_network, word_tokenizer, dtype):
     model = TransformersModel(build_network("llama").to(dtype), word_tokenizer)
-    _, cache = model.start([tuple(range(20))])
-    mine, _ = model.extend(cache.select(torch.tensor([0, 0])), torch.tensor([[5], [6]]))
-    alone, _ = model.start([(*range(20), 5)])
+    _, cache = model.prefill([tuple(range(20))])
+    mine, _ = model.decode(cache.select(torch.tensor([0, 0])), torch.tensor([[5], [6]]))
+    alone, _ = model.prefill([(*range(20), 5)])
     assert mine.dtype == dtype
     scale = float(alone.float().abs().max())
     assert float((mine[0, 0].float() - alone[0].float()).abs().max()) < 0.05 * scale
@@ -89,36 +89,36 @@ TOKEN = 2 * 8 * 3 * 2 * 4  # heads, size, layers, keys and values, bytes
 
 def test_a_prompt_is_held_once_however_many_rows_there_are(build):
     model = build("qwen3", **HEADS_OF_8)
-    _, cache = model.start([tuple(i % 60 for i in range(100))])
+    _, cache = model.prefill([tuple(i % 60 for i in range(100))])
     alone = cache.nbytes
     cache = cache.select(torch.zeros(25, dtype=torch.int64))
     assert list(cache.lengths) == [100] * 25
     assert cache.nbytes == alone
     for _ in range(4):
-        _, cache = model.extend(cache, torch.arange(25)[:, None])
+        _, cache = model.decode(cache, torch.arange(25)[:, None])
     assert cache.nbytes <= alone + 25 * 12 * TOKEN
     assert list(cache.lengths) == [104] * 25
 
 
 def test_reordering_beams_leaves_the_prompt_where_it_is(build):
     model = build("llama")
-    _, cache = model.start([tuple(range(30))])
+    _, cache = model.prefill([tuple(range(30))])
     cache = cache.select(torch.tensor([0, 0, 0]))
     block = cache.blocks[0]
-    _, cache = model.extend(cache, torch.tensor([[1], [2], [3]]))
+    _, cache = model.decode(cache, torch.tensor([[1], [2], [3]]))
     cache = cache.select(torch.tensor([2, 2, 0]))
     assert cache.blocks[0] is block
 
 
 def test_prompts_that_no_row_reads_any_more_are_let_go(build):
     model = build("llama")
-    _, cache = model.start([tuple(range(40)), (1, 2), (3, 4, 5), (6,), (7, 8)])
+    _, cache = model.prefill([tuple(range(40)), (1, 2), (3, 4, 5), (6,), (7, 8)])
     cache = cache.select(torch.tensor([0, 0, 1, 2, 3, 4]))
     before = cache.nbytes
     cache = cache.select(torch.tensor([2, 3]))
     assert cache.nbytes < before / 10
     assert cache.blocks[0].positions == 3
-    _, cache = model.start([(5, 6, 7)])
+    _, cache = model.prefill([(5, 6, 7)])
     cache = cache.select(torch.tensor([0, 0])).select(torch.tensor([], dtype=torch.int64))
     assert not cache.blocks
 
@@ -129,16 +129,16 @@ def test_many_joined_forks_are_kept_in_few_blocks(build):
     whole: KeyValueCache | None = None
     for i in range(9):
         prompt = tuple(range(i, 2 * i + 3))
-        _, cache = model.start([prompt])
+        _, cache = model.prefill([prompt])
         cache = cache.select(torch.tensor([0] * (1 + i % 3)))
         rows += [prompt] * (1 + i % 3)
         whole = cache if whole is None else whole.join(cache)
     assert whole is not None
     assert len(whole.blocks) <= 4
     assert list(whole.lengths) == [len(r) for r in rows]
-    logits, _ = model.extend(whole, torch.full((len(rows), 1), 7))
+    logits, _ = model.decode(whole, torch.full((len(rows), 1), 7))
     for row, got in zip(rows, logits[:, 0], strict=True):
-        torch.testing.assert_close(got, model.start([(*row, 7)])[0][0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(got, model.prefill([(*row, 7)])[0][0], atol=1e-4, rtol=1e-4)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), min_size=1, max_size=60))

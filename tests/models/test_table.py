@@ -84,16 +84,16 @@ class TestRows:
         assert [o.tokens for o in length.enumerate("A", 5)] == [(0, 1)]
 
     def test_logits_are_log_probabilities_and_impossible_is_minus_infinity(self):
-        logits, cache = TableModel(["H", "T"], COIN).start([(0,), (1, 1)])
+        logits, cache = TableModel(["H", "T"], COIN).prefill([(0,), (1, 1)])
         assert logits.dtype == torch.float32
         torch.testing.assert_close(logits, torch.tensor([[0.25, 0.75, 0]]).log().expand(2, 3))
-        logits, _ = TableModel(["H", "T"], COIN).extend(cache, torch.tensor([[0, 1], [1, 1]]))
+        logits, _ = TableModel(["H", "T"], COIN).decode(cache, torch.tensor([[0, 1], [1, 1]]))
         assert logits.shape == (2, 2, 3)
 
     def test_nothing_is_looked_up_after_filler(self):
-        model = TableModel(["a", "b"], {("a",): {"b": 1.0}, ("a", "b"): {"a": 1.0}}, eos=None, context=3)
-        _, cache = model.start([(0,)])
-        logits, cache = model.extend(cache, torch.tensor([[1, -1]]))
+        model = TableModel(["a", "b"], {("a",): {"b": 1.0}, ("a", "b"): {"a": 1.0}}, eos=None, context_length=3)
+        _, cache = model.prefill([(0,)])
+        logits, cache = model.decode(cache, torch.tensor([[1, -1]]))
         assert logits[0, 0].tolist() == [0, -math.inf]
         assert list(cache.lengths) == [3]
         assert list(cache.rewind([2]).lengths) == [2]
@@ -107,10 +107,10 @@ class TestRows:
         ],
     )
     def test_filler_stands_after_the_tokens_of_a_row_and_fits_the_context(self, tokens, error, why):
-        model = TableModel(["H", "T"], COIN, context=4)
-        _, cache = model.start([(0,)])
+        model = TableModel(["H", "T"], COIN, context_length=4)
+        _, cache = model.prefill([(0,)])
         with pytest.raises(error, match=why):
-            model.extend(cache, torch.tensor(tokens))
+            model.decode(cache, torch.tensor(tokens))
 
 
 class TestEnumeration:
@@ -126,7 +126,7 @@ class TestEnumeration:
         assert outcome.logprob == 40 * math.log(0.25)
 
     def test_the_context_ends_sequences_too(self):
-        assert {o.tokens for o in tree(context=2).enumerate("", 5)} == {(0,), (1,), (2,), (3,)}
+        assert {o.tokens for o in tree(context_length=2).enumerate("", 5)} == {(0,), (1,), (2,), (3,)}
 
     def test_no_new_token_leaves_the_empty_sequence(self):
         assert list(tree().enumerate("", 0)) == [((), 0.0, "length")]
@@ -198,11 +198,11 @@ class TestRequests:
 
     def test_a_prompt_beyond_the_context(self):
         with pytest.raises(PromptTooLong, match="3 tokens exceed the context of 2"):
-            tree(context=2).start([(5, 0, 0)])
+            tree(context_length=2).prefill([(5, 0, 0)])
 
     def test_a_token_that_is_not_there(self):
         with pytest.raises(UnknownToken, match=r"must be in \[0, 6\), got 6"):
-            tree().start([(6,)])
+            tree().prefill([(6,)])
 
 
 class TestWrongTables:
@@ -233,7 +233,7 @@ class TestWrongTables:
 
     def test_a_functions_rows_are_checked_when_they_are_asked_for(self):
         with pytest.raises(ModelFormatError, match=r"the row after 'A' must sum to 1, got 0.5"):
-            TableModel(["A"], lambda prefix: {"A": 0.5}).start([(0,)])
+            TableModel(["A"], lambda prefix: {"A": 0.5}).prefill([(0,)])
 
     @pytest.mark.parametrize(
         ("arguments", "words"),
@@ -245,7 +245,7 @@ class TestWrongTables:
             ({"vocab": [], "eos": None}, "the vocabulary is empty"),
             ({"vocab": ["A"], "missing": "stop"}, "missing must be error or eos, got 'stop'"),
             ({"vocab": ["A"], "missing": "eos", "eos": None}, "missing=eos needs an eos word"),
-            ({"vocab": ["A"], "context": 0}, "context must be at least 1, got 0"),
+            ({"vocab": ["A"], "context_length": 0}, "context_length must be at least 1, got 0"),
         ],
     )
     def test_so_are_wrong_arguments(self, arguments, words):
@@ -257,7 +257,7 @@ class TestDigest:
     def test_equal_tables_have_equal_digests(self):
         assert tree().digest == tree(name="other").digest
 
-    @pytest.mark.parametrize("change", [{"missing": "error"}, {"context": 9}, {"bos": None}, {"separator": ""}])
+    @pytest.mark.parametrize("change", [{"missing": "error"}, {"context_length": 9}, {"bos": None}, {"separator": ""}])
     def test_a_change_changes_it(self, change):
         assert tree(**change).digest != tree().digest
 
@@ -316,7 +316,7 @@ class TestYaml:
         "model",
         [
             tree(),
-            tree(bos=None, missing="error", context=7, separator=""),
+            tree(bos=None, missing="error", context_length=7, separator=""),
             TableModel(["no", "1", "~"], {...: {"no": 1 / 3, "1": 1 / 3, "~": 1 / 3}}, eos=None),
             TableModel(["a"], {("a", "a"): {"a": 1}, "a": {"a": 0.5, "</s>": 0.5}}, name="x: y"),
         ],
@@ -349,7 +349,7 @@ class TestYaml:
             ("rows: {a: 1}", "rows must be a list"),
             ("after: {a: {b: [1, {b: 1}]}}", "cannot go on with a tree; use rows"),
             ("{vocab: [a], tree: {b: 1}}", "names the word 'b', which is not in the vocabulary"),
-            ("{otherwise: {a: 1}, context: many}", "context must be a whole number, got 'many'"),
+            ("{otherwise: {a: 1}, context_length: many}", "context_length must be a whole number, got 'many'"),
             ("{otherwise: {a: 1}, eos: [a]}", "eos must be text, got"),
             ("{otherwise: {a: 1}, missing: maybe}", "missing must be error or eos"),
             ("tree: &t {a: [1, *t]}", "is not YAML"),

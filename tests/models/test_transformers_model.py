@@ -22,11 +22,11 @@ def model(build) -> TransformersModel:
 
 
 def greedy(model, prompt, count):
-    logits, cache = model.start([prompt])
+    logits, cache = model.prefill([prompt])
     tokens = []
     for _ in range(count):
         tokens.append(int(logits[0].argmax()))
-        logits, cache = model.extend(cache, torch.tensor([tokens[-1:]]))
+        logits, cache = model.decode(cache, torch.tensor([tokens[-1:]]))
         logits = logits[:, -1]
     return tokens
 
@@ -57,11 +57,11 @@ class TestRealWeights:
         theirs = model.model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=60, do_sample=False, pad_token_id=0
         )
-        logits, cache = model.start(prompts)
+        logits, cache = model.prefill(prompts)
         mine = []
         for _ in range(60):
             mine.append(logits.argmax(-1))
-            logits, cache = model.extend(cache, mine[-1][:, None])
+            logits, cache = model.decode(cache, mine[-1][:, None])
             logits = logits[:, -1]
         assert torch.equal(torch.stack(mine, 1), theirs[:, 4:])
 
@@ -70,7 +70,7 @@ class TestWhatItSaysOfItself:
     def test_stories260k(self, stories260k_dir):
         model = load(stories260k_dir)
         assert model.name == str(stories260k_dir)
-        assert model.context == 512
+        assert model.context_length == 512
         assert model.vocab.size == 512
         assert model.vocab.bos_id == 1
         assert model.vocab.eos_ids == (1, 2)
@@ -101,7 +101,7 @@ class TestWhatItSaysOfItself:
         ],
     )
     def test_context(self, build, model_type, sizes, context):
-        assert build(model_type, **sizes).context == context
+        assert build(model_type, **sizes).context_length == context
 
     def test_the_digest_tells_weights_configuration_and_vocabulary_apart(self, build_network, word_tokenizer):
         def digest(network, tokenizer=word_tokenizer):
@@ -135,58 +135,58 @@ class TestPrompts:
         with torch.no_grad():
             network.transformer.wte.weight[0] = 1e4
         model = TransformersModel(network, word_tokenizer)
-        logits, _ = model.start([(3, 4, 5, 6, 7), (8,)])
-        torch.testing.assert_close(logits[1:], model.start([(8,)])[0], atol=1e-4, rtol=1e-4)
+        logits, _ = model.prefill([(3, 4, 5, 6, 7), (8,)])
+        torch.testing.assert_close(logits[1:], model.prefill([(8,)])[0], atol=1e-4, rtol=1e-4)
 
     def test_logits_may_be_wider_than_the_tokenizer(self, build_network, word_tokenizer):
         model = TransformersModel(build_network("llama", vocab_size=80), word_tokenizer)
         assert model.vocab.size == 80
-        logits, _ = model.start([(70, 79)])
+        logits, _ = model.prefill([(70, 79)])
         assert logits.shape == (1, 80)
         assert model.vocab.decode([3, 70, 79]) == "w3"
         assert model.vocab.token_text(79) == ""
 
     def test_an_empty_prompt_is_refused(self, model):
         with pytest.raises(EmptyPrompt, match="at least one token"):
-            model.start([(1,), ()])
+            model.prefill([(1,), ()])
 
     def test_no_prompts_at_all_are_a_programming_error(self, model):
         with pytest.raises(ValueError, match="no prompts"):
-            model.start([])
+            model.prefill([])
 
     @pytest.mark.parametrize("token", [64, 10**9, -1])
     def test_a_token_outside_the_vocabulary_is_refused(self, model, token):
         with pytest.raises(UnknownToken, match=r"token ids must be in \[0, 64\)"):
-            model.start([(1, token)])
-        _, cache = model.start([(1,)])
+            model.prefill([(1, token)])
+        _, cache = model.prefill([(1,)])
         with pytest.raises(UnknownToken, match=r"token ids must be in \[0, 64\)"):
-            model.extend(cache, torch.tensor([[token]]))
+            model.decode(cache, torch.tensor([[token]]))
 
     def test_filler_stands_after_the_tokens_of_a_row_and_fits_the_context(self, model):
-        _, cache = model.start([(1,)])
+        _, cache = model.prefill([(1,)])
         with pytest.raises(ValueError, match="filler must come after all tokens of a row"):
-            model.extend(cache, torch.tensor([[1, -1, 2]]))
-        _, cache = model.start([(1,) * 126, (1,)])
+            model.decode(cache, torch.tensor([[1, -1, 2]]))
+        _, cache = model.prefill([(1,) * 126, (1,)])
         with pytest.raises(PromptTooLong, match="129 tokens exceed the context of 128"):
-            model.extend(cache, torch.tensor([[1, -1, -1], [2, 3, 4]]))
+            model.decode(cache, torch.tensor([[1, -1, -1], [2, 3, 4]]))
 
     def test_a_prompt_may_fill_the_context_but_not_exceed_it(self, model):
-        _, cache = model.start([(1,) * 128])
+        _, cache = model.prefill([(1,) * 128])
         with pytest.raises(PromptTooLong, match="context of 128"):
-            model.extend(cache, torch.tensor([[1]]))
+            model.decode(cache, torch.tensor([[1]]))
         with pytest.raises(PromptTooLong, match="129 tokens, the context 128"):
-            model.start([(1,) * 129])
+            model.prefill([(1,) * 129])
 
     def test_padding_does_not_count_against_the_context(self, model):
-        _, cache = model.start([(1,) * 120, (2,)])
+        _, cache = model.prefill([(1,) * 120, (2,)])
         cache = cache.select(torch.tensor([1]))
         for _ in range(10):
-            _, cache = model.extend(cache, torch.tensor([[3]]))
+            _, cache = model.decode(cache, torch.tensor([[3]]))
         assert list(cache.lengths) == [11]
 
 
 def test_nothing_global_changes(model):
     state, grad = torch.random.get_rng_state(), torch.is_grad_enabled()
-    model.start([(1, 2)])
+    model.prefill([(1, 2)])
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.is_grad_enabled() == grad

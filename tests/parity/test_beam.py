@@ -36,7 +36,7 @@ def nearest_decision(model: dl.TransformersModel, prompt: Tokens, beam: dl.Beam,
             nearest = min(nearest, scores[at - 1] - scores[at])
 
     for length in range(1, limit + 1):
-        logits, _ = model.start([(*prompt, *tokens) for _, tokens in live])
+        logits, _ = model.prefill([(*prompt, *tokens) for _, tokens in live])
         total = logits.double().log_softmax(-1) + torch.tensor([s for s, _ in live], dtype=torch.float64)[:, None]
         best, index = total.flatten().topk(min(total.numel(), width * (1 + len(eos)) + 1))
         found = [

@@ -17,7 +17,7 @@ def agree(model: dl.TransformersModel, prompt: Tokens, ours: Tokens, theirs: Tok
     if ours == theirs:
         return True
     common = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
-    logits = model.start([(*prompt, *ours[:common])])[0][0]
+    logits = model.prefill([(*prompt, *ours[:common])])[0][0]
     first, second = logits.topk(2).values.tolist()
     assert first - second < NEAR, f"{prompt} parts at token {common} by {first - second}"
     return False

@@ -73,7 +73,7 @@ def exact_distribution() -> Callable[[LanguageModel, str, int], dict[tuple[int, 
             if len(prefix) == limit or (prefix and prefix[-1] in model.vocab.eos_ids):
                 found[prefix] = probability
                 return
-            logits, _ = model.start([(model.vocab.bos_id or 0, *prefix)])
+            logits, _ = model.prefill([(model.vocab.bos_id or 0, *prefix)])
             for token, p in enumerate(dl.distribution(logits[0], chain).tolist()):
                 if p > 0:
                     visit((*prefix, token), probability * p)

@@ -24,7 +24,7 @@ class Found(NamedTuple):
 
 def next_logprobs(model: LanguageModel, prefix: Tokens, chain: str = "") -> list[float]:
     """Log-probabilities after a prefix in the engine's own arithmetic, to the last digit: it decides near ties."""
-    logits = model.start([(model.vocab.bos_id or 0, *prefix)])[0]
+    logits = model.prefill([(model.vocab.bos_id or 0, *prefix)])[0]
     for stage in dl.Strategy.of(f"{chain} | greedy").processors if chain else ():
         logits = stage.apply(logits, None)
     return (logits[0].double() - logits[0].double().logsumexp(0)).tolist()

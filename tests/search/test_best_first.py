@@ -29,7 +29,7 @@ def beam_of_the_paper(model: LanguageModel, width: int, limit: int) -> tuple[lis
                 candidates.append(found)
                 continue
             looked_at += 1
-            logits = model.start([(model.vocab.bos_id or 0, *found.tokens)])[0][0]
+            logits = model.prefill([(model.vocab.bos_id or 0, *found.tokens)])[0][0]
             for token, logprob in enumerate(logits.double().log_softmax(0).tolist()):
                 if logprob > -math.inf:
                     tokens = (*found.tokens, token)

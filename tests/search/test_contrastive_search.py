@@ -187,12 +187,12 @@ class Shown:
         hidden = torch.full((1, len(prompts), longest, self.vectors.shape[1]), torch.nan)
         for row, prompt in enumerate(prompts):
             hidden[0, row, longest - len(prompt) :] = self.vectors[list(prompt)]
-        return self.table.start(prompts)[0], hidden, self.table.start(prompts)[1]
+        return self.table.prefill(prompts)[0], hidden, self.table.prefill(prompts)[1]
 
     def decode_with_hidden_states(
         self, cache: Cache, tokens: Tensor, layers: Sequence[int]
     ) -> tuple[Tensor, Tensor, Cache]:
-        logits, cache = self.table.extend(cache, tokens)
+        logits, cache = self.table.decode(cache, tokens)
         return logits, self.vectors[tokens][None], cache
 
     def early_exit_logits(self, hidden: Tensor) -> Tensor:

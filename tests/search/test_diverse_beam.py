@@ -16,7 +16,7 @@ Tokens = tuple[int, ...]
 
 
 def next_logprobs(model: LanguageModel, prefix: Tokens) -> list[float]:
-    logits = model.start([(model.vocab.bos_id or 0, *prefix)])[0]
+    logits = model.prefill([(model.vocab.bos_id or 0, *prefix)])[0]
     return (logits[0].double() - logits[0].double().logsumexp(0)).tolist()
 
 

@@ -39,7 +39,7 @@ def brute_force(
     found: list[Found] = []
 
     def visit(prefix: Tokens, score: float, states: list[Any]) -> None:
-        logits = model.start([(*prompt, *prefix)])[0].float()
+        logits = model.prefill([(*prompt, *prefix)])[0].float()
         given = []
         for stage, state in zip(stages, states, strict=True):
             given.append(logits)

@@ -16,7 +16,7 @@ def test_every_token_is_the_most_probable_one(random_table, seed, steps):
     (g,) = dl.generate(model, "", "greedy", max_new_tokens=5)
     prefix, expected = (model.vocab.bos_id,), []
     while len(expected) < 5 and (not expected or expected[-1] not in model.vocab.eos_ids):
-        logits = model.start([prefix])[0][0].tolist()
+        logits = model.prefill([prefix])[0][0].tolist()
         expected.append(logits.index(max(logits)))
         prefix = (*prefix, expected[-1])
     assert g.best.tokens == tuple(expected)

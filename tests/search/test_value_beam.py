@@ -62,7 +62,7 @@ def slow_value_beam(model, width: int, candidates: int, weight: float, penalty: 
                 (score + logprob, rank, token, (*prefix, token))
                 for rank, (score, prefix) in enumerate(live)
                 for token, logprob in enumerate(
-                    model.start([(model.vocab.bos_id, *prefix)])[0][0].double().log_softmax(0).tolist()
+                    model.prefill([(model.vocab.bos_id, *prefix)])[0][0].double().log_softmax(0).tolist()
                 )
                 if logprob > -math.inf
             ),

@@ -203,7 +203,7 @@ def predict_cost(
 
 def _check_context(model: LanguageModel, prompt: int, new: int) -> None:
     """Refuse what a model cannot hold."""
-    held, room = prompt + new, model.context
+    held, room = prompt + new, model.context_length
     if isinstance(model, EncoderDecoder):
         longest = model.longest_prompt
         if longest is not None and prompt > longest:

@@ -123,10 +123,10 @@ def _follow(
 def _past_logits(model: LanguageModel, prompt: Tokens, generated: Tokens) -> Tensor:
     """The model's logits at each generated token, float32 [tokens, vocab]."""
     _, begin = encode_prompt(model, prompt)
-    first, cache = model.start([begin])
+    first, cache = model.prefill([begin])
     if len(generated) == 1:
         return first.float().cpu()
-    rest, _ = model.extend(cache, torch.tensor([generated[:-1]]))
+    rest, _ = model.decode(cache, torch.tensor([generated[:-1]]))
     return torch.cat([first, rest[0]]).float().cpu()
 
 

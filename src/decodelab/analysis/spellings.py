@@ -146,7 +146,7 @@ def likely_prompts(model: LanguageModel, opening: Prompt, width: int, texts: int
         forks.sort(key=lambda fork: -min(fork.short_logprob, fork.long_logprob))
         del forks[_PROMISING:]
         if forks:
-            after = model.start([(*fork.prefix, fork.short) for fork in forks])[0].double().log_softmax(1)
+            after = model.prefill([(*fork.prefix, fork.short) for fork in forks])[0].double().log_softmax(1)
             rest = after[torch.arange(len(forks)), torch.tensor([fork.rest for fork in forks])].tolist()
             chances = [min(f.short_logprob + r, f.long_logprob) for f, r in zip(forks, rest, strict=True)]
             for _, fork in sorted(zip(chances, forks, strict=True), key=lambda pair: -pair[0]):
@@ -185,7 +185,7 @@ def _forks(
 
 def _logits(model: LanguageModel, start: Tokens, tokens: Tokens) -> list[Tensor]:
     """The logits that each of these tokens was chosen from, after a prompt."""
-    logits, cache = model.start([start])
+    logits, cache = model.prefill([start])
     if len(tokens) < 2:
         return list(logits[: len(tokens)])
-    return [logits[0], *model.extend(cache, torch.tensor([tokens[:-1]]))[0][0]]
+    return [logits[0], *model.decode(cache, torch.tensor([tokens[:-1]]))[0][0]]

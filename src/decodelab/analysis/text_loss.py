@@ -99,12 +99,12 @@ def split_loss(
 
 
 def _checked_length(model: LanguageModel, length: int | None) -> int:
-    length = model.context if length is None else length
+    length = model.context_length if length is None else length
     if length is None:
         raise InvalidParameter(f"context_length: {model.name} has an unbounded context; say how many tokens to feed")
-    if length < 1 or (model.context is not None and length > model.context):
+    if length < 1 or (model.context_length is not None and length > model.context_length):
         raise InvalidParameter(
-            f"context_length must be in [1, {model.context or 'any'}], the context of {model.name}, got {length}"
+            f"context_length must be in [1, {model.context_length or 'any'}], the context of {model.name}, got {length}"
         )
     return length
 

@@ -107,13 +107,13 @@ def make_job(model: LanguageModel, index: int, prompt: Prompt, strategy: Strateg
             )
         room = room if model.longest_answer is None else min(room, model.longest_answer)
         return Job(index, f"prompt {index}", text, tokens, strategy, room, seed, limits, model.begin)
-    if model.context is not None:
-        if len(tokens) >= model.context:
+    if model.context_length is not None:
+        if len(tokens) >= model.context_length:
             raise PromptTooLong(
-                f"prompt {index} has {len(tokens)} tokens, {model.name} holds {model.context} in all; "
-                f"shorten it to at most {model.context - 1}"
+                f"prompt {index} has {len(tokens)} tokens, {model.name} holds {model.context_length} in all; "
+                f"shorten it to at most {model.context_length - 1}"
             )
-        room = min(room, model.context - len(tokens))
+        room = min(room, model.context_length - len(tokens))
     return Job(index, f"prompt {index}", text, tokens, strategy, room, seed, limits)
 
 

@@ -33,14 +33,14 @@ class Metered:
         """Whatever is not counted."""
         return getattr(self._model, name)
 
-    def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
+    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
         """As the model's."""
         self.passes += 1
         self.tokens += sum(map(len, prompts))
-        return self._model.start(prompts)
+        return self._model.prefill(prompts)
 
-    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
+    def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
         """As the model's."""
         self.passes += 1
         self.tokens += tokens.numel()
-        return self._model.extend(cache, tokens)
+        return self._model.decode(cache, tokens)

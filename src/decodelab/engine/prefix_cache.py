@@ -50,7 +50,7 @@ class _Node:
         return tokens[: 1 if self.parent is not None else LEAST]
 
 
-class PrefixTree:
+class PrefixCache:
     """Computes prompts, each only from where it differs from those computed before or beside it.
 
     A radix tree over token ids: a node holds what the model remembers of some tokens, and a path from the root the
@@ -81,7 +81,7 @@ class PrefixTree:
             room: bytes there are for common beginnings while the prompts are computed; None: any.
         """
         if not isinstance(self.model, PrefixCaching):
-            logits, cache = self.model.start(prompts)
+            logits, cache = self.model.prefill(prompts)
             return Prefilled(list(prompts), logits, cache, [len(prompt) for prompt in prompts])
         paid = dict.fromkeys(prompts, 0)
         for beginnings in _shared(sorted(prompts)):
@@ -113,7 +113,7 @@ class PrefixTree:
         known = sum(count for _, count in path)
         if len(tokens) - known < LEAST:
             return
-        segment = self.model.remember(cache, row, known, len(tokens))
+        segment = self.model.store_prefix(cache, row, known, len(tokens))
         parent = self._root
         if path:
             parent, count = path[-1]
@@ -163,7 +163,7 @@ class PrefixTree:
     def _part(self, model: PrefixCaching, prompts: list[Tokens]) -> Prefilled:
         """Compute prompts in one pass, the same number of tokens of each where any of them is known."""
         if not self.known(prompts[0]):
-            logits, cache = self.model.start(prompts)
+            logits, cache = self.model.prefill(prompts)
             return Prefilled(prompts, logits, cache, [len(prompt) for prompt in prompts])
         count = max(len(prompt) - self.known(prompt) for prompt in prompts)
         self._clock += 1
@@ -177,7 +177,7 @@ class PrefixTree:
                     segments[-1].append(node.segment)
                 left -= held
         tokens = torch.tensor([prompt[-count:] for prompt in prompts])
-        logits, cache = model.resume(segments, [len(prompt) - count for prompt in prompts], tokens)
+        logits, cache = model.load_prefix(segments, [len(prompt) - count for prompt in prompts], tokens)
         return Prefilled(prompts, logits, cache, [count] * len(prompts))
 
     def _alike(self, prompts: Sequence[Tokens]) -> Iterator[list[Tokens]]:

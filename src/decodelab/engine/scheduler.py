@@ -16,7 +16,7 @@ from decodelab.core.values import Generation, Limits, Prompt, Tokens
 from decodelab.engine.batch import Batch, is_identity
 from decodelab.engine.composing import Composer
 from decodelab.engine.job import Job, check_limits, make_job
-from decodelab.engine.prefix_cache import Prefilled, PrefixTree
+from decodelab.engine.prefix_cache import Prefilled, PrefixCache
 from decodelab.engine.queue import check_memory, check_rows, next_in_line
 from decodelab.engine.refusals import forward_failed
 from decodelab.engine.runners.hidden_states import AheadLane
@@ -95,7 +95,7 @@ class Engine:
         self._waiting: deque[Job] = deque()
         self._prefills: deque[_Prefill] = deque()
         self._running = Running()
-        self._prefixes = PrefixTree(self.model, KEPT)
+        self._prefixes = PrefixCache(self.model, KEPT)
         self._cancelled: set[int] = set()
         self._compose = Composer(self.model)
         self._composed: tuple[Composition, ...] = ()
@@ -303,7 +303,7 @@ class Engine:
             origins, new, running.computed = merged(running.rows_of(torch.cat(parents)), torch.cat(tokens))
             if not is_identity(origins, len(running.cache.lengths)):
                 running.cache = running.cache.select(origins)
-            logits, running.cache = self.model.extend(running.cache, new[:, None])
+            logits, running.cache = self.model.decode(running.cache, new[:, None])
         except Exception as error:  # whatever a model raises: memory, a kernel, its own code
             self._running = Running()
             yield from self._failed([job for batch in running.batches for job in batch.unfinished()], error)
@@ -380,7 +380,7 @@ class Engine:
             if prefill.cache is None:
                 _, logits, prefill.cache, (prefill.computed,) = self._prefixes.start([chunk])
             else:
-                logits, prefill.cache = self.model.extend(prefill.cache, torch.tensor([chunk]))
+                logits, prefill.cache = self.model.decode(prefill.cache, torch.tensor([chunk]))
                 logits = logits[:, -1]
                 prefill.computed += len(chunk)
             prefill.done += len(chunk)

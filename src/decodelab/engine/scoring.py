@@ -229,7 +229,7 @@ def _spans(model: LanguageModel, index: int, item: _Item, stride: int | None) ->
     whole = item.given + item.target
     given = len(item.given)
     try:
-        cut = list(windows(given, len(whole), model.context, stride))
+        cut = list(windows(given, len(whole), model.context_length, stride))
     except PromptTooLong as error:
         raise PromptTooLong(f"{model.name}: {error}") from None
     if len(cut) > 1 and needs_whole_prompts(model):
@@ -252,7 +252,7 @@ def _scored(
         missing[span.item] += 1
     parts: dict[int, dict[int, _Places]] = {}
     done, total = 0, sum(len(span.target) for span in spans)
-    for batch in _batches(spans, max_rows, _positions(model), model.context):
+    for batch in _batches(spans, max_rows, _positions(model), model.context_length):
         for span, places in _computed(model, batch, alternatives):
             parts.setdefault(span.item, {})[span.offset] = places
             missing[span.item] -= 1
@@ -316,7 +316,7 @@ def _computed(
     model: LanguageModel, batch: Sequence[Sequence[_Span]], alternatives: int
 ) -> Iterator[tuple[_Span, _Places]]:
     """Prefill once what each group has in common, fork it for its spans, and extend all of them together."""
-    logits, cache = model.start([group[0].given for group in batch])
+    logits, cache = model.prefill([group[0].given for group in batch])
     spans = [span for group in batch for span in group]
     prompts = torch.tensor([i for i, group in enumerate(batch) for _ in group])
     first = torch.tensor([span.target[0] for span in spans])
@@ -333,7 +333,7 @@ def _computed(
         tokens = torch.full((len(live), count), PAD)
         for row, (span, n) in enumerate(zip(rows, counts, strict=True)):
             tokens[row, :n] = torch.tensor(span.target[fed : fed + n])
-        logits, cache = model.extend(cache, tokens)
+        logits, cache = model.decode(cache, tokens)
         own = tokens != PAD
         logits = logits.flatten(0, 1) if bool(own.all()) else logits[own.to(logits.device)]
         after = [token for span, n in zip(rows, counts, strict=True) for token in span.target[fed + 1 : fed + n + 1]]

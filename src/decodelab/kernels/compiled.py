@@ -4,15 +4,15 @@ Numba compiles this module when it is first imported, which nothing does before 
 result is cached on disk. All of the compiled code is in this one file because numba's cache notices a change of the
 file a function is in, and of no other.
 
-How a stage is computed. The vocabulary is cut into blocks of 64 and the largest logit of each block is kept, so
-that a pass can step over blocks that hold nothing it looks for. Sums over the distribution are float64, with an
-exponential that the compiler can vectorise, as it does other loops over a slice (an index into the whole row it would have to
-check for being negative). Where a stage needs the k-th largest or a quantile of mass, tokens are counted (or
-weighed) in a histogram over their distance from a centre, whose bins are the leading bits of the float32 distance:
-fine near the centre, coarse far away, whatever the scale of the logits. Only the one bin in which the target is
-crossed is looked at again, bit by bit, and sorted when few are left. For a quantile of mass a sample first says between
-which distances it lies; if the one pass that adds up what is nearer proves it right, only the tokens between them go
-through the histogram. Nothing is approximate but float64 rounding.
+How a stage is computed. The vocabulary is cut into blocks of 64 and the largest logit of each block is kept, so that a
+pass can step over blocks that hold nothing it looks for. Sums over the distribution are float64, with an exponential
+that the compiler can vectorise, as it does other loops over a slice (an index into the whole row it would have to check
+for being negative). Where a stage needs the k-th largest or a quantile of mass, tokens are counted (or weighed) in a
+histogram over their distance from a centre, whose bins are the leading bits of the float32 distance: fine near the
+centre, coarse far away, whatever the scale of the logits. Only the one bin in which the target is crossed is looked at
+again, bit by bit, and sorted when few are left. For a quantile of mass a sample first says between which distances it
+lies; if the one pass that adds up what is nearer proves it right, only the tokens between them go through the
+histogram. Nothing is approximate but float64 rounding.
 """
 
 # pyright: reportReturnType=false, reportCallIssue=false

@@ -246,7 +246,7 @@ class KeyValueCache(Cache):
 
     @torch.inference_mode()
     def segment(self, row: int, start: int, stop: int) -> Segment:
-        """A copy of the keys and values of a row's tokens `start` to `stop`."""
+        """A copy of the keys and values of a row's tokens `prefill` to `stop`."""
         base = self.bases[row] if self.bases else 0
         parts: list[list[Tensor]] = []
         if start < base:

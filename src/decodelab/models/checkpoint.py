@@ -42,7 +42,7 @@ class ModelInfo:
         kind: its architecture, in transformers' words, such as `llama`.
         parameters: how many numbers its weight files hold.
         vocab_size: how many ids its logits range over.
-        context: the longest sequence it can hold, or None.
+        context_length: the longest sequence it can hold, or None.
         dtype: the number format of its weight files.
         nbytes: the size of its weight files.
         path: where it is.
@@ -53,7 +53,7 @@ class ModelInfo:
     kind: str
     parameters: int
     vocab_size: int
-    context: int | None
+    context_length: int | None
     dtype: str
     nbytes: int
     path: str
@@ -79,7 +79,7 @@ def info(directory: Path, name: str | None = None) -> ModelInfo:
         kind=config["model_type"],
         parameters=sum(sizes.values()),
         vocab_size=text.get("vocab_size") or 0,
-        context=context(text),
+        context_length=context_length(text),
         dtype=max(sizes, key=lambda d: sizes[d]),
         nbytes=sum(file.stat().st_size for file in files),
         path=str(directory),
@@ -105,7 +105,7 @@ def _description(directory: Path) -> str:
     return re.split(r"(?<=[.!?])\s", first, maxsplit=1)[0].replace("**", "").replace("`", "")
 
 
-def context(config: Mapping[str, Any]) -> int | None:
+def context_length(config: Mapping[str, Any]) -> int | None:
     """The longest sequence of a model with this configuration, or None when it sets no bound."""
     for field in _CONTEXT_FIELDS:
         if isinstance(config.get(field), int) and config[field] > 0:

@@ -137,9 +137,9 @@ class ComposedModel:
         return self.parts[0].vocab
 
     @property
-    def context(self) -> int | None:
+    def context_length(self) -> int | None:
         """The longest sequence that all parts can hold."""
-        return min((c for part in self.parts if (c := part.context) is not None), default=None)
+        return min((c for part in self.parts if (c := part.context_length) is not None), default=None)
 
     @property
     def generation_config(self) -> dict[str, Any]:
@@ -148,26 +148,26 @@ class ComposedModel:
 
     @property
     def whole_prompts(self) -> bool:
-        """Whether what `start` is given must be a whole prompt, as for one of its parts."""
+        """Whether what `prefill` is given must be a whole prompt, as for one of its parts."""
         return any(needs_whole_prompts(part) for part in self.parts)
 
     def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
         """Bytes the caches of all parts may come to hold together."""
         return sum(part.cache_bytes(prompt, rows, new) for part in self.parts)
 
-    def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, ComposedCache]:
+    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, ComposedCache]:
         """Prefill prompts in every part: the combined logits after each, [rows, vocab], and their cache."""
-        begun = [part.start(given) for part, given in zip(self.parts, self.given(prompts), strict=True)]
+        begun = [part.prefill(given) for part, given in zip(self.parts, self.given(prompts), strict=True)]
         return self.combine([logits for logits, _ in begun]), ComposedCache([cache for _, cache in begun])
 
     def given(self, prompts: Sequence[Tokens]) -> Sequence[Sequence[Tokens]]:
         """What each part is given for these prompts."""
         return [prompts] * len(self.parts)
 
-    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, ComposedCache]:
+    def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, ComposedCache]:
         """Append int64 tokens [rows, k] to every row of every part: the combined logits, [rows, k, vocab]."""
         assert isinstance(cache, ComposedCache)
-        grown = [part.extend(held, tokens) for part, held in zip(self.parts, cache.parts, strict=True)]
+        grown = [part.decode(held, tokens) for part, held in zip(self.parts, cache.parts, strict=True)]
         cache.parts = [held for _, held in grown]
         return self.combine([logits for logits, _ in grown]), cache
 
@@ -220,7 +220,7 @@ class ComposedCache:
 
 
 def needs_whole_prompts(model: LanguageModel) -> bool:
-    """Whether what follows the tokens given to `start` means something else to a model than a prompt.
+    """Whether what follows the tokens given to `prefill` means something else to a model than a prompt.
 
     Such a prompt can neither be computed in chunks nor go on from a shorter one.
     """

@@ -126,9 +126,9 @@ class _Dola:
         return self.model.vocab
 
     @property
-    def context(self) -> int | None:
+    def context_length(self) -> int | None:
         """The model's."""
-        return self.model.context
+        return self.model.context_length
 
     @property
     def generation_config(self) -> dict[str, Any]:
@@ -139,12 +139,12 @@ class _Dola:
         """Bytes of the model's cache, which holds no hidden states."""
         return self.model.cache_bytes(prompt, rows, new)
 
-    def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
+    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
         """Prefill prompts: the contrasted logits after each, [rows, vocab], and their cache."""
         logits, hidden, cache = self.model.prefill_with_hidden_states(prompts, self.layers)
         return self._contrasted(logits, hidden[:, :, -1]), cache
 
-    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
+    def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
         """Append int64 tokens [rows, k] to every row: the contrasted logits after each, [rows, k, vocab]."""
         logits, hidden, cache = self.model.decode_with_hidden_states(cache, tokens, self.layers)
         return self._contrasted(logits, hidden), cache

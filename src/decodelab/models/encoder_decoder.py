@@ -128,7 +128,7 @@ class EncoderDecoderModel:
         return self._vocab
 
     @property
-    def context(self) -> None:
+    def context_length(self) -> None:
         """There is no bound on prompt and answer together; see `longest_prompt` and `longest_answer`."""
 
     @property
@@ -166,7 +166,7 @@ class EncoderDecoderModel:
     def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
         """Bytes a cache may come to hold for `rows` continuations of `new` tokens of a prompt of `prompt` tokens."""
         if self._bytes is None:
-            _, cache = self.start([(0,)])
+            _, cache = self.prefill([(0,)])
             buffers = [b for layer in cache.own.growing for b in layer.buffers()]
             self._bytes = (
                 sum(b[:, :, :1].nbytes for b in buffers),
@@ -181,7 +181,7 @@ class EncoderDecoderModel:
         return read * prompt + own * rows * grown(len(self._begin) + new, ROOM)
 
     @torch.inference_mode()
-    def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, DecoderCache]:
+    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, DecoderCache]:
         """Encode prompts of any lengths: the logits of the first new token of each, [rows, vocab], and their cache.
 
         Raises:
@@ -209,7 +209,7 @@ class EncoderDecoderModel:
         return self._forward(begin, cache, read)[:, -1], cache
 
     @torch.inference_mode()
-    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, DecoderCache]:
+    def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, DecoderCache]:
         """Append int64 tokens [rows, k] to what the decoder wrote: the logits after each, [rows, k, vocab].
 
         Raises:

@@ -74,10 +74,11 @@ class _Guided(ComposedModel):
         super().__init__(stage, (model, model), self._guided)
         self.scale = stage.scale
         self.negative = model.vocab.encode(stage.negative_prompt) if stage.negative_prompt else ()
-        if model.context is not None and len(self.negative) >= model.context:
+        if model.context_length is not None and len(self.negative) >= model.context_length:
             raise PromptTooLong(
-                f"guidance: negative_prompt has {len(self.negative)} tokens, {model.name} holds {model.context} in "
-                f"all; shorten it to at most {model.context - 1}"
+                f"guidance: negative_prompt has {len(self.negative)} tokens, {model.name} holds "
+                f"{model.context_length}; "
+                f"shorten it to at most {model.context_length - 1}"
             )
 
     @property
@@ -86,9 +87,9 @@ class _Guided(ComposedModel):
         return True
 
     @property
-    def context(self) -> int | None:
+    def context_length(self) -> int | None:
         """The longest sequence for which both hold all new tokens, however short the prompt."""
-        own = self.parts[0].context
+        own = self.parts[0].context_length
         return None if own is None else own - max(len(self.negative) - 1, 0)
 
     def cache_bytes(self, prompt: int, rows: int, new: int) -> int:

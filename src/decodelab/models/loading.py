@@ -76,7 +76,7 @@ def load(name: str | Path, *, dtype: str = "auto", device: str = "auto") -> Lang
         ModelFormatError: when its files are incomplete, damaged, or in an unsafe format.
         ModelError: when it cannot be used here: an unsupported architecture, no such device.
 
-    >>> load("pocket-nano").context
+    >>> load("pocket-nano").context_length
     512
     """
     text = str(name)

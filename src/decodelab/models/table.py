@@ -40,7 +40,7 @@ _FIELDS = (
     "eos",
     "bos",
     "separator",
-    "context",
+    "context_length",
     "missing",
     "tree",
     "rows",
@@ -78,7 +78,7 @@ class TableModel:
         table: the probabilities; each row must sum to 1 within 1e-9.
         eos: the word that ends a sequence, or None.
         bos: the word that begins one, or None; without it an empty prompt cannot be continued.
-        context: the longest sequence, in tokens, or None when unbounded.
+        context_length: the longest sequence, in tokens, or None when unbounded.
         missing: what a prefix without a row means: an "error", or certain "eos".
         separator: what stands between words in text: a space, or nothing (text is then cut into the longest words).
         name: what to call it. A callable table is identified by it in `digest`.
@@ -102,7 +102,7 @@ class TableModel:
         *,
         eos: str | None = "</s>",
         bos: str | None = None,
-        context: int | None = None,
+        context_length: int | None = None,
         missing: Literal["error", "eos"] = "error",
         separator: str = " ",
         name: str = "table",
@@ -113,10 +113,12 @@ class TableModel:
             raise ModelFormatError(f"table: missing must be error or eos, got {missing!r}")
         if missing == "eos" and eos is None:
             raise ModelFormatError("table: missing=eos needs an eos word, got eos=None; name one")
-        if context is not None and context < 1:
-            raise ModelFormatError(f"table: context must be at least 1, got {context}; None means unbounded")
+        if context_length is not None and context_length < 1:
+            raise ModelFormatError(
+                f"table: context_length must be at least 1, got {context_length}; None means unbounded"
+            )
         self._table = table
-        self._context = context
+        self._context = context_length
         self._missing = missing
         self._name = name
         self._rows: dict[Any, tuple[float, ...]] = {}
@@ -180,7 +182,7 @@ class TableModel:
         return self._vocab
 
     @property
-    def context(self) -> int | None:
+    def context_length(self) -> int | None:
         """The longest sequence, in tokens, or None."""
         return self._context
 
@@ -214,7 +216,7 @@ class TableModel:
         raise ModelFormatError(f"table: there is no row after {_shown_key(prefix)}; add one, or say missing=eos")
 
     def enumerate(self, prompt: str | Tokens, max_new_tokens: int) -> Iterator[Outcome]:
-        """Yield every sequence of non-zero probability that ends by EOS, at `max_new_tokens` or at the context.
+        """Yield every sequence of non-zero probability that ends by EOS, at `max_new_tokens` or at the context length.
 
         Depth first, by ascending ids; probabilities of all outcomes sum to 1.
 
@@ -240,12 +242,12 @@ class TableModel:
         """Bytes its cache holds for `rows` continuations of `new` tokens of a prompt of `prompt` tokens."""
         return 8 * rows * (prompt + new)
 
-    def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, TableCache]:
+    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, TableCache]:
         """Log-probabilities after each prompt, float32 [rows, vocab], and a cache of the prompts.
 
         Raises:
             EmptyPrompt: when a prompt has no tokens.
-            PromptTooLong: when one exceeds the context.
+            PromptTooLong: when one exceeds the context length.
             UnknownToken: when a token id is outside the vocabulary.
         """
         if not prompts:
@@ -254,7 +256,7 @@ class TableModel:
         self._check(prompts)
         return self._logits(prompts), TableCache(prompts)
 
-    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, TableCache]:
+    def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, TableCache]:
         """Append int64 tokens [rows, k] to every row: the log-probabilities after each, float32 [rows, k, vocab].
 
         After `PAD` they are 0.
@@ -270,7 +272,7 @@ class TableModel:
         self._check([old + row[: max(n, 1)] for old, row, n in zip(held, given, counts, strict=True)])
         if self._context is not None and max(cache.lengths) + tokens.shape[1] > self._context:
             raise PromptTooLong(
-                f"{self._name}: {max(cache.lengths) + tokens.shape[1]} tokens exceed the context of {self._context}"
+                f"{self._name}: {max(cache.lengths) + tokens.shape[1]} tokens exceed the context length {self._context}"
             )
         cache.rows = [old + row for old, row in zip(held, given, strict=True)]
         logits = torch.zeros(*tokens.shape, self._vocab.size)
@@ -292,7 +294,7 @@ class TableModel:
             if not prompt:
                 raise EmptyPrompt(f"{self._name}: a prompt must have at least one token, got none; give bos a word")
             if self._context is not None and len(prompt) > self._context:
-                raise PromptTooLong(f"{self._name}: {len(prompt)} tokens exceed the context of {self._context}")
+                raise PromptTooLong(f"{self._name}: {len(prompt)} tokens exceed the context length {self._context}")
             for token in prompt:
                 if not 0 <= token < self._vocab.size:
                     raise UnknownToken(f"{self._name}: token ids must be in [0, {self._vocab.size}), got {token}")
@@ -380,7 +382,7 @@ class TableModel:
         data["separator"] = vocab.separator
         data["missing"] = self._missing
         if self._context is not None:
-            data["context"] = str(self._context)
+            data["context_length"] = str(self._context)
         if () in trees:
             data["tree"] = tree(())
         others = [{"prefix": list(key), "next": tree(key)} for key in sorted(trees, key=len) if key not in taken]
@@ -446,9 +448,9 @@ def _from_data(data: Any, name: str) -> TableModel:
         add(word, row)
     if "otherwise" in data:
         add(..., data["otherwise"])
-    context = data.get("context")
-    if context is not None and not (isinstance(context, str) and context.isdecimal()):
-        raise ModelFormatError(f"table: context must be a whole number, got {context!r}")
+    context_length = data.get("context_length")
+    if context_length is not None and not (isinstance(context_length, str) and context_length.isdecimal()):
+        raise ModelFormatError(f"table: context_length must be a whole number, got {context_length!r}")
     for field in ("name", "eos", "bos", "separator", "missing"):
         # An empty list stands for None in eos and bos: a YAML null would be the word `null`.
         if not isinstance(data.get(field, ""), str) and not (field in ("eos", "bos") and data[field] == []):
@@ -458,7 +460,7 @@ def _from_data(data: Any, name: str) -> TableModel:
         table,
         eos=data.get("eos", "</s>") or None,
         bos=data.get("bos") or None,
-        context=int(context) if context is not None else None,
+        context_length=int(context_length) if context_length is not None else None,
         missing=data.get("missing", "error"),
         separator=data.get("separator", " "),
         name=data.get("name", name),

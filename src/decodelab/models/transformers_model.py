@@ -85,7 +85,7 @@ class TransformersModel:
         self._unshared = _unshared(model, layers)
         self._configs = configs(model)
         self._vocab = vocab_of(model, tokenizer)
-        self._context = checkpoint.context(model.config.get_text_config(decoder=True).to_dict())
+        self._context = checkpoint.context_length(model.config.get_text_config(decoder=True).to_dict())
         self._digest: str | None = None
         self._token_bytes: int | None = None
         own = model.generation_config
@@ -143,7 +143,7 @@ class TransformersModel:
         return self._vocab
 
     @property
-    def context(self) -> int | None:
+    def context_length(self) -> int | None:
         """The longest sequence it can hold, or None when its architecture sets no bound."""
         return self._context
 
@@ -168,7 +168,7 @@ class TransformersModel:
         Room to grow is counted; padding beside longer rows is not.
         """
         if self._token_bytes is None:
-            _, cache = self.start([(0,)])
+            _, cache = self.prefill([(0,)])
             self._token_bytes = sum(
                 b[:, :, :1].numel() * b.element_size() for layer in cache.growing for b in layer.buffers()
             )
@@ -177,7 +177,7 @@ class TransformersModel:
         return self._token_bytes * (prompt + ROOM + rows * grown(new, ROOM_OF_FORKS))
 
     @torch.inference_mode()
-    def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, KeyValueCache]:
+    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, KeyValueCache]:
         """Prefill prompts of any lengths: the logits after each, [rows, vocab], and their cache.
 
         Raises:
@@ -202,13 +202,13 @@ class TransformersModel:
             )
         return logits, cache
 
-    def remember(self, cache: Cache, row: int, start: int, stop: int) -> Segment:
-        """A copy of the keys and values that a cache from `start` or `resume` holds of some tokens of a row."""
+    def store_prefix(self, cache: Cache, row: int, start: int, stop: int) -> Segment:
+        """A copy of the keys and values that a cache from `prefill` or `load_prefix` holds of some tokens of a row."""
         assert isinstance(cache, KeyValueCache)
         return cache.segment(row, start, stop)
 
     @torch.inference_mode()
-    def resume(
+    def load_prefix(
         self, pasts: Sequence[Sequence[ProtocolSegment]], lengths: Sequence[int], tokens: Tensor
     ) -> tuple[Tensor, KeyValueCache]:
         """Prefill prompts that begin with segments that are remembered: the logits after each and their cache.
@@ -224,7 +224,7 @@ class TransformersModel:
         return self._forward(tokens.to(self.device), cache, last=True)[:, -1], cache
 
     @torch.inference_mode()
-    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, KeyValueCache]:
+    def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, KeyValueCache]:
         """Append int64 tokens [rows, k] to every row: the logits after each, [rows, k, vocab].
 
         Raises:
@@ -238,8 +238,10 @@ class TransformersModel:
         if len(tokens) != len(cache.pads) or not tokens.numel():
             raise ValueError(f"extend: tokens must be [{len(cache.pads)}, k >= 1], got {list(tokens.shape)}")
         longest = max(cache.lengths) + tokens.shape[1]
-        if self.context is not None and longest > self.context:
-            raise PromptTooLong(f"{self.name}: {longest} tokens exceed the context of {self.context}; ask for fewer")
+        if self.context_length is not None and longest > self.context_length:
+            raise PromptTooLong(
+                f"{self.name}: {longest} tokens exceed the context length {self.context_length}; ask for fewer"
+            )
         if tokens.device.type == "cpu":
             low, high = (int(bound) for bound in torch.aminmax(tokens))
             self._check_ids(int(tokens[:, 0].min()) if low == PAD else low, high)
@@ -276,7 +278,7 @@ class TransformersModel:
     def prefill_with_hidden_states(
         self, prompts: Sequence[Tokens], layers: Sequence[int]
     ) -> tuple[Tensor, Tensor, KeyValueCache]:
-        """As `start`, and the hidden states of these layers, [layers, rows, longest, width].
+        """As `prefill`, and the hidden states of these layers, [layers, rows, longest, width].
 
         Those of a shorter prompt come last in its row; what stands before them means nothing.
         """
@@ -288,7 +290,7 @@ class TransformersModel:
     def decode_with_hidden_states(
         self, cache: Cache, tokens: Tensor, layers: Sequence[int]
     ) -> tuple[Tensor, Tensor, KeyValueCache]:
-        """As `extend`, and the hidden states of these layers, [layers, rows, k, width]."""
+        """As `decode`, and the hidden states of these layers, [layers, rows, k, width]."""
         shown: list[Tensor] = []
         logits, cache = self._extend(cache, tokens, shown)
         return logits, torch.stack([shown[layer] for layer in layers]), cache
@@ -317,8 +319,8 @@ class TransformersModel:
         fix = "not supported yet; use a decoder-only transformer with a key/value cache"
         try:
             plain = self.model(input_ids=torch.tensor([tokens], device=self.device), use_cache=False).logits[0]
-            _, cache = self.start([tuple(tokens[:9]), tuple(tokens[:2])])
-            logits, _ = self.extend(cache, torch.tensor([tokens[9:], tokens[2:5]]))
+            _, cache = self.prefill([tuple(tokens[:9]), tuple(tokens[:2])])
+            logits, _ = self.decode(cache, torch.tensor([tokens[9:], tokens[2:5]]))
         except ModelError:
             raise
         except Exception as error:  # whatever modelling code raises when driven in a way it does not know
@@ -365,9 +367,9 @@ class TransformersModel:
         for prompt in prompts:
             if not prompt:
                 raise EmptyPrompt(f"{self.name}: a prompt must have at least one token, got none; begin with BOS")
-            if self.context is not None and len(prompt) > self.context:
+            if self.context_length is not None and len(prompt) > self.context_length:
                 raise PromptTooLong(
-                    f"{self.name}: the prompt has {len(prompt)} tokens, the context {self.context}; shorten it"
+                    f"{self.name}: the prompt has {len(prompt)} tokens, the context {self.context_length}; shorten it"
                 )
             self._check_ids(min(prompt), max(prompt))
 

@@ -51,11 +51,11 @@ def next_distributions(model: LanguageModel, partials: Sequence[Partial]) -> tup
     """
     longest = max(len(p.tokens) for p in partials)
     tokens = torch.tensor([[*p.tokens, *[PAD] * (longest - len(p.tokens))] for p in partials])
-    first, cache = model.start([partials[0].prompt_tokens])
+    first, cache = model.prefill([partials[0].prompt_tokens])
     together = torch.zeros(len(partials), dtype=torch.int64)
     logits = first[together.to(first.device)][:, None]
     if longest > 1:
-        rest, _ = model.extend(cache.select(together), tokens[:, :-1])
+        rest, _ = model.decode(cache.select(together), tokens[:, :-1])
         logits = torch.cat([logits, rest], dim=1)
     return logits.cpu().double().log_softmax(-1), tokens, tokens != PAD
 

@@ -42,14 +42,14 @@ class SelfEvaluation:
             before = (*partial.prompt_tokens, *said)
             asked.append((*before, *vocab.encode_completion(before, self.question)))
         answers = [vocab.encode_completion(asked[0], answer) for answer in (self.yes, self.no)]
-        logits, cache = model.start(asked)
+        logits, cache = model.prefill(asked)
         distributions = logits.cpu().double().log_softmax(-1)
         found = torch.stack([distributions[:, answer[0]] for answer in answers], dim=1)  # [continuations, 2]
         longest = max(map(len, answers))
         if longest > 1:
             rows = torch.arange(len(asked)).repeat_interleave(2)
             padded = torch.tensor([[*a, *[PAD] * (longest - len(a))] for a in answers]).repeat(len(asked), 1)
-            rest, _ = model.extend(cache.select(rows), padded[:, :-1])
+            rest, _ = model.decode(cache.select(rows), padded[:, :-1])
             following = padded[:, 1:]
             more = rest.cpu().double().log_softmax(-1).gather(-1, following.clamp(min=0)[..., None])[..., 0]
             found = found + more.masked_fill(following == PAD, 0).sum(1).view(-1, 2)

@@ -146,13 +146,13 @@ def _encoded(model: LanguageModel, choice: Choice, cut: bool) -> tuple[list[tupl
         if not target:
             raise RequestError(f"question {choice.name}: option {option!r} has no tokens; write it out")
         over = 0
-        if model.context is not None and not isinstance(model, EncoderDecoder):
+        if model.context_length is not None and not isinstance(model, EncoderDecoder):
             # The last token of an option is predicted, not fed.
-            over = max(0, len(given) + len(target) - model.context - 1)
+            over = max(0, len(given) + len(target) - model.context_length - 1)
         if over and (not cut or over >= len(given)):
             raise PromptTooLong(
                 f"question {choice.name} has {len(given) + len(target)} tokens with its options, {model.name} holds "
-                f"{model.context}; choose a model with a longer context or fewer shots"
+                f"{model.context_length}; choose a model with a longer context or fewer shots"
             )
         pairs.append((given[over:], target))
         lost = max(lost, over)

@@ -129,7 +129,9 @@ class Stories:
 
         model = self._judge
         try:
-            found = score(model, example.prompt, text, stride=model.context and max(1, model.context // 2)).perplexity
+            found = score(
+                model, example.prompt, text, stride=model.context_length and max(1, model.context_length // 2)
+            ).perplexity
         except UnknownToken:
             return None
         return found if math.isfinite(found) else None

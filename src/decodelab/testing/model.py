@@ -42,9 +42,10 @@ def check_model(model: LanguageModel, prompts: Sequence[str], *, tolerance: floa
     _check_vocab(model, prompts)
     sequences = [model.vocab.encode(prompt) for prompt in prompts]
     _require(len({len(s) for s in sequences}) > 1, "check_model needs prompts of at least two different lengths")
-    if model.context is not None:
+    if model.context_length is not None:
         _require(
-            max(map(len, sequences)) + 16 <= model.context, "check_model needs prompts that leave room for 16 tokens"
+            max(map(len, sequences)) + 16 <= model.context_length,
+            "check_model needs prompts that leave room for 16 tokens",
         )
     _Run(model, sequences, tolerance).all()
     _check_refusals(model)
@@ -83,7 +84,7 @@ def _check_vocab(model: LanguageModel, prompts: Sequence[str]) -> None:
 def _check_refusals(model: LanguageModel) -> None:
     for prompt, what in (((), "an empty prompt"), ((model.vocab.size,), "a token id outside the vocabulary")):
         try:
-            model.start([prompt])
+            model.prefill([prompt])
         except DecodelabError:
             continue
         raise AssertionError(f"start must refuse {what} with a DecodelabError")
@@ -105,55 +106,55 @@ class _Run:
 
     def all(self) -> None:
         """Everything in one life of a cache."""
-        rows, cache = self.start(self.prompts, "start")
-        rows, cache = self.extend(rows, cache, 1, "extend by one token")
-        rows, cache = self.extend(rows, cache, 3, "extend by three tokens")
+        rows, cache = self.prefill(self.prompts, "start")
+        rows, cache = self.decode(rows, cache, 1, "extend by one token")
+        rows, cache = self.decode(rows, cache, 3, "extend by three tokens")
         rows, cache = self.ragged(rows, cache, "extend by different numbers of tokens")
-        rows, cache = self.extend(rows, cache, 1, "extend after rewind of filler")
+        rows, cache = self.decode(rows, cache, 1, "extend after rewind of filler")
 
         n = len(rows)
         index = [*reversed(range(n)), 0, 0]
         rows, cache = [rows[i] for i in index], cache.select(torch.tensor(index))
         self.count(rows, cache, "after select")
-        rows, cache = self.extend(rows, cache, 1, "extend after select forked and reordered rows", fork=True)
+        rows, cache = self.decode(rows, cache, 1, "extend after select forked and reordered rows", fork=True)
         cut = [max(1, len(row) - i % 4) for i, row in enumerate(rows)]
         rows, cache = [row[:k] for row, k in zip(rows, cut, strict=True)], cache.rewind(cut)
         self.count(rows, cache, "after rewind")
-        rows, cache = self.extend(rows, cache, 1, "extend after rewind by different numbers of tokens")
-        rows, cache = self.extend(rows, cache, 2, "extend after rewind by different numbers of tokens")
+        rows, cache = self.decode(rows, cache, 1, "extend after rewind by different numbers of tokens")
+        rows, cache = self.decode(rows, cache, 2, "extend after rewind by different numbers of tokens")
         cut = [len(row) - 2 for row in rows]
         rows, cache = [row[:k] for row, k in zip(rows, cut, strict=True)], cache.rewind(cut)
         self.count(rows, cache, "after rewind")
-        rows, cache = self.extend(rows, cache, 1, "extend after rewind by the same number of tokens")
+        rows, cache = self.decode(rows, cache, 1, "extend after rewind by the same number of tokens")
 
         longest = max(self.prompts, key=len)
-        other_rows, other = self.start([longest, self.prompts[0]], "start")
+        other_rows, other = self.prefill([longest, self.prompts[0]], "start")
         rows, cache = rows + other_rows, cache.join(other)
         self.count(rows, cache, "after join")
-        rows, cache = self.extend(rows, cache, 1, "extend after join")
+        rows, cache = self.decode(rows, cache, 1, "extend after join")
         index = [len(rows) - 1, 0]
         rows, cache = [rows[i] for i in index], cache.select(torch.tensor(index))
-        rows, cache = self.extend(rows, cache, 2, "extend after select dropped rows")
+        rows, cache = self.decode(rows, cache, 2, "extend after select dropped rows")
 
         shortest = min(self.prompts, key=len)
-        rows, cache = self.start([shortest] * 3, "start with equal prompts")
-        rows, cache = self.extend(rows, cache, 1, "extend of equal prompts")
-        self.extend(rows, cache, 2, "extend of equal prompts")
+        rows, cache = self.prefill([shortest] * 3, "start with equal prompts")
+        rows, cache = self.decode(rows, cache, 1, "extend of equal prompts")
+        self.decode(rows, cache, 2, "extend of equal prompts")
 
-    def start(self, prompts: Sequence[Tokens], what: str) -> tuple[list[Tokens], Cache]:
-        logits, cache = self.model.start(prompts)
+    def prefill(self, prompts: Sequence[Tokens], what: str) -> tuple[list[Tokens], Cache]:
+        logits, cache = self.model.prefill(prompts)
         self.shape(logits, (len(prompts), self.model.vocab.size), what)
         rows = [tuple(prompt) for prompt in prompts]
         self.compare(logits[:, None], [[row] for row in rows], what)
         self.count(rows, cache, what)
         return rows, cache
 
-    def extend(
+    def decode(
         self, rows: list[Tokens], cache: Cache, count: int, what: str, fork: bool = False
     ) -> tuple[list[Tokens], Cache]:
         """Append likely tokens; with `fork`, equal rows go different ways."""
         new = self.likely(rows, count, fork)
-        logits, cache = self.model.extend(cache, torch.tensor(new))
+        logits, cache = self.model.decode(cache, torch.tensor(new))
         grown = [row + tokens for row, tokens in zip(rows, new, strict=True)]
         self.compare(logits, _prefixes(rows, new), what)
         self.count(grown, cache, what)
@@ -162,7 +163,7 @@ class _Run:
     def ragged(self, rows: list[Tokens], cache: Cache, what: str) -> tuple[list[Tokens], Cache]:
         """Append three, two or one likely tokens a row, filled up, and rewind the filler."""
         new = [tokens[: 3 - i % 3] for i, tokens in enumerate(self.likely(rows, 3, fork=False))]
-        logits, cache = self.model.extend(cache, torch.tensor([(*t, *[PAD] * (3 - len(t))) for t in new]))
+        logits, cache = self.model.decode(cache, torch.tensor([(*t, *[PAD] * (3 - len(t))) for t in new]))
         self.shape(logits, (len(rows), 3, self.model.vocab.size), what)
         for row, prefixes in enumerate(_prefixes(rows, new)):
             self.compare(logits[row, None, : len(new[row])], [prefixes], what)
@@ -187,7 +188,7 @@ class _Run:
     def alone(self, tokens: Tokens) -> Tensor:
         """Log-probabilities after a sequence prefilled by itself, float64 [vocab]."""
         if tokens not in self.known:
-            logits, _ = self.model.start([tokens])
+            logits, _ = self.model.prefill([tokens])
             self.shape(logits, (1, self.model.vocab.size), "start")
             self.known[tokens] = logits[0].double().log_softmax(-1).cpu()
         return self.known[tokens]

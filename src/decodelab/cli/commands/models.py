@@ -76,7 +76,7 @@ def _details(info: ModelInfo, settings: dict[str, Any]) -> dict[str, str]:
         "architecture": info.kind,
         "parameters": f"{info.parameters:,}",
         "vocabulary": f"{info.vocab_size:,}",
-        "context": _context(info),
+        "context_length": _context(info),
         "weights": f"{info.nbytes / 1e6:.1f} MB, {info.dtype}",
         "own settings": ", ".join(f"{k}={v}" for k, v in settings.items()) or "none (default is greedy)",
         "directory": info.path,
@@ -84,7 +84,7 @@ def _details(info: ModelInfo, settings: dict[str, Any]) -> dict[str, str]:
 
 
 def _context(info: ModelInfo) -> str:
-    return f"{info.context:,} tokens" if info.context is not None else "unbounded"
+    return f"{info.context_length:,} tokens" if info.context_length is not None else "unbounded"
 
 
 def _table(found: list[ModelInfo]) -> Table:
@@ -93,14 +93,14 @@ def _table(found: list[ModelInfo]) -> Table:
 
     table = Table(box=box.SIMPLE)
     table.add_column("name", no_wrap=True)
-    for heading in ("parameters", "context", "weights"):
+    for heading in ("parameters", "context length", "weights"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("what it is")
     for info in found:
         table.add_row(
             info.name,
             f"{info.parameters:,}",
-            f"{info.context:,}" if info.context is not None else "unbounded",
+            f"{info.context_length:,}" if info.context_length is not None else "unbounded",
             f"{info.nbytes / 1e6:.1f} MB",
             shown(info.description),
         )

@@ -123,7 +123,7 @@ class LanguageModel(Protocol):
         ...
 
     @property
-    def context(self) -> int | None:
+    def context_length(self) -> int | None:
         """The longest sequence it can hold, or None when unbounded."""
         ...
 
@@ -136,11 +136,11 @@ class LanguageModel(Protocol):
         """Bytes a cache may come to hold for `rows` continuations of `new` tokens of a prompt of `prompt` tokens."""
         ...
 
-    def start(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
+    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
         """Prefill prompts of any lengths: the logits after each, [rows, vocab], and their cache."""
         ...
 
-    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
+    def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
         """Append int64 tokens [rows, k] to every row: the logits after each, [rows, k, vocab].
 
         A row with fewer tokens (at least one) ends with `PAD`, whose logits mean nothing. Filler counts as held and
@@ -166,11 +166,11 @@ class Segment(Protocol):
 class PrefixCaching(Protocol):
     """A language model that can begin a prompt from what it remembers of another that begins alike."""
 
-    def remember(self, cache: Cache, row: int, start: int, stop: int) -> Segment:
-        """A copy of what a cache holds of the tokens `start` to `stop` of a row of it; the cache goes on unchanged."""
+    def store_prefix(self, cache: Cache, row: int, start: int, stop: int) -> Segment:
+        """A copy of what a cache holds of tokens `start` to `stop` of a row; the cache stays as it is."""
         ...
 
-    def resume(
+    def load_prefix(
         self, pasts: Sequence[Sequence[Segment]], lengths: Sequence[int], tokens: Tensor
     ) -> tuple[Tensor, Cache]:
         """Prefill prompts of which the beginning is known.
@@ -181,7 +181,7 @@ class PrefixCaching(Protocol):
             tokens: what follows, int64 [rows, k].
 
         Returns:
-            The logits after each prompt, [rows, vocab], and their cache, as from `start`.
+            The logits after each prompt, [rows, vocab], and their cache, as from `prefill`.
         """
         ...
 
@@ -207,7 +207,7 @@ class HiddenStates(LanguageModel, Protocol):
     def prefill_with_hidden_states(
         self, prompts: Sequence[Tokens], layers: Sequence[int]
     ) -> tuple[Tensor, Tensor, Cache]:
-        """As `start`, and the hidden states of these layers, [layers, rows, longest, width].
+        """As `prefill`, and the hidden states of these layers, [layers, rows, longest, width].
 
         Those of a shorter prompt come last in its row; what stands before them means nothing.
         """
@@ -216,7 +216,7 @@ class HiddenStates(LanguageModel, Protocol):
     def decode_with_hidden_states(
         self, cache: Cache, tokens: Tensor, layers: Sequence[int]
     ) -> tuple[Tensor, Tensor, Cache]:
-        """As `extend`, and the hidden states of these layers, [layers, rows, k, width]."""
+        """As `decode`, and the hidden states of these layers, [layers, rows, k, width]."""
         ...
 
     def early_exit_logits(self, hidden: Tensor) -> Tensor:
@@ -242,7 +242,7 @@ class Embeddings(LanguageModel, Protocol):
 class EncoderDecoder(Protocol):
     """A language model that reads its prompt apart from what it writes: new tokens do not follow the prompt.
 
-    What `start` gives are the logits after `begin`, given the prompt. `Cache.lengths` count prompt and new tokens.
+    What `prefill` gives are the logits after `begin`, given the prompt. `Cache.lengths` count prompt and new tokens.
     """
 
     @property

@@ -24,7 +24,7 @@ class Draft(Protocol):
         ...
 
     @property
-    def context(self) -> int | None:
+    def context_length(self) -> int | None:
         """The longest sequence it can hold, or None when unbounded."""
         ...
 
@@ -71,9 +71,9 @@ class ModelDraft:
         return self.model.name
 
     @property
-    def context(self) -> int | None:
+    def context_length(self) -> int | None:
         """That of the model."""
-        return self.model.context
+        return self.model.context_length
 
     @property
     def nbytes(self) -> int:
@@ -95,7 +95,7 @@ class ModelDraft:
 
     def begin(self, prompts: Sequence[Tokens], rows: Sequence[int]) -> list[int]:
         """Prefill the prompts."""
-        _, cache = self.model.start(prompts)
+        _, cache = self.model.prefill(prompts)
         cache = cache.select(torch.tensor(rows))
         self.valid += cache.lengths
         self.cache = cache if self.cache is None else self.cache.join(cache)
@@ -122,7 +122,7 @@ class ModelDraft:
             # A row that drafts no more is fed anything, which is dropped with what is not accepted.
             assert self.cache is not None
             fed = drafts[:, at].masked_fill(drafts[:, at] == PAD, eos[0] if eos else 0)
-            logits, self.cache = self.model.extend(self.cache, fed[:, None])
+            logits, self.cache = self.model.decode(self.cache, fed[:, None])
             raw = logits[:, 0]
             self.ahead += 1
         own = torch.tensor(computed) + (drafts[:, : self.ahead] != PAD).sum(1)
@@ -137,7 +137,7 @@ class ModelDraft:
         tokens = torch.full((len(counts), max(counts)), PAD)
         for row, pending in enumerate(self.pending):
             tokens[row, : len(pending)] = torch.tensor(pending)
-        logits, self.cache = self.model.extend(self.cache, tokens)
+        logits, self.cache = self.model.decode(self.cache, tokens)
         self.valid = [n + count for n, count in zip(self.valid, counts, strict=True)]
         if min(counts) < max(counts):
             self.cache = self.cache.rewind(self.valid)
@@ -185,7 +185,7 @@ class _Lookup:
         return None
 
 
-class PromptLookup:
+class NgramProposer:
     """Proposes what followed when the last tokens occurred before in the row's own text.
 
     A proposed token counts as text for the next one, so that a loop is followed as far as is wanted. (transformers
@@ -196,7 +196,7 @@ class PromptLookup:
     """
 
     name = NGRAM
-    context = None
+    context_length = None
     nbytes = 0
 
     def __init__(self, longest: int) -> None:

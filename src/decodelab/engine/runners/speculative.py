@@ -16,7 +16,7 @@ from decodelab.engine.batch import is_identity
 from decodelab.engine.job import Job
 from decodelab.engine.queue import check_memory, check_rows, next_in_line
 from decodelab.engine.refusals import forward_failed
-from decodelab.engine.runners.proposers import Draft, ModelDraft, PromptLookup
+from decodelab.engine.runners.proposers import Draft, ModelDraft, NgramProposer
 from decodelab.engine.runners.runner import Failed
 from decodelab.engine.runners.speculative_batch import DraftedBatch
 from decodelab.models.composed import check_vocabulary
@@ -67,7 +67,7 @@ class SpeculativeLane:
     def _made(self, load: Callable[[str], LanguageModel]) -> Draft:
         """What proposes."""
         if self.driver.draft == NGRAM:
-            return PromptLookup(self.driver.ngram)
+            return NgramProposer(self.driver.ngram)
         draft = load(self.driver.draft) if isinstance(self.driver.draft, str) else self.driver.draft
         check_vocabulary(self.driver, self.model, draft)
         return ModelDraft(draft)
@@ -97,10 +97,10 @@ class SpeculativeLane:
             )
         check_rows(job)
         needed = len(job.tokens) + job.max_new_tokens - 1
-        if self.draft.context is not None and needed > self.draft.context:
+        if self.draft.context_length is not None and needed > self.draft.context_length:
             raise TooLarge(
                 f"{job.name} with {job.max_new_tokens} new tokens takes a context of {needed}, the draft of "
-                f"{self.driver} holds {self.draft.context}; ask for fewer new tokens or take another draft"
+                f"{self.driver} holds {self.draft.context_length}; ask for fewer new tokens or take another draft"
             )
         check_memory(job, self._bytes(job), self.memory)
         self._waiting.append(job)
@@ -163,7 +163,7 @@ class SpeculativeLane:
             return
         prompts = list(dict.fromkeys(job.tokens for job in admitted))
         try:
-            logits, cache = self.model.start(prompts)
+            logits, cache = self.model.prefill(prompts)
         except Exception as error:  # as in `_round`
             failure = forward_failed(self.model.name, error)
             self._done += [Failed(job.index, failure) for job in admitted]
@@ -215,13 +215,17 @@ class SpeculativeLane:
         assert self._cache is not None
         # In every cache all rows get as many positions as the longest draft has.
         longest = max(self._cache.lengths)
-        room = [context - longest - 1 for context in (self.model.context, self.draft.context) if context is not None]
+        room = [
+            context - longest - 1
+            for context in (self.model.context_length, self.draft.context_length)
+            if context is not None
+        ]
         name = self.draft.name
         try:
             drafts = self.draft.propose(self._batches, min([self.driver.most, *room]))
             name = self.model.name
             last = torch.cat([batch.last_tokens for batch in self._batches])
-            logits, self._cache = self.model.extend(self._cache, torch.cat([last[:, None], drafts], dim=1))
+            logits, self._cache = self.model.decode(self._cache, torch.cat([last[:, None], drafts], dim=1))
         except Exception as error:  # whatever a model raises: memory, a kernel, its own code
             self._fail(forward_failed(name, error))
             return

@@ -55,7 +55,7 @@ class Branches:
 
     def start(self) -> Tensor:
         """Compute the prompt, node 0: the logits after it, [1, vocab]."""
-        logits, cache = self.model.start([self.prompt])
+        logits, cache = self.model.prefill([self.prompt])
         self.prefilled += len(self.prompt)
         self.passes += 1
         self.peak_bytes = cache.nbytes
@@ -96,7 +96,7 @@ class Branches:
         for count, children, cache, order in parts:
             ordered = [children[i] for i in order]
             rows = torch.tensor([self.path(child)[-count:] for child in ordered])
-            found, cache = self.model.extend(cache, rows)
+            found, cache = self.model.decode(cache, rows)
             self.decoded += rows.numel()
             self.passes += 1
             logits |= {child: found[row, -1] for row, child in enumerate(ordered)}
@@ -126,7 +126,7 @@ class Branches:
     def _forked(self, nodes: Sequence[int]) -> tuple[Cache, list[int]]:
         """Copies of the rows of kept nodes as one cache, and the place in `nodes` of each of its rows."""
         if self._root is None:
-            _, cache = self.model.start([self.prompt] * len(nodes))
+            _, cache = self.model.prefill([self.prompt] * len(nodes))
             self.prefilled += len(self.prompt) * len(nodes)
             self.passes += 1
             return cache, list(range(len(nodes)))

@@ -38,7 +38,7 @@ class _Distribution:
         logits: float32 [1, vocab], as the model gave them.
         normaliser: float64 [1], their log normaliser.
         processed: float32 [1, vocab], after all processors.
-        law_normaliser: float64 [1], the log normaliser of those.
+        processed_normaliser: float64 [1], the log normaliser of those.
         work: what the processors did; None where nobody observes.
         given: for each processor what it updates its state with; None where it has no state, or does not look at it.
     """

@@ -19,7 +19,7 @@ Column = tuple[str, int, Callable[[TokenStep], str]]
 """A heading, a width, and what to write of a step."""
 
 LEGEND = (
-    "Surprise and entropy in bits. rank: place among the model's logits. bits: surprise under the model's distribution. "
+    "Surprise and entropy in bits. rank: place among the model's logits. bits: surprise under the model. "
     "proc.: surprise under the processed distribution, which the token was chosen from. H: entropy of the model's "
     "distribution. kept: tokens a stage keeps. removed: probability a stage removes. H left: entropy after the stage."
 )

@@ -34,7 +34,7 @@ class Forgetful:
         self.model = model
 
     def __getattr__(self, name: str):
-        if name in ("resume", "remember"):
+        if name in ("load_prefix", "store_prefix"):
             raise AttributeError(name)
         return getattr(self.model, name)
 
@@ -67,40 +67,40 @@ def model(build) -> TransformersModel:
 def test_segments_of_any_lengths_put_together_are_the_sequence(model, cuts, lengths, count):
     sequence = tuple(7 * i % 60 for i in range(12))
     # The row lies behind padding.
-    _, cache = model.start([(1,) * 15, sequence])
+    _, cache = model.prefill([(1,) * 15, sequence])
     places = [0, *dict.fromkeys(cuts), 12]
-    segments = [model.remember(cache, 1, a, b) for a, b in pairwise(places)]
+    segments = [model.store_prefix(cache, 1, a, b) for a, b in pairwise(places)]
     tokens = torch.arange(len(lengths) * count).view(len(lengths), count)
-    logits, resumed = model.resume([segments] * len(lengths), lengths, tokens)
+    logits, resumed = model.load_prefix([segments] * len(lengths), lengths, tokens)
     assert list(resumed.lengths) == [n + count for n in lengths]
     wholes = [(*sequence[:n], *new) for n, new in zip(lengths, tokens.tolist(), strict=True)]
     for row, whole in enumerate(wholes):
-        torch.testing.assert_close(logits[row], model.start([whole])[0][0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits[row], model.prefill([whole])[0][0], atol=1e-4, rtol=1e-4)
     # What came of it goes on as any other cache.
-    logits, _ = model.extend(resumed, torch.full((len(lengths), 1), 3))
+    logits, _ = model.decode(resumed, torch.full((len(lengths), 1), 3))
     for row, whole in enumerate(wholes):
-        torch.testing.assert_close(logits[row, 0], model.start([(*whole, 3)])[0][0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits[row, 0], model.prefill([(*whole, 3)])[0][0], atol=1e-4, rtol=1e-4)
 
 
 def test_a_segment_is_split_into_copies(model):
-    _, cache = model.start([HEADER])
-    segment = model.remember(cache, 0, 0, 40)
+    _, cache = model.prefill([HEADER])
+    segment = model.store_prefix(cache, 0, 0, 40)
     head, tail = segment.split(15)
     assert head.nbytes + tail.nbytes == segment.nbytes == 40 * 2 * 8 * 3 * 2 * 4
-    both, _ = model.resume([[head, tail]], [40], torch.tensor([[1]]))
-    one, _ = model.resume([[segment]], [40], torch.tensor([[1]]))
+    both, _ = model.load_prefix([[head, tail]], [40], torch.tensor([[1]]))
+    one, _ = model.load_prefix([[segment]], [40], torch.tensor([[1]]))
     assert torch.equal(both, one)
 
 
 def test_what_rows_begin_with_is_held_once_where_it_pays(model, monkeypatch):
     monkeypatch.setattr("decodelab.models.cache.SHARED_FROM", 3 * 40)
-    _, cache = model.start([HEADER])
-    header = model.remember(cache, 0, 0, 40)
-    three, four = (model.resume([[header]] * n, [40] * n, torch.arange(n)[:, None])[1] for n in (3, 4))
+    _, cache = model.prefill([HEADER])
+    header = model.store_prefix(cache, 0, 0, 40)
+    three, four = (model.load_prefix([[header]] * n, [40] * n, torch.arange(n)[:, None])[1] for n in (3, 4))
     assert (three.headed, four.headed) == (False, True)
     assert four.nbytes < three.nbytes
     # Two batches with one header still hold it once.
-    again = model.resume([[header]] * 4, [40] * 4, torch.arange(4)[:, None])[1]
+    again = model.load_prefix([[header]] * 4, [40] * 4, torch.arange(4)[:, None])[1]
     assert four.join(again).blocks == [header.prefixes]
 
 
@@ -116,8 +116,8 @@ def test_what_rows_begin_with_is_held_once_where_it_pays(model, monkeypatch):
 )
 def test_rows_with_a_common_beginning_live_as_any_others(model, tails, steps):
     header = HEADER[:9]
-    _, one = model.start([header])
-    segment = model.remember(one, 0, 0, 9)
+    _, one = model.prefill([header])
+    segment = model.store_prefix(one, 0, 0, 9)
     count = min(map(len, tails))
 
     def resumed():
@@ -125,17 +125,17 @@ def test_rows_with_a_common_beginning_live_as_any_others(model, tails, steps):
         tokens = torch.tensor([tail[-count:] for tail in tails])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("decodelab.models.cache.SHARED_FROM", 1)
-            return rows, model.resume([[segment]] * len(rows), [9] * len(rows), tokens)[1]
+            return rows, model.load_prefix([[segment]] * len(rows), [9] * len(rows), tokens)[1]
 
     rows, cache = resumed()
     assert cache.headed
     for kind, number in [*steps, ("extend", 0)]:
         if kind == "extend":
             new = [(5 + number + 3 * i) % 60 for i in range(len(rows))]
-            logits, cache = model.extend(cache, torch.tensor(new)[:, None])
+            logits, cache = model.decode(cache, torch.tensor(new)[:, None])
             rows = [(*row, token) for row, token in zip(rows, new, strict=True)]
             for got, row in zip(logits[:, 0], rows, strict=True):
-                torch.testing.assert_close(got, model.start([row])[0][0], atol=1e-4, rtol=1e-4)
+                torch.testing.assert_close(got, model.prefill([row])[0][0], atol=1e-4, rtol=1e-4)
         elif kind in ("select", "fork"):
             order = [(number + i * i) % len(rows) for i in range(1 + number % 4)]
             cache = cache.select(torch.tensor(order)) if kind == "select" else cache.fork(torch.tensor(order))
@@ -145,13 +145,13 @@ def test_rows_with_a_common_beginning_live_as_any_others(model, tails, steps):
             cache = cache.rewind([len(row) for row in rows])
         elif kind == "remember":
             row = number % len(rows)
-            kept = model.remember(cache, row, number % len(rows[row]), len(rows[row]))
+            kept = model.store_prefix(cache, row, number % len(rows[row]), len(rows[row]))
             assert len(kept) == len(rows[row]) - number % len(rows[row])
             if number % len(rows[row]) == 0:
-                logits, _ = model.resume([[kept]], [len(rows[row])], torch.tensor([[7]]))
-                torch.testing.assert_close(logits[0], model.start([(*rows[row], 7)])[0][0], atol=1e-4, rtol=1e-4)
+                logits, _ = model.load_prefix([[kept]], [len(rows[row])], torch.tensor([[7]]))
+                torch.testing.assert_close(logits[0], model.prefill([(*rows[row], 7)])[0][0], atol=1e-4, rtol=1e-4)
         else:
-            others, other = resumed() if kind == "join alike" else ([(3, 4, 5)], model.start([(3, 4, 5)])[1])
+            others, other = resumed() if kind == "join alike" else ([(3, 4, 5)], model.prefill([(3, 4, 5)])[1])
             cache, rows = cache.join(other), [*rows, *others]
         assert list(cache.lengths) == [len(row) for row in rows]
 
