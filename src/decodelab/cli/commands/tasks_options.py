@@ -84,7 +84,7 @@ def command(
     cut = [preference.cut for preference in found if preference.cut]
     if cut:
         note(
-            f"{len(cut)} of {len(choices)} questions exceed the context length ({lm.context_length}) and lose their start"
+            f"{len(cut)} of {len(choices)} questions exceed the context length {lm.context_length} and lose their start"
         )
     if out is not None:
         rows = _rows(choices, found)
