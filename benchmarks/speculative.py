@@ -64,7 +64,7 @@ class Oracle:
         self.name = f"an oracle that is right {agreement:.0%} of the time"
         self.digest = self.name
         self.vocab = model.vocab
-        self.context = model.context_length
+        self.context_length = model.context_length
         self.generation_config: dict[str, object] = {}
         size = model.vocab.size
         honest = torch.rand(len(text), generator=torch.Generator().manual_seed(0)) < agreement

@@ -18,6 +18,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from hypothesis import HealthCheck, settings
 
+import decodelab as dl
+from decodelab.core.protocols import LanguageModel
+
 # No deadline and no complaint about slow inputs: the machine may be busy, and no test here is about time.
 settings.register_profile("decodelab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # CI draws the same examples each time, so that a failure there is the change's own.
@@ -42,6 +45,12 @@ def data_dir() -> Path:
 def stories260k_dir(data_dir: Path) -> Path:
     """A Llama of 260,032 parameters trained on TinyStories, in the form that transformers writes."""
     return data_dir / "models" / "stories260K"
+
+
+@pytest.fixture(scope="session")
+def stories(stories260k_dir: Path) -> LanguageModel:
+    """That Llama, loaded."""
+    return dl.load(stories260k_dir)
 
 
 @pytest.fixture(scope="session")

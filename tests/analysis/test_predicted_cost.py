@@ -170,7 +170,7 @@ def test_best_first_takes_its_width_at_every_length_at_most(nano):
 
 
 def test_what_nobody_can_foretell_is_refused(nano):
-    with pytest.raises(UnsupportedStrategy, match="what it takes depends on what it finds"):
+    with pytest.raises(UnsupportedStrategy, match="its cost depends on what it finds"):
         dl.predict_cost(nano, "mcts(simulations=4)", prompt_tokens=5, new_tokens=5)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import decodelab as dl
-from decodelab.checkers.catalogue import checker_named
+from decodelab.checkers.catalogue import find_checker
 from decodelab.checkers.reading import begin_reading
 from decodelab.core.errors import CheckerFailed, InvalidParameter
 
@@ -24,7 +24,7 @@ def test_a_function_is_asked_about_the_whole_text_once_for_each():
 
 def test_the_built_in_checker_is_found_by_name():
     assert begin_reading("python").read("x = = ").dead
-    assert begin_reading(checker_named("python")).read("x = 1").complete
+    assert begin_reading(find_checker("python")).read("x = 1").complete
 
 
 @pytest.mark.parametrize("answer", [None, True, "Dead", 1, "living"])

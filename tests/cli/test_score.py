@@ -81,7 +81,7 @@ def test_a_text_file_is_scored_from_its_start(run, folder: Path):
     assert [math.exp(s["logprob"]) for s in found] == pytest.approx([0.42, 0.36])
 
 
-COIN = "bos: <s>\neos: end\ncontext: 4\notherwise: {H: 0.25, T: 0.75}\n"
+COIN = "bos: <s>\neos: end\ncontext_length: 4\notherwise: {H: 0.25, T: 0.75}\n"
 
 
 def test_a_text_beyond_the_context_takes_a_stride(run, folder: Path):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,12 +86,6 @@ def random_table() -> Callable[..., dl.TableModel]:
         )
 
     return make
-
-
-@pytest.fixture(scope="session")
-def stories(stories260k_dir: Path) -> LanguageModel:
-    """A real language model of 260,032 parameters."""
-    return dl.load(stories260k_dir)
 
 
 @pytest.fixture(scope="session")

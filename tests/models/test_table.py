@@ -103,7 +103,7 @@ class TestRows:
         [
             ([[1, -1, 0]], ValueError, "filler must come after all tokens of a row"),
             ([[-1]], UnknownToken, "got -1"),
-            ([[1, -1, -1, -1]], PromptTooLong, "5 tokens exceed the context of 4"),
+            ([[1, -1, -1, -1]], PromptTooLong, "5 tokens exceed the context length 4"),
         ],
     )
     def test_filler_stands_after_the_tokens_of_a_row_and_fits_the_context(self, tokens, error, why):
@@ -197,7 +197,7 @@ class TestRequests:
             tree(bos=None).enumerate("", 1)
 
     def test_a_prompt_beyond_the_context(self):
-        with pytest.raises(PromptTooLong, match="3 tokens exceed the context of 2"):
+        with pytest.raises(PromptTooLong, match="3 tokens exceed the context length 2"):
             tree(context_length=2).prefill([(5, 0, 0)])
 
     def test_a_token_that_is_not_there(self):

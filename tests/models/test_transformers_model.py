@@ -167,12 +167,12 @@ class TestPrompts:
         with pytest.raises(ValueError, match="filler must come after all tokens of a row"):
             model.decode(cache, torch.tensor([[1, -1, 2]]))
         _, cache = model.prefill([(1,) * 126, (1,)])
-        with pytest.raises(PromptTooLong, match="129 tokens exceed the context of 128"):
+        with pytest.raises(PromptTooLong, match="129 tokens exceed the context length 128"):
             model.decode(cache, torch.tensor([[1, -1, -1], [2, 3, 4]]))
 
     def test_a_prompt_may_fill_the_context_but_not_exceed_it(self, model):
         _, cache = model.prefill([(1,) * 128])
-        with pytest.raises(PromptTooLong, match="context of 128"):
+        with pytest.raises(PromptTooLong, match="context length 128"):
             model.decode(cache, torch.tensor([[1]]))
         with pytest.raises(PromptTooLong, match="129 tokens, the context 128"):
             model.prefill([(1,) * 129])

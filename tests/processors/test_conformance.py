@@ -13,7 +13,7 @@ from decodelab.core.protocols import Vocab
 from decodelab.core.stage import Kind, Stage, StatelessProcessor
 from decodelab.core.values import Tokens
 from decodelab.processors import PROCESSORS
-from decodelab.strategy.catalogue import stage_class
+from decodelab.strategy.catalogue import STAGES
 from decodelab.testing import check_processor, check_stage
 
 VALUES: dict[str, list[Any]] = {
@@ -96,7 +96,7 @@ MAY_EMPTY = (
 def test_ours_pass(name):
     assert VALUES[name], "a new processor must be tried with values of its own"
     for value in VALUES[name]:
-        cls: Any = stage_class(name)
+        cls: Any = STAGES.load(name)
         check_processor(cls(**value) if isinstance(value, dict) else cls(value), may_empty=name in MAY_EMPTY)
 
 

@@ -173,7 +173,7 @@ def test_a_function_prints_as_its_name_which_cannot_be_read_back():
     strategy = dl.Strategy.of(SMC(4, share_of_b))
     assert str(strategy) == 'smc(particles=4, scorer="<share_of_b>")'
     assert strategy.to_json()[0]["smc"]["scorer"] == "<share_of_b>"
-    with pytest.raises(InvalidParameter, match="a function of Python's"):
+    with pytest.raises(InvalidParameter, match="a Python function"):
         dl.parse(str(strategy))
 
 

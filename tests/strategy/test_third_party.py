@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import decodelab as dl
+from decodelab.core import registry
 from decodelab.core.errors import StrategyError, UnknownParameter, UnknownStage
 from decodelab.core.stage import StatelessProcessor, check_number
-from decodelab.strategy import catalogue
 from decodelab.strategy.catalogue import stages
 from decodelab.testing import check_processor
 
@@ -48,7 +48,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Installs:
 
     def announce(**announced: str) -> None:
         points = EntryPoints(EntryPoint(name, value, "decodelab.stages") for name, value in announced.items())
-        monkeypatch.setattr(catalogue, "entry_points", lambda group: points.select(group=group))
+        monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
 
     return announce
 
@@ -85,7 +85,7 @@ def test_nobody_can_replace_a_stage_of_ours(install):
 @pytest.mark.parametrize("where", ["no_such_package:Stage", "their_package:NoSuchClass", "decodelab.no_such:X"])
 def test_a_stage_that_cannot_be_imported_is_refused_in_one_line(install, where):
     install(broken=where)
-    with pytest.raises(StrategyError, match=rf"^stage 'broken': cannot load {where} \(.*\); mend its package$"):
+    with pytest.raises(StrategyError, match=rf"^stage 'broken': cannot load {where} \(.*\); repair or remove its"):
         dl.Strategy.of("broken")
     assert dl.Strategy.of("top_p=0.9")
 

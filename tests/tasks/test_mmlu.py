@@ -105,7 +105,7 @@ def test_the_published_files_have_no_header_and_their_shots_in_another_folder(tm
             f'"Which, in\n {split}\u2028?",a,b,c,d,C\nIs it?,1,2,3,4,A\n'
         )
     first, second = MMLU(form="standard", shots=1).read(tmp_path / "test")
-    assert (first.id, first.reference, second.reference) == ("distribution/0", "C", "A")
+    assert (first.id, first.reference, second.reference) == ("law/0", "C", "A")
     assert "Which, in\n dev\u2028?\nA. a" in str(first.prompt)
     assert str(second.prompt).endswith("Is it?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:")
 

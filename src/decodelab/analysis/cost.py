@@ -8,16 +8,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from decodelab.core.errors import InvalidParameter, PromptTooLong, UnsupportedStrategy
-from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead, ModelScorer, Search, TreeSearch
+from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead, ModelScorer, Search
+from decodelab.core.stage import Stage
 from decodelab.engine.composing import Composer
 from decodelab.engine.runners.tree import KEPT_PER_ROW
 from decodelab.models.arithmetic import arithmetic_of
 from decodelab.models.composed import ComposedModel, check_vocabulary
 from decodelab.models.loading import load
-from decodelab.scorers.catalogue import scorer_named
-from decodelab.search.best_first import BestFirst
-from decodelab.search.greedy import Greedy
-from decodelab.search.sample import Sample
+from decodelab.scorers.catalogue import find_scorer
 from decodelab.search.speculative import NGRAM, Speculative
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
@@ -157,7 +155,7 @@ def predict_cost(
     words = lm.vocab.size - len(lm.vocab.eos_ids)
     decoding = _decoding(plan, words, new_tokens, acceptance)
     plain = _decoding(plan if plan.driver is None else _without_driver(plan), words, new_tokens, acceptance)
-    together = 1 if isinstance(plan.search, TreeSearch) else min(prompts, max(1, max_rows // decoding.peak))
+    together = 1 if plan.runner == "tree" else min(prompts, max(1, max_rows // decoding.peak))
     turns = -(-prompts // together)
     kept = min(decoding.kept, KEPT_PER_ROW * max_rows + decoding.peak)
     most = new_tokens + (plan.driver.most if isinstance(plan.driver, Speculative) else 0)
@@ -229,11 +227,11 @@ def _decoding(plan: Strategy, words: int, steps: int, acceptance: float) -> _Dec
     """
     search, driver = plan.search, plan.driver
     if isinstance(driver, Speculative):
-        if not isinstance(search, Greedy | Sample):
+        if not plan.search_stage.independent_rows:
             raise UnsupportedStrategy(f"{driver} drives greedy and sample only, got {search}; leave one of them out")
         return _drafted(driver, search.peak_rows, steps, acceptance)
-    if isinstance(search, TreeSearch):
-        nodes = _most_nodes(search, steps)
+    if plan.runner == "tree":
+        nodes = _most_nodes(plan.search_stage, steps)
         # Nobody knows at which depth; the last place is the dearest.
         return _Decoding({steps - 1: nodes} if nodes else {}, 1 + nodes, 1 + nodes, search.peak_rows, 1 + nodes)
     if isinstance(search, LooksAhead):
@@ -265,14 +263,12 @@ def rows_by_step(search: Search, words: int, steps: int) -> list[int]:
     return rows
 
 
-def _most_nodes(search: TreeSearch, steps: int) -> int:
+def _most_nodes(search: Stage, steps: int) -> int:
     """The most prefixes a tree search computes, the prompt aside."""
-    if isinstance(search, BestFirst):
-        return search.width * (steps - 1)
-    budget = getattr(search, "budget", None)
+    budget = search.prefix_budget(steps)
     if budget is None:
         raise UnsupportedStrategy(
-            f"{search}: what it takes depends on what it finds; run it on a prompt and read the cost of the generation"
+            f"{search}: its cost depends on what it finds; run it on a prompt and read the cost of the generation"
         )
     return budget
 
@@ -334,8 +330,8 @@ def _triangle(tokens: int) -> int:
 def _notes(plan: Strategy) -> tuple[str, ...]:
     """What the numbers leave out."""
     notes: list[str] = []
-    scorer = getattr(plan.search, "scorer", None)
-    if isinstance(scorer_named(scorer) if isinstance(scorer, str) else scorer, ModelScorer):
+    scorer = plan.search_stage.asks_scorer()
+    if scorer is not None and isinstance(find_scorer(scorer), ModelScorer):
         notes.append(f"{plan.search}: what its scorer asks the model comes on top")
     if isinstance(plan.driver, Speculative) and plan.driver.adaptive:
         notes.append(f"{plan.driver}: predicted for k = {plan.driver.k} throughout")

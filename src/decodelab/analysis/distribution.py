@@ -126,7 +126,7 @@ def distribution(
             f"distribution: {plan.compositions[0]} makes the logits, which are given here; "
             "take them from decodelab.compose(model, ...)"
         )
-    if plan.stages[0].kind == "source" or getattr(plan.search, "name", "") not in ("sample", "greedy"):
+    if plan.stages[0].kind == "source" or not plan.search_stage.independent_rows:
         raise StrategyError(
             f"distribution: {plan} has no single next-token distribution; give processors with sample or greedy"
         )
@@ -136,7 +136,7 @@ def distribution(
         raise NonFiniteLogits("distribution: logits contain NaN, +inf or only -inf; pass finite scores")
     groups = states_after(plan.processors, len(flat), flat.shape[-1], prompt_tokens, generated, state, vocab, lm)
     distributions = [_chain(plan.processors, flat[rows], states) for rows, states in groups]
-    if getattr(plan.search, "name", "") == "greedy":
+    if plan.search_stage.takes_argmax:
         ends = [_argmax(steps[-1]) for steps in distributions]
     else:
         ends = [steps[-1] for steps in distributions]

@@ -1,12 +1,7 @@
-"""All checkers by name: ours from one table, other people's from entry points.
+"""All checkers by name; third parties add theirs with an entry point in the group `decodelab.checkers`.
 
-A third party adds a checker with an entry point in the group `decodelab.checkers`:
-
-    [project.entry-points."decodelab.checkers"]
-    my_language = "my_package:check"
-
-It names a function of a text that says "dead", "alive" or "complete", or a class without parameters whose objects are
-such functions or have the method `begin` of `decodelab.core.protocols.ReadingChecker`.
+An entry point names a function that says of a text "dead", "alive" or "complete", or a class without parameters whose
+objects are such functions or have the method `begin` of `decodelab.core.protocols.ReadingChecker`.
 """
 
 from __future__ import annotations
@@ -14,36 +9,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from decodelab.checkers import CHECKERS
-from decodelab.core.protocols import ReadingChecker, Verdict
-from decodelab.core.registry import Named
+from decodelab.checkers import CHECKERS as OURS
+from decodelab.core.protocols import AnyChecker, ReadingChecker, Verdict
+from decodelab.core.registry import Registry
 from decodelab.core.stage import Stage
 
-_NAMED = Named(
-    "checker",
-    "decodelab.checkers",
-    CHECKERS,
-    "a function of a text",
-    lambda value: isinstance(value, ReadingChecker) or callable(value),
-)
+CHECKERS: Registry[object] = Registry("checker", "decodelab.checkers", OURS)
 
 
 def check_checker(stage: Stage, parameter: str) -> None:
-    """Refuse a parameter that is no checker.
+    """Refuse a parameter that is not a checker.
 
     Raises:
         InvalidParameter: if it is neither the name of one, with the nearest suggested, nor something that checks.
     """
-    _NAMED.check(stage, parameter, f"write {stage.name}({parameter}=python)")
+    CHECKERS.check_parameter(
+        stage,
+        parameter,
+        accepts=lambda value: isinstance(value, ReadingChecker) or callable(value),
+        accepted="a function of a text",
+        fix=f"write {stage.name}({parameter}=python)",
+    )
 
 
-def checker_named(name: str) -> Callable[[str], Verdict] | ReadingChecker:
-    """The checker of that name.
+def find_checker(checker: AnyChecker) -> Callable[[str], Verdict] | ReadingChecker:
+    """The checker that a stage names, or is given.
 
     Raises:
-        StrategyError: if the package that provides it cannot be imported.
+        StrategyError: if there is none of that name, or the package that provides it cannot be imported.
 
-    >>> checker_named("python").begin().read("x = = 1").dead
+    >>> find_checker("python").begin().read("x = = 1").dead
     True
     """
-    return cast("Callable[[str], Verdict] | ReadingChecker", _NAMED.load(name))
+    if not isinstance(checker, str):
+        return checker
+    return cast("Callable[[str], Verdict] | ReadingChecker", CHECKERS.make(checker))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
 
-from decodelab.checkers.catalogue import checker_named
+from decodelab.checkers.catalogue import find_checker
 from decodelab.core.errors import CheckerFailed, DecodelabError
 from decodelab.core.protocols import AnyChecker, Reading, ReadingChecker, Verdict
 from decodelab.core.stage import plain, shown
@@ -26,7 +26,7 @@ def begin_reading(checker: AnyChecker) -> Reading:
     >>> digits.dead, digits.read("12").complete, digits.read("1").read("x").dead
     (False, True, True)
     """
-    found = checker_named(checker) if isinstance(checker, str) else checker
+    found = find_checker(checker)
     if isinstance(found, ReadingChecker):
         return found.begin()
     return _Whole(found, checker if isinstance(checker, str) else str(plain(found)), "")

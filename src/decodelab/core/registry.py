@@ -1,74 +1,143 @@
-"""Things of other packages and of ours that a parameter may name: from one table, or from entry points."""
+"""One way to find things by name: ours from a table, third parties' from entry points.
+
+A registry maps a name to where the thing is, as `module:attribute`, so that listing names imports nothing. A package
+adds a thing with an entry point in the registry's group, for example
+
+    [project.entry-points."decodelab.stages"]
+    my_sampler = "my_package:MySampler"
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from decodelab.core.errors import InvalidParameter, StrategyError, did_you_mean
+from decodelab.core.errors import DecodelabError, InvalidParameter, StrategyError, did_you_mean
 from decodelab.core.stage import Stage, shown
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Named:
-    """Everything of one kind that has a name.
+class Entry:
+    """A name in a registry.
 
     Attributes:
-        what: the kind, as errors say it.
-        group: the entry points of third parties.
-        ours: where each of ours is, as `module:Name`; they win over third parties'.
-        made_of: what Python may give instead of a name, as errors say it.
-        is_one: whether a value is that.
+        name: the public name.
+        path: where the thing is, as `module:attribute`.
+        package: the distribution that adds it; None for ours.
     """
 
-    what: str
+    name: str
+    path: str
+    package: str | None = None
+
+
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """All things of one kind by name.
+
+    Attributes:
+        kind: what they are, as errors say it.
+        group: the entry points of third parties.
+        ours: where each of ours is, in the order they are listed; they win over third parties' of the same name.
+        unknown: the error for a name that is not there.
+        broken: the error for a package that cannot be imported.
+        listing: what lists all names, as an error for an unknown name says it.
+    """
+
+    kind: str
     group: str
     ours: Mapping[str, str]
-    made_of: str
-    is_one: Callable[[Any], bool]
+    unknown: type[DecodelabError] = field(default=StrategyError)
+    broken: type[DecodelabError] = field(default=StrategyError)
+    listing: str | None = None
 
-    @property
-    def paths(self) -> Mapping[str, str]:
-        """Every name with where it is, as `module:Name`."""
-        return {e.name: e.value for e in entry_points(group=self.group)} | dict(self.ours)
+    def entries(self) -> dict[str, Entry]:
+        """Every name with where its thing is: ours in the order of their table, then third parties' by name."""
+        found = {name: Entry(name, path) for name, path in self.ours.items()}
+        for e in sorted(entry_points(group=self.group), key=lambda e: e.name):
+            found.setdefault(e.name, Entry(e.name, e.value, e.dist.name if e.dist else "an unknown package"))
+        return found
 
-    def _known(self, name: str) -> Mapping[str, str]:
+    def entry(self, name: str) -> Entry:
+        """Where the thing of this name is.
+
+        Raises:
+            DecodelabError: `unknown`, with the nearest name suggested.
+        """
         # Entry points mean reading the metadata of every installed package: only for names that are not ours.
-        return self.ours if name in self.ours else self.paths
+        if name in self.ours:
+            return Entry(name, self.ours[name])
+        entries = self.entries()
+        if name not in entries:
+            listing = (
+                f"; {self.listing} lists all {len(entries)}" if self.listing else f"; there are {', '.join(entries)}"
+            )
+            raise self.unknown(f"unknown {self.kind} {name[:60]!r}{did_you_mean(name, entries) or listing}")
+        return entries[name]
 
-    def check(self, stage: Stage, parameter: str, fix: str) -> None:
-        """Refuse a parameter that is neither the name of one nor one itself.
+    def load(self, name: str) -> T:
+        """The thing of this name, imported.
+
+        Raises:
+            DecodelabError: `unknown`, with the nearest name suggested; `broken`, if its package cannot be imported.
+        """
+        path = self.entry(name).path
+        module, attribute, *_ = path.split(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # whatever their package raises when it is imported
+            raise self.broken(self._cannot_load(name, path, error)) from error
+
+    def make(self, name: str) -> Any:
+        """The thing of this name; of a class, an object made without arguments.
+
+        Raises:
+            DecodelabError: as `load`.
+        """
+        found = self.load(name)
+        if not isinstance(found, type):
+            return found
+        try:
+            return found()
+        except Exception as error:  # whatever their constructor raises
+            raise self.broken(self._cannot_load(name, self.entry(name).path, error)) from error
+
+    def _cannot_load(self, name: str, path: str, error: Exception) -> str:
+        reason = " ".join(str(error).split())
+        return f"{self.kind} {name!r}: cannot load {path} ({reason}); repair or remove its package"
+
+    def check_parameter(
+        self, stage: Stage, parameter: str, *, accepts: Callable[[Any], bool], accepted: str, fix: str
+    ) -> None:
+        """Refuse a parameter of a stage that is neither a name in this registry nor such a thing itself.
+
+        Args:
+            stage: whose parameter it is.
+            parameter: its name.
+            accepts: whether a value that is no text is such a thing.
+            accepted: what those are, as errors say it.
+            fix: what to write instead.
 
         Raises:
             InvalidParameter: with the nearest name suggested, or else the fix.
         """
         value = getattr(stage, parameter)
         if isinstance(value, str):
-            known = self._known(value)
-            if value in known:
+            if value in self.ours:
                 return
-            fix = did_you_mean(value, known).removeprefix("; ") or "a function of Python's can be given in Python only"
-            allowed = f"one of {', '.join(known)}"
-        elif self.is_one(value):
+            entries = self.entries()
+            if value in entries:
+                return
+            hint = did_you_mean(value, entries).removeprefix("; ")
+            fix = hint or "a Python function can be given in Python only"
+            allowed = f"one of {', '.join(entries)}"
+        elif accepts(value):
             return
         else:
-            allowed = f"a {self.what}'s name or {self.made_of}"
+            allowed = f"a {self.kind}'s name or {accepted}"
         raise InvalidParameter(f"{stage.name}: {parameter} must be {allowed}, got {shown(value)}; {fix}")
-
-    def load(self, name: str) -> Any:
-        """The one of that name; of a class, an object made without parameters.
-
-        Raises:
-            StrategyError: if the package that provides it cannot be imported.
-        """
-        path = self._known(name)[name]
-        module, _, attribute = path.partition(":")
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-            return found() if isinstance(found, type) else found
-        except Exception as error:  # whatever their package raises when it is imported
-            reason = " ".join(str(error).split())
-            raise StrategyError(f"{self.what} {name!r}: cannot load {path} ({reason}); mend its package") from error

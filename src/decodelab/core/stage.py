@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints
 
+from decodelab.core.capabilities import Capabilities
 from decodelab.core.errors import InvalidParameter
 
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ class Parameter:
         return self.default is dataclasses.MISSING
 
 
-class Stage:
+class Stage(Capabilities):
     """What all algorithms share: a public name, a kind, a source, and `|` to chain them.
 
-    A subclass is a frozen dataclass and sets `name`, `kind` and `source` (paper and section).
+    A subclass is a frozen dataclass, sets `name`, `kind` and `source` (paper and section), and declares what it is
+    (`decodelab.core.capabilities`).
 
     >>> from decodelab import Temperature, TopP
     >>> str(Temperature(0.8) | TopP(0.9))
@@ -230,12 +232,13 @@ def shown(value: Any) -> str:
 class StatelessProcessor(Stage):
     """A processor that looks at nothing but the logits of the step.
 
-    `keeps_argmax` says that the most probable token is never removed nor overtaken, which makes the
-    processor pointless before greedy search.
+    Unless it says otherwise it keeps the argmax, as truncations and temperatures do.
     """
 
     kind: ClassVar[Kind] = "processor"
+    uses_randomness: ClassVar[bool] = False
     keeps_argmax: ClassVar[bool] = True
+    tokens_suffice: ClassVar[bool] = True
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> None:
         """There is no state."""
@@ -251,4 +254,5 @@ class TokenProcessor(Stage):
     """
 
     kind: ClassVar[Kind] = "processor"
-    keeps_argmax: ClassVar[bool] = False
+    uses_randomness: ClassVar[bool] = False
+    tokens_suffice: ClassVar[bool] = True

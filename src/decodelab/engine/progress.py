@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from decodelab.core.events import Event, RunStarted, Step
+if TYPE_CHECKING:
+    from decodelab.core.events import Event
 
 Advance = Callable[[float, str], None]
 """Called with how much is done and what is being done."""
@@ -23,6 +25,8 @@ class TokensDone:
 
     def __call__(self, event: Event) -> None:
         """Take an event from the engine."""
+        from decodelab.core.events import RunStarted, Step
+
         if isinstance(event, RunStarted):
             self.limit = event.max_new_tokens
         elif isinstance(event, Step):

@@ -44,6 +44,7 @@ class Contrast(Stage):
 
     name: ClassVar[str] = "contrast"
     kind: ClassVar[Kind] = "model"
+    uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "Li et al. 2023, Contrastive decoding; O'Brien & Lewis 2023, equation 2"
 
     def __post_init__(self) -> None:

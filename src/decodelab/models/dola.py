@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
+from decodelab.core.capabilities import Need
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy
 from decodelab.core.protocols import Cache, HiddenStates, LanguageModel, Load, Vocab
 from decodelab.core.stage import Kind, Stage, check_number, shown
@@ -49,6 +50,8 @@ class Dola(Stage):
 
     name: ClassVar[str] = "dola"
     kind: ClassVar[Kind] = "model"
+    uses_randomness: ClassVar[bool] = False
+    needs: ClassVar[Need] = "hidden states"
     source: ClassVar[str] = "Chuang et al. 2024, DoLa, sections 2.1 to 2.3"
 
     def __post_init__(self) -> None:

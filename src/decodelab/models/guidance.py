@@ -44,6 +44,7 @@ class Guidance(Stage):
 
     name: ClassVar[str] = "guidance"
     kind: ClassVar[Kind] = "model"
+    uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "Sanchez et al. 2023, Stay on topic with classifier-free guidance, equations 5 and 6"
 
     def __post_init__(self) -> None:

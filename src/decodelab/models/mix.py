@@ -38,6 +38,7 @@ class Mix(Stage):
 
     name: ClassVar[str] = "mix"
     kind: ClassVar[Kind] = "model"
+    uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "linear and logarithmic opinion pools (Genest & Zidek 1986); Hinton 2002"
 
     def __post_init__(self) -> None:

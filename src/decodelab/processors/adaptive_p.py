@@ -61,6 +61,7 @@ class AdaptiveP(Stage):
 
     name: ClassVar[str] = "adaptive_p"
     kind: ClassVar[Kind] = "processor"
+    uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "MrJackSpade 2025 (Adaptive-P; llama.cpp pull request 17927)"
     keeps_argmax: ClassVar[bool] = False
 

@@ -38,6 +38,7 @@ class ExponentialLength(PositionProcessor):
     factor: Annotated[float, "growth for each token, greater than 0; above 1 favours an end, below 1 delays it"] = 1.01
 
     name: ClassVar[str] = "exponential_length"
+    reads_raw_logits: ClassVar[bool] = True
     source: ClassVar[str] = "transformers, ExponentialDecayLengthPenalty"
 
     def __post_init__(self) -> None:

@@ -78,6 +78,7 @@ class Mirostat(Stage):
 
     name: ClassVar[str] = "mirostat"
     kind: ClassVar[Kind] = "processor"
+    uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "Basu et al. 2021 (Mirostat), algorithm 1; version 2: the authors' repository"
     keeps_argmax: ClassVar[bool] = True
 

@@ -34,6 +34,7 @@ class RepetitionPenalty(TokenPenalty):
     window: Annotated[int | None, "count only the last so many tokens; none counts all"] = None
 
     name: ClassVar[str] = "repetition_penalty"
+    reads_raw_logits: ClassVar[bool] = True
     source: ClassVar[str] = "Keskar et al. 2019 (CTRL), section 4.1"
     off: ClassVar[float] = 1.0
 

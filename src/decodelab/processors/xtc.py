@@ -56,6 +56,7 @@ class XTC(TokenProcessor):
     )
 
     name: ClassVar[str] = "xtc"
+    uses_randomness: ClassVar[bool] = True
     source: ClassVar[str] = "p-e-w 2024 (Exclude Top Choices, text-generation-webui pull request 6335)"
 
     def __post_init__(self) -> None:

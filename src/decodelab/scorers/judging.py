@@ -10,7 +10,7 @@ from decodelab.core.errors import DecodelabError, ScorerFailed
 from decodelab.core.protocols import AnyScorer, LanguageModel, ModelScorer
 from decodelab.core.stage import plain, shown
 from decodelab.core.values import Partial
-from decodelab.scorers.catalogue import scorer_named
+from decodelab.scorers.catalogue import find_scorer
 
 
 def judged(scorer: AnyScorer, partials: Sequence[Partial], model: LanguageModel | None = None) -> list[float]:
@@ -52,7 +52,7 @@ Ask = Callable[[Sequence[Partial]], Sequence[Any]]
 
 def _asked(scorer: AnyScorer, model: LanguageModel | None) -> tuple[str, Ask]:
     """What errors call a scorer, and how it is asked."""
-    name, found = (scorer, scorer_named(scorer)) if isinstance(scorer, str) else (plain(scorer), scorer)
+    name, found = plain(scorer), find_scorer(scorer)
     if isinstance(found, ModelScorer):
         if model is None:
             raise ScorerFailed(f"scorer {name} asks the model, and there is none here; use one that judges texts")

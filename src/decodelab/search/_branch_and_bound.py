@@ -19,6 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from decodelab.core.capabilities import RunnerName
 from decodelab.core.protocols import Growth, Ranked, Tree
 from decodelab.core.reasons import LENGTH
 from decodelab.core.stage import Kind, Stage
@@ -179,6 +180,8 @@ class BoundedSearch(Stage):
     """A tree search that is branch and bound from start to end; a subclass says in which order, and of how many."""
 
     kind: ClassVar[Kind] = "search"
+    uses_randomness: ClassVar[bool] = False
+    runner: ClassVar[RunnerName] = "tree"
     start_rows: ClassVar[int] = 1
 
     rows: int

@@ -63,6 +63,10 @@ class AStar(BoundedSearch):
         check_number(self, "rows", low=1, integer=True, fix="use 1 for plain A*")
         check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
 
+    def prefix_budget(self, max_new_tokens: int) -> int:
+        """Its budget."""
+        return self.budget
+
     @property
     def bounded(self) -> BranchAndBound:
         """How it looks."""

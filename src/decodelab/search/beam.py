@@ -154,6 +154,10 @@ class Beam(Stage):
         check_choice(self, "scores", ("processed", "model"), fix="leave it out for the processed distribution")
         check_choice(self, "dedupe", ("text", None), fix="leave it out to keep all")
 
+    def deterministic(self) -> bool:
+        """Only beam sampling draws."""
+        return not self.sampling
+
     @property
     def peak_rows(self) -> int:
         """As many rows as beams."""

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
+from decodelab.core.capabilities import RunnerName
 from decodelab.core.protocols import Growth, Ranked, Tree
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.search._children import Children, children_of
@@ -61,6 +62,8 @@ class BestFirst(Stage):
 
     name: ClassVar[str] = "best_first"
     kind: ClassVar[Kind] = "search"
+    uses_randomness: ClassVar[bool] = False
+    runner: ClassVar[RunnerName] = "tree"
     source: ClassVar[str] = "Meister, Vieira & Cotterell 2020, Best-First Beam Search, algorithm 2"
     start_rows: ClassVar[int] = 1
     peak_rows: ClassVar[int] = 1
@@ -69,6 +72,10 @@ class BestFirst(Stage):
         """Check the parameters."""
         check_number(self, "width", low=1, integer=True, fix="use width=1 for a single beam")
         check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
+
+    def prefix_budget(self, max_new_tokens: int) -> int:
+        """At most `width` prefixes of each length."""
+        return self.width * (max_new_tokens - 1)
 
     def init(self, max_new_tokens: int) -> BestFirstState:
         """All places free."""

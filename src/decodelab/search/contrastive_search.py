@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from decodelab.core.capabilities import Need, RunnerName
 from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_number
@@ -62,7 +63,11 @@ class ContrastiveSearch(Stage):
 
     name: ClassVar[str] = "contrastive_search"
     kind: ClassVar[Kind] = "search"
+    uses_randomness: ClassVar[bool] = False
+    needs: ClassVar[Need] = "hidden states"
+    runner: ClassVar[RunnerName] = "hidden_states"
     source: ClassVar[str] = "Su et al. 2022, A contrastive framework for neural text generation, equation 5"
+    n: ClassVar[int] = 1
     start_rows: ClassVar[int] = 1
     peak_rows: ClassVar[int] = 1
 

@@ -150,6 +150,10 @@ class DiverseBeam(Stage):
             return "without a penalty all groups find the same; write a penalty above 0"
         return None
 
+    def deterministic(self) -> bool:
+        """Only beam sampling draws."""
+        return not self.sampling
+
     @property
     def peak_rows(self) -> int:
         """As many rows as hypotheses."""

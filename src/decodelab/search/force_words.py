@@ -95,6 +95,7 @@ class ForceWords(Stage):
 
     name: ClassVar[str] = "force_words"
     kind: ClassVar[Kind] = "search"
+    uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "Post and Vilar 2018, dynamic beam allocation; Hu et al. 2019, disjunctions"
     start_rows: ClassVar[int] = 1
     drops_dead_ends: ClassVar[bool] = True

@@ -27,7 +27,11 @@ class Greedy(Stage):
 
     name: ClassVar[str] = "greedy"
     kind: ClassVar[Kind] = "search"
+    uses_randomness: ClassVar[bool] = False
+    takes_argmax: ClassVar[bool] = True
+    independent_rows: ClassVar[bool] = True
     source: ClassVar[str] = "argmax of the next-token distribution"
+    n: ClassVar[int] = 1
     start_rows: ClassVar[int] = 1
     peak_rows: ClassVar[int] = 1
 

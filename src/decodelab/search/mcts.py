@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from decodelab.core.capabilities import RunnerName
 from decodelab.core.key import Keys
 from decodelab.core.protocols import AnyScorer, Growth, Ranked, Tree
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
@@ -131,6 +132,7 @@ class MCTS(Stage):
 
     name: ClassVar[str] = "mcts"
     kind: ClassVar[Kind] = "search"
+    runner: ClassVar[RunnerName] = "tree"
     source: ClassVar[str] = "Chaffin, Claveau & Kijak 2022, PPL-MCTS; PUCT as in Silver et al. 2017"
     start_rows: ClassVar[int] = 1
     peak_rows: ClassVar[int] = 1
@@ -144,6 +146,14 @@ class MCTS(Stage):
         check_choice(self, "rollout", ("greedy", "sample"), fix="greedy plays the same continuation every time")
         check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
         check_number(self, "n", low=1, integer=True, fix="use n=5 for the five best")
+
+    def deterministic(self) -> bool:
+        """Only sampled rollouts draw."""
+        return self.rollout == "greedy"
+
+    def asks_scorer(self) -> AnyScorer | None:
+        """The scorer that judges finished sequences."""
+        return self.scorer
 
     def init(self, max_new_tokens: int) -> SearchState:
         """Nothing seen yet."""

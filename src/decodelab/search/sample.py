@@ -77,6 +77,8 @@ class Sample(Stage):
 
     name: ClassVar[str] = "sample"
     kind: ClassVar[Kind] = "search"
+    independent_rows: ClassVar[bool] = True
+    samples_by_index: ClassVar[bool] = True
     source: ClassVar[str] = "ancestral sampling; Philox keys (Salmon et al. 2011); Gumbel-max (Gumbel 1954)"
 
     def __post_init__(self) -> None:

@@ -80,6 +80,10 @@ class SMC(Stage):
         """A weight of 0 steers nothing."""
         return "weight = 0 samples as sample(n=particles) does" if self.weight == 0 else None
 
+    def asks_scorer(self) -> AnyScorer:
+        """The scorer that judges the texts so far."""
+        return self.scorer
+
     @property
     def n(self) -> int:
         """The most candidates it returns."""

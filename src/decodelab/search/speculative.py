@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from decodelab.core.capabilities import RunnerName
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.stage import Kind, Stage, check_choice, check_number, shown
@@ -58,6 +59,8 @@ class Speculative(Stage):
 
     name: ClassVar[str] = "speculative"
     kind: ClassVar[Kind] = "driver"
+    uses_randomness: ClassVar[bool] = False
+    runner: ClassVar[RunnerName] = "speculative"
     source: ClassVar[str] = (
         "Leviathan et al. 2023; Chen et al. 2023; coupled draws: Daliri et al. 2024; prompt lookup: Saxena 2023"
     )

@@ -78,6 +78,7 @@ class ValueBeam(Stage):
 
     name: ClassVar[str] = "value_beam"
     kind: ClassVar[Kind] = "search"
+    uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "Xie et al. 2023, Self-evaluation guided beam search; Mudgal et al. 2024 (a value, added)"
     start_rows: ClassVar[int] = 1
 
@@ -96,6 +97,10 @@ class ValueBeam(Stage):
     def no_effect(self) -> str | None:
         """A weight of 0 guides nothing."""
         return f"weight = 0 searches as beam(width={self.width}) does" if self.weight == 0 else None
+
+    def asks_scorer(self) -> AnyScorer:
+        """The scorer that judges the texts so far."""
+        return self.scorer
 
     @property
     def peak_rows(self) -> int:

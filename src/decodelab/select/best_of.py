@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from decodelab.core.capabilities import Need
 from decodelab.core.stage import Kind, Stage, check_choice
 from decodelab.core.values import Candidate
 
@@ -26,6 +27,8 @@ class BestOf(Stage):
 
     name: ClassVar[str] = "best_of"
     kind: ClassVar[Kind] = "selection"
+    needs: ClassVar[Need] = "text"
+    uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "Adiwardana et al. 2020 (Meena), section 2.5: sample and rank"
 
     def __post_init__(self) -> None:

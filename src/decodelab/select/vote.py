@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from decodelab.core.capabilities import Need
 from decodelab.core.integers import last_integer_text
 from decodelab.core.stage import Kind, Stage, check_choice
 from decodelab.core.values import Candidate
@@ -33,6 +34,8 @@ class Vote(Stage):
 
     name: ClassVar[str] = "vote"
     kind: ClassVar[Kind] = "selection"
+    needs: ClassVar[Need] = "text"
+    uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "Wang et al. 2023, Self-consistency, section 2"
 
     def __post_init__(self) -> None:

@@ -210,7 +210,7 @@ def _search(settings: Mapping[str, Any], processors: Iterable[Stage]) -> Stage:
             )
         return Greedy()
     for stage in processors:
-        if isinstance(stage, RepetitionPenalty | ExponentialLength):
+        if stage.reads_raw_logits:
             raise UnsupportedStrategy(
                 f"generation config: {stage} with num_beams > 1 is not supported: transformers scales "
                 "log-probabilities there, and we logits; drop one of them, or write the strategy out if logits will do"

@@ -140,12 +140,12 @@ def stages_from_llama_cpp(settings: Mapping[str, Any]) -> list[Stage]:
         raise InvalidParameter(f"llama.cpp: mirostat must be 0, 1 or 2, got {shown(values['mirostat'])}; 0 is off")
     chain = _with_mirostat(values) if values["mirostat"] else _with_samplers(values)
     stages = [s for s in (*_biases(values["logit_bias"]), *chain) if s.no_effect() is None]
-    if not any(isinstance(s, Temperature) and s.temperature == 0.0 for s in stages):
+    if Temperature(0.0) not in stages:
         return [*stages, Sample(values["n"])]
     if values["n"] != 1:
         raise UnsupportedStrategy(f"llama.cpp: n={values['n']} with temperature 0; greedy has one result")
-    if isinstance(stages[-1], Temperature):
-        return [*(s for s in stages if not getattr(s, "keeps_argmax", False)), Greedy()]
+    if stages[-1].name == Temperature.name:
+        return [*(s for s in stages if not s.keeps_argmax), Greedy()]
     return [*stages, Sample()]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from decodelab.core.capabilities import NEEDS, Need, RunnerName
 from decodelab.core.errors import (
     InvalidParameter,
     StrategyError,
@@ -17,7 +18,7 @@ from decodelab.core.errors import (
 from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection
 from decodelab.core.stage import Kind, Pipeline, Stage, plain, shown
 from decodelab.search.sample import Sample
-from decodelab.strategy.catalogue import stage_class
+from decodelab.strategy.catalogue import STAGES
 from decodelab.strategy.default import stages_from_generation_config
 from decodelab.strategy.grammar import NOTHING, StageSpec, parse_stages
 from decodelab.strategy.llama_cpp import stages_from_llama_cpp
@@ -183,10 +184,34 @@ class Strategy:
         return tuple(cast(Processor, s) for s in self.stages if s.kind == "processor")
 
     @property
+    def search_stage(self) -> Stage:
+        """The search as a stage, for what it declares (sampling once, where `default` has not been resolved)."""
+        return next((s for s in self.stages if s.kind == "search"), Sample())
+
+    @property
     def search(self) -> Search:
-        """The search (sampling once, where `default` has not been resolved)."""
-        found = [cast(Search, s) for s in self.stages if s.kind == "search"]
-        return found[0] if found else Sample()
+        """The search as the engine runs it."""
+        return cast(Search, self.search_stage)
+
+    @property
+    def runner(self) -> RunnerName:
+        """How the forward passes are made: as the driver says, or else the search."""
+        return (self.driver or self.search_stage).runner
+
+    @property
+    def needs(self) -> Need:
+        """What the strategy needs from a back end: the most that any of its stages needs."""
+        needed = {s.needs for s in self.stages}
+        return next(need for need in NEEDS if need in needed)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the result is the same under every seed.
+
+        >>> Strategy.of("beam(width=3)").deterministic, Strategy.of("xtc=0.5 | greedy").deterministic
+        (True, False)
+        """
+        return all(s.deterministic() for s in self.stages)
 
     @property
     def driver(self) -> Stage | None:
@@ -220,13 +245,13 @@ class Strategy:
         ['temperature=0.5: has no effect before greedy, which takes the argmax']
         """
         notes = [f"{s}: {why}" for s in self.stages if (why := s.no_effect())]
-        if any(s.name == "greedy" for s in self.stages):
+        if self.search_stage.takes_argmax:
             notes += [
-                f"{s}: has no effect before greedy, which takes the argmax"
+                f"{s}: has no effect before {self.search_stage.name}, which takes the argmax"
                 for s in self.stages
-                if getattr(s, "keeps_argmax", False) and not s.no_effect()
+                if s.keeps_argmax and not s.no_effect()
             ]
-        if self.selection is not None and getattr(self.search, "n", 1) == 1:
+        if self.selection is not None and self.search.n == 1:
             notes.append(f"{self.stages[-1]}: nothing to select from, the search returns one candidate")
         return notes
 
@@ -275,7 +300,7 @@ def build_stage(spec: StageSpec) -> Stage:
     Raises:
         UnknownStage, UnknownParameter, InvalidParameter: with the nearest known name or the one missing.
     """
-    cls = stage_class(spec.name)
+    cls = STAGES.load(spec.name)
     known = {p.name: p for p in cls.parameters()}
     arguments = dict(spec.arguments)
     if spec.first is not NOTHING:

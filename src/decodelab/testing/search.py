@@ -208,8 +208,7 @@ def _run(search: Search, jobs: Sequence[_Job], eos: tuple[int, ...]) -> list[lis
         again = search.step(logits, old, rows)[0]
         same = all(torch.equal(getattr(again, f), getattr(advance, f)) for f in Advance.__dataclass_fields__)
         rule(same, "step must be pure: the same logits and state must give the same step, also later")
-    n = getattr(search, "n", None)
-    return [_finished(rule, search.finished(state, job), ended, job, n) for job in range(len(jobs))]
+    return [_finished(rule, search.finished(state, job), ended, job, search.n) for job in range(len(jobs))]
 
 
 def _check_advance(rule: Any, advance: Advance, logits: Tensor, rows: Rows) -> None:
@@ -227,10 +226,10 @@ def _check_advance(rule: Any, advance: Advance, logits: Tensor, rows: Rows) -> N
 
 
 def _finished(
-    rule: Any, ranked: list[Ranked], ended: Sequence[tuple[int, tuple[int, ...], int]], job: int, n: int | None
+    rule: Any, ranked: list[Ranked], ended: Sequence[tuple[int, tuple[int, ...], int]], job: int, n: int
 ) -> list[_Hypothesis]:
     rule(len(ranked) > 0, "finished must give at least one hypothesis")
-    rule(n is None or len(ranked) <= n, "finished must give at most n hypotheses")
+    rule(len(ranked) <= n, "finished must give at most n hypotheses")
     numbers = [r.hypothesis for r in ranked]
     rule(len(set(numbers)) == len(numbers), "finished must not give a hypothesis twice")
     rule(len({r.sample for r in ranked}) == len(ranked), "sample indices of a job must differ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from decodelab.core.stage import Stage, plain
-from decodelab.strategy.catalogue import stage_paths
+from decodelab.strategy.catalogue import STAGES
 from decodelab.strategy.strategy import Strategy
 
 
@@ -41,11 +41,11 @@ def check_stage(stage: Stage) -> None:
     require(same == stage and hash(same) == hash(stage), stage, "must be equal to one with the same parameters")
     why = stage.no_effect()
     require(why is None or bool(why), stage, "no_effect must give None or the reason")
-    module, _, attribute = stage_paths().get(stage.name, "").partition(":")
+    entry = STAGES.entries().get(stage.name)
     # A Python function has a name in text and JSON, but cannot be read back.
     values = [getattr(stage, p.name) for p in cls.parameters()]
     readable = all(plain(value) is value for value in values)
-    if readable and (module, attribute) == (cls.__module__, cls.__qualname__):
+    if readable and entry is not None and entry.path == f"{cls.__module__}:{cls.__qualname__}":
         written = Strategy.of([stage])
         require(Strategy.of(str(written)) == written, stage, "must be read back as it prints")
         require(Strategy.of(written.to_json()) == written, stage, "must be read back from its JSON form")

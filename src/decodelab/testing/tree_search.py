@@ -148,7 +148,7 @@ class _Run:
     def check_finished(self, state: Any) -> None:
         """The result."""
         ranked: Sequence[Any] = self.search.finished(state)
-        n = getattr(self.search, "n", None)
+        n = self.search.n
         self.rule(n is None or len(ranked) <= n, "finished must give at most n hypotheses")
         numbers = [r.hypothesis for r in ranked]
         self.rule(len(set(numbers)) == len(numbers), "finished must not give a hypothesis twice")

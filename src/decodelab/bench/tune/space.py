@@ -14,7 +14,7 @@ from decodelab.core.errors import RequestError, StrategyError, StrategySyntaxErr
 from decodelab.core.stage import Stage, shown, value_text
 from decodelab.io.text import called, read_text
 from decodelab.io.yaml import parse_yaml
-from decodelab.strategy.catalogue import stage_class
+from decodelab.strategy.catalogue import STAGES
 from decodelab.strategy.grammar import NOTHING, Choices, Range, StageSpec, parse_stages, parse_value
 from decodelab.strategy.strategy import Strategy, build_stage
 
@@ -241,7 +241,7 @@ def _corners(free: Sequence[Free]) -> Iterator[Sequence[Any]]:
 
 def _all_free(specs: Sequence[StageSpec]) -> Iterator[Free]:
     for number, spec in enumerate(specs):
-        cls = stage_class(spec.name)
+        cls = STAGES.load(spec.name)
         given: list[tuple[str | None, Any]] = [(None, spec.first), *spec.arguments.items()]
         for parameter, value in given:
             if isinstance(value, Choices):

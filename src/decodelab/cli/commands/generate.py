@@ -76,7 +76,6 @@ def command(
     if out is not None:
         check_writable(out)
 
-    from decodelab.core.protocols import TreeSearch
     from decodelab.engine.generate import generate
     from decodelab.engine.streaming import TextStream
     from decodelab.models.loading import load
@@ -88,7 +87,7 @@ def command(
     explanation = asked.explain(lm) if explain else None
     if explanation is not None and not as_json:
         say(shown(explanation))
-    revises = plan.selection is not None or isinstance(plan.search, TreeSearch)
+    revises = plan.selection is not None or plan.runner == "tree"
     one_row = len(requests) == 1 and plan.search.peak_rows == 1 and not revises
     if stream and not one_row:
         note("no streaming: it takes one prompt and a strategy of one row; the text comes when it is finished")

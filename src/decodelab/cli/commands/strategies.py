@@ -47,10 +47,10 @@ def command(
 
     Next: decodelab compare shows what they do to a text.
     """
-    from decodelab.strategy.catalogue import stage_class, stages
+    from decodelab.strategy.catalogue import STAGES, stages
 
     if name is not None:
-        stage = stage_class(name)
+        stage = STAGES.load(name)
         if as_json:
             print_json(_as_data(stage) | {"doc": inspect.getdoc(stage)})
         else:

@@ -92,6 +92,11 @@ class Search(Protocol):
     """Which rows go on with which tokens; never sees the model or its cache."""
 
     @property
+    def n(self) -> int:
+        """The most candidates it returns."""
+        ...
+
+    @property
     def start_rows(self) -> int:
         """Rows a job begins with."""
         ...

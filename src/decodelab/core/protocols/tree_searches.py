@@ -63,6 +63,11 @@ class TreeSearch(Protocol):
     """Which node to go on from with which token; never sees the model or its cache. One state a job."""
 
     @property
+    def n(self) -> int:
+        """The most candidates it returns."""
+        ...
+
+    @property
     def peak_rows(self) -> int:
         """The most nodes evaluated in one pass."""
         ...

@@ -1,0 +1,66 @@
+"""What a stage declares about itself, so that nobody has to guess from its class.
+
+The engine, the cost prediction, sweeps and the command line ask these declarations and nothing else. A third party's
+stage that declares nothing is treated carefully: as one that draws random numbers, needs logits and shares no work.
+`decodelab.testing` checks declarations against behaviour.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from decodelab.core.protocols.scorers import AnyScorer
+
+Need = Literal["hidden states", "logits", "text"]
+"""What a stage needs from a back end: the hidden states of layers, next-token logits, or texts alone."""
+
+NEEDS: tuple[Need, ...] = ("hidden states", "logits", "text")
+"""All needs, the greatest first."""
+
+RunnerName = Literal["batched", "hidden_states", "tree", "speculative"]
+"""How the forward passes of a job are made (`decodelab.engine.runners`)."""
+
+
+class Capabilities:
+    """The declarations of a stage, each with its careful default.
+
+    Attributes:
+        needs: what it needs from a back end.
+        uses_randomness: whether what it gives may depend on the seed.
+        keeps_argmax: of a processor: it never removes the most probable token nor lets another overtake it.
+        constrains: texts without a right continuation are cut off, so fewer candidates than asked for may be left.
+        reads_raw_logits: of a processor: adding one number to all logits may change the distribution it gives.
+        tokens_suffice: of a processor: its state follows from the tokens alone, whatever the logits were, so it can be
+            computed after a known text without the model.
+        runner: of a search or a driver: how its forward passes are made.
+        takes_argmax: of a search: it takes the most probable token, so processors that keep the argmax have no effect.
+        drops_dead_ends: of a search: it goes on without rows that have no token left.
+        independent_rows: of a search: a row never forks, so rows may advance by different numbers of tokens.
+        samples_by_index: of a search: its parameter n is a number of independent samples, and sample i is the same
+            whatever n is.
+    """
+
+    needs: ClassVar[Need] = "logits"
+    uses_randomness: ClassVar[bool] = True
+    keeps_argmax: ClassVar[bool] = False
+    constrains: ClassVar[bool] = False
+    reads_raw_logits: ClassVar[bool] = False
+    tokens_suffice: ClassVar[bool] = False
+    runner: ClassVar[RunnerName] = "batched"
+    takes_argmax: ClassVar[bool] = False
+    drops_dead_ends: ClassVar[bool] = False
+    independent_rows: ClassVar[bool] = False
+    samples_by_index: ClassVar[bool] = False
+
+    def deterministic(self) -> bool:
+        """Whether these parameters give the same result under every seed."""
+        return not self.uses_randomness
+
+    def prefix_budget(self, max_new_tokens: int) -> int | None:
+        """Of a tree search: how many prefixes it evaluates at most besides the prompt; None where nothing bounds it."""
+        return None
+
+    def asks_scorer(self) -> AnyScorer | None:
+        """Of a search: the scorer that it asks about texts, if any."""
+        return None
