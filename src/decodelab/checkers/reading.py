@@ -10,7 +10,7 @@ from typing import get_args
 from decodelab.checkers.catalogue import checker_named
 from decodelab.core.errors import CheckerFailed, DecodelabError
 from decodelab.core.protocols import AnyChecker, Reading, ReadingChecker, Verdict
-from decodelab.core.stage import plain, shown
+from decodelab.core.stage import brief, plain
 
 
 def begin_reading(checker: AnyChecker) -> Reading:
@@ -47,14 +47,14 @@ class _Whole:
         except DecodelabError:
             raise
         except Exception as error:  # whatever other people's code raises
-            raised = f"raised {type(error).__name__}: {shown(' '.join(str(error).split()))}"
+            raised = f"raised {type(error).__name__}: {brief(' '.join(str(error).split()))}"
             raise CheckerFailed(
-                f"checker {self.name} {raised} for the text {shown(self.text)}; mend the checker"
+                f"checker {self.name} {raised} for the text {brief(self.text)}; mend the checker"
             ) from error
         if not (isinstance(verdict, str) and verdict in get_args(Verdict)):
             raise CheckerFailed(
-                f"checker {self.name} must say dead, alive or complete, got {shown(verdict)} for the text "
-                f"{shown(self.text)}; mend the checker"
+                f"checker {self.name} must say dead, alive or complete, got {brief(verdict)} for the text "
+                f"{brief(self.text)}; mend the checker"
             )
         return verdict
 

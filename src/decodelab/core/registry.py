@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from decodelab.core.errors import InvalidParameter, StrategyError, did_you_mean
-from decodelab.core.stage import Stage, shown
+from decodelab.core.stage import Stage, brief
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Named:
             return
         else:
             allowed = f"a {self.what}'s name or {self.made_of}"
-        raise InvalidParameter(f"{stage.name}: {parameter} must be {allowed}, got {shown(value)}; {fix}")
+        raise InvalidParameter(f"{stage.name}: {parameter} must be {allowed}, got {brief(value)}; {fix}")
 
     def load(self, name: str) -> Any:
         """The one of that name; of a class, an object made without parameters.

@@ -13,7 +13,7 @@ from decodelab.checkers.reading import begin_reading
 from decodelab.core.errors import EmptySupport
 from decodelab.core.protocols import Advance, AnyChecker, Ranked, Reading, Rows
 from decodelab.core.reasons import CONTINUES, EOS
-from decodelab.core.stage import Kind, Stage, check_choice, check_number, shown
+from decodelab.core.stage import Kind, Stage, brief, check_choice, check_number
 from decodelab.core.values import Partial
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search.sample import inverse_cdf
@@ -140,7 +140,7 @@ class Rejection(Stage):
         for row, job in enumerate(jobs):
             if job not in left and not accepted[job]:
                 raise EmptySupport(
-                    f"rejection: none of {self.tries} tries was accepted for the prompt {shown(partials[row].prompt)}; "
+                    f"rejection: none of {self.tries} tries was accepted for the prompt {brief(partials[row].prompt)}; "
                     "try more often, or mask dead tokens with check"
                 )
         kept, ends = torch.tensor(going, dtype=torch.int64), torch.tensor(over, dtype=torch.int64)

@@ -14,7 +14,7 @@ from decodelab.cli.progress import progress
 from decodelab.cli.terminal import note, print_json
 from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, write_bytes
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.console import console
 
 if TYPE_CHECKING:
@@ -215,17 +215,17 @@ def _run(
             first.buckets,
             first.low,
             first.high,
-            title=visible(title if after is None else f"{source}: {len(test or ())} answers of the test split"),
+            title=printable(title if after is None else f"{source}: {len(test or ())} answers of the test split"),
             after=None if after is None else (after.buckets, after.low, after.high),
         )
-        write_bytes(diagram, diagram_bytes(figure, diagram.suffix, rows, visible(title)))
+        write_bytes(diagram, diagram_bytes(figure, diagram.suffix, rows, printable(title)))
         document["diagram"] = str(diagram.resolve())
     if as_json:
         print_json(document)
         return
-    _show(rows, document, whole, visible(title))
+    _show(rows, document, whole, printable(title))
     if diagram is not None:
-        typer.echo(f"Open {visible(str(diagram))}: the reliability diagram.")
+        typer.echo(f"Open {printable(str(diagram))}: the reliability diagram.")
 
 
 def _fit(items: Labelled, method: str, validation: float, seed: int) -> tuple[Recalibration, Labelled]:
@@ -349,7 +349,7 @@ def _long_form(
     if as_json:
         print_json({"source": source, "value": found.macro_ce.value} | asdict(found))
         return
-    typer.echo(f"{visible(source)}: {found.answers} long answers, {found.criteria} criteria, {found.met:.1%} met")
+    typer.echo(f"{printable(source)}: {found.answers} long answers, {found.criteria} criteria, {found.met:.1%} met")
     typer.echo(f"  weighted MacroCE  {found.interval}")
     typer.echo(f"    criteria met      {_three(found.macro_ce.right)}  mean doubt")
     typer.echo(f"    criteria not met  {_three(found.macro_ce.wrong)}  mean belief")
