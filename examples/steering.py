@@ -34,7 +34,7 @@ MODEL = dl.TableModel(
 
 def without_bad(text: str) -> Verdict:
     """A checker: no text with `bad` in it can become right."""
-    return "dead" if "bad" in text else "complete"
+    return "invalid" if "bad" in text else "complete"
 
 
 def penalty(prompt: str, texts: Sequence[str]) -> list[float]:

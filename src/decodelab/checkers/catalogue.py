@@ -1,12 +1,12 @@
-"""All checkers by name: ours from one table, other people's from entry points.
+"""All checkers by name: built-in ones from a table, third-party ones from entry points.
 
 A third party adds a checker with an entry point in the group `decodelab.checkers`:
 
     [project.entry-points."decodelab.checkers"]
     my_language = "my_package:check"
 
-It names a function of a text that says "dead", "alive" or "complete", or a class without parameters whose objects are
-such functions or have the method `begin` of `decodelab.core.protocols.ReadingChecker`.
+The entry point names a function that maps a text to "invalid", "prefix" or "complete", or a class without parameters
+whose instances are such functions or have the method `begin` of `decodelab.core.protocols.ReadingChecker`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _NAMED = Named(
 
 
 def check_checker(stage: Stage, parameter: str) -> None:
-    """Refuse a parameter that is no checker.
+    """Raise an error unless a parameter is a checker.
 
     Raises:
-        InvalidParameter: if it is neither the name of one, with the nearest suggested, nor something that checks.
+        InvalidParameter: if it is neither a known name (the closest one is suggested) nor a checker.
     """
     _NAMED.check(stage, parameter, f"write {stage.name}({parameter}=python)")
 
@@ -43,7 +43,7 @@ def checker_named(name: str) -> Callable[[str], Verdict] | ReadingChecker:
     Raises:
         StrategyError: if the package that provides it cannot be imported.
 
-    >>> checker_named("python").begin().read("x = = 1").dead
+    >>> checker_named("python").begin().read("x = = 1").invalid
     True
     """
     return cast("Callable[[str], Verdict] | ReadingChecker", _NAMED.load(name))

@@ -20,7 +20,7 @@ DecodelabError
 │   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
 │   └── VocabularyMismatch        two models (or a model and logits) of different vocabularies
 ├── EmptySupport                  a chain of processors removed every token
-├── CheckerFailed                 a checker raised, or said something else than dead, alive or complete
+├── CheckerFailed                 a checker raised, or returned no verdict (invalid, prefix or complete)
 ├── ScorerFailed                  a scorer raised, or gave something that is not one finite number a text
 ├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
 ├── WorkerLost                    the workers of a sweep died, one after the other
@@ -116,7 +116,7 @@ class EmptySupport(DecodelabError):
 
 
 class CheckerFailed(DecodelabError):
-    """A checker raised an error, or said something else than dead, alive or complete."""
+    """A checker raised an error, or returned something other than invalid, prefix or complete."""
 
 
 class ScorerFailed(DecodelabError):
