@@ -78,7 +78,7 @@ def test_what_is_no_checker_is_refused(stage, checker, message):
         (
             dl.Rejection,
             {"n": 5, "tries": 4},
-            "rejection: tries must be an integer, at least 5, got 4; try at least as often",
+            "rejection: tries must be an integer, at least 5, got 4; draw at least as many as you want accepted",
         ),
     ],
 )

@@ -270,7 +270,7 @@ def test_ticks_are_few_and_within(low, width):
     assert low - 1e-9 <= found[0] <= found[-1] <= low + width + 1e-9
 
 
-def test_a_reliability_diagram_has_a_bar_for_each_bucket_that_holds_something():
+def test_a_reliability_diagram_has_a_bar_for_each_bin_that_holds_something():
     full, empty = Bin(0.5, 0.6, 4, 0.55, 0.75, 0.3, 0.95), Bin(0.6, 0.7, 0, 0.0, 0.0, 0.0, 0.0)
     drawn = reliability([full, empty])
     [(x, y, width, height, said)] = drawn.bars

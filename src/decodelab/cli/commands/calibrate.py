@@ -30,9 +30,9 @@ SAYS = {
     "accuracy": "share of right answers",
     "mean_confidence": "what it would be if confidences were right",
     "overconfidence": "mean confidence - accuracy",
-    "ece": "mean gap of a bucket; hides what cancels inside one",
-    "max_ce": "largest gap of a bucket",
-    "ece_equal_mass": "the same with buckets of equally many items",
+    "ece": "mean gap of a bin; hides what cancels inside one",
+    "max_ce": "largest gap of a bin",
+    "ece_equal_mass": "the same with bins of equally many items",
     "macro_ce": "mean of the next two; nothing cancels",
     "macro_ce_right": "mean doubt about right answers",
     "macro_ce_wrong": "mean belief in wrong answers",
@@ -43,7 +43,7 @@ SAYS = {
     "accuracy_at_50": "when the surest half is answered",
     "accuracy_at_80": "when the surest 80 % are answered",
     "accuracy_at_90": "when the surest 90 % are answered",
-    "adaptive_ce": "over all options, buckets of equal mass",
+    "adaptive_ce": "over all options, bins of equal mass",
 }
 
 
@@ -62,10 +62,10 @@ def command(
     count: Annotated[
         int | None, typer.Option("-n", metavar="N", show_default=False, help="Ask so many questions (pocket: 200).")
     ] = None,
-    bins: Annotated[int, typer.Option(metavar="N", help="Buckets of the diagram and of ECE.")] = 10,
-    equal: Annotated[str, typer.Option(metavar="WHAT", help="Buckets of equal width or mass.")] = "width",
+    bins: Annotated[int, typer.Option(metavar="N", help="Bins of the diagram and of ECE.")] = 10,
+    equal: Annotated[str, typer.Option(metavar="WHAT", help="Bins of equal width or mass.")] = "width",
     size: Annotated[
-        int | None, typer.Option(metavar="N", show_default=False, help="Instead: buckets of N items each.")
+        int | None, typer.Option(metavar="N", show_default=False, help="Instead: bins of N items each.")
     ] = None,
     cluster: Annotated[
         str | None,
@@ -212,11 +212,11 @@ def _run(
 
         first, after = (whole, None) if parts is None else (parts[0], parts[1])
         figure = reliability_diagram(
-            first.buckets,
+            first.bins,
             first.low,
             first.high,
             title=printable(title if after is None else f"{source}: {len(test or ())} answers of the test split"),
-            after=None if after is None else (after.buckets, after.low, after.high),
+            after=None if after is None else (after.bins, after.low, after.high),
         )
         write_bytes(diagram, diagram_bytes(figure, diagram.suffix, rows, printable(title)))
         document["diagram"] = str(diagram.resolve())
@@ -306,7 +306,7 @@ def _show(rows: list[tuple[str, ...]], document: dict[str, Any], whole: Calibrat
     diagram = Table(box=box.SIMPLE)
     for heading in ("confidence", "items", "mean", "accuracy", "interval"):
         diagram.add_column(heading, justify="right")
-    b = whole.buckets
+    b = whole.bins
     for i in range(len(b.count)):
         diagram.add_row(
             f"{b.low[i]:.2f} to {b.high[i]:.2f}",
@@ -353,4 +353,4 @@ def _long_form(
     typer.echo(f"  weighted MacroCE  {found.interval}")
     typer.echo(f"    criteria met      {_three(found.macro_ce.right)}  mean doubt")
     typer.echo(f"    criteria not met  {_three(found.macro_ce.wrong)}  mean belief")
-    typer.echo(f"  weighted ECE      {_three(found.ece)}  hides what cancels inside a bucket")
+    typer.echo(f"  weighted ECE      {_three(found.ece)}  hides what cancels inside a bin")
