@@ -15,7 +15,7 @@ DecodelabError
 ├── ModelError                    the model cannot be used
 │   ├── ModelNotFound             no such name, directory or hub id
 │   ├── ModelFormatError          a directory that is there but broken, half-written or unsafe
-│   ├── EndpointFailed            a server that refuses, is not there, or replies with what is no reply
+│   ├── EndpointFailed            a server refused, was unreachable, or sent an invalid response
 │   ├── ForwardFailed             a forward pass raised (out of memory, say); the other jobs go on
 │   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
 │   └── VocabularyMismatch        two models (or a model and logits) of different vocabularies
@@ -96,7 +96,7 @@ class ModelFormatError(ModelError):
 
 
 class EndpointFailed(ModelError):
-    """A server refused, could not be reached, or replied with what is no reply."""
+    """A server refused the request, could not be reached, or sent an invalid response."""
 
 
 class ForwardFailed(ModelError):

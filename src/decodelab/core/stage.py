@@ -206,7 +206,7 @@ def check_choice(stage: Stage, parameter: str, choices: tuple[Any, ...], *, fix:
     """Refuse a parameter that is not one of `choices`.
 
     Raises:
-        InvalidParameter: when it is not (True and 1 are told apart).
+        InvalidParameter: when it is not one of them (True and 1 differ).
     """
     value = getattr(stage, parameter)
     if not any(value is c or (type(value) is type(c) and value == c) for c in choices):

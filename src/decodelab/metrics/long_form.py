@@ -58,7 +58,7 @@ def long_form_calibration(
     Each answer counts alike: the weights of its criteria are divided by their sum. Over all criteria that the judge
     found met the weighted mean of 1 - confidence is one half, over those not met the weighted mean of confidence is the
     other. Criteria of one answer stand and fall together, so intervals resample whole answers. What the judge gets
-    wrong counts as the model's miscalibration; that cannot be told apart here.
+    wrong counts as the model's miscalibration; the two cannot be separated here.
 
     Args:
         answers: the criteria of each answer.

@@ -200,7 +200,7 @@ class ForceWords(Stage):
         return found
 
     def _shared(self, going: Sequence[_Candidate]) -> list[_Candidate]:
-        """The candidates that find a place, best first: so many for each bank, and for others what is left over."""
+        """The candidates kept, best first: an equal share for each bank, and what is left over for the others."""
         banks: dict[int, list[_Candidate]] = {}
         for candidate in going:
             banks.setdefault(candidate.bank, []).append(candidate)
