@@ -41,7 +41,7 @@ def draw_growth(title: str, results: dict[str, Sequence[Result]], file: Path) ->
         _line(upper, at, [r.theirs for r in ordered], "transformers", _THEIRS)
         _line(upper, at, [r.ours for r in ordered], "decodelab", _OURS)
         _line(lower, at, [r.their_bytes / 1e6 for r in ordered], "transformers", _THEIRS)
-        # Ours are those of one prompt, of which so many ran side by side.
+        # Ours are for one prompt; this many ran side by side.
         _line(lower, at, [r.our_bytes * r.case.prompts / 1e6 for r in ordered], "decodelab", _OURS)
         for r, x in zip(ordered, at, strict=True):
             upper.annotate(f"{r.ratio:.1f}x", (x, r.ours), (0, -11), textcoords="offset points", ha="center", size=7)

@@ -59,7 +59,7 @@ class Result:
 def run(
     model: LanguageModel, temperature: float, stage: dl.Mirostat | None, steps: int, seed: int
 ) -> tuple[float, float, float]:
-    """Average surprise in bits and number of tokens kept over so many steps, and mu at the end."""
+    """Average surprise in bits and tokens kept over this many steps, and the final mu."""
     bos = model.vocab.bos_id
     prompt = (bos,) if bos is not None else model.vocab.encode("Once upon a time")
     state = stage.init([prompt], model.vocab, Keys.of(seed, prompt, [0])) if stage else None

@@ -35,7 +35,7 @@ MODELS = ("stories260K", "pocket-nano", "pocket-small")
 
 @dataclass(frozen=True)
 class Result:
-    """One model with so many shots: both accuracies, and where the two disagree."""
+    """One model with this many shots: both accuracies, and where the two disagree."""
 
     model: str
     shots: int
@@ -149,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", default=list(MODELS))
     parser.add_argument("--shots", type=int, nargs="+", default=[0, 5])
-    parser.add_argument("--questions", type=int, help="take so many of each subject")
+    parser.add_argument("--questions", type=int, help="use this many of each subject")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

@@ -210,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", default=["stories260K", "pocket-small", "random"])
     parser.add_argument("--task", nargs="+", choices=("options", "letters", "verdict"))
-    parser.add_argument("--questions", type=int, help="take so many of the 445, evenly spread")
+    parser.add_argument("--questions", type=int, help="use this many of the 445, evenly spread")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--harness-batch", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--threads", type=int, default=2)

@@ -32,7 +32,7 @@ DRAWS = 10_000
 
 
 def frequencies(distribution: torch.Tensor, draws: int, *, seed: int = 0, prompt: tuple[int, ...] = ()) -> list[float]:
-    """How often each token comes in so many draws, made as `sample(n=draws)` makes them: one key a sample."""
+    """How often each token occurs in this many draws, made as `sample(n=draws)` makes them: one key a sample."""
     keys = Keys.of(seed, prompt, samples=range(draws))
     uniform = keys.uniform(torch.zeros(draws, dtype=torch.int64))
     tokens = inverse_cdf(distribution.log().expand(draws, -1), uniform)

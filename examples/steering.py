@@ -34,7 +34,7 @@ MODEL = dl.TableModel(
 
 def without_bad(text: str) -> Verdict:
     """A checker: no text with `bad` in it can become right."""
-    return "dead" if "bad" in text else "complete"
+    return "invalid" if "bad" in text else "complete"
 
 
 def penalty(prompt: str, texts: Sequence[str]) -> list[float]:
@@ -50,7 +50,7 @@ def exact() -> dict[str, float]:
 
 
 def shares(strategy: dl.Strategy, runs: int) -> dict[str, float]:
-    """The share of each text in so many runs, candidates by their weight where they have one."""
+    """The share of each text over this many runs, with candidates weighted where they have weights."""
     steered = isinstance(strategy.search, dl.SMC)
     engine = dl.Engine(MODEL, max_rows=4096)
     for seed in range(runs):

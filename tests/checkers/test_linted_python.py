@@ -23,7 +23,7 @@ from decodelab.pocket import code
 def test_each_fault_keeps_the_program_from_ending_and_not_from_going_on(source, remark):
     assert remarks(source) == [remark]
     program = LintedPython().begin().read(source)
-    assert (program.dead, program.complete) == (False, False)
+    assert (program.invalid, program.complete) == (False, False)
 
 
 def test_names_bound_anywhere_and_built_in_are_fine():
@@ -43,4 +43,4 @@ def test_every_pocket_program_is_without_fault():
 
 
 def test_what_is_no_python_is_dead_all_the_same():
-    assert LintedPython().begin().read("def f(x)):").dead
+    assert LintedPython().begin().read("def f(x)):").invalid

@@ -20,11 +20,11 @@ check = Python()
 
 
 def first_dead(source: str, size: int = 1) -> int | None:
-    """Where a program that grows by pieces of this size is first said to be dead."""
+    """Where a program that grows by pieces of this size first becomes invalid."""
     program = check.begin()
     for at in range(0, len(source), size):
         program = program.read(source[at : at + size])
-        if program.dead:
+        if program.invalid:
             return at
     assert program.complete, source
     return None
@@ -83,14 +83,14 @@ CLOSED_OFF = [
 
 @pytest.mark.parametrize("text", ALIVE)
 def test_what_a_program_can_begin_with_is_alive(text):
-    assert check(text) != "dead"
+    assert check(text) != "invalid"
 
 
 @pytest.mark.parametrize("text", CLOSED_OFF)
 def test_what_no_program_begins_with_is_dead_and_stays_so(text):
-    assert check(text) == "dead"
-    assert check.begin().read(text).read("\n1").dead
-    assert check.begin().read(text).read(")").dead
+    assert check(text) == "invalid"
+    assert check.begin().read(text).read("\n1").invalid
+    assert check.begin().read(text).read(")").invalid
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_whole_program_is_complete_with_or_without_its_last_line_end(text):
     "text", ["if x:", "x =", "(", "'''a", "'", "x \\\n", "@a\n", "try: x\n", "1e", "match x:\n", "0x"]
 )
 def test_what_lacks_something_is_alive_and_not_complete(text):
-    assert check(text) == "alive"
+    assert check(text) == "prefix"
 
 
 # --- programs ---------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_of_ruined_programs_complete_are_those_that_cpython_parses(seed, pieces)
 @settings(max_examples=300)
 def test_of_sequences_of_tokens_complete_are_those_that_cpython_parses(text):
     assert (check(text) == "complete") == parses(text)
-    if check(text) == "dead":
+    if check(text) == "invalid":
         assert not parses(text)
 
 
@@ -221,13 +221,13 @@ def test_how_a_text_is_cut_into_pieces_makes_no_difference(cuts, ruined):
     for start, stop in pairwise(edges):
         program = program.read(source[start:stop])
     whole = check.begin().read(source)
-    assert (program.dead, program.dead or program.complete) == (whole.dead, whole.dead or whole.complete)
+    assert (program.invalid, program.invalid or program.complete) == (whole.invalid, whole.invalid or whole.complete)
 
 
 def test_a_reading_is_a_value_that_forks():
     begun = check.begin().read("def f(")
-    assert not begun.read("x").dead
-    assert begun.read("(").dead
+    assert not begun.read("x").invalid
+    assert begun.read("(").invalid
     assert begun.read("x):\n  return x").complete
 
 
@@ -240,21 +240,21 @@ def test_a_reading_is_a_value_that_forks():
         ("-" * 20_000 + "1", "complete"),
         ("1+" * 20_000 + "1", "complete"),
         ("f" + "()" * 20_000, "complete"),
-        ("not " * 20_000, "alive"),
+        ("not " * 20_000, "prefix"),
         ("a" * 100_000, "complete"),
-        ("'''" + "a" * 100_000, "alive"),
+        ("'''" + "a" * 100_000, "prefix"),
         ("\n" * 50_000, "complete"),
         (" " * 50_000, "complete"),
         ("\\\n" * 20_000, "complete"),
-        ("9" * 6_000, "dead"),
-        ("(" * 200, "alive"),
-        ("{" * 11 + "f()" + "}" * 11 + " = 3", "dead"),
+        ("9" * 6_000, "invalid"),
+        ("(" * 200, "prefix"),
+        ("{" * 11 + "f()" + "}" * 11 + " = 3", "invalid"),
         ("{" * 12 + "f()" + "}" * 12 + " = 3", "complete"),
-        ("".join(" " * i + "if x:\n" for i in range(120)), "dead"),
-        ("lambda: " * 20_000, "alive"),
-        ("\ud800", "dead"),
-        ("x = '\ud800", "alive"),
-        ("\x00", "dead"),
+        ("".join(" " * i + "if x:\n" for i in range(120)), "invalid"),
+        ("lambda: " * 20_000, "prefix"),
+        ("\ud800", "invalid"),
+        ("x = '\ud800", "prefix"),
+        ("\x00", "invalid"),
     ],
     ids=lambda value: (
         value[:8].replace("\x00", "null").replace("\ud800", "surrogate") if isinstance(value, str) else ""

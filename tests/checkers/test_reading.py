@@ -15,32 +15,32 @@ def test_a_function_is_asked_about_the_whole_text_once_for_each():
 
     def even(text: str):
         asked.append(text)
-        return "complete" if len(text) % 2 == 0 else "alive"
+        return "complete" if len(text) % 2 == 0 else "prefix"
 
     reading = begin_reading(even).read("a").read("b")
-    assert (reading.dead, reading.complete, reading.dead) == (False, True, False)
+    assert (reading.invalid, reading.complete, reading.invalid) == (False, True, False)
     assert asked == ["ab"]
 
 
 def test_the_built_in_checker_is_found_by_name():
-    assert begin_reading("python").read("x = = ").dead
+    assert begin_reading("python").read("x = = ").invalid
     assert begin_reading(find_checker("python")).read("x = 1").complete
 
 
-@pytest.mark.parametrize("answer", [None, True, "Dead", 1, "living"])
-def test_what_is_no_verdict_is_refused_with_the_text(answer):
+@pytest.mark.parametrize("answer", [None, True, "Invalid", 1, "dead"])
+def test_an_invalid_verdict_is_refused_with_the_text(answer):
     def odd(text: str) -> Any:
         return answer
 
     with pytest.raises(
-        CheckerFailed, match=r"checker <.*odd> must say dead, alive or complete, got .* the text \"a b\""
+        CheckerFailed, match=r"checker <.*odd> must return invalid, prefix or complete, got .* the text \"a b\""
     ):
-        begin_reading(odd).read("a b").dead  # noqa: B018
+        begin_reading(odd).read("a b").invalid  # noqa: B018
 
 
 def test_a_checker_that_raises_is_named_with_the_text_that_caused_it():
     def broken(text: str) -> Any:
-        return "alive" if len(text) < 3 else 1 / 0
+        return "prefix" if len(text) < 3 else 1 / 0
 
     with pytest.raises(CheckerFailed, match=r"checker <.*broken> raised ZeroDivisionError: .* for the text \"a a\""):
         dl.generate(letters(), "", dl.Check(broken) | dl.Greedy(), max_new_tokens=4)
@@ -57,7 +57,7 @@ def letters():
         ("pyton", "must be one of python, linted_python, got pyton; did you mean 'python'"),
         (
             "os:system",
-            'got "os:system"; a function of Python\'s can be given in Python only',
+            'got "os:system"; a Python function can be given in Python only',
         ),
         (3, "must be a checker's name or a function of a text, got 3; write "),
         (None, "must be a checker's name or a function of a text, got none"),
@@ -78,7 +78,7 @@ def test_what_is_no_checker_is_refused(stage, checker, message):
         (
             dl.Rejection,
             {"n": 5, "tries": 4},
-            "rejection: tries must be an integer, at least 5, got 4; try at least as often",
+            "rejection: tries must be an integer, at least 5, got 4; draw at least as many as you want accepted",
         ),
     ],
 )

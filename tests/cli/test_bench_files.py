@@ -14,7 +14,7 @@ from decodelab.bench.plan import Cell
 from decodelab.bench.stats.comparison import Results, Row
 from decodelab.bench.stats.confidences import Bin
 from decodelab.bench.stats.winner import Winner
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.metrics.estimate import Estimate
 from decodelab.report.sweep.csv import to_csv
 from decodelab.report.sweep.latex import escaped, latex
@@ -94,7 +94,7 @@ def test_nothing_in_a_name_is_latex(name):
     known = r"\\text(backslash|asciitilde|asciicircum|less|greater|bar|quotedbl|quotesingle|asciigrave)\{\}"
     left = re.sub(rf"{known}|\\[{{}}$&#_%]|\{{[\[\]*-]\}}", "", escaped(name))
     assert not set(left) & set("\\{}$&#_%^~<>|\"'`[]*")
-    assert visible(left) == left
+    assert printable(left) == left
 
 
 def test_latex_has_all_scores_in_one_table_where_there_are_several_tasks():
@@ -124,13 +124,13 @@ def test_nothing_in_a_name_is_markdown(name):
     cells = [token.content for token in inline]
     assert sum("0.500" in cell for cell in cells) == 1
     shown = "".join(child.content for child in inline[cells.index("0.500") - 1].children or ())
-    assert shown.split() == visible(name).split()
+    assert shown.split() == printable(name).split()
 
 
 @given(names)
 def test_nothing_in_a_name_is_a_formula_or_another_cell(name):
     [found] = csv.DictReader(io.StringIO(to_csv(results(row(name, 0.5)))))
-    assert found["strategy"].removeprefix("'") == visible(name).removeprefix("'")
+    assert found["strategy"].removeprefix("'") == printable(name).removeprefix("'")
     assert not found["strategy"].lstrip().startswith(("=", "+", "-", "@"))
     assert found["items"] == "50"
 
@@ -270,7 +270,7 @@ def test_ticks_are_few_and_within(low, width):
     assert low - 1e-9 <= found[0] <= found[-1] <= low + width + 1e-9
 
 
-def test_a_reliability_diagram_has_a_bar_for_each_bucket_that_holds_something():
+def test_a_reliability_diagram_has_a_bar_for_each_bin_that_holds_something():
     full, empty = Bin(0.5, 0.6, 4, 0.55, 0.75, 0.3, 0.95), Bin(0.6, 0.7, 0, 0.0, 0.0, 0.0, 0.0)
     drawn = reliability([full, empty])
     [(x, y, width, height, said)] = drawn.bars

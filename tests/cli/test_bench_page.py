@@ -23,7 +23,7 @@ from decodelab.bench.stats.agreement import Agreement
 from decodelab.bench.stats.comparison import Results, compare
 from decodelab.bench.store.journal import Asked, Journal, Record, Scored, Shown
 from decodelab.bench.store.samples import Answer, Item, columns
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.sweep.html import to_html
 from decodelab.report.sweep.samples import ITEMS, Packed
 
@@ -158,7 +158,7 @@ def test_hostile_names_and_texts_stay_text(page, folder: Path):
     assert not {a for _, attributes, _ in found.elements for a in attributes if a.startswith("on")}
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", source)
     codes = [text for _, text in found.all("code")]
-    assert visible(first) in codes
+    assert printable(first) in codes
     data = [text for attributes, text in found.all("script") if attributes.get("type") == "text/plain"]
     assert all(re.fullmatch(r"[A-Za-z0-9+/=]+", text) for text in data)
 
@@ -310,8 +310,8 @@ def test_unseen_characters_are_escaped_as_on_the_terminal(node):
     odd = [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) in ("Cc", "Cf", "Zl", "Zp")]
     odd += ["\ud800", "é"]
     found = node(f"return {json.dumps(odd)}.map((c) => visible(c));")
-    assert found == [visible(c) for c in odd]
-    assert node(r'return visible("a\nb\tc\u202e", "\n");') == visible("a\nb\tc\u202e", keep="\n")
+    assert found == [printable(c) for c in odd]
+    assert node(r'return visible("a\nb\tc\u202e", "\n");') == printable("a\nb\tc\u202e", keep="\n")
 
 
 TASK = {
@@ -376,4 +376,4 @@ def test_a_browser_shows_the_answers_and_runs_nothing_else(page, folder: Path):
     assert f"{ITEMS + 5} of {ITEMS + 5} items, page 1 of 2" in [text for _, text in shown.all("p")]
     assert not shown.all("img")
     faint = [text for attributes, text in shown.all("span") if attributes.get("class") == "faint"]
-    assert visible(HOSTILE, keep="\n\t") in faint
+    assert printable(HOSTILE, keep="\n\t") in faint

@@ -51,7 +51,7 @@ def test_json_has_every_quantity_with_its_interval(run, overconfident: str):
         assert estimate["low"] <= estimate["value"] <= estimate["high"], name
     assert document["estimates"]["overconfidence"]["low"] > 0
     assert document["ece_if_calibrated"]["p_value"] < 0.05
-    assert sum(b["count"] for b in document["buckets"]) == 240
+    assert sum(b["count"] for b in document["bins"]) == 240
     parts = document["brier_parts"]
     brier = parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within"]
     assert brier == pytest.approx(document["estimates"]["brier"]["value"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from decodelab.core.notices import NoEffectWarning, PlainCacheWarning, notes
 from decodelab.io.json import json_text
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 JOINERS = "\u200c\u200d"
@@ -18,20 +18,20 @@ anything = st.text(st.characters(exclude_categories=()))
 
 @given(anything)
 def test_what_is_shown_has_no_character_that_a_terminal_acts_on(text: str):
-    assert all(unicodedata.category(ch) not in HIDDEN or ch in JOINERS for ch in visible(text))
+    assert all(unicodedata.category(ch) not in HIDDEN or ch in JOINERS for ch in printable(text))
 
 
 @given(st.text(st.characters(exclude_categories=("C", "Z"))))
 def test_plain_text_is_shown_as_it_is(text: str):
-    assert visible(text) == text
+    assert printable(text) == text
 
 
 def test_terminal_commands_and_marks_of_direction_show_as_escapes():
-    assert visible("\x1b]0;title\x07") == r"\x1b]0;title\x07"
-    assert visible("\x9b31m") == r"\x9b31m"
-    assert visible("user\u202etxt.exe") == r"user\u202etxt.exe"
-    assert visible("a\r\nb", keep="\n") == "a\\r\nb"
-    assert visible("hidden\U000e0041") == r"hidden\U000e0041"
+    assert printable("\x1b]0;title\x07") == r"\x1b]0;title\x07"
+    assert printable("\x9b31m") == r"\x9b31m"
+    assert printable("user\u202etxt.exe") == r"user\u202etxt.exe"
+    assert printable("a\r\nb", keep="\n") == "a\\r\nb"
+    assert printable("hidden\U000e0041") == r"hidden\U000e0041"
 
 
 json_values = st.recursive(

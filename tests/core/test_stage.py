@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decodelab.core.errors import InvalidParameter
-from decodelab.core.stage import Kind, Pipeline, Stage, check_choice, check_number, shown, value_text
+from decodelab.core.stage import Kind, Pipeline, Stage, brief, check_choice, check_number, value_text
 from decodelab.strategy.grammar import parse_stages
 
 
@@ -114,5 +114,5 @@ def test_a_value_in_an_error_is_one_short_line_whatever_it_is():
     loop: list[Any] = []
     loop.append(loop)
     for value in ("a\nb\r\u2028c" * 50, [1] * 1000, bomb, loop, 10**5000, object(), {"k": bomb}):
-        assert len(shown(value)) <= 60
-        assert len(shown(value).splitlines()) == 1
+        assert len(brief(value)) <= 60
+        assert len(brief(value).splitlines()) == 1

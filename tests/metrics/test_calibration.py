@@ -11,9 +11,9 @@ from decodelab.core.errors import InvalidData
 from decodelab.metrics.calibration import (
     adaptive_ce,
     auroc,
+    bin_by_confidence,
     brier,
     brier_parts,
-    buckets,
     ece,
     ece_if_calibrated,
     macro_ce,
@@ -46,13 +46,13 @@ def test_the_two_halves_of_macro_ce_in_the_first_case():
     assert (halves.right, halves.wrong) == (pytest.approx(0.225), pytest.approx(0.85))
 
 
-def test_the_second_bucket_of_the_third_case_cancels():
+def test_the_second_bin_of_the_third_case_cancels():
     confidence, correct, _ = COURSE["C3"]
-    b = buckets(confidence, correct, size=3)
+    b = bin_by_confidence(confidence, correct, size=3)
     # .8 and .6 were right (short by .2 and .4), .6 was wrong (over by .6): together nothing.
     assert b.gap[0] == pytest.approx(0)
     assert b.confidence[0] == pytest.approx(2 / 3)
-    # No item of the bucket was calibrated, and MacroCE says so.
+    # No item of the bin was calibrated, and MacroCE says so.
     inside = b.member == 0
     assert macro_ce(np.array(confidence)[inside], np.array(correct)[inside]).value == pytest.approx(0.45)
 
@@ -75,13 +75,13 @@ def test_ece_and_maximum_ce_equal_torchmetrics(bins: int):
 
 
 @pytest.mark.parametrize(("equal", "strategy"), [("width", "uniform"), ("mass", "quantile")])
-def test_buckets_equal_those_of_scikit_learn(equal, strategy):
+def test_bins_equal_those_of_scikit_learn(equal, strategy):
     from sklearn.calibration import calibration_curve
 
     # No quantile of 400 items falls on an item, where theirs and ours differ in the last bit.
     p, y = random_items(1, 400)
     accuracy, confidence = calibration_curve(y, p, n_bins=11, strategy=strategy)
-    b = buckets(p, y, 11, equal=equal)
+    b = bin_by_confidence(p, y, 11, equal=equal)
     assert b.accuracy.tolist() == pytest.approx(accuracy.tolist())
     assert b.confidence.tolist() == pytest.approx(confidence.tolist())
 
@@ -129,15 +129,15 @@ def test_the_order_of_items_does_not_matter(pairs, random):
 
 
 @given(items)
-def test_one_item_a_bucket_makes_ece_the_mean_distance(pairs):
+def test_one_item_a_bin_makes_ece_the_mean_distance(pairs):
     p, y = map(np.array, zip(*pairs, strict=True))
     assert ece(p, y, size=1) == pytest.approx(np.abs(p - y).mean())
 
 
 @given(items, st.integers(1, 9))
-def test_every_item_is_in_one_bucket_and_the_buckets_of_a_size_have_it(pairs, size):
+def test_every_item_is_in_one_bin_and_the_bins_of_a_size_have_it(pairs, size):
     p, y = zip(*pairs, strict=True)
-    b = buckets(p, y, size=size)
+    b = bin_by_confidence(p, y, size=size)
     assert b.count.sum() == len(p)
     assert all(b.count[1:] == size)
     assert b.count[0] <= size
@@ -220,7 +220,7 @@ def test_bins_must_be_a_positive_number(bins):
         ece([0.5], [1], bins)
 
 
-def test_a_border_belongs_to_the_bucket_below():
-    b = buckets([0.0, 0.1, 0.3, 0.7, 1.0], [1] * 5)
+def test_a_border_belongs_to_the_bin_below():
+    b = bin_by_confidence([0.0, 0.1, 0.3, 0.7, 1.0], [1] * 5)
     assert b.high.round(1).tolist() == [0.1, 0.3, 0.7, 1.0]
     assert b.count.tolist() == [2, 1, 1, 1]

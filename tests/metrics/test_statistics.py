@@ -13,7 +13,7 @@ from decodelab.metrics.auroc_interval import auroc_interval
 from decodelab.metrics.bootstrap import bootstrap
 from decodelab.metrics.bounded import bounded_difference, bounded_mean
 from decodelab.metrics.bradley_terry import bradley_terry
-from decodelab.metrics.calibration import auroc, brier, buckets, ece, macro_ce, max_ce
+from decodelab.metrics.calibration import auroc, bin_by_confidence, brier, ece, macro_ce, max_ce
 from decodelab.metrics.ece_interval import ece_interval, max_ce_interval
 from decodelab.metrics.mean import mean, pooled
 from decodelab.metrics.paired import holm, mcnemar, paired_difference, permutation_test, permutation_tests
@@ -381,7 +381,7 @@ ESTIMATORS = {
     "bootstrap MacroCE": lambda p, y, owner: bootstrap(
         lambda p, y: macro_ce(p, y).value, p, y, clusters=owner, resamples=400
     ),
-    "ECE": lambda p, y, owner: ece_interval(buckets(p, y, 5), p, y, owner, resamples=300),
+    "ECE": lambda p, y, owner: ece_interval(bin_by_confidence(p, y, 5), p, y, owner, resamples=300),
 }
 
 
@@ -438,7 +438,7 @@ def test_the_interval_of_an_ece_allows_for_its_bias(slope: float, shift: float):
     held = most = 0
     for _ in range(150):
         p, y, owner = study(100)
-        b = buckets(p, y)
+        b = bin_by_confidence(p, y)
         found = ece_interval(b, p, y, owner, resamples=200)
         worst = max_ce_interval(b, p, y, owner, resamples=200)
         held += found.low <= truth <= found.high

@@ -168,8 +168,8 @@ def test_with_equal_weights_and_lengths_it_is_macro_ce():
     assert found.interval.clusters == 30
 
 
-def test_criteria_that_cancel_in_a_bucket_do_not_cancel_in_macro_ce():
-    # Of four criteria at .75 three are met: the bucket is perfect.
+def test_criteria_that_cancel_in_a_bin_do_not_cancel_in_macro_ce():
+    # Of four criteria at .75 three are met: the bin is perfect.
     found = long_form_calibration([[Criterion(v, 0.75) for v in (1, 1, 1, 0)]] * 5, resamples=200)
     assert found.ece == pytest.approx(0)
     assert found.macro_ce.value == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""Tokens that leave the text alive: against enumeration under beams, on real tokenizers, within stated bounds."""
+"""Tokens that leave the text valid: against enumeration under beams, on real tokenizers, within stated bounds."""
 
 import math
 import warnings
@@ -66,7 +66,7 @@ def test_dead_hypotheses_take_nobody_s_place():
 def test_as_many_living_tokens_are_kept_as_asked_for_the_most_probable_first(applied):
     stage = dl.Check("python", candidates=2)
     logits = torch.tensor([0.0, 5.0, 4.0, 3.0, 2.0, 1.0, -torch.inf, -torch.inf])
-    # After "x": "+", "=", "(" and ")" in falling order; ")" is dead, "x" and "1" go on with the name.
+    # After "x": "+", "=", "(" and ")" in falling order; ")" is invalid, "x" and "1" go on with the name.
     kept = applied(stage, logits, (7,), (5,), table().vocab).isfinite().nonzero()[:, 0].tolist()
     assert kept == [1, 2]
     bounded = dl.Check("python", candidates=None, look=3)
@@ -76,7 +76,7 @@ def test_as_many_living_tokens_are_kept_as_asked_for_the_most_probable_first(app
 
 
 def test_of_equally_probable_tokens_those_of_lowest_id_are_kept(applied):
-    stage = dl.Check(lambda text: "alive", candidates=3)
+    stage = dl.Check(lambda text: "prefix", candidates=3)
     flat = torch.zeros(300)
     vocab = dl.TableModel([f"w{i}" for i in range(300)], {}, eos=None, separator="").vocab
     assert applied(stage, flat, (0,), (), vocab).isfinite().nonzero()[:, 0].tolist() == [0, 1, 2]
@@ -92,14 +92,14 @@ def test_a_real_model_writes_nothing_but_python(search):
             assert (
                 verdict(g.prompt + c.text) == "complete"
                 if c.finish_reason == "eos"
-                else verdict(g.prompt + c.text) != "dead"
+                else verdict(g.prompt + c.text) != "invalid"
             )
 
 
 def test_bytes_of_one_character_may_stand_in_several_tokens(stories260k_dir):
     model = dl.load(str(stories260k_dir))
     only = dl.Check(
-        lambda text: "complete" if text == " é" else "alive" if " é".startswith(text) else "dead", prompt=False
+        lambda text: "complete" if text == " é" else "prefix" if " é".startswith(text) else "invalid", prompt=False
     )
     best = dl.generate(model, "Once", only | dl.Greedy(), max_new_tokens=9)[0].best
     assert (best.text, best.finish_reason) == (" é", "eos")

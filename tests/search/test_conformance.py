@@ -57,7 +57,7 @@ SEARCHED["force_words"] = [
 ]
 SEARCHED["rejection"] = [
     dl.Rejection(checker=lambda text: "complete", n=3, tries=3),
-    dl.Rejection(checker=lambda text: "dead" if text.endswith("3") else "complete", n=2, tries=40, prompt=False),
+    dl.Rejection(checker=lambda text: "invalid" if text.endswith("3") else "complete", n=2, tries=40, prompt=False),
 ]
 
 

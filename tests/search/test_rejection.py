@@ -23,21 +23,21 @@ def letters() -> dl.TableModel:
 def at_most_one_b_and_ends_in_b(text: str):
     """Complete: exactly one b, the last letter. Dead: a letter after it."""
     if text.count("b") > 1 or "b" in text[:-1]:
-        return "dead"
-    return "complete" if text.endswith("b") else "alive"
+        return "invalid"
+    return "complete" if text.endswith("b") else "prefix"
 
 
 LIMIT = 4
 
 
 def conditioned() -> dict[tuple[int, ...], float]:
-    """The distribution given acceptance: complete at EOS, alive at the limit."""
+    """The distribution given acceptance: complete at EOS, not invalid at the limit."""
     model = letters()
     right = {
         o.tokens: math.exp(o.logprob)
         for o in model.enumerate("", LIMIT)
         if at_most_one_b_and_ends_in_b(model.vocab.decode(o.tokens))
-        in (("complete",) if o.reason == "eos" else ("alive", "complete"))
+        in (("complete",) if o.reason == "eos" else ("prefix", "complete"))
     }
     total = math.fsum(right.values())
     return {tokens: p / total for tokens, p in right.items()}
@@ -96,12 +96,12 @@ def test_fewer_than_wanted_are_returned_with_a_word_and_none_is_an_error():
         )
     assert 0 < len(g.candidates) < 60
     with pytest.raises(EmptySupport, match="rejection: none of 7 tries was accepted for the prompt"):
-        dl.generate(letters(), "a", dl.Rejection(lambda text: "dead", tries=7), max_new_tokens=10**6)
+        dl.generate(letters(), "a", dl.Rejection(lambda text: "invalid", tries=7), max_new_tokens=10**6)
 
 
 def test_an_unfinished_text_does_not_end():
     def two(text: str):
-        return "complete" if len(text) == 2 else "alive" if len(text) < 2 else "dead"
+        return "complete" if len(text) == 2 else "prefix" if len(text) < 2 else "invalid"
 
     for stages in (
         dl.Rejection(two, n=5, tries=60),

@@ -14,7 +14,7 @@ from decodelab.adapters.run import Run
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
-from decodelab.core.stage import Kind, Stage, shown
+from decodelab.core.stage import Kind, Stage, brief
 from decodelab.core.values import Tokens
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
@@ -79,7 +79,7 @@ class TransformersProcessor(Stage):
         for processor in self.processors:
             if not callable(processor):
                 raise InvalidParameter(
-                    f"from_logits_processor: a processor must be callable, got {shown(processor)}; "
+                    f"from_logits_processor: a processor must be callable, got {brief(processor)}; "
                     "give a transformers.LogitsProcessor"
                 )
 

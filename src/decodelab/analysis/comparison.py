@@ -307,7 +307,7 @@ def work(models: int, strategies: int, questions: int, max_new_tokens: int) -> i
 
 
 def _sampling(strategy: Strategy, samples: int | None) -> Strategy:
-    """The strategy drawing so many samples, if it samples and does not say how many itself."""
+    """The strategy with this many samples, if it samples and does not set the number itself."""
     from decodelab.search.sample import Sample
 
     if samples is None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from decodelab.core.errors import RequestError, StrategyError, VocabularyMismatch
 from decodelab.core.key import Keys
 from decodelab.core.protocols import LanguageModel, Processor, Vocab
-from decodelab.core.stage import shown
+from decodelab.core.stage import brief
 from decodelab.core.values import Tokens
 from decodelab.engine.job import checked_ids, encode_prompt
 
@@ -49,7 +49,7 @@ def states_after(
         if isinstance(state, str | Mapping) or not isinstance(state, Sequence) or len(state) != len(processors):
             raise RequestError(
                 f"distribution: state must be a list with the state of each of the {len(processors)} processors, "
-                f"got {shown(state)}; write None for those without"
+                f"got {brief(state)}; write None for those without"
             )
         return [(slice(None), list(state))]
     if len(prompts) == len(pasts) == 1:
@@ -68,13 +68,13 @@ def _by_row(given: Past, rows: int, size: int, what: str) -> list[Tokens]:
     what = f"distribution: {what}"
     listed = given.tolist() if isinstance(given, Tensor) else given
     if isinstance(listed, str) or not isinstance(listed, Iterable):
-        raise RequestError(f"{what} must be token ids, got {shown(given)}; encode the text with the model's vocabulary")
+        raise RequestError(f"{what} must be token ids, got {brief(given)}; encode the text with the model's vocabulary")
     listed = list(listed)
     nested = [isinstance(item, Sequence | Tensor) and not isinstance(item, str) for item in listed]
     if not any(nested):
         return [checked_ids(size, cast(Sequence[int], listed), what)]
     if not all(nested) or len(listed) != rows:
-        raise RequestError(f"{what} must be one sequence, or one for each of the {rows} rows, got {shown(given)}")
+        raise RequestError(f"{what} must be one sequence, or one for each of the {rows} rows, got {brief(given)}")
     return [checked_ids(size, item, what) for item in cast(list[Sequence[int]], listed)]
 
 

@@ -54,17 +54,17 @@ class ChatModel(Protocol):
 def chat_model(
     name: str, *, temperature: float = 0.0, max_tokens: int | None = None, at_once: int = 8, timeout: float = 300.0
 ) -> ChatModel:
-    """A model of ours by the name that `load` takes, or a server as `openai:http://HOST:PORT/v1#MODEL`.
+    """A chat model: a local one by a name that `load` takes, or a server's as `openai:http://HOST:PORT/v1#MODEL`.
 
     Args:
-        name: which.
+        name: of the model.
         temperature: 0 for the most probable reply.
-        max_tokens: at most so many tokens a reply; None leaves it to the server, and is 64 for a model of ours.
-        at_once: conversations that are under way at a time.
-        timeout: seconds after which a server is asked again.
+        max_tokens: most tokens of a reply; None leaves it to a server, and means 64 for a local model.
+        at_once: concurrent requests.
+        timeout: seconds after which a request is retried.
 
     Raises:
-        RequestError: for a name or a number that cannot be.
+        RequestError: for an invalid name or number.
         ModelError: for a model that cannot be loaded.
     """
     for what, value, least in (("temperature", temperature, 0), ("max_tokens", max_tokens, 1), ("at_once", at_once, 1)):

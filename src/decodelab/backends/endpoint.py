@@ -230,7 +230,7 @@ class Endpoint:
             completion = _Completion.model_validate_json(bytes(data))
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors(include_url=False, include_input=False)[0]["loc"])
-            raise _Passing(f"replied with what is no chat completion ({where or 'not JSON'})") from None
+            raise _Passing(f"sent an invalid response: no chat completion ({where or 'not JSON'})") from None
         usage = completion.usage or _Usage()
         text = completion.choices[0].message.content or ""
         return Reply(text, usage.prompt_tokens, usage.completion_tokens, time.perf_counter() - began)

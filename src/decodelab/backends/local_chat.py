@@ -23,7 +23,7 @@ class LocalChat:
     Args:
         name: as `decodelab.load` takes it.
         temperature: 0 is greedy.
-        max_tokens: at most so many tokens a reply.
+        max_tokens: most tokens of a reply.
         at_once: conversations computed together.
 
     Raises:

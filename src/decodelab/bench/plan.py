@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from decodelab.backends.chat import check_name, is_server
 from decodelab.core.errors import DecodelabError, RequestError, StrategyError, did_you_mean
-from decodelab.io.text import called, read_text
+from decodelab.io.text import file_name, read_text
 from decodelab.io.yaml import parse_yaml
 from decodelab.models.loading import settings_of
 from decodelab.strategy.strategy import Strategy
@@ -138,7 +138,9 @@ class TaskPlan(BaseModel):
             return task, [task.made(seed) for seed in range(self.items)]
         found = list(task.read(self.file))
         if len(found) < self.items:
-            raise RequestError(f"{called(self.file)} has {len(found)} items, {self.items} are asked for; ask for fewer")
+            raise RequestError(
+                f"{file_name(self.file)} has {len(found)} items, {self.items} are asked for; ask for fewer"
+            )
         return task, found[: self.items]
 
 
@@ -237,10 +239,10 @@ class Plan(BaseModel):
             RequestError: for a file that cannot be read, a name that is not known, or a value that cannot be.
             StrategyError: for a strategy that cannot be parsed.
         """
-        data = parse_yaml(read_text(file), called(file))
+        data = parse_yaml(read_text(file), file_name(file))
         if not isinstance(data, dict):
-            raise RequestError(f"{called(file)} is no plan; it needs models, strategies and tasks, each with a list")
-        return Plan.of(data, called(file), file.parent.resolve())
+            raise RequestError(f"{file_name(file)} is no plan; it needs models, strategies and tasks, each with a list")
+        return Plan.of(data, file_name(file), file.parent.resolve())
 
     @staticmethod
     def of(data: Mapping[str, Any], where: str, folder: Path) -> Plan:

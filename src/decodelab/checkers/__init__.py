@@ -1,6 +1,6 @@
-"""Checkers: whether a text can still become what it should, one a file.
+"""Checkers decide whether a text can still become a valid one; one file each.
 
-`CHECKERS` maps each public name to where it is, as `module:Name`, so that listing names imports nothing.
+`CHECKERS` maps each public name to its location `module:Name`, so listing the names imports nothing.
 """
 
 CHECKERS: dict[str, str] = {

@@ -1,7 +1,7 @@
 """All checkers by name; third parties add theirs with an entry point in the group `decodelab.checkers`.
 
-An entry point names a function that says of a text "dead", "alive" or "complete", or a class without parameters whose
-objects are such functions or have the method `begin` of `decodelab.core.protocols.ReadingChecker`.
+An entry point names a function that maps a text to "invalid", "prefix" or "complete", or a class without parameters
+whose objects are such functions or have the method `begin` of `decodelab.core.protocols.ReadingChecker`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def check_checker(stage: Stage, parameter: str) -> None:
     """Refuse a parameter that is not a checker.
 
     Raises:
-        InvalidParameter: if it is neither the name of one, with the nearest suggested, nor something that checks.
+        InvalidParameter: if it is neither a known name (the closest one is suggested) nor a checker.
     """
     CHECKERS.check_parameter(
         stage,
@@ -38,7 +38,7 @@ def find_checker(checker: AnyChecker) -> Callable[[str], Verdict] | ReadingCheck
     Raises:
         StrategyError: if there is none of that name, or the package that provides it cannot be imported.
 
-    >>> find_checker("python").begin().read("x = = 1").dead
+    >>> find_checker("python").begin().read("x = = 1").invalid
     True
     """
     if not isinstance(checker, str):

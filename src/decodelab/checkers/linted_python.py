@@ -1,4 +1,4 @@
-"""Python that leaves nothing undone."""
+"""Python programs without linter findings."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from decodelab.checkers.python import Program, Python
 
 @dataclass(frozen=True, slots=True)
 class LintedProgram:
-    """What has been read of a program, and its text."""
+    """The part of a program read so far, with its text."""
 
     program: Program
     text: str
 
     @property
-    def dead(self) -> bool:
-        """Whether no program begins like this."""
-        return self.program.dead
+    def invalid(self) -> bool:
+        """Whether no valid program starts with this text."""
+        return self.program.invalid
 
     @property
     def complete(self) -> bool:
-        """Whether the text is a program in which the linter finds nothing."""
+        """Whether the text is a program without linter findings."""
         return self.program.complete and not remarks(self.text)
 
     def read(self, text: str) -> LintedProgram:
-        """The program after some more text."""
+        """The program after more text."""
         return LintedProgram(self.program.read(text), self.text + text)
 
 
 class LintedPython:
-    """The beginning of a Python program, which may end only where a linter has nothing to say.
+    """Accept prefixes of Python programs; a text is complete only if a linter finds nothing in it.
 
-    As `python`, but a program is complete only when every name it reads is bound somewhere or built in, nothing is
-    compared with itself (with `min` and `max` neither), no branch of an `if` in a function ends like the other or like
-    what follows the `if`, and nothing stands behind a `return`.
+    Like `python`, but a program is complete only if every name it reads is bound somewhere or built in, nothing is
+    compared with itself (also by `min` or `max`), no branch of an `if` in a function ends with the same statement as
+    the other branch or as the code after the `if`, and no statement follows a `return`.
 
     >>> from decodelab.checkers.reading import begin_reading
     >>> program = begin_reading("linted_python").read("def f(ab):\\n    return a")
-    >>> program.dead, program.complete, program.read("b").complete
+    >>> program.invalid, program.complete, program.read("b").complete
     (False, False, True)
     """
 
     def begin(self) -> LintedProgram:
-        """Nothing read yet."""
+        """The reading of the empty text."""
         return LintedProgram(Python().begin(), "")
 
 
 def remarks(source: str) -> list[str]:
-    """What a linter says of a program.
+    """The linter's findings in a program.
 
     >>> remarks("def f(a, b):\\n    if a:\\n        return 1\\n    return 1")
     ['f does the same whatever the condition in line 2']
@@ -63,12 +63,12 @@ def remarks(source: str) -> list[str]:
             tree = ast.parse(source)
         functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
         return [*_on_names(tree), *(remark for function in functions for remark in _remarks(function))]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # too deep to be looked at
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # nested too deeply to analyse
         return []
 
 
 def _on_names(tree: ast.AST) -> list[str]:
-    """Names that nothing binds, and comparisons of a thing with itself."""
+    """Findings about unbound names and comparisons of an expression with itself."""
     nodes = list(ast.walk(tree))
     bound = set(dir(builtins))
     for node in nodes:

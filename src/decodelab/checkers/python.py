@@ -1,4 +1,4 @@
-"""Whether a text is the beginning of a Python program."""
+"""Whether a text is a prefix of a Python program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BEGUN = re.compile(
     rf"0[xX](?:_?[0-9a-fA-F])*_?|0[oO](?:_?[0-7])*_?|0[bB](?:_?[01])*_?"
     rf"|(?:{_DIGITS})?\.?(?:{_DIGITS}_?)?|{_DIGITS}_?|(?:{_DIGITS}\.?(?:{_DIGITS})?|\.{_DIGITS})[eE][-+]?(?:{_DIGITS}_?)?"
 )
-"""A number that may not be finished."""
+"""A number that may be unfinished."""
 _AFTER_NUMBER = ("and", "else", "for", "if", "in", "is", "not", "or")
 _PLAIN = {quote: re.compile(rf"[^\\\n{quote}]+") for quote in "'\""}
 _PLAIN_TRIPLE = {quote: re.compile(rf"[^\\{quote}]+") for quote in "'\""}
@@ -31,37 +31,37 @@ _COMMENT = re.compile(r"[^\n]*")
 _BLANK = re.compile(r"[ \t\f]+")
 
 DEEPEST_BRACKETS = 200
-"""As many as CPython's tokenizer has room for."""
+"""The limit of CPython's tokenizer."""
 DEEPEST_INDENTS = 99
-"""As many as CPython's tokenizer has room for, beside the first."""
+"""The limit of CPython's tokenizer, not counting the outermost level."""
 LONGEST_CHECKED = 4000
-"""Characters of a logical line that CPython is asked about; a longer one is held to the grammar alone."""
+"""Longest logical line, in characters, passed to CPython's parser; longer ones are checked by the grammar only."""
 LONGEST_NUMBER = 5000
-"""Characters of a number; CPython refuses integers of more than 4,300 digits."""
+"""Longest number, in characters; CPython rejects integers of more than 4,300 digits."""
 DEEPEST_CHECKED = 12
-"""Brackets in brackets, likewise: on errors in deeper ones CPython's parser takes time exponential in the depth."""
+"""Deepest nesting passed to CPython's parser, whose time on errors is exponential in the depth."""
 
 _Where = Literal["indent", "code", "comment", "quote", "string", "continued"]
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What has been read of a program: a value; reading on gives another.
+    """The part of a program read so far: an immutable value; `read` returns a new one.
 
     Attributes:
-        tables: the grammar's.
-        stacks: the parser's; several where a word or a bracket has two readings, none when the text is dead.
-        where: at a line's indentation, in code, in a comment, behind an opening quote, in a string, behind a backslash.
-        tail: the token that may not be finished.
-        columns: of a line's beginning so far, with tabs to multiples of eight and with tabs as one.
-        brackets: those that are open.
-        indents: the columns of the blocks that are open.
-        line: the logical line so far, from its first token on; no more of it than `LONGEST_CHECKED` and a token.
-        first: its first word; empty before.
-        last: the last token of it, as written.
-        depth: how many brackets were open at once in it.
-        quote: of the string that is open, the quote, once or three times, and again for each that may close it.
-        in_bytes: whether the string is one of bytes.
+        tables: the grammar's LALR(1) tables.
+        stacks: the parser's stacks; several where a word or bracket is ambiguous, none when the text is invalid.
+        where: lexer mode: indentation, code, comment, after an opening quote, in a string, after a backslash.
+        tail: the last token, which may be unfinished.
+        columns: current indentation, with tabs advancing to multiples of eight and with tabs counted as one.
+        brackets: the open brackets.
+        indents: the columns of the open blocks.
+        line: the logical line so far from its first token, at most `LONGEST_CHECKED` characters and one token.
+        first: its first word; empty before there is one.
+        last: its last token, as written.
+        depth: the deepest bracket nesting in it.
+        quote: the open string's quote, once or three times, plus one for each closing quote seen so far.
+        in_bytes: whether the string is a bytes literal.
         escaped: whether the next character in the string is escaped.
         after_cr: whether the last character was a carriage return.
     """
@@ -83,13 +83,13 @@ class Program:
     after_cr: bool = False
 
     @property
-    def dead(self) -> bool:
-        """Whether no program begins like this."""
+    def invalid(self) -> bool:
+        """Whether no valid program starts with this text."""
         return not self.stacks or bool(self.tail and not self._tail_fits())
 
     @property
     def complete(self) -> bool:
-        """Whether the text as it stands is a program."""
+        """Whether the text is a program as it stands."""
         if self.brackets or self.where in ("string", "continued") or (self.where == "quote" and len(self.quote) == 1):
             return False
         ended = self.read("\n") if self.where != "indent" else self
@@ -101,7 +101,7 @@ class Program:
         return self.tables.complete(stacks)
 
     def read(self, text: str) -> Program:
-        """The program after some more text."""
+        """The program after more text."""
         if not self.stacks or not text:
             return self
         if "\0" in text:
@@ -112,7 +112,7 @@ class Program:
         return _Reader(self, text.replace("\r\n", "\n").replace("\r", "\n")).read(after_cr)
 
     def _tail_fits(self) -> bool:
-        """Whether the token at the end can become one that the grammar has a place for."""
+        """Whether the token at the end can still become one that the grammar allows here."""
         return any(self.tables.push(self.stacks, [kind]) for kind in _kinds_to_come(self.tables, self.tail))
 
 
@@ -132,12 +132,12 @@ def _kinds_to_come(tables: Tables, tail: str) -> list[str]:
 
 
 def _is_word(character: str) -> bool:
-    """Whether a character stands in names, as CPython's tokenizer first sees it."""
+    """Whether CPython's tokenizer treats a character as part of a name."""
     return character.isalnum() or character == "_" or character >= "\x80"
 
 
 class _Reader:
-    """Reads some text on from a program, and is forgotten."""
+    """Reads more text from the state of a program; used once."""
 
     def __init__(self, program: Program, text: str) -> None:
         self.program = program
@@ -153,7 +153,7 @@ class _Reader:
         self.waiting = False
 
     def read(self, after_cr: bool) -> Program:
-        """Read to the end of the text, or to a token that may not be finished, or until it is dead."""
+        """Read to the end of the text, to a token that may be unfinished, or until the text is invalid."""
         steps = {
             "indent": self._indent, "code": self._code, "comment": self._comment,
             "quote": self._quote, "string": self._string, "continued": self._continued,
@@ -168,14 +168,14 @@ class _Reader:
         )  # fmt: skip
 
     def _wait(self) -> None:
-        """Leave the rest for later: what it is shows only with more text."""
+        """Stop here: what the rest is depends on later text."""
         self.waiting = True
 
-    def _die(self) -> None:
+    def _reject(self) -> None:
         self.stacks = ()
 
     def _take(self, length: int) -> str:
-        """Move on, keeping what is passed as a part of the logical line."""
+        """Advance, adding the text passed to the logical line."""
         taken = self.text[self.at : self.at + length]
         self.at += length
         if len(self.line) <= LONGEST_CHECKED:
@@ -183,7 +183,7 @@ class _Reader:
         return taken
 
     def _token(self, kinds: list[str], length: int) -> None:
-        """A token of the logical line."""
+        """Push a token of the logical line to the parser."""
         text = self._take(length)
         self.first = self.first or text
         self.last = text
@@ -214,11 +214,11 @@ class _Reader:
         top, other = self.indents[-1]
         if column == top:
             if alternative != other:
-                self._die()
+                self._reject()
             return
         if column > top:
             if alternative <= other or len(self.indents) > DEEPEST_INDENTS:
-                self._die()
+                self._reject()
                 return
             self.indents = (*self.indents, (column, alternative))
             self.stacks = self.tables.push(self.stacks, ["INDENT"])
@@ -227,10 +227,10 @@ class _Reader:
             self.indents = self.indents[:-1]
             self.stacks = self.tables.push(self.stacks, ["DEDENT"])
         if self.indents[-1] != (column, alternative):
-            self._die()
+            self._reject()
 
     def _comment(self) -> None:
-        """The rest of a line behind #; a line of nothing else is no logical line."""
+        """The rest of a line after #; a line with only a comment is not a logical line."""
         found = _COMMENT.match(self.text, self.at)
         assert found is not None
         self.at = found.end()
@@ -240,20 +240,20 @@ class _Reader:
                 self.at += 1
 
     def _end_line(self) -> None:
-        """A line end outside brackets: the logical line is whole."""
+        """A line end outside brackets, which ends the logical line."""
         self.at += 1
         if self.first:
             self.stacks = self.tables.push(self.stacks, ["NEWLINE"])
             if self.stacks and not _line_parses(self.line, self.first, self.last, self.depth):
-                self._die()
+                self._reject()
         self.line = self.first = self.last = ""
         self.depth = 0
         self.where = "indent"
 
     def _continued(self) -> None:
-        """Behind a backslash there is nothing but the line's end."""
+        """After a backslash only a line end is allowed."""
         if self.text[self.at] != "\n":
-            self._die()
+            self._reject()
             return
         self._take(1)
         self.where = "code"
@@ -293,13 +293,13 @@ class _Reader:
             self._operator()
 
     def _word(self) -> None:
-        """A name, a keyword, or what stands before a string."""
+        """A name, a keyword, or a string prefix."""
         end = self.at + (self.known if self.at == 0 else 0)
         while end < len(self.text) and _is_word(self.text[end]):
             end += 1
         word = self.text[self.at : end]
         if not word.isidentifier():
-            self._die()
+            self._reject()
         elif end == len(self.text):
             self._wait()
         elif self.text[end] in "'\"" and word.lower() in _PREFIXES:
@@ -310,26 +310,26 @@ class _Reader:
             self._token(["NAME", _SOFT[word]] if word in _SOFT else ["NAME"], len(word))
 
     def _number(self) -> None:
-        """A number, which a keyword may follow without a space."""
+        """A number; a keyword may follow it without a space."""
         found = _NUMBER.match(self.text, self.at)
         end = found.end() if found is not None else self.at
         if end - self.at > LONGEST_NUMBER:
-            self._die()
+            self._reject()
         elif end == len(self.text) or _BEGUN.fullmatch(self.text, self.at):
             self._wait()
         elif end == self.at or (_is_word(self.text[end]) and not self._keyword_begins(end)):
-            self._die()
+            self._reject()
         else:
             self._token(["NUMBER"], end - self.at)
 
     def _keyword_begins(self, at: int) -> bool:
-        """Whether one of the keywords that may touch a number stands there, or may come to."""
+        """Whether a keyword that may directly follow a number starts here, or may with more text."""
         rest = self.text[at : at + 4]
         last = at + len(rest) == len(self.text)
         return any(rest.startswith(word) or (last and word.startswith(rest)) for word in _AFTER_NUMBER)
 
     def _operator(self) -> None:
-        """An operator or bracket, the longest there is; at the end of the text a longer one may come."""
+        """The longest operator or bracket; at the end of the text more characters may extend it."""
         literals = self.tables.literals
         rest = self.text[self.at : self.at + 3]
         if self.at + len(rest) == len(self.text) and any(o.startswith(rest) and o != rest for o in literals):
@@ -337,29 +337,29 @@ class _Reader:
             return
         operator = next((rest[:n] for n in (3, 2, 1) if rest[:n] in literals), "")
         if not operator:
-            self._die()
+            self._reject()
             return
         if operator in "([{":
             if len(self.brackets) == DEEPEST_BRACKETS:
-                self._die()
+                self._reject()
                 return
             self.brackets += operator
             self.depth = max(self.depth, len(self.brackets))
         elif operator in _PAIRS:
             if not self.brackets.endswith(_PAIRS[operator]):
-                self._die()
+                self._reject()
                 return
             self.brackets = self.brackets[:-1]
         self._token([literals[operator], "WITH_LPAR"] if operator == "(" else [literals[operator]], len(operator))
-        # What is assigned to shows at once, unless the sign may be that of a lambda's parameter.
+        # The target of an assignment is complete at its sign, unless that is a lambda parameter's default.
         assigns = self.stacks and operator in _ASSIGNS and not self.brackets and "lambda" not in self.line
         if assigns and not _line_parses(self.line + " 0", self.first, "0", self.depth):
-            self._die()
+            self._reject()
 
     # --- strings -------------------------------------------------------------------------------------
 
     def _open(self, prefix: str, quote: str) -> None:
-        """The beginning of a string, of which one quote is read."""
+        """The start of a string: its prefix and first quote."""
         self._token(["STRING"], len(prefix) + 1)
         self.in_bytes = "b" in prefix.lower()
         self.quote = quote
@@ -367,7 +367,7 @@ class _Reader:
         self.where = "quote"
 
     def _quote(self) -> None:
-        """Behind one or two opening quotes: three make a long string, two an empty one."""
+        """After one or two opening quotes: three start a triple-quoted string, two are an empty string."""
         mark = self.quote[0]
         if self.text[self.at] == mark:
             self._take(1)
@@ -378,7 +378,7 @@ class _Reader:
             self.where = "string" if len(self.quote) == 1 else "code"
 
     def _string(self) -> None:
-        """In a string, up to the quotes that close it."""
+        """Inside a string, up to its closing quotes."""
         mark, long = self.quote[0], len(self.quote) >= 3
         character = self.text[self.at]
         if self.escaped:
@@ -393,7 +393,7 @@ class _Reader:
             self.quote = self.quote[: 3 if long else 1]
             return
         elif character == "\n" and not long:
-            self._die()
+            self._reject()
             return
         else:
             found = (_PLAIN_TRIPLE if long else _PLAIN)[mark].match(self.text, self.at)
@@ -401,10 +401,10 @@ class _Reader:
             character = self._take(found.end() - self.at)
         self.quote = self.quote[: 3 if long else 1]
         if self.in_bytes and not character.isascii():
-            self._die()
+            self._reject()
 
     def _close(self, mark: str, long: bool) -> None:
-        """A quote in a string: the last, or one of three, which are counted behind the opening ones."""
+        """A quote inside a string: it closes the string, or counts towards the three that do."""
         self._take(1)
         if not long or len(self.quote) == 5:
             self.where = "code"
@@ -414,9 +414,9 @@ class _Reader:
 
 
 def _line_parses(line: str, first: str, last: str, depth: int) -> bool:
-    """Whether CPython takes a logical line in some program; it knows what the grammar leaves open.
+    """Whether CPython's parser accepts a logical line in some program; it is stricter than the grammar.
 
-    A header gets a body, and a clause the statement that it belongs to.
+    A header is given a body, and a clause the statement it belongs to.
     """
     if len(line) > LONGEST_CHECKED or depth > DEEPEST_CHECKED:
         return True
@@ -441,34 +441,34 @@ def _parses(source: str) -> bool:
             ast.parse(source)
     except (SyntaxError, ValueError):
         return False
-    except (RecursionError, MemoryError):  # too deep for CPython to tell
+    except (RecursionError, MemoryError):  # nested too deeply for CPython to parse
         return True
     return True
 
 
 class Python:
-    """Whether a text is the beginning of a Python program (the grammar of Python 3.11), and whether it is one.
+    """Decide whether a text is a Python 3.11 program, a prefix of one, or neither.
 
-    Tokens go through an LALR(1) automaton, which refuses a token as soon as no program has it there; a token at the
-    end of the text is held to what it may still become (`i` is a name, `if`, `in`, `is` or `import`). Of `match`,
-    `case` and the bracket behind `with` both readings are followed. At the end of each logical line CPython's own
-    parser is asked about that line, for what is no matter of the grammar (`f() = 1`, an f-string's inside); a line of
-    more than 4,000 characters or of more than 12 brackets in brackets is held to the grammar alone. What CPython
-    refuses only as it compiles (`return` outside a function) passes, and a null character never does.
+    Tokens go through an LALR(1) automaton, which rejects a token as soon as no program has it at that place; a token
+    at the end of the text counts as everything it can still become (`i` is a name, `if`, `in`, `is` or `import`). For
+    `match`, `case` and the bracket after `with`, both readings are followed. At the end of each logical line CPython's
+    parser checks that line for errors that the grammar does not cover (`f() = 1`, the inside of an f-string); lines of
+    more than 4,000 characters or with more than 12 nested brackets are checked by the grammar only. Code that CPython
+    rejects only when compiling (`return` outside a function) passes; a null character never does.
 
-    Time is proportional to the text, whatever its size: each character is read once, however it is cut into tokens.
+    Time is linear in the length of the text: each character is read once, however the text is split into tokens.
 
     >>> check = Python()
     >>> [check(text) for text in ("def f(x):", "def f(x):\\n    return x", "def f(x)):")]
-    ['alive', 'complete', 'dead']
+    ['prefix', 'complete', 'invalid']
     """
 
     def begin(self) -> Program:
-        """Nothing read yet."""
+        """The reading of the empty text."""
         tables = python_tables()
         return Program(tables, ((tables.begin, None),))
 
     def __call__(self, text: str) -> Verdict:
-        """The verdict on a whole text."""
+        """The verdict on a text."""
         program = self.begin().read(text)
-        return "dead" if program.dead else "complete" if program.complete else "alive"
+        return "invalid" if program.invalid else "complete" if program.complete else "prefix"

@@ -1,4 +1,4 @@
-"""Asking a checker, and holding it to one of the three verdicts."""
+"""Call a checker and validate its verdicts."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import get_args
 from decodelab.checkers.catalogue import find_checker
 from decodelab.core.errors import CheckerFailed, DecodelabError
 from decodelab.core.protocols import AnyChecker, Reading, ReadingChecker, Verdict
-from decodelab.core.stage import plain, shown
+from decodelab.core.stage import brief, plain
 
 
 def begin_reading(checker: AnyChecker) -> Reading:
-    """What a checker says of texts, from the empty one on.
+    """Start reading a text with a checker, from the empty text.
 
     Args:
-        checker: by name or itself; a function is asked about the whole text each time.
+        checker: a name or a checker; a function is called with the whole text each time.
 
     Raises:
-        CheckerFailed: when the reading is asked, if a function raises or gives no verdict, with the text at fault.
+        CheckerFailed: when a verdict is read, if the function raises or returns no verdict; names the text.
 
-    >>> digits = begin_reading(lambda text: "complete" if text.isdigit() else "dead" if text else "alive")
-    >>> digits.dead, digits.read("12").complete, digits.read("1").read("x").dead
+    >>> digits = begin_reading(lambda text: "complete" if text.isdigit() else "invalid" if text else "prefix")
+    >>> digits.invalid, digits.read("12").complete, digits.read("1").read("x").invalid
     (False, True, True)
     """
     found = find_checker(checker)
@@ -34,7 +34,7 @@ def begin_reading(checker: AnyChecker) -> Reading:
 
 @dataclass(frozen=True)
 class _Whole:
-    """A text of which a function is asked as a whole, once."""
+    """A text that a function checks as a whole, once."""
 
     function: Callable[[str], Verdict]
     name: str
@@ -47,20 +47,20 @@ class _Whole:
         except DecodelabError:
             raise
         except Exception as error:  # whatever other people's code raises
-            raised = f"raised {type(error).__name__}: {shown(' '.join(str(error).split()))}"
+            raised = f"raised {type(error).__name__}: {brief(' '.join(str(error).split()))}"
             raise CheckerFailed(
-                f"checker {self.name} {raised} for the text {shown(self.text)}; mend the checker"
+                f"checker {self.name} {raised} for the text {brief(self.text)}; fix the checker"
             ) from error
         if not (isinstance(verdict, str) and verdict in get_args(Verdict)):
             raise CheckerFailed(
-                f"checker {self.name} must say dead, alive or complete, got {shown(verdict)} for the text "
-                f"{shown(self.text)}; mend the checker"
+                f"checker {self.name} must return invalid, prefix or complete, got {brief(verdict)} for the text "
+                f"{brief(self.text)}; fix the checker"
             )
         return verdict
 
     @property
-    def dead(self) -> bool:
-        return self._verdict == "dead"
+    def invalid(self) -> bool:
+        return self._verdict == "invalid"
 
     @property
     def complete(self) -> bool:

@@ -1,4 +1,4 @@
-"""The LALR(1) tables of Python's grammar, and stacks that run on them."""
+"""LALR(1) tables of Python's grammar, and parser stacks that run on them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lark.lexer import Lexer
 from lark.parsers.lalr_analysis import Shift
 
 Stack: TypeAlias = "tuple[int, Stack] | None"
-"""A state and the stack below it; stacks share what is below, and one is never changed."""
+"""A state and the stack below it; stacks are immutable and share what is below."""
 
 
 class _NoText(Lexer):
-    """The tables are made without a lexer of lark's."""
+    """A placeholder: the tables are built without one of lark's lexers."""
 
     def __init__(self, lexer_conf: Any) -> None:
-        """Nothing is kept."""
+        """Ignore the configuration."""
 
     def lex(self, lexer_state: Any, parser_state: Any) -> Iterator[Any]:
         """No tokens."""
@@ -29,11 +29,11 @@ class _NoText(Lexer):
 
 @dataclass(frozen=True)
 class Tables:
-    """What a parser does in each state with each kind of token.
+    """The parser's action for each state and kind of token.
 
     Attributes:
         shifts: for each state, the state after a token or a reduced rule, by name.
-        reductions: for each state and kind of token, the rule to reduce by: how long it is, and its name.
+        reductions: for each state and kind of token, the rule to reduce by: its length and name.
         literals: the kind of token of each keyword and operator.
         begin, end: the states before and after a whole program.
     """
@@ -45,7 +45,7 @@ class Tables:
     end: int
 
     def push(self, stacks: Iterable[Stack], kinds: Iterable[str]) -> tuple[Stack, ...]:
-        """All stacks after a token that may be of any of these kinds; none if no program has it there."""
+        """All stacks after a token that may be of any of these kinds; none if no program has it here."""
         kinds = tuple(kinds)
         after = (self._pushed(stack, kind) for stack in stacks for kind in kinds)
         return tuple(stack for stack in after if stack is not None)
@@ -69,13 +69,13 @@ class Tables:
         return (shift, stack)
 
     def complete(self, stacks: Iterable[Stack]) -> bool:
-        """Whether one of the stacks is a whole program."""
+        """Whether one of the stacks is a complete program."""
         return bool(self.push(stacks, ["$END"]))
 
 
 @cache
 def python_tables() -> Tables:
-    """The tables of python.lark; made once, in about half a second."""
+    """The tables of python.lark; built once, in about half a second."""
     text = files("decodelab.checkers").joinpath("python.lark").read_text(encoding="utf-8")
     parser = Lark(text, parser="lalr", lexer=_NoText)
     configuration = parser.parse_interactive("").parser_state.parse_conf

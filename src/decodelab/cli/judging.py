@@ -13,7 +13,7 @@ import typer
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import note, print_json, say
 from decodelab.core.errors import DecodelabError, RequestError
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.console import console, one_line
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _print(
         return
     _print_verdicts(judged)
     if ratio is not None:
-        parts = "".join(f", {visible(short(name))} {_shown(part)}" for name, part in ratio.subsets.items())
+        parts = "".join(f", {printable(short(name))} {_shown(part)}" for name, part in ratio.subsets.items())
         typer.echo(f"\nDRFR {_shown(ratio.overall)} of {ratio.overall.n:,} questions{parts}")
         typer.echo(
             f"score {_shown(ratio.per_item)}, {len(judged)} items, {ratio.empty} without an answer; the judge was "

@@ -37,7 +37,7 @@ from decodelab.cli.commands import (
 )
 from decodelab.cli.terminal import say
 from decodelab.core.errors import DecodelabError
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -83,7 +83,7 @@ class Commands(TyperGroup):
 
 def refuse(message: str) -> None:
     """Print why nothing was done, on one line of stderr."""
-    say(f"decodelab: {visible(' '.join(message.split()))}")
+    say(f"decodelab: {printable(' '.join(message.split()))}")
 
 
 def _reader_left() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from decodelab.core.errors import RequestError
 from decodelab.io.tabular import read_jsonl
-from decodelab.io.text import called, is_unicode, read_text
+from decodelab.io.text import file_name, is_unicode, read_text
 
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 
@@ -55,7 +55,7 @@ def _file_prompts(file: Path) -> list[str]:
     else:
         prompts = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
     if not prompts:
-        raise RequestError(f"{called(file)} has no prompts; write one a line")
+        raise RequestError(f"{file_name(file)} has no prompts; write one a line")
     return prompts
 
 

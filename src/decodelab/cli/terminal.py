@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from decodelab.io.json import json_text
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 
 if TYPE_CHECKING:
     pass
@@ -21,7 +21,7 @@ def say(line: str) -> None:
 
 def note(message: str) -> None:
     """Print a note on stderr."""
-    say(f"note: {visible(message)}")
+    say(f"note: {printable(message)}")
 
 
 def print_json(document: Any) -> None:

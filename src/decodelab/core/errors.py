@@ -15,12 +15,12 @@ DecodelabError
 ├── ModelError                    the model cannot be used
 │   ├── ModelNotFound             no such name, directory or hub id
 │   ├── ModelFormatError          a directory that is there but broken, half-written or unsafe
-│   ├── EndpointFailed            a server that refuses, is not there, or replies with what is no reply
+│   ├── EndpointFailed            a server refused, was unreachable, or sent an invalid response
 │   ├── ForwardFailed             a forward pass raised (out of memory, say); the other jobs go on
 │   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
 │   └── VocabularyMismatch        two models (or a model and logits) of different vocabularies
 ├── EmptySupport                  a chain of processors removed every token
-├── CheckerFailed                 a checker raised, or said something else than dead, alive or complete
+├── CheckerFailed                 a checker raised, or returned no verdict (invalid, prefix or complete)
 ├── ScorerFailed                  a scorer raised, or gave something that is not one finite number a text
 ├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
 ├── WorkerLost                    the workers of a sweep died, one after the other
@@ -96,7 +96,7 @@ class ModelFormatError(ModelError):
 
 
 class EndpointFailed(ModelError):
-    """A server refused, could not be reached, or replied with what is no reply."""
+    """A server refused the request, could not be reached, or sent an invalid response."""
 
 
 class ForwardFailed(ModelError):
@@ -116,7 +116,7 @@ class EmptySupport(DecodelabError):
 
 
 class CheckerFailed(DecodelabError):
-    """A checker raised an error, or said something else than dead, alive or complete."""
+    """A checker raised an error, or returned something other than invalid, prefix or complete."""
 
 
 class ScorerFailed(DecodelabError):

@@ -30,7 +30,7 @@ PROCESSOR = 2
 
 
 _FEW = 16
-"""So many rows are faster as Python integers, one after the other, than as 130 operations on short tensors."""
+"""Up to this many rows, Python integers one by one are faster than 130 operations on short tensors."""
 
 Word = TypeVar("Word", Tensor, int)
 

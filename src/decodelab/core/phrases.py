@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from decodelab.core.errors import UnknownToken
 from decodelab.core.protocols import Vocab
-from decodelab.core.stage import Stage, shown
+from decodelab.core.stage import Stage, brief
 from decodelab.core.values import Tokens
 
 
@@ -49,13 +49,13 @@ def _spellings(stage: Stage, text: str, vocab: Vocab, contexts: Sequence[Tokens]
         try:
             got = vocab.encode_completion(context, text)
         except UnknownToken as error:
-            raise UnknownToken(f"{stage.name}: {shown(text)} cannot be written; {error}") from None
+            raise UnknownToken(f"{stage.name}: {brief(text)} cannot be written; {error}") from None
         if got and (_spells(vocab, context, got, text) or (len(got) == 1 and vocab.token_text(got[0]) == text)):
             found.add(got)
     if not found:
-        written = shown(vocab.decode(got)) if got else "no tokens"
+        written = brief(vocab.decode(got)) if got else "no tokens"
         raise UnknownToken(
-            f"{stage.name}: {shown(text)} becomes {written} in this vocabulary; leave it out, or give token ids"
+            f"{stage.name}: {brief(text)} becomes {written} in this vocabulary; leave it out, or give token ids"
         )
     return found
 

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
 from decodelab.core.errors import DecodelabError, InvalidParameter, StrategyError, did_you_mean
-from decodelab.core.stage import Stage, shown
+from decodelab.core.stage import Stage, brief
 
 T = TypeVar("T")
 
@@ -140,4 +140,4 @@ class Registry(Generic[T]):
             return
         else:
             allowed = f"a {self.kind}'s name or {accepted}"
-        raise InvalidParameter(f"{stage.name}: {parameter} must be {allowed}, got {shown(value)}; {fix}")
+        raise InvalidParameter(f"{stage.name}: {parameter} must be {allowed}, got {brief(value)}; {fix}")

@@ -200,7 +200,7 @@ def check_number(
         else:
             span = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
             allowed = f"{'an integer ' if integer else ''}in {span}"
-        raise InvalidParameter(f"{stage.name}: {parameter} must be {allowed}, got {shown(value)}; {fix}")
+        raise InvalidParameter(f"{stage.name}: {parameter} must be {allowed}, got {brief(value)}; {fix}")
     object.__setattr__(stage, parameter, int(value) if integer else float(value))
 
 
@@ -208,15 +208,15 @@ def check_choice(stage: Stage, parameter: str, choices: tuple[Any, ...], *, fix:
     """Refuse a parameter that is not one of `choices`.
 
     Raises:
-        InvalidParameter: when it is not (True and 1 are told apart).
+        InvalidParameter: when it is not one of them (True and 1 differ).
     """
     value = getattr(stage, parameter)
     if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
         allowed = ", ".join(value_text(c) for c in choices)
-        raise InvalidParameter(f"{stage.name}: {parameter} must be one of {allowed}, got {shown(value)}; {fix}")
+        raise InvalidParameter(f"{stage.name}: {parameter} must be one of {allowed}, got {brief(value)}; {fix}")
 
 
-def shown(value: Any) -> str:
+def brief(value: Any) -> str:
     """Show a value in an error on one printable line of at most 60 characters, whatever it is."""
     if value is None or isinstance(value, bool | float | str):
         text = value_text(value)

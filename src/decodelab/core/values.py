@@ -246,8 +246,8 @@ class Limits:
     """When a continuation has to end, and before when it must not.
 
     Attributes:
-        max_new_tokens: at most so many new tokens (the context may allow fewer).
-        min_new_tokens: EOS, stop tokens and stop strings are ignored before so many.
+        max_new_tokens: most new tokens (the context may allow fewer).
+        min_new_tokens: EOS, stop tokens and stop strings are ignored before this many tokens.
         stop: strings that end a continuation; the text is cut before the first match.
         stop_token_ids: token ids that end a continuation.
     """

@@ -41,8 +41,8 @@ def generate(
         model: a model, or the name of one for `load`.
         prompts: one prompt or several: texts, token id sequences, `Chat`s.
         strategy: in any form of the strategy language.
-        max_new_tokens: at most so many tokens each.
-        min_new_tokens: EOS, stop tokens and stop strings cannot end a continuation before so many.
+        max_new_tokens: most new tokens of each continuation.
+        min_new_tokens: EOS, stop tokens and stop strings cannot end a continuation before this many tokens.
         stop: strings that end a continuation; the text is cut before the first.
         stop_token_ids: further token ids that end a continuation.
         seed: any integer; all random numbers follow from it.

@@ -9,7 +9,7 @@ from typing import SupportsIndex
 
 from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, RequestError, UnknownToken
 from decodelab.core.protocols import EncoderDecoder, LanguageModel
-from decodelab.core.stage import shown
+from decodelab.core.stage import brief
 from decodelab.core.values import Chat, Limits, Prompt, Tokens
 from decodelab.strategy.strategy import Strategy
 
@@ -58,11 +58,11 @@ def checked_ids(size: int, tokens: Iterable[SupportsIndex], what: str) -> Tokens
     try:
         ids = tuple(map(index, tokens))
     except TypeError:
-        raise RequestError(f"{what} must be text or token ids, got {shown(tokens)}; give a str or integers") from None
+        raise RequestError(f"{what} must be text or token ids, got {brief(tokens)}; give a str or integers") from None
     for token in ids:
         if not 0 <= token < size:
             raise UnknownToken(
-                f"{what}: token ids must be in [0, {size - 1}], got {shown(token)}; is it another model's tokenizer?"
+                f"{what}: token ids must be in [0, {size - 1}], got {brief(token)}; is it another model's tokenizer?"
             )
     return ids
 

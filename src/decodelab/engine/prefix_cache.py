@@ -124,7 +124,7 @@ class PrefixCache:
         self.nbytes += segment.nbytes
 
     def limit(self, nbytes: int) -> None:
-        """Keep no more than so many bytes from now on: forget what was not used for longest."""
+        """Keep at most this many bytes from now on, evicting the least recently used entries."""
         self.most = nbytes
         self._shrink()
 

@@ -49,8 +49,8 @@ def score(
         model: a model, or the name of one for `load`.
         prompt: text, token ids or a chat; empty text starts from BOS.
         completion: text or token ids; must have at least one token.
-        stride: where prompt and completion exceed the context, score in windows that each go so many tokens further,
-            see `windows`; None refuses them.
+        stride: where prompt and completion exceed the context length, score in windows this many tokens apart,
+            see `windows`; None raises an error.
         alternatives: how many of the most probable tokens to give for each place.
 
     Raises:

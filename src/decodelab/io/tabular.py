@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from decodelab.core.errors import RequestError
-from decodelab.io.text import called, is_unicode, read_text, visible
+from decodelab.io.text import file_name, is_unicode, printable, read_text
 
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 """What formulas begin with, in full width too."""
@@ -26,7 +26,7 @@ def read_objects(file: Path, text: str, example: str) -> list[tuple[str, dict[st
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        where = f"{called(file)}, line {number}"
+        where = f"{file_name(file)}, line {number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -58,11 +58,11 @@ def read_rows(file: Path, example: str, columns: Sequence[str] = ()) -> list[tup
         try:
             if columns and not set(columns) & set(reader.fieldnames or columns):
                 reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=columns, strict=True)
-            rows = [(f"{called(file)}, line {reader.line_num}", row) for row in reader]
+            rows = [(f"{file_name(file)}, line {reader.line_num}", row) for row in reader]
         except csv.Error as error:
-            raise RequestError(f"{called(file)}, line {reader.line_num}: {error}; mend it or write JSONL") from None
+            raise RequestError(f"{file_name(file)}, line {reader.line_num}: {error}; mend it or write JSONL") from None
     if not rows:
-        raise RequestError(f"{called(file)} has no items; write {example}")
+        raise RequestError(f"{file_name(file)} has no items; write {example}")
     return rows
 
 
@@ -89,4 +89,4 @@ def spreadsheet_text(text: str, keep: str = "") -> str:
     ("'=1+1", 'a\\x00b')
     """
     # After the apostrophe nothing is a formula; in front of it stand only characters that are seen.
-    return ("'" if text.lstrip().startswith(_FORMULA) else "") + visible(text, keep)
+    return ("'" if text.lstrip().startswith(_FORMULA) else "") + printable(text, keep)

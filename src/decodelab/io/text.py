@@ -12,13 +12,13 @@ _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 
 
-def visible(text: str, keep: str = "") -> str:
+def printable(text: str, keep: str = "") -> str:
     r"""Show control, format and other unseen characters as escapes; `keep` names those to leave.
 
     Model-written text can hold terminal commands, and marks that reverse the direction of what follows. Zero-width
     joiners stay: emoji and some scripts need them.
 
-    >>> visible("\x1b[31mred\x00"), visible("a\nb\u202ec", keep="\n")
+    >>> printable("\x1b[31mred\x00"), printable("a\nb\u202ec", keep="\n")
     ('\\x1b[31mred\\x00', 'a\nb\\u202ec')
     """
     if text.isprintable():
@@ -32,9 +32,9 @@ def _escape(ch: str) -> str:
     return ch.encode("unicode_escape").decode("ascii")
 
 
-def shown(text: str) -> str:
+def printable_lines(text: str) -> str:
     r"""Model-written text for the terminal: newlines and tabs stay, all else unseen shows as an escape."""
-    return visible(text, keep="\n\t")
+    return printable(text, keep="\n\t")
 
 
 def read_text(file: Path | str) -> str:
@@ -43,7 +43,7 @@ def read_text(file: Path | str) -> str:
     Raises:
         RequestError: if it cannot be read.
     """
-    name = called(Path(file))
+    name = file_name(Path(file))
     try:
         data = sys.stdin.buffer.read() if str(file) == "-" else Path(file).expanduser().read_bytes()
     except OSError as error:
@@ -54,7 +54,7 @@ def read_text(file: Path | str) -> str:
         raise RequestError(f"{name} is not UTF-8 text (byte {error.start + 1}); convert it first") from None
 
 
-def called(file: Path) -> str:
+def file_name(file: Path) -> str:
     """What errors call a file."""
     return "stdin" if str(file) == "-" else repr(str(file))
 

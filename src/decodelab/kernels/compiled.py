@@ -53,7 +53,7 @@ RUN = 16
 """The most blocks that one loop goes over: long enough to cost little to enter, short enough to add up well."""
 FEW = 64
 SAMPLED = 16
-"""One block of so many makes the sample."""
+"""One block in this many makes up the sample."""
 
 _NEGATIVE_INFINITY = np.float32(-np.inf)
 _TINY = np.float32(np.finfo(np.float32).tiny)
@@ -560,7 +560,7 @@ def _crossing(
         shift = 9 if shift == 20 else 0 if shift == 9 else -1
 
     if _all_equal(values[:members]):
-        # So many that adding them up one by one would take long, as when all logits are the same.
+        # Too many to add up one by one, as when all logits are equal.
         weight = _exp(np.float64(values[0]) - top) if by_mass else 1.0
         needed = min(max(np.int64(np.ceil((target - before) / weight)), 1), members)
         return True, values[0], ids[needed - 1]

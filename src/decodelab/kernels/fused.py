@@ -26,7 +26,7 @@ NUMBERS = 3
 """The most numbers a stage has."""
 
 SAME_DISTANCE = 1e-10
-"""Surprises that are equally far from the entropy to this many nats are tied: float64 sums cannot tell them apart."""
+"""Surprises whose distances from the entropy differ by less than this many nats are tied: float64 sums are no finer."""
 
 NOTHING = -1
 """The code of a stage that changes nothing."""

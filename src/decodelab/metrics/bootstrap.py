@@ -16,7 +16,7 @@ from decodelab.metrics.checks import at_least, cluster_ids, in_unit, same_length
 from decodelab.metrics.estimate import Estimate
 
 MOST_GROUPS = 1000
-"""Above so many clusters, they are dealt into so many groups that are resampled whole."""
+"""With more clusters than this, they are merged into this many groups, which are resampled whole."""
 
 Statistic = Callable[..., float]
 """A function of arrays of equal length; NaN where it is not defined."""

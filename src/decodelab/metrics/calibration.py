@@ -22,16 +22,16 @@ Equal = Literal["width", "mass"]
 
 
 @dataclass(frozen=True, eq=False)
-class Buckets:
-    """Items grouped by confidence, empty groups left out; all arrays have one entry a bucket, least confident first.
+class Bins:
+    """Items grouped by confidence, empty groups left out; all arrays have one entry a bin, least confident first.
 
     Attributes:
-        low: lower end of the bucket (its lowest confidence, when buckets are of a fixed size).
+        low: lower end of the bin (its lowest confidence, when bins are of a fixed size).
         high: upper end.
         count: items.
         confidence: their mean confidence.
         accuracy: their share of right answers.
-        member: int64 [n], the bucket of each item.
+        member: int64 [n], the bin of each item.
     """
 
     low: Floats
@@ -49,34 +49,34 @@ class Buckets:
     def accuracy_intervals(
         self, correct: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
     ) -> tuple[Floats, Floats]:
-        """Wilson intervals of the accuracies: lower and upper ends, one entry a bucket."""
+        """Wilson intervals of the accuracies: lower and upper ends, one entry a bin."""
         y = np.asarray(correct, dtype=np.float64)
         found = []
-        for bucket in range(len(self.count)):
-            rows = np.flatnonzero(self.member == bucket)
+        for index in range(len(self.count)):
+            rows = np.flatnonzero(self.member == index)
             of = None if clusters is None else [clusters[i] for i in rows.tolist()]
             found.append(proportion(y[rows], of, level=level))
         return np.array([e.low for e in found]), np.array([e.high for e in found])
 
 
-def buckets(
+def bin_by_confidence(
     confidence: ArrayLike, correct: ArrayLike, bins: int = 10, *, equal: Equal = "width", size: int | None = None
-) -> Buckets:
+) -> Bins:
     """Group items by confidence.
 
     Args:
         confidence: [n] in [0, 1].
         correct: [n], 0 or 1.
-        bins: how many buckets, not counting those that stay empty.
+        bins: number of bins; empty ones are left out.
         equal: "width" cuts [0, 1] into intervals (a, b] of equal width; "mass" cuts at quantiles of the confidences,
-            so that buckets hold about equally many items; equal confidences always share a bucket.
-        size: instead, buckets of exactly so many items, most confident first (the last may be smaller); of equal
+            so that bins hold about equally many items; equal confidences always share a bin.
+        size: instead, bins of exactly this many items, most confident first (the last may be smaller); of equal
             confidences those given first come first, so the result depends on the order of such items.
 
     Raises:
         InvalidData: for confidences outside [0, 1], outcomes other than 0 and 1, NaN, nothing, or less than 1 bin.
 
-    >>> b = buckets([0.9, 0.9, 0.8, 0.8, 0.6, 0.6], [1, 1, 1, 1, 1, 0], size=3)
+    >>> b = bin_by_confidence([0.9, 0.9, 0.8, 0.8, 0.6, 0.6], [1, 1, 1, 1, 1, 0], size=3)
     >>> b.confidence.round(3).tolist(), b.accuracy.round(3).tolist()
     ([0.667, 0.867], [0.667, 1.0])
     """
@@ -93,12 +93,12 @@ def buckets(
         at_least("bins", bins, 1)
         grid = np.linspace(0, 1, bins + 1)
         edges = grid if equal == "width" else np.unique(np.quantile(p, grid))
-        # A bucket is (low, high]; the least confidence belongs to the first.
+        # A bin is (low, high]; the least confidence belongs to the first.
         member = np.searchsorted(edges[1:-1], p, side="left")
     return _summarise(p, y, member, edges)
 
 
-def _summarise(p: Floats, y: Floats, member: Ints, edges: Floats | None) -> Buckets:
+def _summarise(p: Floats, y: Floats, member: Ints, edges: Floats | None) -> Bins:
     used, member = np.unique(member, return_inverse=True)
     count = np.bincount(member)
     if edges is None:
@@ -106,7 +106,7 @@ def _summarise(p: Floats, y: Floats, member: Ints, edges: Floats | None) -> Buck
         high = np.array([p[member == b].max() for b in range(len(used))])
     else:
         low, high = edges[used], edges[np.minimum(used + 1, len(edges) - 1)]
-    return Buckets(
+    return Bins(
         low,
         high,
         count,
@@ -119,51 +119,51 @@ def _summarise(p: Floats, y: Floats, member: Ints, edges: Floats | None) -> Buck
 def ece(
     confidence: ArrayLike, correct: ArrayLike, bins: int = 10, *, equal: Equal = "width", size: int | None = None
 ) -> float:
-    """Expected calibration error: the gap between accuracy and confidence of a bucket, averaged over items.
+    """Expected calibration error: the gap between accuracy and confidence of a bin, averaged over items.
 
-    Inside a bucket, overconfident and underconfident answers cancel: 0 does not mean that each confidence is right
-    (see `macro_ce`). It rises with the number of buckets, and even a perfectly calibrated system has an ECE above 0
-    on finitely many items (see `ece_if_calibrated`), so compare values with the same buckets and number of items only.
+    Inside a bin, overconfident and underconfident answers cancel: 0 does not mean that each confidence is right
+    (see `macro_ce`). It rises with the number of bins, and even a perfectly calibrated system has an ECE above 0
+    on finitely many items (see `ece_if_calibrated`), so compare values with the same bins and number of items only.
 
-    Args and errors: as `buckets`.
+    Args and errors: as `bin_by_confidence`.
 
-    Source: Naeini et al. 2015; Guo et al. 2017, equation 3. Boundaries belong to the bucket below, as in Guo et al. and
-    scikit-learn; torchmetrics puts them into the bucket above.
+    Source: Naeini et al. 2015; Guo et al. 2017, equation 3. Boundaries belong to the bin below, as in Guo et al. and
+    scikit-learn; torchmetrics puts them into the bin above.
 
     >>> round(ece([0.9, 0.9, 0.8, 0.8, 0.7, 0.7], [1, 0, 1, 0, 1, 1], size=3), 3)
     0.133
     """
-    b = buckets(confidence, correct, bins, equal=equal, size=size)
+    b = bin_by_confidence(confidence, correct, bins, equal=equal, size=size)
     return float(np.abs(b.gap) @ b.count / b.count.sum())
 
 
 def max_ce(
     confidence: ArrayLike, correct: ArrayLike, bins: int = 10, *, equal: Equal = "width", size: int | None = None
 ) -> float:
-    """Maximum calibration error: the largest gap of any bucket that is not empty.
+    """Maximum calibration error: the largest gap of any bin that is not empty.
 
-    A bucket of few items easily has a large gap by chance; look at the counts.
+    A bin of few items easily has a large gap by chance; look at the counts.
 
-    Args and errors: as `buckets`.
+    Args and errors: as `bin_by_confidence`.
 
     Source: Naeini et al. 2015; Guo et al. 2017, equation 5.
 
     >>> round(max_ce([0.9, 0.9, 0.2, 0.2], [1, 1, 1, 0]), 3)
     0.3
     """
-    return float(np.abs(buckets(confidence, correct, bins, equal=equal, size=size).gap).max())
+    return float(np.abs(bin_by_confidence(confidence, correct, bins, equal=equal, size=size).gap).max())
 
 
 def adaptive_ce(probs: ArrayLike, labels: ArrayLike, bins: int = 10) -> float:
-    """Adaptive calibration error: over all classes, the mean gap of buckets of equal mass.
+    """Adaptive calibration error: over all classes, the mean gap of bins of equal mass.
 
-    Unlike ECE it looks at the probability of every option, not only at that of the answer, and weights each bucket
+    Unlike ECE it looks at the probability of every option, not only at that of the answer, and weights each bin
     alike.
 
     Args:
         probs: probability of each option, [n, options], rows sum to 1.
         labels: the right option, int [n].
-        bins: buckets a class.
+        bins: number of bins per class.
 
     Raises:
         InvalidData: for rows that are not distributions or labels that are no option.
@@ -174,7 +174,7 @@ def adaptive_ce(probs: ArrayLike, labels: ArrayLike, bins: int = 10) -> float:
     0.2
     """
     p, y = classified(probs, labels)
-    gaps = [np.abs(buckets(p[:, k], y == k, bins, equal="mass").gap).mean() for k in range(p.shape[1])]
+    gaps = [np.abs(bin_by_confidence(p[:, k], y == k, bins, equal="mass").gap).mean() for k in range(p.shape[1])]
     return float(np.mean(gaps))
 
 
@@ -216,7 +216,7 @@ class MacroCE:
 def macro_ce(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> MacroCE:
     """Macro-average calibration error: how far confidence is from 1 when right and from 0 when wrong, averaged.
 
-    No buckets, so nothing cancels: every answer counts by its own distance. Right and wrong answers have equal say
+    No bins, so nothing cancels: every answer counts by its own distance. Right and wrong answers have equal say
     however many there are of each, so a system cannot do well by always saying its average accuracy (it gets 0.5). It
     is a measure of telling right from wrong as much as of calibration: even perfectly calibrated confidences
     give 0 only if they are all 0 or 1.
@@ -227,7 +227,7 @@ def macro_ce(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | Non
         weights: importance of each item, [n], at least 0; all alike without.
 
     Raises:
-        InvalidData: as `buckets`, and for negative weights.
+        InvalidData: as `bin_by_confidence`, and for negative weights.
 
     Source: Si et al. 2022, "Re-Examining Calibration: The Case of Question Answering", section 5.
 
@@ -264,7 +264,7 @@ def brier(confidence: ArrayLike, correct: ArrayLike) -> float:
     A proper score: lowest in expectation for the true probability. It mixes calibration with knowledge (see
     `brier_parts`); always saying 0.5 gives 0.25.
 
-    Args and errors: as `buckets`.
+    Args and errors: as `bin_by_confidence`.
 
     Source: Brier 1950, for two outcomes counted once (his own definition, over both, is twice this).
 
@@ -280,10 +280,10 @@ class BrierParts:
     """The Brier score in parts: score = reliability - resolution + uncertainty + within.
 
     Attributes:
-        reliability: mean squared gap between accuracy and confidence of buckets (0 when calibrated).
-        resolution: variance of the buckets' accuracies: how well confidence separates right from wrong.
+        reliability: mean squared gap between accuracy and confidence of bins (0 when calibrated).
+        resolution: variance of the bins' accuracies: how well confidence separates right from wrong.
         uncertainty: accuracy x (1 - accuracy), the score of always saying the accuracy.
-        within: what buckets hide; 0 when all items of each bucket have one confidence.
+        within: what bins hide; 0 when all items of each bin have one confidence.
     """
 
     reliability: float
@@ -303,12 +303,12 @@ def brier_parts(confidence: ArrayLike, correct: ArrayLike, bins: int | None = No
     Args:
         confidence: [n] in [0, 1].
         correct: [n], 0 or 1.
-        bins: buckets of equal width; None puts each different confidence into a bucket of its own.
+        bins: number of bins of equal width; None puts each different confidence into a bin of its own.
 
     Raises:
-        InvalidData: as `buckets`.
+        InvalidData: as `bin_by_confidence`.
 
-    Source: Murphy 1973; the term within buckets: Stephenson, Coelho and Jolliffe 2008.
+    Source: Murphy 1973; the term within bins: Stephenson, Coelho and Jolliffe 2008.
 
     >>> parts = brier_parts([0.8, 0.8, 0.4, 0.4], [1, 1, 1, 0])
     >>> round(parts.reliability, 4), round(parts.resolution, 4), parts.uncertainty, parts.within
@@ -319,7 +319,7 @@ def brier_parts(confidence: ArrayLike, correct: ArrayLike, bins: int | None = No
         values, member = np.unique(p, return_inverse=True)
         b = _summarise(p, y, member, np.append(values, values[-1]))
     else:
-        b = buckets(p, y, bins)
+        b = bin_by_confidence(p, y, bins)
     share = b.count / len(p)
     base = float(y.mean())
     within = 0.0
@@ -334,7 +334,7 @@ def nll(confidence: ArrayLike, correct: ArrayLike) -> float:
 
     A proper score like Brier's, but unbounded: one confident error can dominate.
 
-    Args and errors: as `buckets`.
+    Args and errors: as `bin_by_confidence`.
 
     Source: Good 1952. scikit-learn's `log_loss` clips probabilities first and never gives infinity.
 
@@ -352,7 +352,7 @@ def auroc(confidence: ArrayLike, correct: ArrayLike) -> float:
     It asks whether confidence orders answers, not whether it is calibrated: any increasing function of it
     gives the same value. 0.5 is no information.
 
-    Args and errors: as `buckets`.
+    Args and errors: as `bin_by_confidence`.
 
     Source: Mann and Whitney 1947; Hanley and McNeil 1982.
 
@@ -400,14 +400,14 @@ def ece_if_calibrated(
     Args:
         confidence: [n] in [0, 1].
         correct: [n], 0 or 1.
-        bins: as `buckets`.
-        equal: as `buckets`.
-        size: as `buckets`.
+        bins: as `bin_by_confidence`.
+        equal: as `bin_by_confidence`.
+        size: as `bin_by_confidence`.
         resamples: outcomes drawn with the stated confidences as probabilities.
         seed: of the draws.
 
     Raises:
-        InvalidData: as `buckets`.
+        InvalidData: as `bin_by_confidence`.
 
     Source: Bröcker and Smith 2007 (consistency resampling); Vaicenavicius et al. 2019.
 
@@ -416,7 +416,7 @@ def ece_if_calibrated(
     (True, True)
     """
     p, y = judged(confidence, correct)
-    b = buckets(p, y, bins, equal=equal, size=size)
+    b = bin_by_confidence(p, y, bins, equal=equal, size=size)
     at_least("resamples", resamples, 1)
     rng = np.random.default_rng(seed)
     onehot = [np.flatnonzero(b.member == k) for k in range(len(b.count))]
@@ -431,8 +431,8 @@ def ece_if_calibrated(
     return Expected(float(simulated.mean()), float((1 + (simulated >= observed - 1e-12).sum()) / (1 + resamples)))
 
 
-def calibration_table(b: Buckets, low: Floats, high: Floats) -> list[dict[str, Any]]:
-    """Buckets with the intervals of their accuracies as JSON-ready rows."""
+def calibration_table(b: Bins, low: Floats, high: Floats) -> list[dict[str, Any]]:
+    """Bins with the intervals of their accuracies as JSON-ready rows."""
     return [
         {
             "low": float(b.low[i]),

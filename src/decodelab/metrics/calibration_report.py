@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike
 
 from decodelab.metrics.bootstrap import Statistic, bootstrap
 from decodelab.metrics.calibration import (
+    Bins,
     BrierParts,
-    Buckets,
     Equal,
     Expected,
     auroc,
+    bin_by_confidence,
     brier,
     brier_parts,
-    buckets,
     calibration_table,
     ece_if_calibrated,
     macro_ce,
@@ -42,15 +42,15 @@ class CalibrationReport:
         estimates: every quantity by name, with its interval.
         parts: the Brier score in parts.
         expected: what perfect calibration would show.
-        buckets: the reliability diagram.
-        low: lower ends of the intervals of the buckets' accuracies.
+        bins: the reliability diagram.
+        low: lower ends of the intervals of the bins' accuracies.
         high: upper ends.
     """
 
     estimates: dict[str, Estimate]
     parts: BrierParts
     expected: Expected
-    buckets: Buckets
+    bins: Bins
     low: Floats
     high: Floats
 
@@ -60,7 +60,7 @@ class CalibrationReport:
             "estimates": {name: e.to_dict() for name, e in self.estimates.items()},
             "brier_parts": asdict(self.parts),
             "ece_if_calibrated": asdict(self.expected),
-            "buckets": calibration_table(self.buckets, self.low, self.high),
+            "bins": calibration_table(self.bins, self.low, self.high),
         }
 
 
@@ -107,9 +107,9 @@ def calibration_report(
         confidence: [n] in [0, 1].
         correct: [n], 0 or 1.
         clusters: what each item belongs to (its prompt); intervals then resample whole clusters.
-        bins: buckets of the ECE and the diagram.
-        equal: buckets of equal "width" or "mass".
-        size: instead, buckets of so many items.
+        bins: number of bins of the ECE and the diagram.
+        equal: bins of equal "width" or "mass".
+        size: use bins of this many items each instead.
         level: of the intervals.
         resamples: of the bootstrap.
         seed: of all resampling.
@@ -123,7 +123,7 @@ def calibration_report(
     0.125
     """
     p, y = judged(confidence, correct)
-    b = buckets(p, y, bins, equal=equal, size=size)
+    b = bin_by_confidence(p, y, bins, equal=equal, size=size)
     low, high = b.accuracy_intervals(y, clusters, level=level)
     estimates = {
         "accuracy": proportion(y, clusters, level=level),
@@ -132,7 +132,7 @@ def calibration_report(
         "ece": ece_interval(b, p, y, clusters, level=level, resamples=resamples, seed=seed),
         "max_ce": max_ce_interval(b, p, y, clusters, level=level, resamples=resamples, seed=seed),
         "ece_equal_mass": ece_interval(
-            buckets(p, y, bins, equal="mass"), p, y, clusters, level=level, resamples=resamples, seed=seed
+            bin_by_confidence(p, y, bins, equal="mass"), p, y, clusters, level=level, resamples=resamples, seed=seed
         ),
     }
     for name, statistic in calibration_statistics().items():

@@ -101,7 +101,7 @@ def vocabulary_diversity(texts: Iterable[str]) -> float:
 def self_bleu(texts: Sequence[str], *, at_most: int = 200, seed: int = 0) -> float:
     """How much texts resemble one another: BLEU of each against all others as references, averaged, 0 to 100.
 
-    High is repetitive. The work grows with the square of the number of texts; of more than `at_most`, so many are drawn
+    High is repetitive. The work grows with the square of the number of texts; above `at_most` texts, a sample is drawn
     at random.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 
 from decodelab.core.errors import InvalidData
 from decodelab.metrics.bootstrap import bootstrap
-from decodelab.metrics.calibration import MacroCE, buckets, macro_ce
+from decodelab.metrics.calibration import MacroCE, bin_by_confidence, macro_ce
 from decodelab.metrics.checks import Floats
 from decodelab.metrics.estimate import Estimate
 
@@ -36,7 +36,7 @@ class LongFormCalibration:
     Attributes:
         macro_ce: weighted macro-average calibration error with its halves.
         interval: the same with a bootstrap interval over whole answers.
-        ece: weighted ECE over the same criteria, to see what buckets cancel.
+        ece: weighted ECE over the same criteria, to see what bins cancel.
         met: weighted share of criteria met.
         answers: how many answers.
         criteria: how many criteria.
@@ -58,11 +58,11 @@ def long_form_calibration(
     Each answer counts alike: the weights of its criteria are divided by their sum. Over all criteria that the judge
     found met the weighted mean of 1 - confidence is one half, over those not met the weighted mean of confidence is the
     other. Criteria of one answer stand and fall together, so intervals resample whole answers. What the judge gets
-    wrong counts as the model's miscalibration; that cannot be told apart here.
+    wrong counts as the model's miscalibration; the two cannot be separated here.
 
     Args:
         answers: the criteria of each answer.
-        bins: buckets of equal width for the ECE.
+        bins: number of bins of equal width for the ECE.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -72,7 +72,7 @@ def long_form_calibration(
 
     Source: the generalisation of Si et al. 2022 asked for in CMU 11-763 (2025), homework 1.
 
-    Three of four criteria met at confidence 0.75: inside the bucket the three underconfident ones cancel the
+    Three of four criteria met at confidence 0.75: inside the bin the three underconfident ones cancel the
     overconfident one and ECE is 0; MacroCE sees both sides.
 
     >>> answer = [Criterion(1, 0.75), Criterion(1, 0.75), Criterion(1, 0.75), Criterion(0, 0.75)]
@@ -110,5 +110,5 @@ def long_form_calibration(
 
 
 def _weighted_ece(confidence: Floats, verdict: Floats, weight: Floats, bins: int) -> float:
-    member = buckets(confidence, verdict, bins).member
+    member = bin_by_confidence(confidence, verdict, bins).member
     return float(np.abs(np.bincount(member, weights=weight * (verdict - confidence))).sum() / weight.sum())

@@ -34,7 +34,7 @@ class Spread:
                 raise InvalidData(f"{name} must be a variance, at least 0, got {value}")
 
     def variance(self, samples_a: int = 1, samples_b: int = 1) -> float:
-        """Variance of one question's difference when each system's score is a mean over so many samples."""
+        """Variance of one question's difference when each system's score is the mean of this many samples."""
         return self.between + self.within_a / samples_a + self.within_b / samples_b
 
 

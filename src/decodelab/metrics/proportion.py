@@ -1,4 +1,4 @@
-"""Proportions: how many of so many."""
+"""Proportions with Wilson intervals."""
 
 from __future__ import annotations
 

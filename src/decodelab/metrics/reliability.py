@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decodelab.metrics.calibration import Buckets
+from decodelab.metrics.calibration import Bins
 from decodelab.metrics.checks import Floats
 
 if TYPE_CHECKING:
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def reliability_diagram(
-    buckets: Buckets,
+    bins: Bins,
     low: Floats,
     high: Floats,
     *,
     title: str = "",
-    after: tuple[Buckets, Floats, Floats] | None = None,
+    after: tuple[Bins, Floats, Floats] | None = None,
 ) -> Figure:
-    """Accuracy against confidence, bucket by bucket, with intervals; below, how many items each bucket has.
+    """Accuracy against confidence, bin by bin, with intervals; below, how many items each bin has.
 
-    Perfect calibration is the diagonal: points above it are underconfident, below it overconfident. A bucket whose
+    Perfect calibration is the diagonal: points above it are underconfident, below it overconfident. A bin whose
     interval holds the diagonal may be calibrated.
 
     Args:
-        buckets: from `decodelab.metrics.calibration.buckets`.
-        low: lower ends of the accuracies' intervals (`Buckets.accuracy_intervals`).
+        bins: from `decodelab.metrics.calibration.bin_by_confidence`.
+        low: lower ends of the accuracies' intervals (`Bins.accuracy_intervals`).
         high: upper ends.
         title: stands above, literally.
         after: the same after recalibration, drawn beside it.
@@ -43,7 +43,7 @@ def reliability_diagram(
     figure = Figure(figsize=(5.2, 6.0), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     top.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="perfect")
-    shown = [("as given", "C0", -1, (buckets, low, high))]
+    shown = [("as given", "C0", -1, (bins, low, high))]
     if after is not None:
         shown.append(("recalibrated", "C1", 1, after))
     for name, colour, side, (b, lower, upper) in shown:

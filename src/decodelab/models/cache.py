@@ -88,7 +88,7 @@ class GrowingLayer(CacheLayerMixin):
 
 
 def grown(positions: int, room: int) -> int:
-    """Positions of a buffer that has to grow to hold so many, given the room of its kind."""
+    """New capacity, in positions, of a buffer that must grow to hold this many, given the room of its kind."""
     return positions + max(room, positions // 2 if room == ROOM else positions // 8)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter, VocabularyMismatch
 from decodelab.core.protocols import Cache, Forkable, LanguageModel, Vocab
-from decodelab.core.stage import Stage, shown
+from decodelab.core.stage import Stage, brief
 from decodelab.core.values import Tokens
 
 FLOOR = -1000.0
@@ -67,7 +67,7 @@ def check_model_name(stage: Stage, parameter: str, name: object) -> None:
     """
     if not isinstance(name, str) or not name.strip():
         raise InvalidParameter(
-            f"{stage.name}: {parameter} must be the name of a model, got {shown(name)}; `decodelab models` lists ours"
+            f"{stage.name}: {parameter} must be the name of a model, got {brief(name)}; `decodelab models` lists ours"
         )
 
 
@@ -89,7 +89,7 @@ def check_vocabulary(stage: Stage, model: LanguageModel, other: LanguageModel) -
         different = (t for t in range(mine.size) if mine.token_text(t) != theirs.token_text(t))
         token = next(different, None)
         if token is not None:
-            texts = shown(theirs.token_text(token)), shown(mine.token_text(token))
+            texts = brief(theirs.token_text(token)), brief(mine.token_text(token))
             why = f"token {token} is {texts[0]} where {model.name} has {texts[1]}"
     if why:
         raise VocabularyMismatch(

@@ -13,7 +13,7 @@ from torch import Tensor
 from decodelab.core.capabilities import Need
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy
 from decodelab.core.protocols import Cache, HiddenStates, LanguageModel, Load, Vocab
-from decodelab.core.stage import Kind, Stage, check_number, shown
+from decodelab.core.stage import Kind, Stage, brief, check_number
 from decodelab.core.values import Tokens
 from decodelab.models.composed import composed_digest, log_linear, plausible
 
@@ -67,7 +67,7 @@ class Dola(Stage):
         )
         if not numbers or not given:
             raise InvalidParameter(
-                f"dola: layers must be low, high or a list of layer numbers from 0, got {shown(given)}; "
+                f"dola: layers must be low, high or a list of layer numbers from 0, got {brief(given)}; "
                 "high is for short answers, low for long ones"
             )
         object.__setattr__(self, "layers", tuple(dict.fromkeys(given)))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter, PromptTooLong
 from decodelab.core.protocols import LanguageModel, Load
-from decodelab.core.stage import Kind, Stage, check_number, shown
+from decodelab.core.stage import Kind, Stage, brief, check_number
 from decodelab.core.values import Tokens
 from decodelab.models.composed import ComposedModel, log_linear
 
@@ -52,7 +52,7 @@ class Guidance(Stage):
         check_number(self, "scale", low=0, fix="use 1.5 to follow the prompt more closely, 1 for the model itself")
         if not isinstance(self.negative_prompt, str):
             raise InvalidParameter(
-                f"guidance: negative_prompt must be text, got {shown(self.negative_prompt)}; leave it out for none"
+                f"guidance: negative_prompt must be text, got {brief(self.negative_prompt)}; leave it out for none"
             )
 
     def no_effect(self) -> str | None:

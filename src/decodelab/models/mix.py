@@ -12,7 +12,7 @@ from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.protocols import LanguageModel, Load
-from decodelab.core.stage import Kind, Stage, check_choice, shown
+from decodelab.core.stage import Kind, Stage, brief, check_choice
 from decodelab.models.composed import ComposedModel, check_model_name, check_vocabulary, log_linear
 
 
@@ -46,7 +46,7 @@ class Mix(Stage):
         names = (self.models,) if isinstance(self.models, str) else self.models
         if not isinstance(names, Sequence) or not names:
             raise InvalidParameter(
-                f"mix: models must be the names of one or more models, got {shown(self.models)}; "
+                f"mix: models must be the names of one or more models, got {brief(self.models)}; "
                 "write mix(models=[pocket-nano])"
             )
         for name in names:
@@ -63,11 +63,11 @@ class Mix(Stage):
         if not numbers or len(listed) != wanted:
             raise InvalidParameter(
                 f"mix: weights must be {wanted} numbers of at least 0, the decoded model's first, "
-                f"got {shown(weights)}; leave them out for equal ones"
+                f"got {brief(weights)}; leave them out for equal ones"
             )
         if abs(math.fsum(listed) - 1) > 1e-6:
             raise InvalidParameter(
-                f"mix: weights must sum to 1, got {shown(weights)} with sum {math.fsum(listed):g}; divide each by it"
+                f"mix: weights must sum to 1, got {brief(weights)} with sum {math.fsum(listed):g}; divide each by it"
             )
         return tuple(map(float, listed))
 

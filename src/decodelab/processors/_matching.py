@@ -18,7 +18,7 @@ from torch import Tensor
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy
 from decodelab.core.key import Keys
 from decodelab.core.protocols import ByteVocab, Vocab
-from decodelab.core.stage import Stage, TokenProcessor, shown
+from decodelab.core.stage import Stage, TokenProcessor, brief
 from decodelab.core.values import Tokens
 
 OPTIONS = '%llguidance {"no_forcing": true}'
@@ -212,10 +212,10 @@ def check_grammar(stage: Stage, parameter: str, lark: str, written: str) -> None
         return
     found = _PLACE.match(said)
     if found is None:
-        raise InvalidParameter(f"{stage.name}: {parameter} cannot be used: {_line(said)}; got {shown(written)}")
+        raise InvalidParameter(f"{stage.name}: {parameter} cannot be used: {_line(said)}; got {brief(written)}")
     raise InvalidParameter(
         f"{stage.name}: {parameter} does not parse at line {found[1]}, column {found[2]}: {found[3].rstrip('.')}; "
-        f"got {shown(written)}"
+        f"got {brief(written)}"
     )
 
 
@@ -229,7 +229,7 @@ def read_file(stage: Stage, parameter: str, path: str) -> str:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidParameter(
-            f"{stage.name}: {parameter} {shown(path)} cannot be read ({_line(str(error))}); check the path"
+            f"{stage.name}: {parameter} {brief(path)} cannot be read ({_line(str(error))}); check the path"
         ) from None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from decodelab.core.errors import InvalidParameter, VocabularyMismatch
 from decodelab.core.phrases import spellings
 from decodelab.core.protocols import Vocab
-from decodelab.core.stage import Stage, shown
+from decodelab.core.stage import Stage, brief
 from decodelab.core.values import Tokens
 
 Word = int | str | Sequence[int]
@@ -27,7 +27,7 @@ def as_words(stage: Stage, parameter: str) -> tuple[int | str | Tokens, ...]:
     listed = [value] if _is_id(value) or isinstance(value, str) else value
     if not isinstance(listed, Iterable) or isinstance(listed, dict | bytes):
         raise InvalidParameter(
-            f"{stage.name}: {parameter} must be words, token ids or lists of ids, got {shown(value)}; "
+            f"{stage.name}: {parameter} must be words, token ids or lists of ids, got {brief(value)}; "
             f'write {stage.name}(["a word", 17])'
         )
     return tuple(as_word(stage, parameter, item) for item in listed)
@@ -47,7 +47,7 @@ def as_word(stage: Stage, parameter: str, item: Any) -> int | str | Tokens:
         ids = tuple(int(i) for i in item)
         return ids if len(ids) > 1 else int(item[0])
     raise InvalidParameter(
-        f"{stage.name}: {parameter} must hold texts, token ids of at least 0 or lists of ids, got {shown(item)}; "
+        f"{stage.name}: {parameter} must hold texts, token ids of at least 0 or lists of ids, got {brief(item)}; "
         "leave out what is empty"
     )
 
@@ -66,7 +66,7 @@ def as_ids(stage: Stage, parameter: str) -> Tokens:
     words = as_words(stage, parameter)
     if not words or not all(isinstance(word, int) for word in words):
         raise InvalidParameter(
-            f"{stage.name}: {parameter} must be one or more token ids, got {shown(value)}; write them as numbers"
+            f"{stage.name}: {parameter} must be one or more token ids, got {brief(value)}; write them as numbers"
         )
     return tuple(word for word in words if isinstance(word, int))
 

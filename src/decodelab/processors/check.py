@@ -1,4 +1,4 @@
-"""Tokens that leave the text alive."""
+"""Keep only tokens after which the text can still become valid."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from decodelab.core.values import Tokens
 
 @dataclass(frozen=True)
 class _Text:
-    """What is read of one row's text.
+    """The reading of one row's text.
 
     Attributes:
-        reading: of the whole characters.
-        bytes: of a character that is not finished.
-        fresh: whether no text stands before the next token.
+        reading: of the complete characters.
+        bytes: of an unfinished character.
+        fresh: whether no text precedes the next token.
     """
 
     reading: Reading
@@ -34,14 +34,14 @@ class _Text:
     fresh: bool
 
     @property
-    def alive(self) -> bool:
-        """Whether the text may go on; one that ends inside a character, with one of those that begin so."""
+    def viable(self) -> bool:
+        """Whether the text is not invalid; where it ends inside a character, with some completion of it."""
         if self.bytes:
-            return any(not self.reading.read(character).dead for character in _begun_by(self.bytes))
-        return not self.reading.dead
+            return any(not self.reading.read(character).invalid for character in _begun_by(self.bytes))
+        return not self.reading.invalid
 
     def plus(self, vocab: ByteVocab, token: int) -> _Text | None:
-        """The text with one more token; None where that is no text."""
+        """The text with one more token; None where that is not text."""
         piece = vocab.token_bytes(token, first=True) if self.fresh else vocab.token_bytes(token)
         if not piece:
             return None
@@ -57,7 +57,7 @@ class _Text:
 
 @dataclass(frozen=True)
 class Texts:
-    """What is read of each row's text, with the vocabulary that spells it; None for a row whose text was left."""
+    """The reading of each row's text, with its vocabulary; None for a row whose text became invalid."""
 
     rows: tuple[_Text | None, ...]
     vocab: ByteVocab
@@ -74,24 +74,23 @@ class Texts:
 
 @dataclass(frozen=True)
 class Check(TokenProcessor):
-    """Let only those tokens pass that leave the text alive, as a checker says: look-ahead by one token.
+    """Keep only tokens after which a checker does not call the text invalid: a look-ahead of one token.
 
-    A checker is any function that says of a text whether it is "dead" (nothing makes it right any more), "alive", or
-    "complete" (right as it stands); `python` is built in. EOS passes exactly where the text is complete; special tokens
-    never do. A beam takes its hypotheses from what passes, so that a dead one takes nobody's place.
+    A checker is any function that maps a text to "invalid" (no continuation is valid), "prefix" (some continuation is)
+    or "complete" (valid as it stands); `python` is built in. EOS passes exactly where the text is complete; special
+    tokens never do. A beam fills its width from the tokens that pass, so invalid hypotheses take up no places.
 
-    A character that several tokens spell is begun where one of up to 64 that begin so leaves the text alive.
+    A token that starts a multi-token character passes if one of up to 64 characters with that start does.
 
-    Tokens are looked at from the most probable on until `candidates` are found that leave the text alive, or, once
-    there is one, until `look` have been looked at; all others are removed. `candidates=none, look=none` asks about
-    every token, and the distribution is then the model's among the living ones. That distribution, like every mask's,
-    is not the model's distribution of texts given that they are right: `rejection` draws from that
-    (docs/constraints.md).
+    Tokens are checked from the most probable down until `candidates` of them pass or, once one has passed, until `look`
+    have been checked; all others are removed. `candidates=none, look=none` checks every token, and the distribution is
+    then the model's, renormalised over the tokens that pass. As with every mask, this is not the model's distribution
+    over texts conditioned on being valid: `rejection` draws from that one (docs/constraints.md).
 
     Raises:
-        InvalidParameter: if the checker is not known, or another parameter out of range.
-        UnsupportedStrategy: if the vocabulary does not tell the bytes of its tokens.
-        CheckerFailed: if the checker raises or gives no verdict, with the text that caused it.
+        InvalidParameter: if the checker is unknown, or another parameter is out of range.
+        UnsupportedStrategy: if the vocabulary does not give the bytes of its tokens.
+        CheckerFailed: if the checker raises or returns no verdict; names the text.
 
     >>> import decodelab as dl
     >>> distribution = {"=": 0.5, "1": 0.3, "+": 0.1, "</s>": 0.1}
@@ -100,10 +99,10 @@ class Check(TokenProcessor):
     '1==1'
     """
 
-    checker: Annotated[AnyChecker, "what judges the text: python, or in Python any function of a text"]
-    prompt: Annotated[bool, "whether the prompt is a part of the text"] = True
-    candidates: Annotated[int | None, "living tokens kept, most probable first; none keeps all"] = 20
-    look: Annotated[int | None, "tokens looked at once one is alive; none looks at all"] = 500
+    checker: Annotated[AnyChecker, "what checks the text: python, linted_python, or in Python any function of a text"]
+    prompt: Annotated[bool, "whether the prompt is part of the text"] = True
+    candidates: Annotated[int | None, "passing tokens to keep, most probable first; none keeps all"] = 20
+    look: Annotated[int | None, "tokens to check once one has passed; none checks all"] = 500
 
     name: ClassVar[str] = "check"
     source: ClassVar[str] = "Scholak et al. 2021, PICARD, section 2: beams held to an incremental parser"
@@ -112,16 +111,16 @@ class Check(TokenProcessor):
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_checker(self, "checker")
-        check_choice(self, "prompt", (True, False), fix="false judges the generated text alone")
+        check_choice(self, "prompt", (True, False), fix="false checks the generated text alone")
         for parameter in ("candidates", "look"):
             if getattr(self, parameter) is not None:
                 check_number(self, parameter, low=1, integer=True, fix="use none for no bound")
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Texts:
-        """The prompts are read, if they are a part of the text."""
+        """Read the prompts, if they are part of the text."""
         if not isinstance(vocab, ByteVocab):
             raise UnsupportedStrategy(
-                "check: this model's vocabulary does not tell the bytes of its tokens, which constraints on text need; "
+                "check: this model's vocabulary does not give the bytes of its tokens, which constraints on text need; "
                 "give it a method token_bytes"
             )
         begun = begin_reading(self.checker)
@@ -137,22 +136,22 @@ class Check(TokenProcessor):
         kept = torch.full_like(logits, -torch.inf)
         for row, text in enumerate(state.rows):
             if text is not None:
-                ids = self._living(logits[row], text, state)
+                ids = self._passing(logits[row], text, state)
                 kept[row, ids] = logits[row, ids]
         return kept
 
-    def _living(self, logits: Tensor, text: _Text, state: Texts) -> list[int]:
+    def _passing(self, logits: Tensor, text: _Text, state: Texts) -> list[int]:
         """The tokens that pass in one row."""
         found: list[int] = []
         for seen, token in enumerate(_by_probability(logits, 4 * (self.candidates or len(logits)))):
             if len(found) == self.candidates or (found and seen == self.look):
                 break
             if token in state.ends:
-                alive = not text.bytes and text.reading.complete
+                passes = not text.bytes and text.reading.complete
             else:
                 after = text.plus(state.vocab, token)
-                alive = after is not None and after.alive
-            if alive:
+                passes = after is not None and after.viable
+            if passes:
                 found.append(token)
         return found
 
@@ -163,9 +162,9 @@ class Check(TokenProcessor):
 
 
 def _by_probability(logits: Tensor, few: int) -> Iterator[int]:
-    """The tokens that are possible, most probable first, of equal ones that of lowest id.
+    """The possible tokens, most probable first; ties go to the lowest id.
 
-    `few` is how many are likely to be asked for: all are sorted only when they are not enough.
+    `few` is how many are likely to be needed: all are sorted only if not enough.
     """
     done = 0
     if few < len(logits):
@@ -180,7 +179,7 @@ def _by_probability(logits: Tensor, few: int) -> Iterator[int]:
 
 @cache
 def _begun_by(head: bytes) -> tuple[str, ...]:
-    """Characters whose UTF-8 begins so: all where one byte is missing, else one for each next byte, best a letter."""
+    """Characters whose UTF-8 starts so: all if one byte is missing, else one a next byte, preferably a letter."""
     length = 2 if head[0] < 0xE0 else 3 if head[0] < 0xF0 else 4
     nexts = [head + bytes([byte]) for byte in range(0x80, 0xC0)]
     if len(head) == length - 1:

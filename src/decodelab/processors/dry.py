@@ -115,7 +115,7 @@ class Dry(TokenProcessor):
     multiplier: Annotated[float, "the penalty of a repetition of the allowed length, at least 0"] = 0.8
     base: Annotated[float, "what each further token multiplies the penalty by, at least 1"] = 1.75
     allowed_length: Annotated[int, "how many repeated tokens are free before the next one costs, at least 1"] = 2
-    window: Annotated[int | None, "look at only the last so many tokens; none looks at all"] = None
+    window: Annotated[int | None, "search only this many last tokens; none searches all"] = None
     sequence_breakers: Annotated[
         Sequence[Word] | Word, "texts, token ids or lists of ids that no repetition reaches over"
     ] = ("\n", ":", '"', "*")

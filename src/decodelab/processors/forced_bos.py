@@ -34,7 +34,7 @@ class ForcedBOS(PositionProcessor):
     """
 
     token: Annotated[int, "the token id"]
-    length: Annotated[int | None, "force it where the text has so many tokens; none: at the first new token"] = None
+    length: Annotated[int | None, "force it when the text has this many tokens; none: at the first new token"] = None
 
     name: ClassVar[str] = "forced_bos"
     source: ClassVar[str] = "Tang et al. 2020 (mBART-50), section 3; transformers"

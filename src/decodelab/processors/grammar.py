@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from decodelab.core.errors import InvalidParameter
-from decodelab.core.stage import shown
+from decodelab.core.stage import brief
 from decodelab.processors._matching import OPTIONS, TextConstraint, check_grammar, check_text, read_file
 
 
@@ -40,7 +40,7 @@ class Grammar(TextConstraint):
     def __post_init__(self) -> None:
         """Read and check the grammar."""
         if not isinstance(self.text, str):
-            raise InvalidParameter(f"grammar: text must be text, got {shown(self.text)}; write grammar='start: \"x\"+'")
+            raise InvalidParameter(f"grammar: text must be text, got {brief(self.text)}; write grammar='start: \"x\"+'")
         if self.text.endswith(".lark") and "\n" not in self.text:
             object.__setattr__(self, "text", read_file(self, "text", self.text))
         check_text(self, "text", self.text)

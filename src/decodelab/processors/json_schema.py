@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 from llguidance import LLMatcher
 
 from decodelab.core.errors import InvalidParameter
-from decodelab.core.stage import check_choice, shown
+from decodelab.core.stage import brief, check_choice
 from decodelab.processors._matching import OPTIONS, TextConstraint, check_grammar, check_text, read_file
 
 
@@ -55,17 +55,17 @@ class JSONSchema(TextConstraint):
             written = json.dumps(schema, ensure_ascii=False, allow_nan=False)
         except (ValueError, TypeError, RecursionError) as error:
             reason = " ".join(str(error).split())
-            raise InvalidParameter(f"json_schema: schema is not JSON: {reason}; got {shown(self.schema)}") from None
+            raise InvalidParameter(f"json_schema: schema is not JSON: {reason}; got {brief(self.schema)}") from None
         if not isinstance(schema, Mapping | bool):
             raise InvalidParameter(
-                f"json_schema: schema must be a mapping, got {shown(schema)}; "
+                f"json_schema: schema must be a mapping, got {brief(schema)}; "
                 'write json_schema=\'{"type": "object"}\''
             )
         check_text(self, "schema", written)
         own = {} if isinstance(schema, bool) else schema.get("x-guidance", {})
         if not isinstance(own, Mapping):
             raise InvalidParameter(
-                f"json_schema: x-guidance in schema must be a mapping, got {shown(own)}; leave it out"
+                f"json_schema: x-guidance in schema must be a mapping, got {brief(own)}; leave it out"
             )
         object.__setattr__(self, "schema", written)
         check_choice(self, "whitespace", (True, False), fix="false gives compact JSON")

@@ -11,7 +11,7 @@ from torch import Tensor
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
-from decodelab.core.stage import TokenProcessor, shown
+from decodelab.core.stage import TokenProcessor, brief
 from decodelab.core.values import Tokens
 from decodelab.processors._words import Word, as_word, sequences
 from decodelab.processors.sequence_bias import SequenceBias
@@ -54,20 +54,20 @@ class LogitBias(TokenProcessor):
         if isinstance(self.bias, Sequence) and not isinstance(self.bias, str):
             return self.bias
         raise InvalidParameter(
-            f"logit_bias: bias must be a map or a list of pairs, got {shown(self.bias)}; write logit_bias={{17: -2.0}}"
+            f"logit_bias: bias must be a map or a list of pairs, got {brief(self.bias)}; write logit_bias={{17: -2.0}}"
         )
 
     def _pair(self, item: object) -> tuple[int | str | Tokens, float]:
         """One word with its bias."""
         if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
             raise InvalidParameter(
-                f"logit_bias: bias must hold pairs of a word and a number, got {shown(item)}; write [[17, -2.0]]"
+                f"logit_bias: bias must hold pairs of a word and a number, got {brief(item)}; write [[17, -2.0]]"
             )
         word, value = item
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not abs(value) <= 1e30:
             raise InvalidParameter(
-                f"logit_bias: the bias of {shown(word)} must be a number within 1e30 of 0, got {shown(value)}; "
+                f"logit_bias: the bias of {brief(word)} must be a number within 1e30 of 0, got {brief(value)}; "
                 "use ban to forbid a token"
             )
         return as_word(self, "bias", word), float(value)

@@ -28,7 +28,7 @@ class PresencePenalty(TokenPenalty):
 
     penalty: Annotated[float, "subtracted once; 0 is none, below 0 encourages repetition"]
     prompt: Annotated[bool, "whether the prompt's tokens count, or only the generated ones"] = False
-    window: Annotated[int | None, "count only the last so many tokens; none counts all"] = None
+    window: Annotated[int | None, "count only this many last tokens; none counts all"] = None
 
     name: ClassVar[str] = "presence_penalty"
     source: ClassVar[str] = "OpenAI API reference, chat completions, presence_penalty"

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import llguidance
 
 from decodelab.core.errors import InvalidParameter
-from decodelab.core.stage import shown
+from decodelab.core.stage import brief
 from decodelab.processors._matching import OPTIONS, TextConstraint, check_text, regex_lark
 
 _FAULT = re.compile(r"regex parse error:\n    (?P<text>[^\n]*)\n    (?P<before> *)\^+\nerror: (?P<what>[^\n]*)")
@@ -47,7 +47,7 @@ class Regex(TextConstraint):
     def __post_init__(self) -> None:
         """Check the pattern."""
         if not isinstance(self.pattern, str):
-            raise InvalidParameter(f"regex: pattern must be text, got {shown(self.pattern)}; write regex='[a-z]+'")
+            raise InvalidParameter(f"regex: pattern must be text, got {brief(self.pattern)}; write regex='[a-z]+'")
         check_text(self, "pattern", self.pattern)
         said = llguidance.LLMatcher.validate_grammar(self.lark())
         if said and not said.startswith("WARNING"):
@@ -57,7 +57,7 @@ class Regex(TextConstraint):
                 if found
                 else f"cannot be used: {' '.join(said.split())[:200]}"
             )
-            raise InvalidParameter(f"regex: pattern {what}; got {shown(self.pattern)}")
+            raise InvalidParameter(f"regex: pattern {what}; got {brief(self.pattern)}")
 
     def lark(self) -> str:
         """The pattern as a grammar."""

@@ -31,7 +31,7 @@ class RepetitionPenalty(TokenPenalty):
 
     penalty: Annotated[float, "greater than 0; above 1 discourages repetition, below 1 encourages it"]
     prompt: Annotated[bool, "whether the prompt's tokens count, or only the generated ones"] = True
-    window: Annotated[int | None, "count only the last so many tokens; none counts all"] = None
+    window: Annotated[int | None, "count only this many last tokens; none counts all"] = None
 
     name: ClassVar[str] = "repetition_penalty"
     reads_raw_logits: ClassVar[bool] = True

@@ -29,7 +29,7 @@ class SubtractivePenalty(TokenPenalty):
 
     penalty: Annotated[float, "subtracted from the logits; 0 is none, below 0 encourages repetition"]
     prompt: Annotated[bool, "whether the prompt's tokens count, or only the generated ones"] = False
-    window: Annotated[int | None, "count only the last so many tokens; none counts all"] = None
+    window: Annotated[int | None, "count only this many last tokens; none counts all"] = None
 
     name: ClassVar[str] = "subtractive_penalty"
     source: ClassVar[str] = "the additive form of Keskar et al. 2019, section 4.1; OpenAI's presence_penalty"

@@ -69,7 +69,7 @@ class Watermark(TokenProcessor):
         key = tuple(torch.tensor(int.from_bytes(words[i : i + 4], "little")) for i in (0, 4))
         lane = torch.arange((size + 3) // 4)
         zero = torch.zeros_like(lane)
-        # Each of the four words of a block serves one token. Equal words are told apart by the token's id.
+        # Each of the four words of a block serves one token. Ties between equal words are broken by the token's id.
         numbers = torch.stack(philox((lane, zero, zero, zero), (key[0], key[1])), dim=1).flatten()[:size]
         ranked = numbers * size + torch.arange(size)
         return ranked.topk(math.floor(self.green_fraction * size), largest=False, sorted=False).indices

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +15,7 @@ def one_line(text: str) -> Text:
     """Model-written text for a cell of a table that gives way to the numbers: cut to one line, nothing unseen in it."""
     from rich.text import Text
 
-    return Text(visible(text), no_wrap=True, overflow="ellipsis")
+    return Text(printable(text), no_wrap=True, overflow="ellipsis")
 
 
 def console(*, stderr: bool = False) -> Console:

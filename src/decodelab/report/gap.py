@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ def figure_of(gap: Gap) -> Figure:
 
     figure = Figure(figsize=(9, 3.6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(visible(title_of(gap)).encode("ascii", "backslashreplace").decode(), fontsize=9, parse_math=False)
+    figure.suptitle(printable(title_of(gap)).encode("ascii", "backslashreplace").decode(), fontsize=9, parse_math=False)
     left, right = figure.subplots(1, 2)
     _draw_gaps(left, gap)
     _draw_shares(right, gap)

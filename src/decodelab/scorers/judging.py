@@ -8,7 +8,7 @@ from typing import Any
 
 from decodelab.core.errors import DecodelabError, ScorerFailed
 from decodelab.core.protocols import AnyScorer, LanguageModel, ModelScorer
-from decodelab.core.stage import plain, shown
+from decodelab.core.stage import brief, plain
 from decodelab.core.values import Partial
 from decodelab.scorers.catalogue import find_scorer
 
@@ -37,12 +37,12 @@ def judged(scorer: AnyScorer, partials: Sequence[Partial], model: LanguageModel 
         raise
     except Exception as error:  # whatever other people's code raises
         culprit = next((p for p in partials if _raises(ask, p)), partials[0])
-        raised = f"raised {type(error).__name__}: {shown(' '.join(str(error).split()))}"
-        raise ScorerFailed(f"scorer {name} {raised} for the text {shown(culprit.text)}; mend the scorer") from error
+        raised = f"raised {type(error).__name__}: {brief(' '.join(str(error).split()))}"
+        raise ScorerFailed(f"scorer {name} {raised} for the text {brief(culprit.text)}; mend the scorer") from error
     if len(answers) != len(partials):
         raise ScorerFailed(
             f"scorer {name} gave {len(answers)} numbers for {len(partials)} texts, the first of them "
-            f"{shown(partials[0].text)}; give one a text"
+            f"{brief(partials[0].text)}; give one a text"
         )
     return [_finite(answer, name, partial) for answer, partial in zip(answers, partials, strict=True)]
 
@@ -75,7 +75,7 @@ def _finite(answer: Any, name: str, partial: Partial) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise ScorerFailed(
-            f"scorer {name} must give a finite number, got {shown(answer)} for the text {shown(partial.text)}; "
+            f"scorer {name} must give a finite number, got {brief(answer)} for the text {brief(partial.text)}; "
             "for the impossible give a large negative number"
         )
     return value

@@ -22,7 +22,7 @@ def best_of_jobs(keys: Tensor, counts: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Args:
         keys: float64 [rows, columns], what each row's candidates are ranked by; -inf is no candidate.
         counts: int64 [jobs], how many consecutive rows each job has.
-        k: places a job; fewer are returned when no job has so many.
+        k: places per job; fewer are returned when no job has that many.
 
     Returns:
         Their keys, [jobs, k], -inf where a job has no more, and their indices into `keys.flatten()`.

@@ -14,7 +14,7 @@ from decodelab.core.errors import EmptySupport, InvalidParameter
 from decodelab.core.phrases import spellings
 from decodelab.core.protocols import Advance, Ranked, Rows, Vocab
 from decodelab.core.reasons import CONTINUES
-from decodelab.core.stage import Kind, Stage, check_choice, check_number, shown
+from decodelab.core.stage import Kind, Stage, brief, check_choice, check_number
 from decodelab.core.values import Partial, Tokens
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search._pool import Pool
@@ -201,7 +201,7 @@ class ForceWords(Stage):
         return found
 
     def _shared(self, going: Sequence[_Candidate]) -> list[_Candidate]:
-        """The candidates that find a place, best first: so many for each bank, and for others what is left over."""
+        """The candidates kept, best first: an equal share for each bank, and what is left over for the others."""
         banks: dict[int, list[_Candidate]] = {}
         for candidate in going:
             banks.setdefault(candidate.bank, []).append(candidate)
@@ -258,14 +258,14 @@ def _as_phrases(stage: ForceWords) -> tuple[Phrase, ...]:
     listed = [given] if isinstance(given, str) else given
     if not isinstance(listed, Iterable) or isinstance(listed, dict):
         raise InvalidParameter(
-            f'force_words: phrases must be a list of texts, got {shown(given)}; write phrases=["a word"]'
+            f'force_words: phrases must be a list of texts, got {brief(given)}; write phrases=["a word"]'
         )
     found = []
     for item in listed:
         phrase = (item,) if isinstance(item, str) else tuple(item) if isinstance(item, Sequence) else (item,)
         if not phrase or not all(isinstance(text, str) and text for text in phrase):
             raise InvalidParameter(
-                f"force_words: phrases must hold texts or lists of texts, got {shown(item)}; leave out what is empty"
+                f"force_words: phrases must hold texts or lists of texts, got {brief(item)}; leave out what is empty"
             )
         found.append(phrase)
     return tuple(found)

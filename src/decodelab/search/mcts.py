@@ -99,7 +99,7 @@ class MCTS(Stage):
 
     Q being the mean value of the simulations that went through the child and p its probability under the processed
     distribution, until it comes to one that was not visited; from there the rest is rolled out, greedily or by
-    sampling, and the value of the finished sequence is credited to all on the way. After so many simulations the most
+    sampling, and the value of the finished sequence is credited to all on the way. After all simulations the most
     visited child becomes the next token, and the tree below it is kept. A sequence is worth its log-probability under
     the processed distribution over length^length_penalty, or what a scorer gives its text. Returned are the n sequences
     of highest value that any simulation came to, each with its value as score, of which the sequence chosen token by

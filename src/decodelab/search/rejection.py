@@ -1,4 +1,4 @@
-"""Sampling by rejection."""
+"""Rejection sampling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from decodelab.checkers.reading import begin_reading
 from decodelab.core.errors import EmptySupport
 from decodelab.core.protocols import Advance, AnyChecker, Ranked, Reading, Rows
 from decodelab.core.reasons import CONTINUES, EOS
-from decodelab.core.stage import Kind, Stage, check_choice, check_number, shown
+from decodelab.core.stage import Kind, Stage, brief, check_choice, check_number
 from decodelab.core.values import Partial
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search.sample import inverse_cdf
@@ -21,13 +21,13 @@ from decodelab.search.sample import inverse_cdf
 
 @dataclass(frozen=True)
 class _Judged:
-    """A text and what has been read of it."""
+    """A text and its reading."""
 
     reading: Reading
     text: str
 
     def follow(self, begun: Reading, text: str) -> _Judged:
-        """The text as it is now, which nearly always begins as it was."""
+        """The reading of the new text, incremental if it extends the old one (as it nearly always does)."""
         if text == self.text:
             return self
         if text.startswith(self.text):
@@ -37,13 +37,13 @@ class _Judged:
 
 @dataclass(frozen=True)
 class Attempts:
-    """Tries that are still going on, and those that were accepted.
+    """Tries that are still running, and those that were accepted.
 
     Attributes:
-        samples: int64 [rows], the number of each try within its job.
+        samples: int64 [rows], the index of each try within its job.
         scores: float64 [rows], log-probability so far under the processed distribution, in nats.
-        texts: what has been read of each.
-        accepted: for each job, (number of the hypothesis, score, number of the try).
+        texts: the reading of each.
+        accepted: for each job, (index of the hypothesis, score, index of the try).
         ended: how many hypotheses have ended so far.
     """
 
@@ -56,20 +56,20 @@ class Attempts:
 
 @dataclass(frozen=True)
 class Rejection(Stage):
-    """Draw whole continuations and keep those that a checker accepts: the distribution given that texts are right.
+    """Draw whole continuations and keep those a checker accepts: samples of the distribution conditioned on validity.
 
-    `tries` continuations are drawn side by side as `sample(n=tries)` draws them, and each is dropped as soon as its
-    text is dead or ends by EOS without being complete. The first n accepted ones, in the order of their numbers and not
-    of their ends, are returned: they are independent, and exactly of the processed distribution given acceptance. A
-    mask (`check`, `regex`) renormalises at every token and so prefers texts whose beginnings mostly die. A text that
-    the token limit or a stop string ends is accepted if it is alive.
+    `tries` continuations are drawn in parallel as `sample(n=tries)` draws them, and each is dropped as soon as its text
+    is invalid or ends with EOS without being complete. The first n accepted ones are returned, ordered by index and
+    not by when they ended: they are independent draws from exactly the processed distribution given acceptance. A mask
+    (`check`, `regex`) renormalises at every token instead, and so over-weights prefixes with few valid continuations. A
+    text cut off by the token limit or a stop string is accepted unless it is invalid.
 
-    Fewer than n accepted are returned with a warning. The price is 1 / P(accepted) tries a sample.
+    If fewer than n are accepted, those are returned with a warning. The cost is 1 / P(accepted) tries per sample.
 
     Raises:
-        InvalidParameter: if the checker is not known, or another parameter out of range.
+        InvalidParameter: if the checker is unknown, or another parameter is out of range.
         EmptySupport: if no try is accepted.
-        CheckerFailed: if the checker raises or gives no verdict, with the text that caused it.
+        CheckerFailed: if the checker raises or returns no verdict; names the text.
 
     >>> import decodelab as dl
     >>> model = dl.TableModel(["1", "+"], {...: {"1": 0.5, "+": 0.3, "</s>": 0.2}}, bos="<s>", separator="")
@@ -78,22 +78,22 @@ class Rejection(Stage):
     ['', '1+1', '1']
     """
 
-    checker: Annotated[AnyChecker, "what judges the text: python, or in Python any function of a text"]
-    n: Annotated[int, "continuations a prompt, at least 1"] = 1
-    tries: Annotated[int, "continuations drawn for them, at least n"] = 32
-    prompt: Annotated[bool, "whether the prompt is a part of the text"] = True
+    checker: Annotated[AnyChecker, "what checks the text: python, linted_python, or in Python any function of a text"]
+    n: Annotated[int, "continuations per prompt, at least 1"] = 1
+    tries: Annotated[int, "continuations to draw, at least n"] = 32
+    prompt: Annotated[bool, "whether the prompt is part of the text"] = True
 
     name: ClassVar[str] = "rejection"
     kind: ClassVar[Kind] = "search"
-    source: ClassVar[str] = "von Neumann 1951, rejection; dead prefixes are dropped early"
+    source: ClassVar[str] = "von Neumann 1951, rejection sampling; invalid prefixes are dropped early"
     constrains: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_checker(self, "checker")
         check_number(self, "n", low=1, integer=True, fix="use n=1 for one continuation")
-        check_number(self, "tries", low=self.n, integer=True, fix="try at least as often as continuations are wanted")
-        check_choice(self, "prompt", (True, False), fix="false judges the generated text alone")
+        check_number(self, "tries", low=self.n, integer=True, fix="draw at least as many as you want accepted")
+        check_choice(self, "prompt", (True, False), fix="false checks the generated text alone")
 
     @property
     def start_rows(self) -> int:
@@ -111,7 +111,7 @@ class Rejection(Stage):
         return Attempts(samples, scores, (None,) * len(samples), ((),) * jobs, 0)
 
     def step(self, logits: Tensor, state: Attempts, rows: Rows) -> tuple[Advance, Attempts]:
-        """Append a drawn token to every try and drop those that it kills."""
+        """Append a drawn token to every try and drop those that become invalid."""
         tokens = inverse_cdf(logits, rows.keys.uniform(rows.positions))
         scores = state.scores + logits.gather(-1, tokens[:, None])[:, 0].double() - log_normaliser(logits)
         everyone = torch.arange(len(tokens), device=tokens.device)
@@ -126,7 +126,7 @@ class Rejection(Stage):
         going: list[int] = []
         for row, reason in enumerate(reasons.tolist()):
             reading = texts[row].reading
-            if reading.dead or (reason == EOS and not reading.complete):
+            if reading.invalid or (reason == EOS and not reading.complete):
                 continue
             if reason == CONTINUES:
                 going.append(row)
@@ -134,14 +134,14 @@ class Rejection(Stage):
             accepted[jobs[row]].append(Ranked(state.ended + len(over), float(scores[row]), samples[row]))
             over.append(row)
         first = [self._first(found) for found in accepted]
-        # What comes after the n-th accepted try cannot be among the first n any more.
+        # A try with a higher index than the n-th accepted one cannot be among the first n any more.
         going = [r for r in going if len(first[jobs[r]]) < self.n or samples[r] < first[jobs[r]][-1].sample]
         left = {jobs[r] for r in going}
         for row, job in enumerate(jobs):
             if job not in left and not accepted[job]:
                 raise EmptySupport(
-                    f"rejection: none of {self.tries} tries was accepted for the prompt {shown(partials[row].prompt)}; "
-                    "try more often, or mask dead tokens with check"
+                    f"rejection: none of {self.tries} tries was accepted for the prompt {brief(partials[row].prompt)}; "
+                    "raise tries, or mask invalid tokens with check"
                 )
         kept, ends = torch.tensor(going, dtype=torch.int64), torch.tensor(over, dtype=torch.int64)
         advance = Advance(kept, tokens[kept], ends, tokens[ends], reasons[ends])
@@ -154,12 +154,12 @@ class Rejection(Stage):
         )
 
     def _followed(self, old: _Judged | None, begun: Reading, partial: Partial) -> _Judged:
-        """What has been read of a try with its new token."""
+        """The reading of a try with its new token."""
         text = partial.prompt + partial.text if self.prompt else partial.text
         return (old or _Judged(begun, "")).follow(begun, text)
 
     def _first(self, accepted: list[Ranked]) -> list[Ranked]:
-        """The first n accepted tries by number."""
+        """The first n accepted tries by index."""
         return sorted(accepted, key=lambda r: r.sample)[: self.n]
 
     def finished(self, state: Attempts, job: int) -> list[Ranked]:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from decodelab.core.capabilities import RunnerName
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.protocols import LanguageModel
-from decodelab.core.stage import Kind, Stage, check_choice, check_number, shown
+from decodelab.core.stage import Kind, Stage, brief, check_choice, check_number
 
 NGRAM = "ngram"
 """The name of the draft that is no model."""
@@ -73,7 +73,7 @@ class Speculative(Stage):
             named = isinstance(getattr(self.draft, "name", None), str)
         if not named:
             raise InvalidParameter(
-                f"speculative: draft must be a model or the name of one, or ngram, got {shown(self.draft)}; "
+                f"speculative: draft must be a model or the name of one, or ngram, got {brief(self.draft)}; "
                 "write speculative(draft=ngram)"
             )
         check_number(self, "k", low=1, high=256, integer=True, fix="4 suits most drafts")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy, did_you_mean
-from decodelab.core.stage import Kind, Stage, shown
+from decodelab.core.stage import Kind, Stage, brief
 from decodelab.models.guidance import Guidance
 from decodelab.processors.ban import Ban
 from decodelab.processors.epsilon_cutoff import EpsilonCutoff
@@ -109,7 +109,7 @@ def stages_from_generation_config(config: Mapping[str, Any]) -> list[Stage]:
             )
         off, instead = _OFF[key]
         if value != off:
-            raise UnsupportedStrategy(f"generation config: {key}={shown(value)} is not supported; {instead}")
+            raise UnsupportedStrategy(f"generation config: {key}={brief(value)} is not supported; {instead}")
     processors = [s for s in (*_constraints(settings), *_warpers(settings)) if s.no_effect() is None]
     return [*_guidance(settings), *processors, _search(settings, processors)]
 
@@ -121,7 +121,7 @@ def _guidance(settings: Mapping[str, Any]) -> list[Stage]:
         return []
     if settings.get("num_beams", 1) != 1:
         raise UnsupportedStrategy(
-            f"generation config: guidance_scale={shown(scale)} with num_beams > 1 is not supported: transformers does "
+            f"generation config: guidance_scale={brief(scale)} with num_beams > 1 is not supported: transformers does "
             "not move what is said without the prompt along with the beams; write the strategy out to have it so"
         )
     return [Guidance(scale)]
@@ -197,7 +197,7 @@ def _search(settings: Mapping[str, Any], processors: Iterable[Stage]) -> Stage:
         k = settings.get("top_k", 50)
         if sampling or width != 1 or n != 1 or k in (0, 1):
             raise UnsupportedStrategy(
-                f"generation config: penalty_alpha={shown(alpha)} goes with top_k > 1 and without do_sample, beams "
+                f"generation config: penalty_alpha={brief(alpha)} goes with top_k > 1 and without do_sample, beams "
                 "or several results; drop it, or them"
             )
         return ContrastiveSearch(k, alpha)
@@ -206,7 +206,7 @@ def _search(settings: Mapping[str, Any], processors: Iterable[Stage]) -> Stage:
             return Sample(n)
         if n != 1:
             raise UnsupportedStrategy(
-                f"generation config: num_return_sequences={shown(n)} without do_sample or beams; greedy has one result"
+                f"generation config: num_return_sequences={brief(n)} without do_sample or beams; greedy has one result"
             )
         return Greedy()
     for stage in processors:
@@ -221,7 +221,7 @@ def _search(settings: Mapping[str, Any], processors: Iterable[Stage]) -> Stage:
         return Beam(width, penalty, stopping, n, sampling=sampling)
     if sampling or not diversity:
         raise UnsupportedStrategy(
-            f"generation config: num_beam_groups={shown(groups)} needs a diversity_penalty and no do_sample, also in "
+            f"generation config: num_beam_groups={brief(groups)} needs a diversity_penalty and no do_sample, also in "
             "transformers 4; mend that, or write diverse_beam"
         )
     return DiverseBeam(width, groups, diversity, "hamming", penalty, stopping, n, accumulate="penalised")
@@ -231,7 +231,7 @@ def _listed(settings: Mapping[str, Any], key: str, value: Any) -> list[Any]:
     """A setting that must be a list."""
     if not isinstance(value, list | tuple):
         raise InvalidParameter(
-            f"generation config: {key} must be a list of token ids, got {shown(value)}; write a list"
+            f"generation config: {key} must be a list of token ids, got {brief(value)}; write a list"
         )
     return list(value)
 
@@ -240,7 +240,7 @@ def _pair(value: Any) -> tuple[Any, Any]:
     """The start and the factor of exponential_decay_length_penalty."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise InvalidParameter(
-            f"generation config: exponential_decay_length_penalty must be a start and a factor, got {shown(value)}; "
+            f"generation config: exponential_decay_length_penalty must be a start and a factor, got {brief(value)}; "
             "write [15, 1.01]"
         )
     return value[0], value[1]

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from decodelab.core.errors import InvalidParameter, StrategySyntaxError
-from decodelab.core.stage import shown, value_text
+from decodelab.core.stage import brief, value_text
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<number>[-+]?(?:\d[\d_]*(?:\.(?!\.)\d*)?|\.\d+)(?:[eE][-+]?\d+)?(?!\w|\.(?!\.)))
@@ -82,7 +82,7 @@ class Range:
                 f"range {self}: the first end must be below the second; exchange them, or give one value"
             )
         if self.log and self.low <= 0:
-            raise InvalidParameter(f"range {self}: a log range must begin above 0, got {shown(self.low)}")
+            raise InvalidParameter(f"range {self}: a log range must begin above 0, got {brief(self.low)}")
 
     def __str__(self) -> str:
         """As it is written."""
@@ -147,7 +147,7 @@ class _Parser:
     def _fail(self, position: int, expected: str) -> NoReturn:
         found = self.text[position : position + 12] or "the end"
         raise StrategySyntaxError(
-            f"strategy {shown(self.text)}: expected {expected} at character {position + 1}, got {found!r}; "
+            f"strategy {brief(self.text)}: expected {expected} at character {position + 1}, got {found!r}; "
             "write it like 'temperature=0.8 | top_p=0.9 | sample(n=4)'"
         )
 

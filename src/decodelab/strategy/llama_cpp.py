@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy, did_you_mean
-from decodelab.core.stage import Stage, shown
+from decodelab.core.stage import Stage, brief
 from decodelab.processors.adaptive_p import AdaptiveP
 from decodelab.processors.ban import Ban
 from decodelab.processors.dry import Dry
@@ -125,7 +125,7 @@ def stages_from_llama_cpp(settings: Mapping[str, Any]) -> list[Stage]:
         if key in _OFF:
             off, instead = _OFF[key]
             if value is not None and value != off:
-                raise UnsupportedStrategy(f"llama.cpp: {written}={shown(value)} is not supported; {instead}")
+                raise UnsupportedStrategy(f"llama.cpp: {written}={brief(value)} is not supported; {instead}")
         elif key in _DEFAULTS:
             values[key] = _DEFAULTS[key] if value is None else value
         elif key not in _ELSEWHERE:
@@ -137,7 +137,7 @@ def stages_from_llama_cpp(settings: Mapping[str, Any]) -> list[Stage]:
         if isinstance(default, int | float):
             _check_number(key, values[key])
     if values["mirostat"] not in (0, 1, 2):
-        raise InvalidParameter(f"llama.cpp: mirostat must be 0, 1 or 2, got {shown(values['mirostat'])}; 0 is off")
+        raise InvalidParameter(f"llama.cpp: mirostat must be 0, 1 or 2, got {brief(values['mirostat'])}; 0 is off")
     chain = _with_mirostat(values) if values["mirostat"] else _with_samplers(values)
     stages = [s for s in (*_biases(values["logit_bias"]), *chain) if s.no_effect() is None]
     if Temperature(0.0) not in stages:
@@ -153,7 +153,7 @@ def _check_number(key: str, value: Any) -> None:
     """Refuse what is not a number, before it is compared with the values for "off"."""
     if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
         raise InvalidParameter(
-            f"llama.cpp: {key} must be a number, got {shown(value)}; the default is {_DEFAULTS[key]}"
+            f"llama.cpp: {key} must be a number, got {brief(value)}; the default is {_DEFAULTS[key]}"
         )
 
 
@@ -161,14 +161,14 @@ def _biases(written: Any) -> Iterable[Stage]:
     """`logit_bias`: a map or pairs; false forbids a token, digits in a map's keys are a token id."""
     if not isinstance(written, Mapping | list | tuple):
         raise InvalidParameter(
-            f"llama.cpp: logit_bias must be a map or pairs, got {shown(written)}; write [[17, -2.0]]"
+            f"llama.cpp: logit_bias must be a map or pairs, got {brief(written)}; write [[17, -2.0]]"
         )
     if isinstance(written, Mapping):
         pairs: list[Any] = [[int(k) if str(k).isdecimal() else k, bias] for k, bias in written.items()]
     else:
         pairs = list(written)
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        raise InvalidParameter(f"llama.cpp: logit_bias must hold pairs, got {shown(pairs)}; write [[17, -2.0]]")
+        raise InvalidParameter(f"llama.cpp: logit_bias must hold pairs, got {brief(pairs)}; write [[17, -2.0]]")
     forbidden = [word for word, bias in pairs if bias is False or bias == -float("inf")]
     if forbidden:
         yield Ban(forbidden)
@@ -200,13 +200,13 @@ def _sampler_names(written: Any) -> list[str]:
         name = written.strip().replace("-", "_")
         written = name.split(";") if ";" in name or name in _SAMPLERS else list(name)
     if not isinstance(written, list | tuple) or not all(isinstance(name, str) for name in written):
-        raise InvalidParameter(f"llama.cpp: samplers must be a list of names, got {shown(written)}; write ['top_k']")
+        raise InvalidParameter(f"llama.cpp: samplers must be a list of names, got {brief(written)}; write ['top_k']")
     names = []
     for item in written:
         name = item.strip().replace("-", "_")
         if name not in _SAMPLERS:
             hint = did_you_mean(name, _SAMPLERS)
-            raise UnsupportedStrategy(f"llama.cpp: sampler {shown(item)} is not supported{hint}")
+            raise UnsupportedStrategy(f"llama.cpp: sampler {brief(item)} is not supported{hint}")
         names.append(_SAMPLERS[name])
     return names
 

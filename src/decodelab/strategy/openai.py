@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy, did_you_mean
-from decodelab.core.stage import Stage, shown
+from decodelab.core.stage import Stage, brief
 from decodelab.processors.allow import Allow
 from decodelab.processors.ban import Ban
 from decodelab.processors.frequency_penalty import FrequencyPenalty
@@ -100,7 +100,7 @@ def stages_from_openai(parameters: Mapping[str, Any]) -> list[Stage]:
         if key in _OFF:
             off, instead = _OFF[key]
             if value is not None and value not in off:
-                raise UnsupportedStrategy(f"openai: {key}={shown(value)} is not supported; {instead}")
+                raise UnsupportedStrategy(f"openai: {key}={brief(value)} is not supported; {instead}")
         elif key in _DEFAULTS:
             values[key] = _DEFAULTS[key] if value is None else value
         elif key not in _ELSEWHERE:
@@ -115,7 +115,7 @@ def stages_from_openai(parameters: Mapping[str, Any]) -> list[Stage]:
     temperature = Temperature(values["temperature"])
     if temperature.temperature < _GREEDY:
         if values["n"] != 1:
-            raise UnsupportedStrategy(f"openai: n={shown(values['n'])} with temperature 0; greedy has one result")
+            raise UnsupportedStrategy(f"openai: n={brief(values['n'])} with temperature 0; greedy has one result")
         return [*stages, Greedy()]
     return [*stages, *(s for s in (temperature, *_truncations(values)) if s.no_effect() is None), Sample(values["n"])]
 
@@ -146,14 +146,14 @@ def _truncations(values: Mapping[str, Any]) -> Iterable[Stage]:
 def _biases(written: Any) -> list[tuple[int, float]]:
     """`logit_bias`: a map from token ids, which JSON writes as texts, to numbers within 100 of 0."""
     if not isinstance(written, Mapping):
-        raise InvalidParameter(f"openai: logit_bias must be a map, got {shown(written)}; write {{'17': -2.0}}")
+        raise InvalidParameter(f"openai: logit_bias must be a map, got {brief(written)}; write {{'17': -2.0}}")
     pairs = []
     for key, bias in written.items():
         if not str(key).isdecimal():
-            raise InvalidParameter(f"openai: logit_bias must have token ids as keys, got {shown(key)}; write numbers")
+            raise InvalidParameter(f"openai: logit_bias must have token ids as keys, got {brief(key)}; write numbers")
         if not isinstance(bias, int | float) or not abs(bias) <= 100:
             raise InvalidParameter(
-                f"openai: the logit_bias of {shown(key)} must be in [-100, 100], got {shown(bias)}; "
+                f"openai: the logit_bias of {brief(key)} must be in [-100, 100], got {brief(bias)}; "
                 "use ban to forbid a token"
             )
         pairs.append((int(key), bias))

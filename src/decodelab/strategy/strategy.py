@@ -16,7 +16,7 @@ from decodelab.core.errors import (
     did_you_mean,
 )
 from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection
-from decodelab.core.stage import Kind, Pipeline, Stage, plain, shown
+from decodelab.core.stage import Kind, Pipeline, Stage, brief, plain
 from decodelab.search.sample import Sample
 from decodelab.strategy.catalogue import STAGES
 from decodelab.strategy.default import stages_from_generation_config
@@ -306,7 +306,7 @@ def build_stage(spec: StageSpec) -> Stage:
     if spec.first is not NOTHING:
         if not known:
             raise UnknownParameter(
-                f"{spec.name} takes no parameters, got {shown(spec.first)}; write just {spec.name!r}"
+                f"{spec.name} takes no parameters, got {brief(spec.first)}; write just {spec.name!r}"
             )
         arguments[next(iter(known))] = spec.first
     for name in arguments:
@@ -335,5 +335,5 @@ def _read_item(item: Any) -> list[Stage]:
                 return [build_stage(StageSpec(name, NOTHING, {str(k): v for k, v in parameters.items()}))]
             return [build_stage(StageSpec(name, NOTHING if parameters is None else parameters, {}))]
     raise StrategySyntaxError(
-        f"a stage in a list is text or a name with its parameters, got {shown(item)}; write {{top_p: 0.9}}"
+        f"a stage in a list is text or a name with its parameters, got {brief(item)}; write {{top_p: 0.9}}"
     )

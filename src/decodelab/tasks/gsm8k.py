@@ -10,7 +10,7 @@ from typing import ClassVar
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.core.integers import integer_from, integer_texts, last_integer_text
 from decodelab.io.tabular import read_rows
-from decodelab.io.text import called
+from decodelab.io.text import file_name
 from decodelab.tasks.fields import item_id, text_field
 from decodelab.tasks.task import Example, Verdict
 
@@ -72,7 +72,7 @@ class GSM8K:
             shown, asked = _rows(self.shots_file), rows
         if len(shown) < self.shots or not asked:
             fault = f"has {len(shown)} items, too few for {self.shots} shots"
-            raise RequestError(f"{called(source)} {fault} and an item to ask; ask for fewer")
+            raise RequestError(f"{file_name(source)} {fault} and an item to ask; ask for fewer")
         before = "".join(f"{_asked(question)} {answer}\n\n" for _, question, answer, _ in shown[: self.shots])
         return [
             Example(name, instruction(question) if self.instruct else before + _asked(question), right)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.io.tabular import read_objects, read_rows
-from decodelab.io.text import called
+from decodelab.io.text import file_name
 from decodelab.tasks.fields import checked_text
 from decodelab.tasks.sandbox import Bounds, sandbox
 from decodelab.tasks.task import Example, Verdict
@@ -83,7 +83,7 @@ class HumanEval:
         """
         rows = read_objects(path, _unpacked(path), EXAMPLE) if path.suffix == ".gz" else read_rows(path, EXAMPLE)
         if not rows:
-            raise RequestError(f"{called(path)} has no items; write {EXAMPLE}")
+            raise RequestError(f"{file_name(path)} has no items; write {EXAMPLE}")
         found: dict[str, Example] = {}
         for where, row in rows:
             for field in ("task_id", "prompt", "entry_point", "test"):
@@ -159,10 +159,10 @@ def _unpacked(path: Path) -> str:
             data = file.read(_LARGEST_FILE + 1)
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged, or not gzip"
-        raise RequestError(f"cannot read {called(path)}: {reason}; check the path") from None
+        raise RequestError(f"cannot read {file_name(path)}: {reason}; check the path") from None
     if len(data) > _LARGEST_FILE:
-        raise RequestError(f"{called(path)} unpacks to more than {_LARGEST_FILE:,} bytes; split it")
+        raise RequestError(f"{file_name(path)} unpacks to more than {_LARGEST_FILE:,} bytes; split it")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RequestError(f"{called(path)} is not UTF-8 text (byte {error.start + 1}); convert it first") from None
+        raise RequestError(f"{file_name(path)} is not UTF-8 text (byte {error.start + 1}); convert it first") from None

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from decodelab.core.errors import InvalidData, RequestError, ScorerFailed, did_you_mean
 from decodelab.core.values import Chat, Prompt
 from decodelab.io.tabular import read_rows
-from decodelab.io.text import called
+from decodelab.io.text import file_name
 from decodelab.tasks.fields import checked_text, item_id, text_field
 from decodelab.tasks.task import Example, Verdict
 from decodelab.tasks.text_scorers import SCORERS, fault, scored
@@ -146,19 +146,19 @@ def _load(named: str) -> Callable[[Example, str], Any]:
     name, _, function = named.rpartition(":")
     file = Path(name)
     if not file.is_file():
-        raise RequestError(f"scorer: there is no file {called(file)}; it is looked for beside the items")
+        raise RequestError(f"scorer: there is no file {file_name(file)}; it is looked for beside the items")
     spec = importlib.util.spec_from_file_location(f"decodelab_own_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise RequestError(f"scorer: {called(file)} is no Python file; its name must end in .py")
+        raise RequestError(f"scorer: {file_name(file)} is no Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever their code raises
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
-        raise RequestError(f"scorer: {called(file)} cannot be loaded ({reason}); mend it") from error
+        raise RequestError(f"scorer: {file_name(file)} cannot be loaded ({reason}); mend it") from error
     found = getattr(module, function, None)
     if not callable(found):
         raise RequestError(
-            f"scorer: {called(file)} has no function {function[:60]!r}; define {function[:60]}(example, text)"
+            f"scorer: {file_name(file)} has no function {function[:60]!r}; define {function[:60]}(example, text)"
         )
     return found

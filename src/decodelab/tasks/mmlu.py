@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.io.tabular import read_rows
-from decodelab.io.text import called
+from decodelab.io.text import file_name
 from decodelab.tasks.choices import Choice
 from decodelab.tasks.task import Example, Verdict
 
@@ -79,7 +79,7 @@ class MMLU:
             return self._read(path, "")
         files = sorted(path.glob("*_test.csv"))
         if not files:
-            raise RequestError(f"{called(path)} has no files SUBJECT_test.csv; name a file")
+            raise RequestError(f"{file_name(path)} has no files SUBJECT_test.csv; name a file")
         return [example for file in files for example in self._read(file, f"{_SPLIT.sub('', file.stem)}/")]
 
     def _read(self, path: Path, prefix: str) -> list[Example]:
@@ -106,7 +106,7 @@ class MMLU:
         found = [_item(where, row) for where, row in read_rows(source, EXAMPLE, COLUMNS)]
         if len(found) < self.shots:
             raise RequestError(
-                f"{called(source)} has {len(found)} items, {self.shots} shots are asked for; ask for fewer"
+                f"{file_name(source)} has {len(found)} items, {self.shots} shots are asked for; ask for fewer"
             )
         return found[: self.shots]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError, UnknownToken
 from decodelab.io.tabular import read_objects
-from decodelab.io.text import called, read_text
+from decodelab.io.text import file_name, read_text
 from decodelab.metrics.diversity import unique_n_grams
 from decodelab.metrics.repetition import ends_in_loop, seq_rep_n
 from decodelab.metrics.words import words
@@ -88,7 +88,7 @@ class Stories:
             lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
             found = {str(number): Example(str(number), line, None) for number, line in enumerate(lines)}
         if not found:
-            raise RequestError(f"{called(path)} has no prompts; write one a line")
+            raise RequestError(f"{file_name(path)} has no prompts; write one a line")
         return list(found.values())
 
     def made(self, seed: int) -> Example:

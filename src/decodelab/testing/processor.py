@@ -10,7 +10,7 @@ from torch import Tensor
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Observable, ObservesChoice, Processor, Randomised, Vocab
-from decodelab.core.stage import Stage, shown
+from decodelab.core.stage import Stage, brief
 from decodelab.core.states import can_join, join_states
 from decodelab.models.table import TableModel
 from decodelab.testing.stage import check_stage, require
@@ -190,7 +190,7 @@ def _check_state(processor: Processor, vocab: Vocab, prompts: Sequence[tuple[int
         shape = processor.apply(torch.zeros(0, vocab.size), state).shape
     except (RuntimeError, ValueError, IndexError) as error:
         shape = error
-    require(shape == (0, vocab.size), processor, f"must go on when no rows are left, not give {shown(shape)}")
+    require(shape == (0, vocab.size), processor, f"must go on when no rows are left, not give {brief(shape)}")
     for logits, old, after in seen:
         kept = torch.equal(processor.apply(logits, old), after)
         require(kept, processor, "update must give a new state and leave the old one as it was")

@@ -11,7 +11,7 @@ import numpy as np
 from decodelab.bench.plan import Cell
 from decodelab.bench.store.cells import UNREAD, Answers
 from decodelab.metrics.auroc_interval import auroc_interval
-from decodelab.metrics.calibration import buckets
+from decodelab.metrics.calibration import bin_by_confidence
 from decodelab.metrics.checks import Floats, Ints
 from decodelab.metrics.confidence import agreement_confidence, likelihood_confidence
 from decodelab.metrics.ece_interval import ece_interval
@@ -55,7 +55,7 @@ class Calibration:
         n: answers.
         accuracy: the share that is right.
         confidence: the mean.
-        ece: expected calibration error in 10 buckets of equal width.
+        ece: expected calibration error in 10 bins of equal width.
         brier: mean squared difference of confidence and outcome.
         auroc: chance that a right answer has more confidence than a wrong one.
         bins: the reliability diagram.
@@ -125,7 +125,7 @@ def _by_option(answers: Answers) -> tuple[Floats, Floats, Ints]:
 
 
 def _calibration(cell: Cell, source: Source, confidence: Floats, right: Floats, clusters: Ints) -> Calibration:
-    b = buckets(confidence, right)
+    b = bin_by_confidence(confidence, right)
     of = clusters.tolist()
     low, high = b.accuracy_intervals(right, of)
     columns = (b.low, b.high, b.count, b.confidence, b.accuracy, low, high)

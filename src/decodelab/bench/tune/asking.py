@@ -17,7 +17,7 @@ from decodelab.bench.run.sweep import run
 from decodelab.bench.store.cells import read_group
 from decodelab.bench.store.journal import Asked, Journal
 from decodelab.core.errors import DecodelabError, JournalError, ModelError, RequestError
-from decodelab.io.text import called
+from decodelab.io.text import file_name
 from decodelab.metrics.checks import Floats
 from decodelab.pocket.item import digest
 from decodelab.tasks.task import Example, Made, Task
@@ -80,8 +80,8 @@ def draw_items(plan: TaskPlan, tuned: int, fresh: int, seed: int = 0) -> Items:
         listed = list(task.read(plan.file))
         if len(listed) < tuned + fresh:
             raise RequestError(
-                f"{called(plan.file)} has {len(listed)} items, {tuned} to tune on and {fresh} to check with are asked "
-                "for; ask for fewer"
+                f"{file_name(plan.file)} has {len(listed)} items, but {tuned} to tune on and {fresh} to check with "
+                "are needed; ask for fewer"
             )
         Random(digest("items", seed)).shuffle(listed)
         examples = iter(listed)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints
 
 from decodelab.core.errors import RequestError, StrategyError, StrategySyntaxError
-from decodelab.core.stage import Stage, shown, value_text
-from decodelab.io.text import called, read_text
+from decodelab.core.stage import Stage, brief, value_text
+from decodelab.io.text import file_name, read_text
 from decodelab.io.yaml import parse_yaml
 from decodelab.strategy.catalogue import STAGES
 from decodelab.strategy.grammar import NOTHING, Choices, Range, StageSpec, parse_stages, parse_value
@@ -145,7 +145,7 @@ class Space:
         texts = [alternative.text for alternative in alternatives]
         twice = [text for text in texts if texts.count(text) > 1]
         if twice:
-            raise RequestError(f"space: {shown(twice[0])} is there twice; leave one out")
+            raise RequestError(f"space: {brief(twice[0])} is there twice; leave one out")
         return Space(tuple(alternatives))
 
     @staticmethod
@@ -156,9 +156,9 @@ class Space:
             RequestError: for a file that cannot be read or is none.
             StrategyError: naming what cannot be.
         """
-        data = parse_yaml(read_text(file), called(file))
+        data = parse_yaml(read_text(file), file_name(file))
         if not isinstance(data, list):
-            raise RequestError(f"{called(file)} is no space; write a list of strategies, such as - top_p=0.5..1")
+            raise RequestError(f"{file_name(file)} is no space; write a list of strategies, such as - top_p=0.5..1")
         return Space.of(data)
 
     @property
@@ -208,7 +208,7 @@ def _alternative(item: Any) -> Alternative:
         for values in _corners(alternative.free):
             alternative.strategy(values)
     except StrategyError as error:
-        raise type(error)(f"space {shown(item)}: {error}") from None
+        raise type(error)(f"space {brief(item)}: {error}") from None
     return alternative
 
 
@@ -274,7 +274,7 @@ def _listed(item: Any) -> Iterator[StageSpec]:
     """The stages of a list as YAML gives it; ranges and choices are text in it."""
     if not isinstance(item, Sequence) or not item:
         raise StrategySyntaxError(
-            f"an alternative is text or a list of stages, got {shown(item)}; write 'top_p=0.5..1'"
+            f"an alternative is text or a list of stages, got {brief(item)}; write 'top_p=0.5..1'"
         )
     for stage in item:
         if isinstance(stage, str):
@@ -287,7 +287,7 @@ def _listed(item: Any) -> Iterator[StageSpec]:
                 yield StageSpec(name, NOTHING if given is None else _value(given), {})
         else:
             raise StrategySyntaxError(
-                f"a stage in a list is text or a name with its parameters, got {shown(stage)}; write {{top_p: 0.5..1}}"
+                f"a stage in a list is text or a name with its parameters, got {brief(stage)}; write {{top_p: 0.5..1}}"
             )
 
 

@@ -14,7 +14,7 @@ from decodelab.cli.progress import progress
 from decodelab.cli.terminal import note, print_json
 from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, write_bytes
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.console import console
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ SAYS = {
     "accuracy": "share of right answers",
     "mean_confidence": "what it would be if confidences were right",
     "overconfidence": "mean confidence - accuracy",
-    "ece": "mean gap of a bucket; hides what cancels inside one",
-    "max_ce": "largest gap of a bucket",
-    "ece_equal_mass": "the same with buckets of equally many items",
+    "ece": "mean gap of a bin; hides what cancels inside one",
+    "max_ce": "largest gap of a bin",
+    "ece_equal_mass": "the same with bins of equally many items",
     "macro_ce": "mean of the next two; nothing cancels",
     "macro_ce_right": "mean doubt about right answers",
     "macro_ce_wrong": "mean belief in wrong answers",
@@ -43,7 +43,7 @@ SAYS = {
     "accuracy_at_50": "when the surest half is answered",
     "accuracy_at_80": "when the surest 80 % are answered",
     "accuracy_at_90": "when the surest 90 % are answered",
-    "adaptive_ce": "over all options, buckets of equal mass",
+    "adaptive_ce": "over all options, bins of equal mass",
 }
 
 
@@ -62,10 +62,10 @@ def command(
     count: Annotated[
         int | None, typer.Option("-n", metavar="N", show_default=False, help="Ask so many questions (pocket: 200).")
     ] = None,
-    bins: Annotated[int, typer.Option(metavar="N", help="Buckets of the diagram and of ECE.")] = 10,
-    equal: Annotated[str, typer.Option(metavar="WHAT", help="Buckets of equal width or mass.")] = "width",
+    bins: Annotated[int, typer.Option(metavar="N", help="Bins of the diagram and of ECE.")] = 10,
+    equal: Annotated[str, typer.Option(metavar="WHAT", help="Bins of equal width or mass.")] = "width",
     size: Annotated[
-        int | None, typer.Option(metavar="N", show_default=False, help="Instead: buckets of N items each.")
+        int | None, typer.Option(metavar="N", show_default=False, help="Instead: bins of N items each.")
     ] = None,
     cluster: Annotated[
         str | None,
@@ -212,20 +212,20 @@ def _run(
 
         first, after = (whole, None) if parts is None else (parts[0], parts[1])
         figure = reliability_diagram(
-            first.buckets,
+            first.bins,
             first.low,
             first.high,
-            title=visible(title if after is None else f"{source}: {len(test or ())} answers of the test split"),
-            after=None if after is None else (after.buckets, after.low, after.high),
+            title=printable(title if after is None else f"{source}: {len(test or ())} answers of the test split"),
+            after=None if after is None else (after.bins, after.low, after.high),
         )
-        write_bytes(diagram, diagram_bytes(figure, diagram.suffix, rows, visible(title)))
+        write_bytes(diagram, diagram_bytes(figure, diagram.suffix, rows, printable(title)))
         document["diagram"] = str(diagram.resolve())
     if as_json:
         print_json(document)
         return
-    _show(rows, document, whole, visible(title))
+    _show(rows, document, whole, printable(title))
     if diagram is not None:
-        typer.echo(f"Open {visible(str(diagram))}: the reliability diagram.")
+        typer.echo(f"Open {printable(str(diagram))}: the reliability diagram.")
 
 
 def _fit(items: Labelled, method: str, validation: float, seed: int) -> tuple[Recalibration, Labelled]:
@@ -306,7 +306,7 @@ def _show(rows: list[tuple[str, ...]], document: dict[str, Any], whole: Calibrat
     diagram = Table(box=box.SIMPLE)
     for heading in ("confidence", "items", "mean", "accuracy", "interval"):
         diagram.add_column(heading, justify="right")
-    b = whole.buckets
+    b = whole.bins
     for i in range(len(b.count)):
         diagram.add_row(
             f"{b.low[i]:.2f} to {b.high[i]:.2f}",
@@ -349,8 +349,8 @@ def _long_form(
     if as_json:
         print_json({"source": source, "value": found.macro_ce.value} | asdict(found))
         return
-    typer.echo(f"{visible(source)}: {found.answers} long answers, {found.criteria} criteria, {found.met:.1%} met")
+    typer.echo(f"{printable(source)}: {found.answers} long answers, {found.criteria} criteria, {found.met:.1%} met")
     typer.echo(f"  weighted MacroCE  {found.interval}")
     typer.echo(f"    criteria met      {_three(found.macro_ce.right)}  mean doubt")
     typer.echo(f"    criteria not met  {_three(found.macro_ce.wrong)}  mean belief")
-    typer.echo(f"  weighted ECE      {_three(found.ece)}  hides what cancels inside a bucket")
+    typer.echo(f"  weighted ECE      {_three(found.ece)}  hides what cancels inside a bin")

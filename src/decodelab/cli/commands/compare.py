@@ -14,7 +14,7 @@ from decodelab.cli.progress import progress
 from decodelab.cli.prompts import read_prompts
 from decodelab.cli.terminal import note, print_json, say
 from decodelab.io.atomic import check_writable, write_text
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.console import console
 
 MODELS = ("pocket-nano", "pocket-small")
@@ -156,7 +156,7 @@ def show(found: Comparison, html: Path | None, as_json: bool) -> None:
         print_comparison(found, console())
         if html is not None:
             typer.echo(
-                f"Open {visible(str(html))} in a browser: the same texts, every token coloured by its probability."
+                f"Open {printable(str(html))} in a browser: the same texts, every token coloured by its probability."
             )
     if found.interrupted:
         say("interrupted: what is shown is what was finished")

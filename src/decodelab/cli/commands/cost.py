@@ -10,7 +10,7 @@ import typer
 from decodelab.cli import options
 from decodelab.cli.terminal import note, print_json
 from decodelab.core.notices import notes
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.console import console
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def command(
         print_json({"predictions": [prediction.to_dict() for prediction in found]})
         return
     many = f"{prompts:,} prompts of " if prompts > 1 else ""
-    typer.echo(f"{visible(lm.name)}: {many}{prompt_tokens:,} prompt and {new_tokens:,} new tokens")
+    typer.echo(f"{printable(lm.name)}: {many}{prompt_tokens:,} prompt and {new_tokens:,} new tokens")
     console().print(_table(found))
     typer.echo(
         "forward: token positions computed, for prompts and for what follows. operations: of matrix products and\n"
@@ -103,7 +103,7 @@ def _table(found: Sequence[Prediction]) -> Table:
     for prediction in found:
         for name, work in ((prediction.strategy, prediction.cached), (_ANEW, prediction.uncached)):
             table.add_row(
-                Text(visible(name), "" if work is prediction.cached else "dim"),
+                Text(printable(name), "" if work is prediction.cached else "dim"),
                 f"{work.forward_passes:,}",
                 f"{work.prefill_tokens:,} + {work.decode_tokens:,}",
                 *[f"{work.draft_tokens:,}"] * drafts,

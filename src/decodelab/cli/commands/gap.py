@@ -15,7 +15,7 @@ from decodelab.core.errors import InvalidParameter
 from decodelab.core.notices import notes
 from decodelab.engine.threads import threads_for
 from decodelab.io.atomic import check_writable, write_bytes
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.calibration import check_suffix, diagram_bytes
 from decodelab.report.console import console, one_line
 
@@ -108,7 +108,7 @@ def command(
         from decodelab.report.gap import figure_of, title_of
 
         rows = [COLUMNS, *_rows(gap)]
-        write_bytes(diagram, diagram_bytes(figure_of(gap), diagram.suffix, rows, visible(title_of(gap))))
+        write_bytes(diagram, diagram_bytes(figure_of(gap), diagram.suffix, rows, printable(title_of(gap))))
     if as_json:
         print_json(gap.to_dict())
     elif gap.cases:
@@ -118,7 +118,7 @@ def command(
         out.print(_searches(gap))
         typer.echo(_legend(gap))
         if diagram is not None:
-            typer.echo(f"Plotted in {visible(str(diagram))}.")
+            typer.echo(f"Plotted in {printable(str(diagram))}.")
     if gap.interrupted:
         say(f"interrupted: {len(gap.cases)} of {len(requests)} prompts were finished")
         raise typer.Exit(130)

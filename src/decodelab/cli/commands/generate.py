@@ -18,7 +18,7 @@ from decodelab.engine.progress import TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.io.atomic import check_writable, write_text
 from decodelab.io.json import json_text
-from decodelab.io.text import shown, visible
+from decodelab.io.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from decodelab.core.values import Candidate, Certificate, Generation
@@ -86,7 +86,7 @@ def command(
     plan = asked.resolve(lm)
     explanation = asked.explain(lm) if explain else None
     if explanation is not None and not as_json:
-        say(shown(explanation))
+        say(printable_lines(explanation))
     revises = plan.selection is not None or plan.runner == "tree"
     one_row = len(requests) == 1 and plan.search.peak_rows == 1 and not revises
     if stream and not one_row:
@@ -95,7 +95,7 @@ def command(
     work = len(requests) * max_new_tokens
     with notes() as said, threads_for(lm), progress(work, "generating", hidden=streams) as advance:
         observer = (
-            TextStream(lm.vocab, lambda _g, _s, text: typer.echo(shown(text), nl=False), stop=limits["stop"])
+            TextStream(lm.vocab, lambda _g, _s, text: typer.echo(printable_lines(text), nl=False), stop=limits["stop"])
             if streams
             else TokensDone(lambda done: advance(done, "generating"))
         )
@@ -146,11 +146,11 @@ def _print_texts(found: Sequence[Generation]) -> None:
     """One text as it is; several each under a heading, as `head` does with files."""
     texts = [(g, i, c) for g in found for i, c in enumerate(g.candidates, 1)]
     if len(texts) == 1:
-        typer.echo(shown(texts[0][2].text))
+        typer.echo(printable_lines(texts[0][2].text))
         return
     for at, (generation, rank, candidate) in enumerate(texts):
         gap = "\n" if at else ""
-        typer.echo(f"{gap}==> {_heading(generation, rank, candidate)} <==\n{shown(candidate.text)}")
+        typer.echo(f"{gap}==> {_heading(generation, rank, candidate)} <==\n{printable_lines(candidate.text)}")
 
 
 def _heading(generation: Generation, rank: int, candidate: Candidate) -> str:
@@ -160,7 +160,7 @@ def _heading(generation: Generation, rank: int, candidate: Candidate) -> str:
 
 
 def _prompt(generation: Generation) -> str:
-    text = visible(generation.prompt)
+    text = printable(generation.prompt)
     return (text if len(text) <= 60 else text[:57] + "...") or "(empty)"
 
 

@@ -14,7 +14,7 @@ from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import print_json
 from decodelab.core.errors import RequestError
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 
 if TYPE_CHECKING:
     from decodelab.bench.store.journal import Journal
@@ -102,4 +102,4 @@ def _print_plan(number: int, plan: dict[str, Any]) -> None:
         answers, asked, scored = (sum(cell[name] for cell in listed) for name in ("answers", "asked", "scored"))
         behind = [f"{c['strategy']} {c['answers']} of {c['asked']}" for c in listed if c["answers"] < c["asked"]]
         missing = f"; {', '.join(behind[:5])}{', ...' if len(behind) > 5 else ''}" if behind else ""
-        typer.echo(visible(f"   {task}, {model}: {answers:,} of {asked:,} answers, {scored:,} scored{missing}"))
+        typer.echo(printable(f"   {task}, {model}: {answers:,} of {asked:,} answers, {scored:,} scored{missing}"))

@@ -14,7 +14,7 @@ from decodelab.cli.progress import progress
 from decodelab.cli.terminal import print_json, say
 from decodelab.core.errors import RequestError
 from decodelab.io.tabular import read_objects
-from decodelab.io.text import read_text, visible
+from decodelab.io.text import printable, read_text
 from decodelab.report.console import console
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def command(
     with progress(len(groups), "measuring") as advance:
         for name, samples in groups.items():
             found[name] = text_report(samples, judges, level=level, seed=seed, self_bleu_texts=self_bleu_texts)
-            advance(len(found), f"measuring {visible(name)}")
+            advance(len(found), f"measuring {printable(name)}")
     drawn = [name for name, samples in groups.items() if len(samples) > self_bleu_texts]
     if as_json:
         print_json(
@@ -226,9 +226,9 @@ def _show(found: dict[str, dict[str, Estimate]], by: str | None) -> None:
         for begin in range(0, len(names), _COLUMNS):
             shown = names[begin : begin + _COLUMNS]
             table = Table(box=box.SIMPLE)
-            table.add_column(visible(by))
+            table.add_column(printable(by))
             for name in shown:
-                table.add_column(Text(visible(name)), justify="right")
+                table.add_column(Text(printable(name)), justify="right")
             for quantity in dict.fromkeys(q for name in shown for q in found[name]):
                 cells = [_cell(found[name].get(quantity)) for name in shown]
                 table.add_row(quantity, *cells)

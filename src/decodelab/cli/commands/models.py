@@ -10,7 +10,7 @@ import typer
 
 from decodelab.cli import options
 from decodelab.cli.terminal import print_json
-from decodelab.io.text import shown
+from decodelab.io.text import printable_lines
 from decodelab.report.console import console
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def command(
         print_json(dataclasses.asdict(info) | {"generation_config": settings, "card": _card(info)})
         return
     for field, value in _details(info, settings).items():
-        typer.echo(f"{field:<16}{shown(value)}")
+        typer.echo(f"{field:<16}{printable_lines(value)}")
     if card := _card(info):
-        typer.echo(f"\n{shown(card).strip()}")
+        typer.echo(f"\n{printable_lines(card).strip()}")
 
 
 def _settings(info: ModelInfo) -> dict[str, Any]:
@@ -102,6 +102,6 @@ def _table(found: list[ModelInfo]) -> Table:
             f"{info.parameters:,}",
             f"{info.context_length:,}" if info.context_length is not None else "unbounded",
             f"{info.nbytes / 1e6:.1f} MB",
-            shown(info.description),
+            printable_lines(info.description),
         )
     return table

@@ -15,7 +15,7 @@ from decodelab.cli.prompts import read_prompts
 from decodelab.cli.terminal import print_json, say
 from decodelab.engine.progress import TokensDone
 from decodelab.engine.threads import threads_for
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.console import console, one_line
 
 if TYPE_CHECKING:
@@ -159,6 +159,6 @@ def _highest(generation: Generation, spread: TokenPerplexity, vocab: Vocab) -> s
     from decodelab.metrics.likelihood import token_perplexities
 
     best = generation.best
-    text = visible(repr(vocab.token_text(best.tokens[spread.highest]))[1:-1])
+    text = printable(repr(vocab.token_text(best.tokens[spread.highest]))[1:-1])
     value = token_perplexities(best.token_logprobs)[spread.highest]
     return f"{spread.highest + 1} '{text}' {value:.4g}{' *' if spread.driver is not None else ''}"

@@ -13,7 +13,7 @@ from decodelab.cli.progress import progress
 from decodelab.cli.terminal import print_json, say
 from decodelab.core.errors import InvalidParameter
 from decodelab.engine.threads import threads_for
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 
 if TYPE_CHECKING:
     from decodelab.analysis.spellings import Collision
@@ -139,4 +139,4 @@ def _cells(words: tuple[str, ...], logprobs: tuple[float, ...]) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    return f'"{visible(text)}"'
+    return f'"{printable(text)}"'

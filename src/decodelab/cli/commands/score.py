@@ -17,7 +17,7 @@ from decodelab.cli.terminal import print_json, say
 from decodelab.core.errors import RequestError
 from decodelab.engine.threads import threads_for
 from decodelab.io.tabular import read_jsonl
-from decodelab.io.text import read_text, visible
+from decodelab.io.text import printable, read_text
 from decodelab.report.console import console, one_line
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _token_table(score: Score) -> Table:
 
 def _quoted(text: str) -> str:
     """A token as text whose spaces and line breaks can be seen."""
-    return visible(repr(text)[1:-1])
+    return printable(repr(text)[1:-1])
 
 
 def _sums(score: Score) -> str:

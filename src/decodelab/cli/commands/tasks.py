@@ -15,7 +15,7 @@ from decodelab.cli.progress import progress
 from decodelab.cli.terminal import print_json
 from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, write_text
-from decodelab.io.text import called
+from decodelab.io.text import file_name
 from decodelab.report.console import console, one_line
 from decodelab.tasks.outputs import read_outputs
 
@@ -217,7 +217,7 @@ def _read_outputs(file: Path) -> dict[str, str]:
     found = read_outputs(file)
     for name, listed in found.items():
         if len(listed) > 1:
-            raise RequestError(f"{called(file)}: id {name[:60]!r} is there twice; leave one out, or use pass-at-k")
+            raise RequestError(f"{file_name(file)}: id {name[:60]!r} is there twice; leave one out, or use pass-at-k")
     return {name: output for name, (output,) in found.items()}
 
 

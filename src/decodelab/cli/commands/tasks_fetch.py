@@ -14,7 +14,7 @@ from decodelab.cli import options
 from decodelab.cli.terminal import print_json
 from decodelab.core.errors import DecodelabError, RequestError
 from decodelab.io.atomic import check_writable, write_text
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 
 
 def command(
@@ -57,7 +57,7 @@ def command(
     if as_json:
         print_json({"task": task, "n": len(examples), "file": str(out)})
     else:
-        typer.echo(f"{len(examples)} items in {visible(str(out))}")
+        typer.echo(f"{len(examples)} items in {printable(str(out))}")
 
 
 def _rows(source: str, config: str | None, split: str) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ import typer
 from decodelab.cli import options
 from decodelab.cli.terminal import print_json
 from decodelab.core.errors import RequestError
-from decodelab.io.text import shown, visible
+from decodelab.io.text import printable, printable_lines
 from decodelab.report.console import console
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ def show_command(
         print_json(document if tokens is None else {**document, "prompt_tokens": tokens})
         return
     counted = "" if tokens is None else f", {tokens} tokens"
-    typer.echo(f"{visible(task)}, item {visible(example.id)}{counted}\n\n{shown(text)}\n")
-    typer.echo(f"reference: {visible(str(example.reference))}")
+    typer.echo(f"{printable(task)}, item {printable(example.id)}{counted}\n\n{printable_lines(text)}\n")
+    typer.echo(f"reference: {printable(str(example.reference))}")
 
 
 def _found(task: Any, file: Path | None, item: str | None) -> Example:

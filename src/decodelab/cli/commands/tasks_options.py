@@ -14,7 +14,7 @@ from decodelab.cli.terminal import note, print_json
 from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, write_text
 from decodelab.io.json import json_line
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 
 if TYPE_CHECKING:
     from decodelab.tasks.choices import Choice, Preference
@@ -105,12 +105,12 @@ def command(
         return
     believed = mean(sure) if len(sure) > 1 else None
     typer.echo(
-        f"{visible(lm.name)} on {visible(task)}, {len(choices)} items: accuracy {accuracy.value:.3f} "
+        f"{printable(lm.name)} on {printable(task)}, {len(choices)} items: accuracy {accuracy.value:.3f} "
         f"(95 %: {accuracy.low:.3f} to {accuracy.high:.3f}), mean confidence {sum(sure) / len(sure):.3f}"
         + (f" (95 %: {believed.low:.3f} to {believed.high:.3f})" if believed is not None else "")
     )
     if out is not None:
-        typer.echo(f"{len(choices)} confidences in {visible(str(out))}")
+        typer.echo(f"{len(choices)} confidences in {printable(str(out))}")
 
 
 def _choices(task: str, file: Path | None, given: dict[str, Any], count: int | None) -> list[Choice]:

@@ -15,12 +15,12 @@ from decodelab.cli.prompts import read_prompts
 from decodelab.cli.terminal import note, print_json, say
 from decodelab.core.errors import InvalidParameter, OutputError
 from decodelab.core.notices import notes
-from decodelab.core.stage import shown
+from decodelab.core.stage import brief
 from decodelab.engine.progress import Advance, TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.io.atomic import check_writable, write_bytes, write_text
 from decodelab.io.json import json_line
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.console import console
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def command(
         print_traces(traces, console(), show)
         for file in files.values():
             if file is not None:
-                say(f"wrote {visible(str(file))}")
+                say(f"wrote {printable(str(file))}")
     if interrupted:
         say("interrupted: what is shown is what was done")
         raise typer.Exit(130)
@@ -160,7 +160,7 @@ def read_steps(text: str | None) -> list[int]:
         return []
     numbers = [part.strip() for part in text.split(",")]
     if not all(n.isascii() and n.isdigit() and len(n) < 10 and int(n) > 0 for n in numbers):
-        raise InvalidParameter(f"--logits-at must be steps from 1, got {shown(text)}; write 1,10,100")
+        raise InvalidParameter(f"--logits-at must be steps from 1, got {brief(text)}; write 1,10,100")
     steps = sorted({int(n) for n in numbers})
     if len(steps) > MOST_STEPS:
         raise InvalidParameter(f"--logits-at takes at most {MOST_STEPS} steps, got {len(steps)}; choose fewer")

@@ -18,7 +18,7 @@ from decodelab.core.notices import notes
 from decodelab.engine.progress import TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.io.atomic import write_text
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.console import console
 
 
@@ -124,7 +124,7 @@ def command(
             print_tree(tree, console())
             for file in written.values():
                 if file is not None:
-                    say(f"wrote {visible(str(file))}")
+                    say(f"wrote {printable(str(file))}")
     if interrupted:
         say("interrupted: what is shown is what was done")
         raise typer.Exit(130)

@@ -16,7 +16,7 @@ from decodelab.cli.terminal import note, print_json, say
 from decodelab.core.errors import RequestError
 from decodelab.engine.threads import threads_for
 from decodelab.io.atomic import check_writable, write_bytes
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.calibration import check_suffix, diagram_bytes
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def command(
         asker.keep(plan.models, [base, *tried], drawn)
     if diagram is not None:
         table = view.tables[0]
-        page = diagram_bytes(view.draw(), diagram.suffix, [table.header, *table.rows], visible(view.title))
+        page = diagram_bytes(view.draw(), diagram.suffix, [table.header, *table.rows], printable(view.title))
         write_bytes(diagram, page)
     for reason, times in found.unused.items():
         note(f"{times} combinations of values were passed over: {reason}")
@@ -134,7 +134,7 @@ def command(
         print_json({**counts, "repeated": drawn.repeated, **asdict(found), "says": list(view.says)})
         return
     print_view(view)
-    say(f"{asker.made} answers made, {asker.found} were there already, all kept in {visible(str(journal))}")
+    say(f"{asker.made} answers made, {asker.found} were there already, all kept in {printable(str(journal))}")
 
 
 def _space(written: Sequence[str] | None, file: Path | None) -> Space:
@@ -169,5 +169,5 @@ def _kept_in(journal: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"every answer so far is kept in {visible(str(journal))}; the same command goes on")
+        say(f"every answer so far is kept in {printable(str(journal))}; the same command goes on")
         raise

@@ -1,40 +1,40 @@
-"""Checkers: whether a text can still become what it should."""
+"""Checkers decide whether a text can still become a valid one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal, Protocol, runtime_checkable
 
-Verdict = Literal["dead", "alive", "complete"]
-"""Of a text that may go on: nothing makes it right any more; it is right so far; it is right as it stands."""
+Verdict = Literal["invalid", "prefix", "complete"]
+"""No continuation is valid; some continuation is valid; the text is valid as it stands (and may go on)."""
 
 
 class Reading(Protocol):
-    """What a checker has read of a text: a value, so that texts can fork."""
+    """A checker's state after reading a text: an immutable value, so that texts can fork."""
 
     @property
-    def dead(self) -> bool:
-        """Whether nothing can make the text right any more."""
+    def invalid(self) -> bool:
+        """Whether no continuation makes the text valid."""
         ...
 
     @property
     def complete(self) -> bool:
-        """Whether the text is right as it stands."""
+        """Whether the text is valid as it stands."""
         ...
 
     def read(self, text: str) -> Reading:
-        """The reading after some more text."""
+        """The reading after more text."""
         ...
 
 
 @runtime_checkable
 class ReadingChecker(Protocol):
-    """A checker that reads on where it stopped."""
+    """A checker that reads incrementally."""
 
     def begin(self) -> Reading:
-        """Nothing read yet."""
+        """The reading of the empty text."""
         ...
 
 
 AnyChecker = str | Callable[[str], Verdict] | ReadingChecker
-"""A checker as a stage names it: by its name, or in Python as what it is."""
+"""A checker as a stage's parameter: a name, or in Python the checker itself."""

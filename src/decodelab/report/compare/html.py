@@ -7,7 +7,7 @@ from typing import Any
 
 import decodelab
 from decodelab.analysis.comparison import Comparison, Token
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.compare.summary import LEGEND, means_over, results_of, short, together, verdict
 from decodelab.report.page import environment, script_digest
 
@@ -24,8 +24,8 @@ def to_html(comparison: Comparison) -> str:
     from markupsafe import Markup
 
     templates = environment(
-        seen=lambda text: visible(text, keep="\n\t"),
-        line=visible,
+        seen=lambda text: printable(text, keep="\n\t"),
+        line=printable,
         verdict=verdict,
         bin=probability_bin,
         tip=tip,
@@ -75,7 +75,7 @@ def probability_bin(p: float) -> int:
 
 def tip(token: Token) -> str:
     """What is shown when the pointer rests on a token."""
-    return f"{visible(token.name)!r}: p {_percent(token.p)} under the model, {_percent(token.processed_p)} processed"
+    return f"{printable(token.name)!r}: p {_percent(token.p)} under the model, {_percent(token.processed_p)} processed"
 
 
 def _percent(p: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from decodelab.analysis.comparison import Answer, Comparison, Result
-from decodelab.io.text import shown, visible
+from decodelab.io.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +33,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print()
         title = f"prompt {number} of {len(comparison.questions)}{': ' if question.title else ''}{question.title}"
         console.print(Rule(Text(title, "bold"), align="left", style="dim"))
-        console.print(_indented(shown(question.text) or "(empty: begins with BOS)", "  "))
+        console.print(_indented(printable_lines(question.text) or "(empty: begins with BOS)", "  "))
         for model in comparison.models:
             _print_model(model, [r for r in results if r.model == model], console)
     if len(comparison.questions) > 1:
@@ -49,7 +49,7 @@ def _print_model(model: str, results: Sequence[Result], console: Console) -> Non
 
     # The first column gets what the numbers leave, so that lines fit and columns stand below each other.
     first = max(20, min(40, console.width - sum(width for _, width in _NUMBERS) - 13))
-    heading = Text(_fitted(visible(model), first), "bold cyan")
+    heading = Text(_fitted(printable(model), first), "bold cyan")
     heading.append("".join(f"{name:>{width}}" for name, width in _NUMBERS) + "  end", "dim")
     console.print()
     console.print(heading, no_wrap=True, crop=False)
@@ -72,7 +72,7 @@ def _numbers(name: str, result: Result, answer: Answer, first: int) -> Text:
         str(result.generation.cost.forward_passes),
         str(result.forward_tokens),
     )
-    line = Text(_fitted(f"  {visible(name)}", first), "bold")
+    line = Text(_fitted(f"  {printable(name)}", first), "bold")
     line.append("".join(f"{v:>{width}}" for v, (_, width) in zip(values, _NUMBERS, strict=True)), "not bold")
     line.append(f"  {candidate.finish_reason}", "yellow" if candidate.finish_reason == "interrupted" else "not bold")
     if answer.grade is not None:
@@ -104,7 +104,7 @@ def _fitted(text: str, width: int) -> str:
 
 def _excerpt(text: str, width: int) -> str:
     """A text on a few lines, newlines as a sign; of a long one the beginning and the end, where answers stand."""
-    line = " ⏎ ".join(part.strip() for part in visible(text.strip(), keep="\n").split("\n"))
+    line = " ⏎ ".join(part.strip() for part in printable(text.strip(), keep="\n").split("\n"))
     lines = textwrap.wrap(line, width) or ["(no text)"]
     if len(lines) > _LINES:
         end = line[-(width - 2) :]
@@ -131,15 +131,15 @@ def _overview(comparison: Comparison) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     graded = [(i, q) for i, q in enumerate(comparison.questions) if q.grade is not None]
     for i, question in graded:
-        title = visible(question.title) or f"prompt {i + 1}"
+        title = printable(question.title) or f"prompt {i + 1}"
         table.add_column(Text(title), justify="right", min_width=min(10, max(map(len, title.split()))))
     for model in comparison.models:
-        table.add_row(Text(visible(model), "bold cyan"))
+        table.add_row(Text(printable(model), "bold cyan"))
         for strategy in comparison.strategies:
             mine = results_of(comparison, model, strategy)
             if not any(mine):
                 continue
-            row = [Text(f"  {visible(strategy)}"), *map(Text, means_over([r for rs in mine for r in rs]))]
+            row = [Text(f"  {printable(strategy)}"), *map(Text, means_over([r for rs in mine for r in rs]))]
             row += [_marks([a for r in mine[i] for a in r.answers]) for i, _ in graded]
             table.add_row(*row)
         table.add_section()
@@ -154,7 +154,7 @@ def results_of(comparison: Comparison, model: str, strategy: str) -> list[list[R
 def together(comparison: Comparison) -> list[str]:
     """How fast each model ran everything, in a line each."""
     return [
-        f"{visible(s.model)}: {s.new_tokens:,} new tokens in {s.seconds:.1f} s, all strategies and prompts together: "
+        f"{printable(s.model)}: {s.new_tokens:,} new tokens in {s.seconds:.1f} s, all strategies and prompts together: "
         f"{s.tokens_per_second:,.0f} tok/s"
         for s in comparison.speeds
     ]

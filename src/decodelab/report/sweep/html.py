@@ -10,7 +10,7 @@ from typing import Any
 import decodelab
 from decodelab.bench.plan import Plan
 from decodelab.bench.stats.comparison import Results, Row
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.page import environment, script_digest
 from decodelab.report.sweep import plot as bench_plot
 from decodelab.report.sweep.plot import plot, points_of, reliability
@@ -30,7 +30,7 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
     """
     from markupsafe import Markup
 
-    templates = environment(line=visible, pt=lambda place: f"{place:.4g}")
+    templates = environment(line=printable, pt=lambda place: f"{place:.4g}")
     folder = files("decodelab.report") / "templates"
     script = "".join((folder / name).read_text(encoding="utf-8") for name in ("bench_answers.js", "bench.js"))
     style = "".join((folder / name).read_text(encoding="utf-8") for name in ("compare.css", "bench.css"))

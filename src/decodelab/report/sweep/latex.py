@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from decodelab.bench.stats.comparison import Results, Row
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.sweep.table import forward_tokens, groups, title, verdict, winner_of
 
 _SPECIAL = {
@@ -91,7 +91,7 @@ def escaped(text: str) -> str:
     >>> print(escaped(r"50% of_a & \input{x}"))
     50\% of\_a \& \textbackslash{}input\{x\}
     """
-    return "".join(_SPECIAL.get(c, c) for c in visible(text))
+    return "".join(_SPECIAL.get(c, c) for c in printable(text))
 
 
 def _cells(row: Row, bold: bool) -> list[str]:

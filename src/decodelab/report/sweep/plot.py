@@ -128,7 +128,7 @@ SIDE = 150
 
 
 def reliability(bins: Sequence[Bin]) -> Reliability:
-    """Place the bars of a reliability diagram: as wide as their bucket, as high as the share that is right."""
+    """Place the bars of a reliability diagram: as wide as their bin, as high as the share that is right."""
     bars, whiskers = [], []
     for b in bins:
         if b.count:

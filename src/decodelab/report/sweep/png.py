@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from decodelab.bench.stats.comparison import Results, Row
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.sweep.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, plot, points_of
 from decodelab.report.sweep.table import forward_tokens, groups
 
@@ -69,4 +69,4 @@ def _draw(axes: Axes, title: str, rows: Sequence[Row]) -> None:
 
 def _plain(text: str) -> str:
     """Text that the one font at hand can draw, whatever a strategy is called."""
-    return visible(text).encode("ascii", "backslashreplace").decode()
+    return printable(text).encode("ascii", "backslashreplace").decode()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.console import console, one_line
 
 if TYPE_CHECKING:
@@ -31,19 +31,19 @@ def print_results(results: Results) -> None:
         for name in HEADER:
             table.add_column(name, justify="left" if name == HEADER[0] else "right", no_wrap=True)
         for row in rows:
-            table.add_row(*(Text(visible(cell)) for cell in _cells(row)))
+            table.add_row(*(Text(printable(cell)) for cell in _cells(row)))
         console().print(table)
         for row in rows:
             if row.more:
                 further = ", ".join(f"{name} {value:.3g}" for name, value in row.more.items())
-                typer.echo(visible(f"{row.cell.strategy}: {further}"))
+                typer.echo(printable(f"{row.cell.strategy}: {further}"))
         if odd := odd_lengths(rows, results.baseline):
-            typer.echo(visible(odd))
+            typer.echo(printable(odd))
         winner = winner_of(results, task, model)
         if winner is not None:
-            typer.echo(visible(verdict(winner)) + "\n")
+            typer.echo(printable(verdict(winner)) + "\n")
     if len(results.winners) > 1:
-        typer.echo(visible(advice(results)))
+        typer.echo(printable(advice(results)))
 
 
 def markdown(results: Results) -> str:
@@ -175,4 +175,4 @@ def _line(cells: Any) -> str:
 
 def _escaped(text: str) -> str:
     """Text in a Markdown table: nothing in it is markup."""
-    return "".join("\\" + c if c in "\\`*_{}[]<>#|~&" else c for c in visible(text))
+    return "".join("\\" + c if c in "\\`*_{}[]<>#|~&" else c for c in printable(text))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import decodelab
 from decodelab.analysis.trace import UNDER, Path, Trace
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.page import environment, script_digest
 from decodelab.report.trace.curves import curves, logit_steps
 from decodelab.report.trace.table import token_name
@@ -34,7 +34,7 @@ def to_html(traces: Sequence[Trace]) -> str:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    templates = environment(seen=lambda text: visible(text, keep="\n\t"), line=visible)
+    templates = environment(seen=lambda text: printable(text, keep="\n\t"), line=printable)
     folder = files("decodelab.report") / "templates"
     library = get_plotlyjs()
     figure = _script_data(_figure(traces))
@@ -60,7 +60,7 @@ def _script_data(figure: Figure) -> str:
 
 def _hover(text: str) -> str:
     """Model-written text for plotly, which reads some HTML in its labels."""
-    return html.escape(visible(text))
+    return html.escape(printable(text))
 
 
 def _figure(traces: Sequence[Trace]) -> Figure:

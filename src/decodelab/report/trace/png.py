@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from decodelab.analysis.trace import Logits, Path, Trace
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.trace.curves import Curve, curves, logit_steps
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _title(traces: Sequence[Trace]) -> str:
 
 def _plain(text: str) -> str:
     """Text that the one font at hand can draw, whatever a model or a prompt is called."""
-    return visible(text).encode("ascii", "backslashreplace").decode()
+    return printable(text).encode("ascii", "backslashreplace").decode()
 
 
 def _draw_curve(axes: Axes, same: Sequence[Curve]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from decodelab.analysis.trace import UNDER, Logits, Path, StageStep, TokenStep, Trace
 from decodelab.analysis.trace_statistics import LABELS
-from decodelab.io.text import shown, visible
+from decodelab.io.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,9 +36,9 @@ def print_traces(traces: Sequence[Trace], console: Console, show: int) -> None:
         console.print(Text(LEGEND, "dim"))
     for trace in traces:
         console.print()
-        console.print(Rule(Text(visible(trace.generation.strategy), "bold"), align="left", style="dim"))
+        console.print(Rule(Text(printable(trace.generation.strategy), "bold"), align="left", style="dim"))
         best = trace.paths[0]
-        console.print(Text(textwrap.indent(shown(best.candidate.text).strip() or "(no text)", "  ")))
+        console.print(Text(textwrap.indent(printable_lines(best.candidate.text).strip() or "(no text)", "  ")))
         console.print(Text(_ending(trace), "dim"))
         if show and best.steps:
             console.print()
@@ -66,7 +66,7 @@ def token_name(text: str) -> str:
     >>> token_name(" cat"), token_name("\x1b[31m\n")
     ("' cat'", "'\\x1b[31m\\n'")
     """
-    return f"'{visible(text)}'"
+    return f"'{printable(text)}'"
 
 
 def number(value: float) -> str:
@@ -129,7 +129,7 @@ def _print_steps(path: Path, console: Console, show: int) -> None:
     if not wide:
         columns = _FIRST
     elif several:
-        console.print(Text("  ".join(f"{i}: {visible(s.name)}" for i, s in enumerate(longest, 1)), "dim"))
+        console.print(Text("  ".join(f"{i}: {printable(s.name)}" for i, s in enumerate(longest, 1)), "dim"))
     heading = f"{'step':>5}  {'token':<{_TOKEN}}" + "".join(f"{name:>{width}}" for name, width, _ in columns)
     console.print(Text(heading, "bold"), no_wrap=True, crop=False)
     for step in _some(path.steps, show):
@@ -166,7 +166,7 @@ def _cell(text: str) -> Text:
 def _stage_line(stage: StageStep) -> str:
     readings = "".join(f", {name} {number(value)}" for name, value in stage.readings.items())
     return (
-        f"{visible(stage.name)}: kept {stage.kept}, removed {share(stage.mass_removed)}, "
+        f"{printable(stage.name)}: kept {stage.kept}, removed {share(stage.mass_removed)}, "
         f"H {stage.entropy_bits_before:.2f} to {stage.entropy_bits:.2f}{readings}"
     )
 
@@ -194,7 +194,7 @@ def _print_statistics(traces: Sequence[Trace], console: Console) -> None:
     from rich.text import Text
 
     first = 4 + max(map(len, LABELS.values()))
-    longest = 2 + min(24, max(len(visible(t.strategy)) for t in traces))
+    longest = 2 + min(24, max(len(printable(t.strategy)) for t in traces))
     # Names are wrapped before strategies are put below one another.
     width = max(13, min(longest, (console.width - first) // len(traces)))
     fit = max(1, (console.width - first) // width)
@@ -202,7 +202,7 @@ def _print_statistics(traces: Sequence[Trace], console: Console) -> None:
         some = traces[begin : begin + fit]
         if begin:
             console.print()
-        names = [textwrap.wrap(visible(t.strategy), width - 2) for t in some]
+        names = [textwrap.wrap(printable(t.strategy), width - 2) for t in some]
         for line in range(max(map(len, names))):
             name = "".join(f"{n[line] if line < len(n) else '':>{width}}" for n in names)
             console.print(Text(" " * first + name, "bold"), no_wrap=True, crop=False)

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import decodelab
 from decodelab.analysis.search_tree import Hypotheses, Node
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.page import environment
 from decodelab.report.tree.text import MEANINGS
 
@@ -56,7 +56,7 @@ def to_html(hypotheses: Hypotheses) -> str:
 def _render(template: str, hypotheses: Hypotheses) -> str:
     from markupsafe import Markup
 
-    templates = environment(seen=lambda text: visible(text, keep="\n\t"), line=visible)
+    templates = environment(seen=lambda text: printable(text, keep="\n\t"), line=printable)
     boxes = _boxes(hypotheses)
     return templates.get_template(template).render(
         hypotheses=hypotheses,
@@ -72,14 +72,14 @@ def _render(template: str, hypotheses: Hypotheses) -> str:
 
 def _drawn(text: str) -> str:
     """Model-written text for a picture: nothing unseen in it, nor what XML forbids, and not too long."""
-    shown = re.sub("[\ufffe\uffff]", "\ufffd", visible(text)).replace(" ", "\N{NO-BREAK SPACE}")
+    shown = re.sub("[\ufffe\uffff]", "\ufffd", printable(text)).replace(" ", "\N{NO-BREAK SPACE}")
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
 
 def _tip(node: Node) -> str:
     """What is shown when the pointer rests on a box."""
     ends = "" if node.candidate is None else f"; candidate {node.candidate}, score {node.score:.6g}"
-    text = re.sub("[\ufffe\uffff]", "\ufffd", visible(node.text))
+    text = re.sub("[\ufffe\uffff]", "\ufffd", printable(node.text))
     return f"'{text}' (token {node.token}) at step {node.step}: log p {node.logprob:.4f}, in all {node.total:.4f}{ends}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decodelab.analysis.search_tree import Hypotheses, Node
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,9 +28,9 @@ def print_tree(hypotheses: Hypotheses, console: Console) -> None:
     from rich.text import Text
 
     generation = hypotheses.generation
-    console.print(Text(visible(generation.strategy), style="bold"))
+    console.print(Text(printable(generation.strategy), style="bold"))
     if hypotheses.strategy != generation.strategy:
-        console.print(Text(f"written as {visible(hypotheses.strategy)}", style="dim"))
+        console.print(Text(f"written as {printable(hypotheses.strategy)}", style="dim"))
     console.print(_tree(hypotheses))
     console.print(Text("   ".join(f"{mark} {MEANINGS[fate]}" for fate, mark in MARKS.items()), style="dim"))
     console.print(Text("Numbers are log-probabilities, in nats: of the text so far.\n", style="dim"))
@@ -53,7 +53,7 @@ def _tree(hypotheses: Hypotheses) -> Tree:
     from rich.tree import Tree
 
     children = hypotheses.children()
-    prompt = visible(hypotheses.generation.prompt)
+    prompt = printable(hypotheses.generation.prompt)
     root = Tree(Text(prompt or "(empty: begins with BOS)"), guide_style="dim")
     todo = [(root, children.get(0, []))]
     while todo:
@@ -86,7 +86,7 @@ def _label(chain: list[Node], instead_at: int | None = None) -> Text:
 
     last = chain[-1]
     label = Text(f"{MARKS[last.fate]} ", style=_STYLES[last.fate])
-    label.append(f"'{visible(''.join(n.text for n in chain))}'")
+    label.append(f"'{printable(''.join(n.text for n in chain))}'")
     label.append(f"  {last.total:.2f}", style="cyan")
     if instead_at is not None:
         label.append(f"  at token {instead_at}", style="dim")

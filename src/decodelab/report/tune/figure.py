@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,4 +87,4 @@ def _cross(axes: Axes, x: Estimate, y: Estimate, colour: str) -> None:
 def _plain(text: str) -> str:
     """Text that the one font at hand can draw, whatever a model or a strategy is called."""
     short = text if len(text) <= 70 else text[:67] + "..."
-    return visible(short).encode("ascii", "backslashreplace").decode()
+    return printable(short).encode("ascii", "backslashreplace").decode()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from decodelab.io.text import visible
+from decodelab.io.text import printable
 from decodelab.report.console import console
 from decodelab.report.tune.figure import reversal_figure, tuning_figure
 
@@ -57,14 +57,14 @@ def print_view(view: View) -> None:
     from rich.text import Text
 
     for table in view.tables:
-        drawn = Drawn(title=Text(visible(table.title)), title_justify="left", box=box.SIMPLE)
+        drawn = Drawn(title=Text(printable(table.title)), title_justify="left", box=box.SIMPLE)
         for place, name in enumerate(table.header):
             drawn.add_column(name, justify="right" if place else "left", no_wrap=place > 0, overflow="fold")
         for row in table.rows:
-            drawn.add_row(*(Text(visible(cell)) for cell in row))
+            drawn.add_row(*(Text(printable(cell)) for cell in row))
         console().print(drawn)
     for sentence in view.says:
-        typer.echo(visible(sentence))
+        typer.echo(printable(sentence))
 
 
 def tuning_view(found: Tuning) -> View:
