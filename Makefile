@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint types bench bench-engine bench-samplers bench-scoring bench-speculative bench-sweep peers format clean
+.PHONY: help run test test-slow lint types stub bench bench-engine bench-samplers bench-scoring bench-speculative bench-sweep peers format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ bench-scoring: $(READY) ## measure scoring against transformers, and lm-evaluati
 peers: $(READY) ## install what only benchmarks compare with: llama.cpp (compiled here, minutes), lm-evaluation-harness
 	$(BIN)/python -m pip install --quiet llama-cpp-python==0.3.36
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt lm_eval==0.4.13 accelerate
+
+stub: $(READY) ## write decodelab/__init__.pyi, from which type checkers know the public names
+	$(BIN)/python -m decodelab.testing.public_names
 
 format: $(READY) ## mend style and format in place
 	$(BIN)/ruff check --fix

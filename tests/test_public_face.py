@@ -8,6 +8,7 @@ import sys
 from inspect import ismodule
 
 import decodelab
+from decodelab.testing.public_names import STUB, stub_text
 
 HEAVY = ("torch", "transformers", "tokenizers", "safetensors", "scipy", "networkx")
 
@@ -39,6 +40,7 @@ def settings():
     return loggers, random.getstate(), list(warnings.filters)
 before = settings()
 import decodelab
+from decodelab.testing.public_names import STUB, stub_text
 print(settings() == before)
 """
     assert python(code) == "True"
@@ -80,3 +82,7 @@ def test_every_public_name_is_documented():
 
 def test_the_version_is_that_of_the_installed_package():
     assert decodelab.__version__ == importlib.metadata.version("decodelab")
+
+
+def test_the_stub_that_type_checkers_read_is_up_to_date():
+    assert STUB.read_text(encoding="utf-8") == stub_text(), "run `make stub`"

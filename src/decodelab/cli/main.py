@@ -13,28 +13,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import decodelab
-from decodelab.cli.commands import (
-    bench,
-    calibrate,
-    compare,
-    cost,
-    demo,
-    gap,
-    generate,
-    journal,
-    measure,
-    models,
-    perplexity_study,
-    puzzle,
-    report,
-    score,
-    strategies,
-    tasks,
-    trace,
-    train,
-    tree,
-    tune,
-)
+from decodelab.cli.commands import COMMANDS
 from decodelab.cli.terminal import say
 from decodelab.core.errors import DecodelabError
 from decodelab.io.text import printable
@@ -64,6 +43,22 @@ class Commands(TyperGroup):
             code = _reader_left()
         sys.exit(code if isinstance(code, int) else 0)
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Ours in the order in which one meets them, then third parties'."""
+        return list(COMMANDS.entries())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name, its module imported now; one that cannot be imported says so when it is run."""
+        try:
+            found = COMMANDS.load(cmd_name)
+        except DecodelabError as error:
+            return _broken(error)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name)(found)
+        return typer.main.get_command(single)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command asked for."""
         try:
@@ -79,6 +74,18 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _broken(error: DecodelabError) -> Any:
+    """A command that does nothing but refuse."""
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+    @single.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+    def refused() -> None:
+        """Cannot be loaded; run it to see why."""
+        raise error
+
+    return typer.main.get_command(single)
 
 
 def refuse(message: str) -> None:
@@ -101,29 +108,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for name, module in {
-    "demo": demo,
-    "generate": generate,
-    "compare": compare,
-    "trace": trace,
-    "tree": tree,
-    "score": score,
-    "gap": gap,
-    "cost": cost,
-    "perplexity-study": perplexity_study,
-    "puzzle": puzzle,
-    "calibrate": calibrate,
-    "measure": measure,
-    "strategies": strategies,
-    "models": models,
-}.items():
-    app.command(name)(module.command)
-app.command("bench")(bench.command)
-app.command("tune")(tune.command)
-app.command("report")(report.command)
-app.command("journal")(journal.command)
-app.add_typer(tasks.app, name="tasks")
-app.add_typer(train.app, name="train")
 
 
 def _version(asked: bool) -> None:
