@@ -40,7 +40,6 @@ def settings():
     return loggers, random.getstate(), list(warnings.filters)
 before = settings()
 import decodelab
-from decodelab.testing.public_names import STUB, stub_text
 print(settings() == before)
 """
     assert python(code) == "True"

@@ -12,13 +12,22 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from decodelab.core.errors import DecodelabError, InvalidParameter, StrategyError, did_you_mean
 from decodelab.core.stage import Stage, brief
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
 T = TypeVar("T")
+
+
+def entry_points(group: str) -> EntryPoints:
+    """The entry points of a group; imported here, as most runs never ask for any."""
+    from importlib.metadata import entry_points as installed
+
+    return installed(group=group)
 
 
 @dataclass(frozen=True)

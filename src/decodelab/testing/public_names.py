@@ -15,7 +15,7 @@ def stub_text() -> str:
     homes: dict[str, list[str]] = defaultdict(list)
     for name in decodelab.__all__:
         if name != "__version__":
-            homes[decodelab._HOME[name]].append(name)
+            homes[vars(decodelab)["_HOME"][name]].append(name)
     lines = ["# Written by `make stub`; the names are those of __init__.py and of the stages' tables."]
     for home in sorted(homes):
         lines += [f"from {home} import {name} as {name}" for name in sorted(homes[home])]
