@@ -1,43 +1,65 @@
 """The text form of a strategy: `name`, `name=value` and `name(key=value, ...)`, joined by `|`.
 
-strategy := stage ("|" stage)*
-stage    := word | word "=" value | word "(" [argument ("," argument)*] ")"
-argument := word "=" value
-value    := number | "true" | "false" | "none" | word | string | list | map
-string   := JSON string, or the same in single quotes
-    list     := "[" [value ("," value)*] "]"
-    map      := "{" [value ":" value ("," value ":" value)*] "}"
-
-A space of strategies is the same with more to choose from:
-
-value    := ... | number ".." number ["log"] | "{" value ("," value)* "}"
+`GRAMMAR` is the language of spaces of strategies, which `decodelab tune` searches: a strategy, with ranges and choices
+among the values. A strategy is a text of it without either.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from decodelab.core.errors import InvalidParameter, StrategySyntaxError
 from decodelab.core.stage import brief, value_text
 
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<number>[-+]?(?:\d[\d_]*(?:\.(?!\.)\d*)?|\.\d+)(?:[eE][-+]?\d+)?(?!\w|\.(?!\.)))
-    |(?P<word>[-+]?[A-Za-z_]\w*(?:-\w+)*)
-    |(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
-    |(?P<mark>\.\.|[|=(),\[\]{}:]))""",
-    re.VERBOSE | re.ASCII,
-)
+if TYPE_CHECKING:
+    from lark import Lark, Token
+
+GRAMMAR = r"""
+strategy: stage ("|" stage)*
+stage: STAGE                                            -> bare
+     | STAGE "=" value                                  -> first
+     | STAGE "(" [argument ("," argument)*] ")"         -> call
+argument: PARAMETER "=" value
+?value: NUMBER                                          -> number
+      | NUMBER ".." NUMBER LOG?                         -> range
+      | WORD                                            -> word
+      | STRING                                          -> string
+      | "[" [value ("," value)*] "]"                    -> list
+      | "{" [pair ("," pair)*] "}"                      -> map
+      | "{" value ("," value)* "}"                      -> choices
+pair: value ":" value
+
+STAGE: NAME
+PARAMETER: NAME
+WORD: NAME
+LOG: "log"
+NAME: /[-+]?[A-Za-z_][A-Za-z0-9_]*(-[A-Za-z0-9_]+)*/
+NUMBER: /[-+]?([0-9][0-9_]*(\.(?!\.)[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?(?![A-Za-z0-9_]|\.(?!\.))/
+STRING: /"([^"\\]|\\.)*"|'([^'\\]|\\.)*'/s
+%ignore /[ \t\n\r\f\v]+/
+"""
+
 _WORDS: dict[str, Any] = {"true": True, "false": False, "none": None, "null": None}
 _DEPTH = 20
-
-
-def _number(text: str) -> int | float:
-    digits = text.replace("_", "")
-    return int(digits) if re.fullmatch(r"[-+]?\d{1,4000}", digits) else float(digits)
+_EXPECTED = (
+    ("STAGE", "the name of a stage"),
+    ("PARAMETER", "a parameter name"),
+    ("STRING", "a value"),
+    ("NUMBER", "the other end of the range"),
+    ("VBAR", "'|' or the end"),
+    ("RPAR", "',' or ')'"),
+    ("RSQB", "',' or ']'"),
+    ("COLON", "':'"),
+    ("RBRACE", "',' or '}'"),
+    ("EQUAL", "'=' after the parameter name"),
+    ("$END", "the end"),
+)
+"""What an error says was expected: the first of these that the parser would take."""
 
 
 @dataclass(frozen=True)
@@ -105,156 +127,134 @@ def parse_stages(text: str, *, space: bool = False) -> list[StageSpec]:
 
     Raises:
         StrategySyntaxError: with the position and what was expected there.
-        InvalidParameter: for a range that is none.
+        InvalidParameter: for an invalid range.
 
     >>> [s.name for s in parse_stages("temperature=0.8 | sample(n=4)")]
     ['temperature', 'sample']
     >>> [str(s.first) for s in parse_stages("temperature=0.5..1.5 | top_k={5, 50}", space=True)]
     ['0.5..1.5', '{5, 50}']
     """
-    return _Parser(text, space).strategy()
+    return _parse(text, "strategy", space)
 
 
 def parse_value(text: str, *, space: bool = False) -> Any:
-    """Read one value, of a strategy or of a space of them.
+    """Read one value, of a strategy or of a space of strategies.
 
     Raises:
         StrategySyntaxError: with the position and what was expected there.
-        InvalidParameter: for a range that is none.
+        InvalidParameter: for an invalid range.
     """
-    return _Parser(text, space).only_value()
+    return _parse(text, "value", space)
 
 
-class _Parser:
-    """Recursive descent over the tokens of one text."""
+@functools.cache
+def _lark(start: str) -> Lark:
+    """The parser of a start rule, made when first needed."""
+    from lark import Lark
 
-    def __init__(self, text: str, space: bool = False) -> None:
-        self.text = text
-        self.space = space
-        self.tokens: list[tuple[str, str, int]] = []
-        end, last = 0, len(text.rstrip())
-        while end < last:
-            found = _TOKEN.match(text, end)
-            if found is None:
-                start = len(text) - len(text[end:].lstrip())
-                self._fail(start, "a name, a value or one of | = ( ) [ ] { } ,")
-            kind = str(found.lastgroup)
-            self.tokens.append((kind, found[kind], found.start(kind)))
-            end = found.end()
-        self.tokens.append(("end", "", len(text)))
-        self.at = 0
+    return Lark(GRAMMAR, parser="lalr", start=start, propagate_positions=True)
 
-    def _fail(self, position: int, expected: str) -> NoReturn:
-        found = self.text[position : position + 12] or "the end"
-        raise StrategySyntaxError(
-            f"strategy {brief(self.text)}: expected {expected} at character {position + 1}, got {found!r}; "
-            "write it like 'temperature=0.8 | top_p=0.9 | sample(n=4)'"
-        )
 
-    def _next(self, *wanted: str, expected: str) -> str:
-        """Consume a token that is one of the marks, or of the kind `word`, `number` or `string`."""
-        kind, text, position = self.tokens[self.at]
-        if kind in wanted or (kind == "mark" and text in wanted):
-            self.at += 1
-            return text
-        self._fail(position, expected)
+def _parse(text: str, start: str, space: bool) -> Any:
+    """Parse a text token by token, so that errors can say what would have been right."""
+    from lark import UnexpectedCharacters, UnexpectedToken
 
-    def _peek(self, mark: str) -> bool:
-        return self.tokens[self.at][:2] == ("mark", mark)
+    parser = _lark(start).parse_interactive(text.rstrip())
+    depth = 0
+    try:
+        for token in parser.iter_parse():
+            depth += (token.type in ("LSQB", "LBRACE")) - (token.type in ("RSQB", "RBRACE"))
+            if depth > _DEPTH:
+                raise _error(text, token.start_pos, f"at most {_DEPTH} nested lists")
+        tree = parser.resume_parse()
+    except UnexpectedCharacters as error:
+        raise _error(text, error.pos_in_stream, "a name, a value or one of | = ( ) [ ] { } ,") from None
+    except UnexpectedToken as error:
+        accepted = parser.accepts()
+        expected = next(said for kind, said in _EXPECTED if kind in accepted)
+        position = len(text) if error.token.type == "$END" else error.pos_in_stream
+        raise _error(text, position, expected) from None
+    return _Reader(text, space).read(tree)
 
-    def strategy(self) -> list[StageSpec]:
-        specs = [self.stage()]
-        while self._peek("|"):
-            self.at += 1
-            specs.append(self.stage())
-        self._end("'|' or the end")
-        return specs
 
-    def only_value(self) -> Any:
-        found = self.value(0)
-        self._end("the end")
+def _error(text: str, position: int | None, expected: str) -> StrategySyntaxError:
+    position = len(text) if position is None else position
+    found = text[position : position + 12] or "the end"
+    return StrategySyntaxError(
+        f"strategy {brief(text)}: expected {expected} at character {position + 1}, got {found!r}; "
+        "write it like 'temperature=0.8 | top_p=0.9 | sample(n=4)'"
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Turns the tree of one text into stages and values."""
+
+    text: str
+    space: bool
+
+    def read(self, tree: Any) -> Any:
+        """What a node stands for."""
+        return getattr(self, tree.data)(*(child for child in tree.children if child is not None))
+
+    def strategy(self, *stages: Any) -> list[StageSpec]:
+        return [self.read(stage) for stage in stages]
+
+    def bare(self, name: Token) -> StageSpec:
+        return StageSpec(str(name), NOTHING, {})
+
+    def first(self, name: Token, value: Any) -> StageSpec:
+        return StageSpec(str(name), self.read(value), {})
+
+    def call(self, name: Token, *arguments: Any) -> StageSpec:
+        found: dict[str, Any] = {}
+        for argument in arguments:
+            key, value = argument.children
+            if key in found:
+                raise _error(self.text, key.start_pos, f"{str(key)!r} only once")
+            found[str(key)] = self.read(value)
+        return StageSpec(str(name), NOTHING, found)
+
+    def number(self, token: Token) -> int | float:
+        return _number(token)
+
+    def word(self, token: Token) -> Any:
+        if token.lstrip("+-") in ("inf", "nan"):
+            return float(token)
+        return _WORDS.get(token, str(token))
+
+    def string(self, token: Token) -> str:
+        try:
+            # A single-quoted string is the JSON string with the quotes exchanged.
+            quoted = token if token[0] == '"' else '"' + token[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
+            return json.loads(quoted, strict=False)
+        except ValueError:
+            raise _error(self.text, token.start_pos, "a string with JSON escapes") from None
+
+    def list(self, *values: Any) -> list[Any]:
+        return [self.read(value) for value in values]
+
+    def map(self, *pairs: Any) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for pair in pairs:
+            key, value = pair.children
+            read = self.read(key)
+            if not isinstance(read, str | int | float | None):
+                raise _error(self.text, key.meta.start_pos, "a plain key")
+            found[read] = self.read(value)
         return found
 
-    def _end(self, expected: str) -> None:
-        if self.tokens[self.at][0] != "end":
-            self._fail(self.tokens[self.at][2], expected)
-
-    def stage(self) -> StageSpec:
-        name = self._next("word", expected="the name of a stage")
-        if self._peek("="):
-            self.at += 1
-            return StageSpec(name, self.value(0), {})
-        arguments: dict[str, Any] = {}
-        if self._peek("("):
-            self.at += 1
-            while not self._peek(")"):
-                if arguments:
-                    self._next(",", expected="',' or ')'")
-                position = self.tokens[self.at][2]
-                key = self._next("word", expected="a parameter name")
-                if key in arguments:
-                    self._fail(position, f"{key!r} only once")
-                self._next("=", expected="'=' after the parameter name")
-                arguments[key] = self.value(0)
-            self.at += 1
-        return StageSpec(name, NOTHING, arguments)
-
-    def value(self, depth: int) -> Any:
-        kind, text, position = self.tokens[self.at]
-        if depth > _DEPTH:
-            self._fail(position, f"at most {_DEPTH} nested lists")
-        self.at += 1
-        if kind == "number":
-            return self._range(_number(text)) if self._peek("..") else _number(text)
-        if kind == "word":
-            if text.lstrip("+-") in ("inf", "nan"):
-                return float(text)
-            return _WORDS.get(text, text)
-        if kind == "string":
-            try:
-                # A single-quoted string is the JSON string with the quotes exchanged.
-                inner = text if text[0] == '"' else '"' + text[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
-                return json.loads(inner, strict=False)
-            except ValueError:
-                self._fail(position, "a string with JSON escapes")
-        if (kind, text) == ("mark", "["):
-            return self._items("]", lambda: self.value(depth + 1))
-        if (kind, text) == ("mark", "{"):
-            return self._choices(depth + 1) if self.space else dict(self._items("}", lambda: self._pair(depth + 1)))
-        self._fail(position, "a value")
-
-    def _range(self, low: float) -> Range:
+    def range(self, low: Token, high: Token, log: Token | None = None) -> Range:
         if not self.space:
-            self._fail(self.tokens[self.at][2], "one value (ranges are for decodelab tune)")
-        self.at += 1
-        high = _number(self._next("number", expected="the other end of the range"))
-        log = self.tokens[self.at][:2] == ("word", "log")
-        self.at += log
-        return Range(low, high, log)
+            raise _error(self.text, low.end_pos, "one value (ranges are for decodelab tune)")
+        return Range(_number(low), _number(high), log is not None)
 
-    def _choices(self, depth: int) -> Choices | dict[Any, Any]:
-        """What stands between braces: choices, or a map as in a strategy."""
-        start = self.at
-        if not self._peek("}"):
-            self.value(depth)
-        is_map = self._peek(":") or (self._peek("}") and self.at == start)
-        self.at = start
-        if is_map:
-            return dict(self._items("}", lambda: self._pair(depth)))
-        return Choices(tuple(self._items("}", lambda: self.value(depth))))
+    def choices(self, *values: Any) -> Choices:
+        if not self.space:
+            raise _error(self.text, values[0].meta.end_pos, "':' (choices are for decodelab tune)")
+        return Choices(tuple(self.read(value) for value in values))
 
-    def _pair(self, depth: int) -> tuple[Any, Any]:
-        key = self.value(depth)
-        if isinstance(key, list | dict):
-            self._fail(self.tokens[self.at][2], "a plain key")
-        self._next(":", expected="':'")
-        return key, self.value(depth)
 
-    def _items(self, close: str, read: Any) -> list[Any]:
-        items: list[Any] = []
-        while not self._peek(close):
-            if items:
-                self._next(",", expected=f"',' or {close!r}")
-            items.append(read())
-        self.at += 1
-        return items
+def _number(text: str) -> int | float:
+    digits = text.replace("_", "")
+    return int(digits) if re.fullmatch(r"[-+]?\d{1,4000}", digits) else float(digits)
