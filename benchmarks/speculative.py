@@ -159,7 +159,7 @@ def measure(
     gains = [a / b for a, b in zip(seconds["plain"], seconds["driven"], strict=True)]
     low, _, high = statistics.quantiles(gains, n=4)
     slow, quick = (statistics.median(seconds[side]) for side in ("plain", "driven"))
-    drafted = sum(g.cost.drafted for g in driven)
+    drafted = sum(g.cost.proposed for g in driven)
     tokens = [len(c.tokens) / g.cost.forward_passes for g in driven for c in g.candidates]
     pairs = zip(plain, driven, strict=True)
     same = [a.tokens == b.tokens for g, h in pairs for a, b in zip(g.candidates, h.candidates, strict=True)]

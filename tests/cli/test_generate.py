@@ -40,9 +40,9 @@ def test_a_draft_changes_the_cost_and_not_the_text(run):
     driven = ("generate", "-m", "toy.yaml", "-s", 'greedy | speculative(draft="toy.yaml")')
     found = run(*driven)
     assert (found.code, found.stdout) == (0, "the cat sat\n")
-    assert "3 of 3 drafted tokens accepted" in found.stderr
+    assert "3 of 3 proposed tokens accepted" in found.stderr
     cost = run(*driven, "--json").json["generations"][0]["cost"]
-    assert (cost["draft_tokens"], cost["drafted"], cost["accepted"], cost["acceptance"]) == (4, 3, 3, 1.0)
+    assert (cost["draft_tokens"], cost["proposed"], cost["accepted"], cost["acceptance"]) == (4, 3, 3, 1.0)
 
 
 def test_what_a_draft_cannot_drive_is_refused_in_one_line(run):

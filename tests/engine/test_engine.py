@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import decodelab as dl
 from decodelab.core.errors import ForwardFailed, InvalidParameter, TooLarge, UnknownToken
 from decodelab.core.events import Event, Step
-from decodelab.engine.scheduler import CHUNK
+from decodelab.engine.runners.batched import CHUNK
 
 STRATEGIES = [
     "greedy",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import decodelab as dl
 from decodelab.core.protocols import LanguageModel
 from decodelab.engine.prefix_cache import LEAST, PrefixCache
-from decodelab.engine.scheduler import CHUNK
+from decodelab.engine.runners.batched import CHUNK
 
 HEADER = tuple(1 + 7 * i % 300 for i in range(60))
 PROMPT = st.tuples(st.integers(0, 60), st.lists(st.integers(300, 303), min_size=1, max_size=24)).map(
@@ -146,18 +146,16 @@ def test_what_is_kept_stays_within_what_jobs_leave_of_the_memory(nano):
         engine.submit(prompt, "greedy", max_new_tokens=3)
     while engine.busy:
         list(engine.step())
-        running = engine._running.cache
-        held = 0 if running is None else running.nbytes
-        assert held + engine._prefixes.nbytes <= memory
+        assert engine.cached_bytes <= memory
 
 
 def test_many_different_prompts_are_kept_in_bounded_bytes(nano, monkeypatch):
-    monkeypatch.setattr("decodelab.engine.scheduler.KEPT", 500_000)
+    monkeypatch.setattr("decodelab.engine.prefix_cache.MOST_BYTES", 500_000)
     engine = dl.Engine(nano)
     for i in range(200):
         engine.submit((i % 300, i // 300, *HEADER[i % 30 :]), "greedy", max_new_tokens=1)
     most = 0
     while engine.busy:
         list(engine.step())
-        most = max(most, engine._prefixes.nbytes)
+        most = max(most, engine.cached_bytes)
     assert 250_000 < most <= 500_000

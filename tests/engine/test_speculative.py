@@ -124,7 +124,7 @@ def test_whole_sequences_follow_the_exact_distribution_with_and_without_a_draft(
     if chain == "greedy":
         assert distribution == {found.best.tokens: pytest.approx(1.0)}
     else:
-        assert 0 < found.cost.accepted < found.cost.drafted
+        assert 0 < found.cost.accepted < found.cost.proposed
         assert p_value([c.tokens for c in found.candidates], distribution) > P
 
 
@@ -199,8 +199,8 @@ def test_coupled_draws_agree_as_often_as_theory_says(draw, expected):
     model = dl.TableModel(words, {...: dict(zip(words, (0.5, 0.3, 0.2), strict=True))}, eos=None, bos="<s>")
     draft = dl.TableModel(words, {...: dict(zip(words, (0.4, 0.4, 0.2), strict=True))}, eos=None, bos="<s>")
     (g,) = dl.generate(model, "", speculative(f"sample(n={N}, draw={draw})", draft, k=1), max_new_tokens=3)
-    deviation = math.sqrt(expected * (1 - expected) / g.cost.drafted)
-    assert g.cost.drafted >= N
+    deviation = math.sqrt(expected * (1 - expected) / g.cost.proposed)
+    assert g.cost.proposed >= N
     assert g.cost.acceptance == pytest.approx(expected, abs=4 * deviation)
 
 
@@ -232,7 +232,7 @@ def contrary():
 
 
 def counts(cost: dl.Cost) -> dict[str, int]:
-    names = ("prefill_tokens", "decode_tokens", "forward_passes", "draft_tokens", "drafted", "accepted")
+    names = ("prefill_tokens", "decode_tokens", "forward_passes", "draft_tokens", "proposed", "accepted")
     return {name: getattr(cost, name) for name in names}
 
 
@@ -243,7 +243,7 @@ def test_a_draft_that_is_always_right_gives_k_tokens_and_one_for_each_pass(endle
     assert counts(g.cost) == {
         "prefill_tokens": 3, "decode_tokens": 10, "forward_passes": 3,
         "draft_tokens": 3 + 4 + 5,  # the prompt; the last token and three drafted; the fourth, the last, and three
-        "drafted": 8, "accepted": 8,
+        "proposed": 8, "accepted": 8,
     }  # fmt: skip
     assert g.cost.acceptance == 1.0
     assert g.cost.forward_tokens == 13
@@ -254,7 +254,7 @@ def test_a_draft_that_is_never_right_gives_a_token_for_each_pass(endless, contra
     # The last token is not drafted, so that of the four passes behind the first token the last two propose 1 and 0.
     assert counts(g.cost) == {
         "prefill_tokens": 2, "decode_tokens": 3 + 3 + 2 + 1, "forward_passes": 5,
-        "draft_tokens": 2 + 2 + 2 + 1, "drafted": 5, "accepted": 0,
+        "draft_tokens": 2 + 2 + 2 + 1, "proposed": 5, "accepted": 0,
     }  # fmt: skip
 
 
@@ -273,14 +273,14 @@ def test_prompt_lookup_costs_no_draft_and_follows_loops(endless):
     (g,) = dl.generate(model, "a b c a", speculative("greedy", "ngram", k=4), max_new_tokens=11)
     assert counts(g.cost) == {
         "prefill_tokens": 5, "decode_tokens": 10, "forward_passes": 3,
-        "draft_tokens": 0, "drafted": 8, "accepted": 8,
+        "draft_tokens": 0, "proposed": 8, "accepted": 8,
     }  # fmt: skip
 
 
 def test_prompt_lookup_proposes_nothing_where_nothing_occurred_before():
     model = dl.TableModel(list("abcdef"), {"a": {"b": 1.0}, "b": {"c": 1.0}, "c": {"d": 1.0}}, bos="<s>", missing="eos")
     (g,) = dl.generate(model, "a", speculative("greedy", "ngram"))
-    assert g.cost.drafted == 0
+    assert g.cost.proposed == 0
     assert g.cost.acceptance is None
     assert g.to_dict()["cost"]["acceptance"] is None
 
@@ -329,7 +329,7 @@ def test_a_draft_without_a_choice_left_proposes_nothing(endless):
     strategy = speculative("allow=b | sample(n=2)", draft)
     (g,) = dl.generate(endless, "a", strategy, max_new_tokens=4)
     assert [c.tokens for c in g.candidates] == [(1,) * 4] * 2
-    assert g.cost.drafted == 0
+    assert g.cost.proposed == 0
 
 
 # Observers, Ctrl-C, cancellation, faults
@@ -453,10 +453,10 @@ def test_a_chain_that_removes_every_token_fails_only_its_own_jobs(endless):
     assert isinstance(done[1].error, EmptySupport)
 
 
-# Lanes
+# Runners
 
 
-def test_lanes_take_turns_and_none_starves(endless):
+def test_runners_take_turns_and_none_starves(endless):
     engine = dl.Engine(endless, max_rows=1)
     plain, driven = "greedy", speculative("greedy", endless, k=2)
     for strategy in (plain, plain, plain, driven, driven, "mirostat | greedy"):
@@ -465,7 +465,7 @@ def test_lanes_take_turns_and_none_starves(endless):
     assert order == [3, 0, 4, 1, 2, 5]
 
 
-def test_trees_drafts_and_plain_jobs_take_turns(says):
+def test_tree_speculative_and_plain_jobs_take_turns(says):
     model = says("a", "b", "c")
     engine = dl.Engine(model, max_rows=1)
     for _ in range(2):
@@ -476,14 +476,14 @@ def test_trees_drafts_and_plain_jobs_take_turns(says):
     assert {g.best.text for g in found.values()} == {"abc"}
 
 
-def test_a_lane_that_is_alone_admits_as_it_goes(endless):
+def test_a_runner_that_is_alone_admits_as_it_goes(endless):
     engine = dl.Engine(endless, max_rows=4)
     for new in (2, 9, 3, 4, 2):
         engine.submit("a", speculative("greedy", endless, k=1), max_new_tokens=new)
     assert len(list(engine.run())) == 5
 
 
-def test_memory_bounds_the_lanes_together(endless):
+def test_memory_bounds_the_runners_together(endless):
     each = 8 * (2 + 6)
     running: list[set[int]] = []
 
@@ -499,7 +499,7 @@ def test_memory_bounds_the_lanes_together(endless):
     # A driven job takes the memory of two and a bit, for its draft has a cache too: one of them runs at a time.
     even = [jobs for jobs in running if any(i % 2 == 0 for i in jobs)]
     assert all(len(jobs) == 1 for jobs in even)
-    # While rows of one lane run, none of another does.
+    # While rows of one runner run, none of another does.
     kinds = [i % 2 for jobs in running for i in jobs]
     ends = {i: max(at for at, jobs in enumerate(running) if i in jobs) for i in range(6)}
     begins = {i: min(at for at, jobs in enumerate(running) if i in jobs) for i in range(6)}

@@ -1,4 +1,4 @@
-"""The lane of tree searches: what it computes, keeps, tells and does when something goes wrong."""
+"""The runner of tree searches: what it computes, keeps, tells and does when something goes wrong."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from decodelab.core.errors import ForwardFailed, NonFiniteLogits, TooLarge
 from decodelab.core.events import Event, Step
 from decodelab.core.notices import FewerCandidates
 from decodelab.core.protocols import Forkable, LanguageModel
-from decodelab.engine.runners.tree_cache import Branches
+from decodelab.engine.runners.tree_cache import TreeCache
 
 
 @pytest.fixture(scope="module")
@@ -102,30 +102,30 @@ def test_whatever_is_kept_the_result_is_the_same(nano, strategy):
 
 def test_what_does_not_fit_the_memory_is_computed_again(nano):
     prompt = nano.vocab.encode("Once upon a time")
-    branches = Branches(nano, prompt, most_rows=1, most_bytes=None)
-    branches.start()
-    branches.extend([0, 0], [10, 11])
-    branches.extend([1], [12])  # node 1 was let go of with node 2: one row is kept
-    logits = branches.extend([2, 3], [13, 14])
-    assert branches.decoded == 2 + 2 + 2 + 1  # node 1 was computed again for node 3, node 2 for node 4
+    cache = TreeCache(nano, prompt, most_rows=1, most_bytes=None)
+    cache.prefill()
+    cache.decode([0, 0], [10, 11])
+    cache.decode([1], [12])  # node 1 was let go of with node 2: one row is kept
+    logits = cache.decode([2, 3], [13, 14])
+    assert cache.decoded == 2 + 2 + 2 + 1  # node 1 was computed again for node 3, node 2 for node 4
     for row, tokens in enumerate(([11, 13], [10, 12, 14])):
         expected = nano.prefill([(*prompt, *tokens)])[0][0]
         torch.testing.assert_close(logits[row], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_closed_nodes_are_forgotten(table):
-    branches = Branches(table, (4,), most_rows=100, most_bytes=None)
-    branches.start()
-    branches.extend([0, 0, 0], [0, 1, 2])
-    branches.extend([1, 2, 2], [0, 0, 1])
-    held = branches.nbytes
-    branches.close([4, 5])
-    assert branches.nbytes < held
-    branches.close([1, 2, 3, 6])
-    assert branches.nbytes == branches.model.prefill([(4,)])[1].nbytes
-    again = branches.extend([1], [1])  # from the prompt: node 1 is not kept any more
-    assert branches.path(7) == [0, 1]
-    assert branches.decoded == 3 + 3 + 2
+    cache = TreeCache(table, (4,), most_rows=100, most_bytes=None)
+    cache.prefill()
+    cache.decode([0, 0, 0], [0, 1, 2])
+    cache.decode([1, 2, 2], [0, 0, 1])
+    held = cache.nbytes
+    cache.close([4, 5])
+    assert cache.nbytes < held
+    cache.close([1, 2, 3, 6])
+    assert cache.nbytes == cache.model.prefill([(4,)])[1].nbytes
+    again = cache.decode([1], [1])  # from the prompt: node 1 is not kept any more
+    assert cache.path(7) == [0, 1]
+    assert cache.decoded == 3 + 3 + 2
     torch.testing.assert_close(again, table.prefill([(4, 0, 1)])[0])
 
 

@@ -161,7 +161,7 @@ def test_what_was_begun_is_given_when_it_is_interrupted(nano):
     (begun,) = engine.interrupted()
     assert isinstance(begun, dl.Generation)
     assert [c.finish_reason for c in begun.candidates] == ["interrupted"]
-    assert len(begun.best.tokens) == 4
+    assert len(begun.best.tokens) == 5
     assert not engine.busy
 
 

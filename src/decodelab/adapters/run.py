@@ -1,9 +1,9 @@
-"""A generation that runs in another system, followed from outside by the tokens of its rows."""
+"""`Run`: the states of processors for a generation that another system runs, found by the tokens of its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,23 +11,23 @@ from torch import Tensor
 from decodelab.core.errors import EmptySupport, NonFiniteLogits, UnsupportedStrategy, VocabularyMismatch
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Processor, Vocab
-from decodelab.core.stage import StatelessProcessor, TokenProcessor
 from decodelab.core.values import Tokens
+from decodelab.strategy.replay import NeedsLogits, begin, follow
 from decodelab.strategy.strategy import Strategy
 
 
 class Run:
     """The states of a strategy's processors for the rows of one generation, whoever runs it.
 
-    At each step the rows are given as all their tokens. A row that is one of the last step's with one token more goes
-    on from its state, which may be copied, dropped or moved to another place, as beams are. Rows that begin with
-    known prompts but have another past are replayed from their tokens. Any other rows begin a new generation, and are
-    its prompts.
+    At each step the rows are given as all their tokens. A row that continues one of the last step's by one token
+    continues from its state; rows may be copied, dropped and reordered, as beams are. Rows that begin with known
+    prompts but continue no row of the last step are replayed from their tokens. Any other rows are the prompts of a
+    new generation.
 
     Args:
         strategy: processors with `sample` or `greedy`; greedy leaves only the most probable token.
         vocab: the vocabulary, for stages that look at words or special tokens.
-        seed: of the coins that stages toss; rows of equal prompts have the sample indices 0, 1, ...
+        seed: of the random numbers that stages draw; rows of equal prompts have the sample indices 0, 1, ...
 
     Raises:
         UnsupportedStrategy: if the strategy is more than processors.
@@ -96,9 +96,9 @@ class Run:
         place = {row: i for i, row in reversed(list(enumerate(self.rows)))}
         found: list[int] = []
         for i, row in enumerate(rows):
-            past = row[:-1]
-            # Rows of equal tokens differ in their coins, so a row is rather its own past than another's.
-            parent = i if i < len(self.rows) and self.rows[i] == past else place.get(past)
+            before = row[:-1]
+            # Rows of equal tokens differ in their random numbers, so a row continues its own place where it can.
+            parent = i if i < len(self.rows) and self.rows[i] == before else place.get(before)
             if parent is None:
                 return None
             found.append(parent)
@@ -120,15 +120,11 @@ class Run:
         for prompt in prompts:
             keys.append(Keys.of(self.seed, prompt, [counts.setdefault(prompt, 0)]))
             counts[prompt] += 1
-        vocab = self.vocab
         self.prompts = prompts
-        self.states = [
-            p.init(prompts, vocab if vocab is not None else cast(Vocab, _SizeOnly(size, p)), Keys.join(keys))
-            for p in self.processors
-        ]
+        self.states = begin(self.processors, prompts, self.vocab, size, Keys.join(keys), _needs_vocab)
 
     def _advance(self, parents: Tensor, tokens: Tensor) -> None:
-        """Each row goes on from one of the last step's with one token more."""
+        """Each row continues one of the last step's by one token."""
         self.states = [
             p.update(None if s is None else s[parents], g[parents], tokens)
             for p, s, g in zip(self.processors, self.states, self.given, strict=True)
@@ -136,28 +132,17 @@ class Run:
         self.prompts = [self.prompts[parent] for parent in parents.tolist()]
 
     def _replay(self, rows: list[Tokens], prompts: list[Tokens], size: int) -> None:
-        """The states of rows whose past is not the last step's, from their tokens."""
-        new = len(rows[0]) - len(prompts[0])
-        for processor in self.processors:
-            if new and not isinstance(processor, StatelessProcessor | TokenProcessor):
-                raise UnsupportedStrategy(
-                    f"{processor} learns from the logits of every step, and the rows have a past that it has not seen; "
-                    "it needs a generation that goes on token by token"
-                )
+        """The states of rows that continue none of the last step's, from their tokens."""
         self._begin(prompts, size)
-        unseen = torch.empty(len(rows), 0)
-        for at in range(new):
-            tokens = torch.tensor([row[len(p) + at] for row, p in zip(rows, prompts, strict=True)])
-            self.states = [p.update(s, unseen, tokens) for p, s in zip(self.processors, self.states, strict=True)]
+        generated = [row[len(prompt) :] for row, prompt in zip(rows, prompts, strict=True)]
+        try:
+            self.states = follow(self.processors, self.states, torch.tensor(generated, dtype=torch.int64).T, size)
+        except NeedsLogits as asked:
+            raise UnsupportedStrategy(
+                f"{asked} learns from the logits of every step, and the rows have a past that it has not seen; "
+                "it needs a generation that goes on token by token"
+            ) from None
 
 
-class _SizeOnly:
-    """A vocabulary of which only the size is known; a stage that asks for more is refused by name."""
-
-    def __init__(self, size: int, stage: Processor) -> None:
-        self.size = size
-        self.stage = stage
-
-    def __getattr__(self, name: str) -> NoReturn:
-        """Refuse."""
-        raise UnsupportedStrategy(f"{self.stage} needs the vocabulary; pass vocab=model.vocab")
+def _needs_vocab(processor: Processor) -> UnsupportedStrategy:
+    return UnsupportedStrategy(f"{processor} needs the vocabulary; pass vocab=model.vocab")

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor
 
-from decodelab.analysis.replay import Past, states_after
+from decodelab.analysis.replay import TokensByRow, states_after
 from decodelab.core.errors import EmptySupport, NonFiniteLogits, StrategyError
 from decodelab.core.protocols import LanguageModel, Processor, Randomised, Vocab
 from decodelab.metrics.distribution import entropy_bits, mass_removed
@@ -49,8 +49,8 @@ def distribution(
     logits: Tensor | Sequence[Any],
     strategy: StrategyLike,
     *,
-    prompt_tokens: Past = (),
-    generated: Past = (),
+    prompt_tokens: TokensByRow = (),
+    generated: TokensByRow = (),
     state: Sequence[Any] | None = None,
     vocab: Vocab | None = None,
     model: LanguageModel | str | None = None,
@@ -63,8 +63,8 @@ def distribution(
     logits: Tensor | Sequence[Any],
     strategy: StrategyLike,
     *,
-    prompt_tokens: Past = (),
-    generated: Past = (),
+    prompt_tokens: TokensByRow = (),
+    generated: TokensByRow = (),
     state: Sequence[Any] | None = None,
     vocab: Vocab | None = None,
     model: LanguageModel | str | None = None,
@@ -76,8 +76,8 @@ def distribution(
     logits: Tensor | Sequence[Any],
     strategy: StrategyLike,
     *,
-    prompt_tokens: Past = (),
-    generated: Past = (),
+    prompt_tokens: TokensByRow = (),
+    generated: TokensByRow = (),
     state: Sequence[Any] | None = None,
     vocab: Vocab | None = None,
     model: LanguageModel | str | None = None,

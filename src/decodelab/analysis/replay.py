@@ -1,9 +1,9 @@
-"""The states of processors after tokens that are known: replayed, without generating anything."""
+"""The states of processors after a prompt and generated tokens, for `distribution`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,8 +14,9 @@ from decodelab.core.protocols import LanguageModel, Processor, Vocab
 from decodelab.core.stage import brief
 from decodelab.core.values import Tokens
 from decodelab.engine.job import checked_ids, encode_prompt
+from decodelab.strategy.replay import NeedsLogits, begin, follow
 
-Past = Sequence[int] | Sequence[Sequence[int]] | Tensor
+TokensByRow = Sequence[int] | Sequence[Sequence[int]] | Tensor
 """Token ids that all rows share, or one sequence for each row."""
 
 
@@ -23,15 +24,15 @@ def states_after(
     processors: Sequence[Processor],
     rows: int,
     size: int,
-    prompt_tokens: Past,
-    generated: Past,
+    prompt_tokens: TokensByRow,
+    generated: TokensByRow,
     state: Sequence[Any] | None,
     vocab: Vocab | None,
     model: LanguageModel | None,
 ) -> list[tuple[slice, list[Any]]]:
     """The states of processors after a prompt and generated tokens, in groups of rows that share them.
 
-    Coins that stages tossed on the way are those of seed 0, a row's sample index being its number.
+    Random numbers that stages drew on the way are those of seed 0; a row's sample index is its number.
 
     Raises:
         RequestError, UnknownToken, VocabularyMismatch: if what is given does not fit `rows` rows of `size` logits.
@@ -63,7 +64,7 @@ def states_after(
     ]
 
 
-def _by_row(given: Past, rows: int, size: int, what: str) -> list[Tokens]:
+def _by_row(given: TokensByRow, rows: int, size: int, what: str) -> list[Tokens]:
     """One sequence that all rows share, or one for each."""
     what = f"distribution: {what}"
     listed = given.tolist() if isinstance(given, Tensor) else given
@@ -87,79 +88,29 @@ def _replay(
     vocab: Vocab | None,
     model: LanguageModel | None,
 ) -> list[Any]:
-    """The states of rows that share one past."""
-    keys = Keys.of(0, prompt, samples)
-    prompts = [prompt] * len(samples)
-    begin = [p.init(prompts, vocab if vocab is not None else cast(Vocab, _Unknown(size, p)), keys) for p in processors]
+    """The states of rows of one prompt after the same generated tokens."""
+    rows = len(samples)
+    states = begin(processors, [prompt] * rows, vocab, size, Keys.of(0, prompt, samples), _needs_vocab)
+    tokens = torch.tensor(generated, dtype=torch.int64)[:, None].expand(-1, rows)
     try:
-        return _follow(processors, begin, generated, None, size, len(samples))
-    except _Looked as looked:
+        return follow(processors, states, tokens, size)
+    except NeedsLogits as asked:
         if model is None:
             raise StrategyError(
-                f"distribution: {looked} learns from the logits at each generated token; pass model= or state="
+                f"distribution: {asked} learns from the logits at each generated token; pass model= or state="
             ) from None
-    return _follow(processors, begin, generated, _past_logits(model, prompt, generated), size, len(samples))
+    return follow(processors, states, tokens, size, _past_logits(model, prompt, generated))
 
 
-def _follow(
-    processors: Sequence[Processor], states: list[Any], generated: Tokens, past: Tensor | None, size: int, rows: int
-) -> list[Any]:
-    """The states after each generated token; `past` are the model's logits [tokens, vocab], if anybody knows them."""
-    unseen = torch.empty(1, size).expand(rows, size).as_subclass(_Unseen)
-    for at, token in enumerate(generated):
-        logits = unseen if past is None else past[at].expand(rows, size)
-        tokens = torch.full((rows,), token)
-        new: list[Any] = []
-        for processor, state in zip(processors, states, strict=True):
-            try:
-                new.append(processor.update(state, logits, tokens))
-            except _Looked:
-                raise _Looked(str(processor)) from None
-            logits = unseen if past is None else processor.apply(logits, state)
-        states = new
-    return states
+def _needs_vocab(processor: Processor) -> StrategyError:
+    return StrategyError(f"distribution: {processor} needs the vocabulary; pass vocab= or model=")
 
 
 def _past_logits(model: LanguageModel, prompt: Tokens, generated: Tokens) -> Tensor:
     """The model's logits at each generated token, float32 [tokens, vocab]."""
-    _, begin = encode_prompt(model, prompt)
-    first, cache = model.prefill([begin])
+    _, before = encode_prompt(model, prompt)
+    first, cache = model.prefill([before])
     if len(generated) == 1:
         return first.float().cpu()
     rest, _ = model.decode(cache, torch.tensor([generated[:-1]]))
     return torch.cat([first, rest[0]]).float().cpu()
-
-
-class _Looked(Exception):
-    """A processor looked at logits that nobody gave."""
-
-
-class _Unseen(Tensor):
-    """Past logits that nobody gave: their shape may be asked for, their values not."""
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Answer what every tensor of the shape would answer, and nothing else."""
-        if func in _SHAPE:
-            return super().__torch_function__(func, types, args, kwargs or {})
-        raise _Looked
-
-
-_SHAPE = (
-    Tensor.size,
-    Tensor.dim,
-    Tensor.__len__,
-    *(prop.__get__ for prop in (Tensor.shape, Tensor.device, Tensor.dtype)),  # pyright: ignore[reportAttributeAccessIssue]
-)
-
-
-class _Unknown:
-    """A vocabulary of which only the size is known; a stage that asks for more is refused by name."""
-
-    def __init__(self, size: int, stage: Processor) -> None:
-        self.size = size
-        self.stage = stage
-
-    def __getattr__(self, name: str) -> NoReturn:
-        """Refuse."""
-        raise StrategyError(f"distribution: {self.stage} needs the vocabulary; pass vocab= or model=")

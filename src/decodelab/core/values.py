@@ -76,14 +76,14 @@ class Cost:
 
     Shared work (a prompt prefilled for several candidates, a pass over a batch) is counted where it is
     done: `forward_tokens` counts every token position computed for this generation's rows, `forward_passes`
-    the passes these rows took part in, `seconds` the wall clock from start to finish. Rows that have said the same so
-    far are computed as one, by themselves or beside other jobs; a token counts for each of them all the same, so that
-    what a strategy costs does not depend on its company.
+    the passes these rows took part in, `seconds` the wall clock from start to finish. Rows with identical tokens
+    are computed once, also across jobs, but a token counts for each of them, so that what a strategy costs does not
+    depend on what runs beside it.
 
     Attributes:
         draft_tokens: token positions computed by a draft model; they are not among the forward tokens.
-        drafted: tokens a draft proposed.
-        accepted: how many of them the model would have chosen too.
+        proposed: tokens that a proposer (a draft model or prompt lookup) proposed.
+        accepted: how many of them the model chose too.
     """
 
     prefill_tokens: int = 0
@@ -92,7 +92,7 @@ class Cost:
     peak_cache_bytes: int = 0
     seconds: float = 0.0
     draft_tokens: int = 0
-    drafted: int = 0
+    proposed: int = 0
     accepted: int = 0
 
     @property
@@ -103,7 +103,7 @@ class Cost:
     @property
     def acceptance(self) -> float | None:
         """The share of proposals that were accepted; None where nothing was proposed."""
-        return self.accepted / self.drafted if self.drafted else None
+        return self.accepted / self.proposed if self.proposed else None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,10 @@
-"""Jobs of one strategy that began together: what they have generated, and how they go on from a step's logits."""
+"""`Batch`: jobs of one strategy that began together, what they have generated, and how a step's logits continue it."""
 
 from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,24 +13,22 @@ from torch import Tensor
 from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
-from decodelab.core.notices import FewerCandidates
 from decodelab.core.protocols import Advance, Ahead, AnyScorer, Embeddings, LanguageModel, Rows
-from decodelab.core.reasons import CONTINUES, STOP
 from decodelab.core.values import Cost, Generation, Partial
-from decodelab.engine.history import Ended, History
+from decodelab.engine.failures import empty_support, non_finite
+from decodelab.engine.history import History
+from decodelab.engine.hypotheses import Ended, as_candidates, ended, generation, selected, unfinished
 from decodelab.engine.job import Job
-from decodelab.engine.metered import Metered
+from decodelab.engine.judging import judge, partial
 from decodelab.engine.processing import Processed, process
-from decodelab.engine.refusals import empty_support, non_finite
 from decodelab.engine.stopping import StoppingCriteria
 from decodelab.kernels.fused import log_normaliser
-from decodelab.scorers.judging import judged
 
 
 class Batch:
     """Jobs of one strategy and the same limits, all at the same position; their rows are a slice of the running batch.
 
-    It sees logits and answers with the rows and tokens to go on with; forward passes and the cache are the engine's.
+    It is given logits and returns which rows continue with which tokens; forward passes and caches are the runner's.
 
     Args:
         model: for its vocabulary and name.
@@ -50,7 +46,6 @@ class Batch:
         self.observers = observers
         self.processors = jobs[0].strategy.processors
         self.search = jobs[0].strategy.search
-        self.selection = jobs[0].strategy.selection
         width = self.search.start_rows
         self.row_jobs = torch.arange(len(jobs)).repeat_interleave(width)
         prompts = [job.before for job in jobs for _ in range(width)]
@@ -90,9 +85,9 @@ class Batch:
         def chosen(source: Tensor, norm: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
             return source[parents, tokens].double() - norm[parents]
 
-        ended: list[Ended] = []
+        over: list[Ended] = []
         if len(advance.ended_parents):
-            ended = self._ended(
+            over = self._ended(
                 advance,
                 chosen(logits, normaliser, advance.ended_parents, advance.ended_tokens),
                 chosen(processed, processed_normaliser, advance.ended_parents, advance.ended_tokens),
@@ -116,7 +111,7 @@ class Batch:
         )
         # Everything is computed; from here on only assignments, so that Ctrl-C finds whole rows.
         self.history.advance(None if identity else parents, tokens, logprobs, distribution)
-        self.history.ended.extend(ended)
+        self.history.ended.extend(over)
         self.states, self.search_state, self.texts = states, search_state, texts
         if not identity:
             self.row_jobs, self.keys = self.row_jobs[parents], self.keys[parents]
@@ -170,14 +165,10 @@ class Batch:
 
     def _partials(self, parents: Tensor, tokens: Tensor) -> list[Partial]:
         """The text of each row `parents[i]` continued with `tokens[i]`."""
-        found = []
-        for row, token in zip(parents.tolist(), tokens.tolist(), strict=True):
-            job = self.jobs[int(self.row_jobs[row])]
-            generated = (*self.history.row(row)[0], token)
-            text = self.model.vocab.decode_completion(job.before, generated)
-            settled = text.rstrip("\ufffd")
-            found.append(Partial(job.prompt, job.tokens, generated, settled, settled == text))
-        return found
+        return [
+            partial(self.model, self.jobs[int(self.row_jobs[row])], (*self.history.row(row)[0], token))
+            for row, token in zip(parents.tolist(), tokens.tolist(), strict=True)
+        ]
 
     def _unit_embeddings(self) -> Tensor:
         """The model's token vectors."""
@@ -190,28 +181,23 @@ class Batch:
 
     def _judge(self, scorer: AnyScorer, parents: Tensor, tokens: Tensor) -> Tensor:
         """What a scorer gives each row `parents[i]` continued with `tokens[i]`, asked once a job: float64 [n]."""
-        found = torch.zeros(len(parents), dtype=torch.float64)
+        values = torch.zeros(len(parents), dtype=torch.float64)
         jobs = self.row_jobs[parents]
         for job in jobs.unique().tolist():
             chosen = (jobs == job).nonzero()[:, 0]
-            model = Metered(self.model)
-            partials = self._partials(parents[chosen], tokens[chosen])
-            found[chosen] = torch.tensor(judged(scorer, partials, model.metered), dtype=torch.float64)
-            self.decoded[job] += model.tokens
-            self.passes[job] += model.passes
-        return found
+            answer = judge(self.model, scorer, self._partials(parents[chosen], tokens[chosen]))
+            values[chosen] = torch.tensor(answer.values, dtype=torch.float64)
+            self.decoded[job] += answer.tokens
+            self.passes[job] += answer.passes
+        return values
 
     def _ended(self, advance: Advance, logprobs: Tensor, processed_logprobs: Tensor) -> list[Ended]:
         """The hypotheses that ended in this step."""
-        ended = []
-        for parent, token, reason, lp, distribution in zip(
-            advance.ended_parents.tolist(), advance.ended_tokens.tolist(), advance.ended_reasons.tolist(),
-            logprobs.tolist(), processed_logprobs.tolist(), strict=True,
-        ):  # fmt: skip
-            tokens, lps, distributions = self.history.row(parent)
-            cut = self.stops.cut(self.texts[parent], token) if reason == STOP and self.texts else None
-            ended.append(Ended([*tokens, token], [*lps, lp], [*distributions, distribution], reason, cut))
-        return ended
+        columns = (advance.ended_parents, advance.ended_tokens, advance.ended_reasons, logprobs, processed_logprobs)
+        return [
+            ended(self.stops, self.history.row(row), self.texts[row] if self.texts else None, token, (lp, plp), reason)
+            for row, token, reason, lp, plp in zip(*(column.tolist() for column in columns), strict=True)
+        ]
 
     def _observe(
         self,
@@ -242,7 +228,7 @@ class Batch:
     def count(
         self, lengths: Sequence[int], token_bytes: float, decoded: bool = True, parents: Tensor | None = None
     ) -> None:
-        """Book one forward pass over the live rows.
+        """Count one forward pass over the live rows.
 
         Args:
             lengths: tokens the cache holds for each row.
@@ -297,41 +283,18 @@ class Batch:
 
     def _generation(self, job: int) -> Generation:
         """The generation of a job, its candidates best first; rows still live (after Ctrl-C) come last."""
-        candidates = [
-            self.history.ended[r.hypothesis].candidate(self.model.vocab, self.jobs[job].before, r.sample, r.score)
-            for r in self.search.finished(self.search_state, job)
-        ]
-        live = (self.row_jobs == job).nonzero()[:, 0].tolist()
-        for row in live:
-            tokens, lps, distributions = self.history.row(row)
-            part = Ended(tokens, lps, distributions, CONTINUES, None)
-            sample = int(self.keys.sample[row])
-            candidates.append(part.candidate(self.model.vocab, self.jobs[job].before, sample, sum(distributions)))
-        if not live:
-            tell_missing(self.jobs[job], len(candidates))
-        if self.selection is not None and not live:
-            candidates = [replace(c, score=score) for c, score in self.selection.rank(candidates)]
         spec = self.jobs[job]
+        candidates = as_candidates(self.model, spec, self.history.ended, self.search.finished(self.search_state, job))
+        live = (self.row_jobs == job).nonzero()[:, 0].tolist()
+        if live:
+            candidates += [
+                unfinished(self.model, spec, self.history.row(row), int(self.keys.sample[row])) for row in live
+            ]
+        else:
+            candidates = selected(spec, candidates)
         cost = self._cost(job)
         self.done.add(job)
-        return Generation(
-            spec.index, spec.prompt, spec.tokens, tuple(candidates), cost, spec.seed, str(spec.strategy),
-            self.model.name, self.model.digest,
-        )  # fmt: skip
-
-
-def tell_missing(job: Job, found: int) -> None:
-    """Warn where constraints left fewer hypotheses than were asked for."""
-    search = job.strategy.search
-    wanted = getattr(search, "n", 1)
-    constraints = [s.name for s in job.strategy.stages if getattr(s, "constrains", False)]
-    if constraints and found < wanted:
-        warnings.warn(
-            f"{job.name}: found {found} of {wanted} candidates; {search} found no more sequences "
-            f"that satisfy {' and '.join(constraints)}",
-            FewerCandidates,
-            stacklevel=2,
-        )
+        return generation(self.model, spec, candidates, cost)
 
 
 def is_identity(parents: Tensor, rows: int) -> bool:

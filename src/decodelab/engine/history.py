@@ -9,30 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from decodelab.core.protocols import Vocab
-from decodelab.core.reasons import REASONS
-from decodelab.core.values import Candidate, FinishReason, Tokens
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A finished hypothesis; it becomes a Candidate when its job is done. `cut` is its text up to a stop string."""
-
-    tokens: list[int]
-    logprobs: list[float]
-    processed_logprobs: list[float]
-    reason: int
-    cut: str | None
-
-    def candidate(self, vocab: Vocab, prompt: Tokens, sample: int, score: float) -> Candidate:
-        """It as a candidate with its text, the continuation of a prompt."""
-        reason: FinishReason = REASONS.get(self.reason, "interrupted")
-        text = self.cut
-        if text is None:
-            text = vocab.decode_completion(prompt, self.tokens)
-        return Candidate(
-            tuple(self.tokens), text, tuple(self.logprobs), tuple(self.processed_logprobs), reason, sample, score
-        )
+from decodelab.engine.hypotheses import Ended, Path
 
 
 @dataclass
@@ -61,7 +38,7 @@ class History:
             torch.zeros(rows, dtype=torch.int64),
         )
 
-    def row(self, row: int) -> tuple[list[int], list[float], list[float]]:
+    def row(self, row: int) -> Path:
         """What a live row has generated."""
         n = int(self.positions[row])
         return (

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from operator import index
 from typing import SupportsIndex
 
-from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, RequestError, UnknownToken
-from decodelab.core.protocols import EncoderDecoder, LanguageModel
+from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, RequestError, TooLarge, UnknownToken
+from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead
 from decodelab.core.stage import brief
 from decodelab.core.values import Chat, Limits, Prompt, Tokens
 from decodelab.strategy.strategy import Strategy
+
+MOST_ROWS = 65_536
+"""Rows one job may have; far above any use, far below what exhausts the memory before a clear error."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,12 @@ class Job:
     def before(self) -> Tokens:
         """What the new tokens follow: the prompt, or what the decoder of an encoder-decoder model begins with."""
         return self.begin or self.tokens
+
+    @property
+    def rows(self) -> int:
+        """The most rows computed for it at once."""
+        search = self.strategy.search
+        return search.looks_at if isinstance(search, LooksAhead) else search.peak_rows
 
 
 def checked_ids(size: int, tokens: Iterable[SupportsIndex], what: str) -> Tokens:
@@ -138,3 +147,34 @@ def check_limits(model: LanguageModel, limits: Limits) -> None:
     for token in limits.stop_token_ids:
         if not 0 <= token < model.vocab.size:
             raise UnknownToken(f"stop_token_ids must be in [0, {model.vocab.size - 1}], got {token}; see the tokenizer")
+
+
+def check_rows(job: Job, most: int = MOST_ROWS) -> None:
+    """Refuse a job that asks for too many rows.
+
+    Raises:
+        InvalidParameter: saying how many are possible.
+    """
+    if job.rows > most:
+        raise InvalidParameter(
+            f"{job.strategy}: asks for {job.rows} rows at once, at most {most} are possible; ask for fewer"
+        )
+
+
+def check_memory(job: Job, needed: int, memory: int | None, what: str = "") -> None:
+    """Refuse a job whose cache can never fit.
+
+    Args:
+        job: the job.
+        needed: bytes its cache may come to hold.
+        memory: bytes that are allowed; None for any.
+        what: for what it needs them, if not for all of it.
+
+    Raises:
+        TooLarge: saying how much is needed and allowed.
+    """
+    if memory is not None and needed > memory:
+        raise TooLarge(
+            f"{job.name} under {job.strategy} may need {needed:,} bytes of cache{what}, "
+            f"memory allows {memory:,}; ask for fewer rows or new tokens, or allow more"
+        )

@@ -19,6 +19,10 @@ SAVED = 32
 """Tokens that computing a common beginning apart must save; below, one more forward pass costs more."""
 
 
+MOST_BYTES = 256 * 2**20
+"""Bytes of prompts kept at most, where there is no tighter bound."""
+
+
 class Prefilled(NamedTuple):
     """Prompts that are computed.
 
@@ -63,12 +67,12 @@ class PrefixCache:
 
     Args:
         model: the language model.
-        nbytes: how much it may keep.
+        most_bytes: how much it may keep; None: `MOST_BYTES`.
     """
 
-    def __init__(self, model: LanguageModel, nbytes: int) -> None:
+    def __init__(self, model: LanguageModel, most_bytes: int | None = None) -> None:
         self.model = model
-        self.most = nbytes
+        self.most_bytes = MOST_BYTES if most_bytes is None else most_bytes
         self.nbytes = 0
         self._clock = 0
         self._root = _Node((), None, None, 0)
@@ -125,7 +129,7 @@ class PrefixCache:
 
     def limit(self, nbytes: int) -> None:
         """Keep at most this many bytes from now on, evicting the least recently used entries."""
-        self.most = nbytes
+        self.most_bytes = nbytes
         self._shrink()
 
     def forget(self) -> None:
@@ -135,7 +139,7 @@ class PrefixCache:
 
     def _shrink(self) -> None:
         """Forget what was not used for longest, until what is left may be kept."""
-        while self.nbytes > self.most:
+        while self.nbytes > self.most_bytes:
             node = min((n for n in self._nodes() if not n.children), key=lambda n: n.used)
             assert node.parent is not None
             assert node.segment is not None

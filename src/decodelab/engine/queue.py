@@ -1,85 +1,109 @@
-"""Which jobs may begin: what can never run is refused, and what waits joins in order as far as there is room."""
+"""`Queue`: the jobs of one runner from submission to outcome: which may begin, which run, which were cancelled."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator
 
-from decodelab.core.errors import InvalidParameter, TooLarge
 from decodelab.engine.job import Job
-
-MOST_ROWS = 65_536
-"""Rows one job may have; far above any use, far below what exhausts the memory before a clear error."""
+from decodelab.engine.runners.runner import Outcome, Runner
 
 
-def check_rows(job: Job, most: int = MOST_ROWS) -> None:
-    """Refuse a job that asks for too many rows.
+class Queue:
+    """Jobs in the order they were submitted, and the runner that runs them.
 
-    Raises:
-        InvalidParameter: saying how many are possible.
-    """
-    rows = job.strategy.search.peak_rows
-    if rows > most:
-        raise InvalidParameter(
-            f"{job.strategy}: asks for {rows} rows at once, at most {most} are possible; ask for fewer"
-        )
-
-
-def check_memory(
-    job: Job, needed: int, memory: int | None, *, what: str = "", fix: str = "ask for fewer rows or new tokens"
-) -> None:
-    """Refuse a job whose cache can never fit.
+    Nothing overtakes: jobs begin in order, as long as their rows and the bytes their caches may come to hold fit.
+    A job too large for that runs alone.
 
     Args:
-        job: the job.
-        needed: bytes its cache may come to hold.
-        memory: bytes that are allowed; None for any.
-        what: for what it needs them, if not for all of it.
-        fix: what to do besides allowing more.
+        runner: what runs the jobs.
+        max_rows: rows that running jobs may have together.
+        memory: bytes of cache that running jobs may come to hold; None for no bound.
 
-    Raises:
-        TooLarge: saying how much is needed and allowed.
+    Attributes:
+        running: the jobs that have begun and have no outcome yet, by number.
     """
-    if memory is not None and needed > memory:
-        raise TooLarge(
-            f"{job.name} under {job.strategy} may need {needed:,} bytes of cache{what}, "
-            f"memory allows {memory:,}; {fix}, or allow more"
-        )
 
+    def __init__(self, runner: Runner, max_rows: int, memory: int | None) -> None:
+        self.runner = runner
+        self.max_rows = max_rows
+        self.memory = memory
+        self.running: dict[int, Job] = {}
+        self._waiting: deque[Job] = deque()
+        self._cancelled: set[int] = set()
 
-def next_in_line(
-    waiting: deque[Job],
-    held: Sequence[Job],
-    max_rows: int,
-    memory: int | None,
-    bytes_of: Callable[[Job], int],
-    cached: int = 0,
-) -> tuple[list[Job], int]:
-    """Take the jobs for which there is room from the queue, in order; one that is too large for it runs alone.
+    @property
+    def busy(self) -> bool:
+        """Whether any job is waiting or running."""
+        return bool(self._waiting or self.running)
 
-    Args:
-        waiting: the queue.
-        held: jobs that run or begin already.
-        max_rows: rows at once.
-        memory: bytes of cache that jobs may come to hold; None for any.
-        bytes_of: how many a job may.
-        cached: bytes that caches hold by now, if that is more than the jobs promised.
+    def submit(self, job: Job) -> None:
+        """Append a job; the runner refuses with an error what can never run."""
+        self.runner.check(job)
+        self._waiting.append(job)
 
-    Returns:
-        The jobs, and the bytes that all may come to hold, as far as `memory` bounds them.
-    """
-    rows = sum(job.strategy.search.peak_rows for job in held)
-    nbytes = max(cached, 0 if memory is None else sum(map(bytes_of, held)))
-    admitted: list[Job] = []
-    # A batch for each job that joins alone would cost more than its rows: wait until there is room for several.
-    if held and 4 * (max_rows - rows) < max_rows:
+    def cancel(self, number: int) -> bool:
+        """Drop a job; whether there was one of that number, not yet done."""
+        for job in self._waiting:
+            if job.index == number:
+                self._waiting.remove(job)
+                return True
+        if number not in self.running or number in self._cancelled:
+            return False
+        if self.runner.cancel(number):
+            del self.running[number]
+        else:
+            self._cancelled.add(number)
+        return True
+
+    def step(self, admit: bool) -> Iterator[Outcome]:
+        """One step of the runner; with `admit`, waiting jobs for which there is room begin first."""
+        if admit and self._waiting:
+            jobs, nbytes = self._next()
+            if jobs:
+                self.running |= {job.index: job for job in jobs}
+                room = None if self.memory is None else max(0, self.memory - nbytes)
+                yield from self._wanted(self.runner.admit(jobs, room))
+        yield from self._wanted(self.runner.step())
+
+    def interrupted(self) -> Iterator[Outcome]:
+        """Empty the queue: yield the jobs that have begun as far as they came, drop those that wait."""
+        self._waiting.clear()
+        yield from self._wanted(self.runner.interrupt())
+        self.running.clear()
+        self._cancelled.clear()
+
+    def _next(self) -> tuple[list[Job], int]:
+        """Take the jobs that begin now; they, and the bytes that all running jobs may then come to hold."""
+        held, runner = self.running.values(), self.runner
+        group = runner.group(self._waiting[0])
+        rows = sum(job.rows for job in held)
+        # A batch for each job that joins alone would cost more than its rows: wait until a quarter of them is free.
+        if held and (group is not None or 4 * (self.max_rows - rows) < self.max_rows):
+            return [], 0
+        bounded = self.memory is not None
+        # Caches hold more than was promised where rows are padded beside longer ones.
+        nbytes = max(runner.nbytes, sum(map(runner.bytes_of, held)) if bounded else 0)
+        admitted: list[Job] = []
+        for job in self._waiting:
+            if runner.group(job) != group:
+                continue
+            rows += job.rows
+            more = runner.bytes_of(job) if bounded else 0
+            too_many = rows > self.max_rows or (self.memory is not None and nbytes + more > self.memory)
+            if too_many and (held or admitted):
+                break
+            nbytes += more
+            admitted.append(job)
+        for job in admitted:
+            self._waiting.remove(job)
         return admitted, nbytes
-    while waiting:
-        job = waiting[0]
-        rows += job.strategy.search.peak_rows
-        nbytes += 0 if memory is None else bytes_of(job)
-        too_many = rows > max_rows or (memory is not None and nbytes > memory)
-        if too_many and (held or admitted):
-            break
-        admitted.append(waiting.popleft())
-    return admitted, nbytes
+
+    def _wanted(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        """Note which jobs are done, and pass on the outcomes of those that were not cancelled."""
+        for outcome in outcomes:
+            self.running.pop(outcome.index, None)
+            if outcome.index in self._cancelled:
+                self._cancelled.discard(outcome.index)
+            else:
+                yield outcome

@@ -170,9 +170,9 @@ def _summary(found: Sequence[Generation]) -> str:
     seconds = max(g.cost.seconds for g in found)
     forward = sum(g.cost.forward_tokens for g in found)
     cost = f"{tokens} tokens in {seconds:.1f} s ({tokens / max(seconds, 1e-9):.0f}/s), {forward} forward"
-    drafted = sum(g.cost.drafted for g in found)
-    if drafted:
-        cost += f", {sum(g.cost.accepted for g in found)} of {drafted} drafted tokens accepted"
+    proposed = sum(g.cost.proposed for g in found)
+    if proposed:
+        cost += f", {sum(g.cost.accepted for g in found)} of {proposed} proposed tokens accepted"
     if len(found) > 1:
         return f"{len(found)} prompts: {cost}"
     best = found[0].best

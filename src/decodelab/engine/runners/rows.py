@@ -1,4 +1,4 @@
-"""The rows that run, and those of them that are computed: rows that have said the same are one row to the model."""
+"""The rows that run, and which of them are computed: rows with identical tokens are computed once."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from decodelab.engine.batch import Batch, is_identity
 
 
 @dataclass
-class Running:
+class RunningRows:
     """The batches that run, and what the model computes for them.
 
-    Strategies of one prompt begin with the same row, and so do its samples. They are computed as one for as long as
-    they choose the same tokens: greedy decoding beside the first of its beams, or samples at a low temperature.
+    All strategies and samples of a prompt begin with the same row. It is computed once for those that choose the same
+    tokens: greedy decoding and the first of some beams, say, or samples at a low temperature.
 
     Attributes:
-        batches: in order; their rows, one after the other, are numbered from 0.
-        cache: a row for each that is computed.
-        logits: after the last tokens of these, [computed, vocab].
-        computed: for each row of the batches the one that is computed for it, int64 [rows]; None: each by itself.
+        batches: in order; their rows are numbered from 0 across all of them.
+        cache: of the computed rows.
+        logits: after the last token of each computed row, [computed, vocab].
+        computed: for each row of the batches, the computed row that stands for it, int64 [rows]; None: its own.
     """
 
     batches: list[Batch] = field(default_factory=list)
@@ -46,18 +46,18 @@ class Running:
         return self.logits[rows.to(self.logits.device)]
 
 
-def merged(parents: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Continuations without those that are there already.
+def deduplicated(parents: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Continuations without repetitions.
 
     Args:
-        parents: int64 [rows], the computed row each goes on from.
-        tokens: int64 [rows], the token it goes on with.
+        parents: int64 [rows], the computed row that each continues.
+        tokens: int64 [rows], the token it is continued with.
 
     Returns:
-        Parents and tokens of the different continuations, in the order in which they come first, and for each row which
-        of them is its own (None: all differ).
+        Parents and tokens of the distinct continuations, in order of first occurrence, and for each row which of them
+        is its own (None: all are distinct).
 
-    >>> merged(torch.tensor([1, 0, 1]), torch.tensor([7, 7, 7]))
+    >>> deduplicated(torch.tensor([1, 0, 1]), torch.tensor([7, 7, 7]))
     (tensor([1, 0]), tensor([7, 7]), tensor([0, 1, 0]))
     """
     pairs = parents * (int(tokens.max()) + 1) + tokens

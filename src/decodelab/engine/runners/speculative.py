@@ -1,4 +1,4 @@
-"""The lane of jobs that are decoded speculatively: a draft guesses, the model checks several tokens in one pass."""
+"""`SpeculativeRunner`: a proposer guesses tokens, and the model checks several of them in one pass."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from torch import Tensor
 from decodelab.core.errors import DecodelabError, TooLarge, UnsupportedStrategy
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Cache, LanguageModel
-from decodelab.core.values import Generation, Tokens
+from decodelab.core.values import Tokens
 from decodelab.engine.batch import is_identity
-from decodelab.engine.job import Job
-from decodelab.engine.queue import check_memory, check_rows, next_in_line
-from decodelab.engine.refusals import forward_failed
-from decodelab.engine.runners.proposers import Draft, ModelDraft, NgramProposer
-from decodelab.engine.runners.runner import Failed
-from decodelab.engine.runners.speculative_batch import DraftedBatch
+from decodelab.engine.failures import forward_failed
+from decodelab.engine.job import Job, check_memory, check_rows
+from decodelab.engine.runners.batching import begin, count_pass
+from decodelab.engine.runners.draft_model_proposer import DraftModelProposer
+from decodelab.engine.runners.ngram_proposer import NgramProposer
+from decodelab.engine.runners.proposer import Proposer
+from decodelab.engine.runners.runner import Outcome, failed
+from decodelab.engine.runners.speculative_batch import SpeculativeBatch
 from decodelab.models.composed import check_vocabulary
 from decodelab.search.greedy import Greedy
 from decodelab.search.sample import Sample
 from decodelab.search.speculative import NGRAM, Speculative
 
 
-class SpeculativeLane:
-    """Runs jobs under one `speculative` stage: in each step all rows are drafted for, and checked in one forward pass.
+class SpeculativeRunner:
+    """Runs jobs under one `speculative` stage: each step gets proposals for all rows and checks them in one pass.
 
-    Each row goes on as far as its own draft was right, and leaves at once when it ends. Waiting jobs join once a
-    quarter of the rows is free, in the order they came.
+    Each row advances over the proposals that are right for it, and leaves at once when it ends.
 
     Args:
         model: the model that decides.
         driver: the stage.
-        load: loads the draft.
-        max_rows: rows computed at once; a job that has more runs alone.
-        memory: bytes of cache, the draft's included, that admitted jobs may come to hold; None for no bound.
+        load: loads the draft model.
+        memory: bytes of cache, the proposer's included, that running jobs may come to hold; None for no bound.
         observers: told of every step of every position.
 
     Raises:
-        ModelError: if the draft cannot be loaded, or has another vocabulary.
+        ModelError: if the draft model cannot be loaded, or has another vocabulary.
     """
 
     def __init__(
@@ -48,48 +48,31 @@ class SpeculativeLane:
         model: LanguageModel,
         driver: Speculative,
         load: Callable[[str], LanguageModel],
-        max_rows: int,
         memory: int | None,
         observers: Sequence[Observer],
     ) -> None:
         self.model = model
         self.driver = driver
-        self.max_rows = max_rows
         self.memory = memory
         self.observers = observers
-        self.draft = self._made(load)
-        self._waiting: deque[Job] = deque()
-        self._batches: list[DraftedBatch] = []
+        self.proposer = _proposer(model, driver, load)
+        self._batches: list[SpeculativeBatch] = []
         self._cache: Cache | None = None
         self._valid: list[int] = []  # of each row, how many tokens of its text the cache holds
-        self._done: deque[Generation | Failed] = deque()
-
-    def _made(self, load: Callable[[str], LanguageModel]) -> Draft:
-        """What proposes."""
-        if self.driver.draft == NGRAM:
-            return NgramProposer(self.driver.ngram)
-        draft = load(self.driver.draft) if isinstance(self.driver.draft, str) else self.driver.draft
-        check_vocabulary(self.driver, self.model, draft)
-        return ModelDraft(draft)
-
-    @property
-    def busy(self) -> bool:
-        """Whether any job is waiting or running."""
-        return bool(self._waiting or self._batches)
+        self._done: deque[Outcome] = deque()
 
     @property
     def rows(self) -> int:
         """Rows that run."""
         return sum(map(len, self._batches))
 
-    def enqueue(self, job: Job) -> None:
-        """Put a job in the queue.
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the caches of the running rows hold, the proposer's included."""
+        return 0 if self._cache is None else self._cache.nbytes + self.proposer.nbytes
 
-        Raises:
-            UnsupportedStrategy: under a search other than greedy or sample.
-            InvalidParameter: if it asks for too many rows.
-            TooLarge: if it can never fit the memory, or the draft's context.
-        """
+    def check(self, job: Job) -> None:
+        """Refuse other searches than greedy and sample, too many rows, and what exceeds the context or the memory."""
         search = job.strategy.search
         if not isinstance(search, Greedy | Sample):
             raise UnsupportedStrategy(
@@ -97,147 +80,125 @@ class SpeculativeLane:
             )
         check_rows(job)
         needed = len(job.tokens) + job.max_new_tokens - 1
-        if self.draft.context_length is not None and needed > self.draft.context_length:
+        if self.proposer.context_length is not None and needed > self.proposer.context_length:
             raise TooLarge(
                 f"{job.name} with {job.max_new_tokens} new tokens takes a context of {needed}, the draft of "
-                f"{self.driver} holds {self.draft.context_length}; ask for fewer new tokens or take another draft"
+                f"{self.driver} holds {self.proposer.context_length}; ask for fewer new tokens or take another draft"
             )
-        check_memory(job, self._bytes(job), self.memory)
-        self._waiting.append(job)
+        check_memory(job, self.bytes_of(job), self.memory)
 
-    def _bytes(self, job: Job) -> int:
-        """What the caches of a job, the draft's too, may come to hold."""
-        # A row's cache also takes the filler beside rows with longer drafts.
-        asked = len(job.tokens), job.strategy.search.peak_rows, job.max_new_tokens + self.driver.most
-        return self.model.cache_bytes(*asked) + self.draft.cache_bytes(*asked)
+    def group(self, job: Job) -> None:
+        """None: jobs join what runs."""
+
+    def bytes_of(self, job: Job) -> int:
+        """Bytes the caches of a job, the proposer's included, may come to hold."""
+        # A row is padded to the longest proposal beside it.
+        asked = len(job.tokens), job.rows, job.max_new_tokens + self.driver.most
+        return self.model.cache_bytes(*asked) + self.proposer.cache_bytes(*asked)
+
+    def admit(self, jobs: Sequence[Job], room: int | None) -> Iterator[Outcome]:
+        """Prefill jobs and let each take its first token."""
+        self._begin(jobs)
+        yield from self._taken()
+
+    def step(self) -> Iterator[Outcome]:
+        """One round: get proposals for all rows, check them in one pass, and yield what finished."""
+        if self._batches:
+            self._round()
+        yield from self._taken()
 
     def cancel(self, number: int) -> bool:
-        """Drop a job and its rows; whether there was one of that number, not yet done."""
-        for queue in (self._waiting, self._done):
-            for job in queue:
-                if job.index == number:
-                    queue.remove(job)  # pyright: ignore[reportArgumentType]  (it is of this queue)
-                    return True
-        if not any(batch.cancel(number) for batch in self._batches):
-            return False
-        kept: list[Tensor] = []
-        first = 0
-        for batch in self._batches:
-            rows = batch.wanted()
-            kept.append(first + rows)
-            first += len(batch)
-            if len(rows) < len(batch):
-                batch.keep(rows)
-        going = torch.cat(kept)
-        self._go_on(going, [()] * len(going))
+        """Drop a job and its rows."""
+        if any(batch.cancel(number) for batch in self._batches):
+            kept: list[Tensor] = []
+            first = 0
+            for batch in self._batches:
+                rows = batch.wanted()
+                kept.append(first + rows)
+                first += len(batch)
+                if len(rows) < len(batch):
+                    batch.keep(rows)
+            going = torch.cat(kept)
+            self._advance(going, [()] * len(going))
         return True
 
-    def interrupted(self) -> Iterator[Generation | Failed]:
-        """Empty the lane: the jobs that have begun as far as they came, of those that wait nothing."""
-        done, batches = [*self._done], self._batches
-        self._done.clear()
-        self._waiting.clear()
+    def interrupt(self) -> Iterator[Outcome]:
+        """Empty the runner: yield the jobs that run as far as they came."""
+        batches = self._batches
         self._clear()
-        yield from done
+        yield from self._taken()
         for batch in batches:
             yield from batch.interrupted()
 
-    def step(self, admit: bool = True) -> Iterator[Generation | Failed]:
-        """One round: admit what fits, draft for all rows, check in one pass, and yield what finished.
-
-        Args:
-            admit: whether waiting jobs may begin.
-        """
-        if admit:
-            self._admit()
-        if self._batches:
-            self._round()
+    def _taken(self) -> Iterator[Outcome]:
+        """Hand out the outcomes, so that what is not taken because of Ctrl-C is still there."""
         while self._done:
             yield self._done.popleft()
 
-    def _admit(self) -> None:
-        """Prefill the jobs next in line and let them take their first token, if there is room."""
-        held = [job for batch in self._batches for job in batch.unfinished()]
-        admitted, _ = next_in_line(self._waiting, held, self.max_rows, self.memory, self._bytes)
-        if not admitted:
-            return
-        prompts = list(dict.fromkeys(job.tokens for job in admitted))
+    def _begin(self, jobs: Sequence[Job]) -> None:
+        """Prefill jobs in both caches, and check the first token of each."""
+        prompts = list(dict.fromkeys(job.tokens for job in jobs))
         try:
             logits, cache = self.model.prefill(prompts)
-        except Exception as error:  # as in `_round`
-            failure = forward_failed(self.model.name, error)
-            self._done += [Failed(job.index, failure) for job in admitted]
+        except Exception as error:  # whatever a model raises: memory, a kernel, its own code
+            self._done += failed(jobs, forward_failed(self.model.name, error))
             return
-        groups: dict[object, list[Job]] = {}
-        for job in admitted:
-            groups.setdefault((job.strategy, job.limits), []).append(job)
-        places = {prompt: i for i, prompt in enumerate(prompts)}
-        paid: set[Tokens] = set()
-        batches: list[DraftedBatch] = []
-        rows: list[int] = []
-        for group in groups.values():
-            firsts: list[bool] = []
-            for job in group:
-                firsts.append(job.tokens not in paid)
-                paid.add(job.tokens)
-            prefill = [len(job.tokens) * first for job, first in zip(group, firsts, strict=True)]
-            try:
-                batch = DraftedBatch(self.model, group, prefill, self.observers, self.driver)
-            except DecodelabError as error:  # a processor that refuses the vocabulary, the prompt or the driver
-                self._done += [Failed(job.index, error) for job in group]
-                continue
-            batches.append(batch)
-            for job in group:
-                rows += [places[job.tokens]] * job.strategy.search.start_rows
-        if not batches:
+        begun = begin(
+            jobs,
+            prompts,
+            list(map(len, prompts)),
+            lambda group, paid: SpeculativeBatch(self.model, group, paid, self.observers, self.driver),
+        )
+        self._done += begun.failed
+        if not begun.batches:
             return
-        before, name = len(self._batches), self.draft.name
-        self._batches += batches
+        before, name = len(self._batches), self.proposer.name
+        self._batches += begun.batches
         try:
-            computed = self.draft.begin(prompts, rows)
-            for batch in batches:
+            computed = dict(zip(prompts, self.proposer.begin(prompts, begun.rows), strict=True))
+            for batch in begun.batches:
                 paying = zip(batch.jobs, batch.prefill, strict=True)
-                batch.draft_tokens += torch.tensor([computed[places[job.tokens]] if n else 0 for job, n in paying])
+                batch.draft_tokens += torch.tensor([computed[job.tokens] if paid else 0 for job, paid in paying])
             name = self.model.name
-            index = torch.tensor(rows)
+            index = torch.tensor(begun.rows)
             cache = cache.select(index)
-            self._count(batches, cache, decoded=False)
+            self._count(begun.batches, cache, decoded=False)
             self._valid += cache.lengths
             self._cache = cache if self._cache is None else self._cache.join(cache)
-        except Exception as error:  # as in `_round`; a join that failed may have touched both sides
+        except Exception as error:  # as above; a join that failed may have touched both sides
             self._fail(forward_failed(name, error))
             return
-        none = torch.empty(len(rows), 0, dtype=torch.int64)
+        none = torch.empty(len(begun.rows), 0, dtype=torch.int64)
         self._verify(before, logits[index.to(logits.device), None], none, given=0)
 
     def _round(self) -> None:
-        """Draft for all rows and check the drafts in one pass."""
+        """Get proposals for all rows and check them in one pass."""
         assert self._cache is not None
-        # In every cache all rows get as many positions as the longest draft has.
+        # In every cache all rows get as many positions as the longest proposal has.
         longest = max(self._cache.lengths)
         room = [
             context - longest - 1
-            for context in (self.model.context_length, self.draft.context_length)
+            for context in (self.model.context_length, self.proposer.context_length)
             if context is not None
         ]
-        name = self.draft.name
+        name = self.proposer.name
         try:
-            drafts = self.draft.propose(self._batches, min([self.driver.most, *room]))
+            proposals = self.proposer.propose(self._batches, min([self.driver.most, *room]))
             name = self.model.name
             last = torch.cat([batch.last_tokens for batch in self._batches])
-            logits, self._cache = self.model.decode(self._cache, torch.cat([last[:, None], drafts], dim=1))
-        except Exception as error:  # whatever a model raises: memory, a kernel, its own code
+            logits, self._cache = self.model.decode(self._cache, torch.cat([last[:, None], proposals], dim=1))
+        except Exception as error:  # as in `_begin`
             self._fail(forward_failed(name, error))
             return
         self._count(self._batches, self._cache)
-        self._verify(0, logits, drafts, given=1)
+        self._verify(0, logits, proposals, given=1)
 
-    def _verify(self, first: int, logits: Tensor, drafts: Tensor, *, given: int) -> None:
-        """Let the rows of all batches from `first` on go as far as their drafts were right; the others stay.
+    def _verify(self, first: int, logits: Tensor, proposals: Tensor, *, given: int) -> None:
+        """Advance the rows of all batches from `first` on over the proposals that are right; the others stay.
 
-        The model was given the drafted tokens of these rows, and `given` tokens before them.
+        The model was given the proposals of these rows, and `given` tokens before them.
         """
-        failed: list[tuple[DraftedBatch, DecodelabError]] = []
+        refused: list[tuple[SpeculativeBatch, DecodelabError]] = []
         staying = sum(map(len, self._batches[:first]))
         going = [torch.arange(staying)]
         taken: list[Tokens] = [()] * staying
@@ -246,9 +207,9 @@ class SpeculativeLane:
             rows = slice(at, at + len(batch))
             at = rows.stop
             try:
-                live, counts = batch.verify(logits[rows], drafts[rows])
+                live, counts = batch.verify(logits[rows], proposals[rows])
             except DecodelabError as error:
-                failed.append((batch, error))
+                refused.append((batch, error))
             else:
                 going.append(staying + rows.start + live)
                 taken += batch.latest(counts)
@@ -256,13 +217,13 @@ class SpeculativeLane:
                     self._valid[row] += count - 1 + given
         for batch in self._batches[first:]:
             self._done += batch.newly_done()
-        for batch, error in failed:
-            self._done += [Failed(job.index, error) for job in batch.unfinished()]
-        broken = [batch for batch, _ in failed]
+        for batch, error in refused:
+            self._done += failed(batch.unfinished(), error)
+        broken = [batch for batch, _ in refused]
         self._batches = [batch for batch in self._batches if len(batch) and batch not in broken]
-        self._go_on(torch.cat(going), taken)
+        self._advance(torch.cat(going), taken)
 
-    def _go_on(self, rows: Tensor, taken: Sequence[Tokens]) -> None:
+    def _advance(self, rows: Tensor, taken: Sequence[Tokens]) -> None:
         """Keep these rows of the caches (int64 [n]), each longer by what it took."""
         self._batches = [batch for batch in self._batches if len(batch)]
         if not self._batches or self._cache is None:
@@ -275,28 +236,31 @@ class SpeculativeLane:
             self._valid = [self._valid[row] for row in rows.tolist()]
             if list(self._cache.lengths) != self._valid:
                 self._cache = self._cache.rewind(self._valid)
-            name = self.draft.name
-            self.draft.keep(rows.tolist(), taken)
-        except Exception as error:  # as in `_round`
+            name = self.proposer.name
+            self.proposer.keep(rows.tolist(), taken)
+        except Exception as error:  # as in `_begin`
             self._fail(forward_failed(name, error))
 
     def _clear(self) -> None:
-        """Forget all that runs."""
+        """Drop all rows."""
         self._batches, self._cache, self._valid = [], None, []
-        self.draft.clear()
+        self.proposer.clear()
 
     def _fail(self, error: DecodelabError) -> None:
-        """Empty the lane of what runs, after a pass that raised: a cache that was half written cannot be trusted."""
+        """Fail all jobs that run, after a pass that raised: a cache that is half written cannot be used again."""
         batches = self._batches
         self._clear()
-        self._done += [Failed(job.index, error) for batch in batches for job in batch.unfinished()]
+        self._done += failed([job for batch in batches for job in batch.unfinished()], error)
 
-    def _count(self, batches: Sequence[DraftedBatch], cache: Cache, decoded: bool = True) -> None:
-        """Book a forward pass over the rows of these batches, which are those of the cache."""
-        lengths = cache.lengths
-        # What the draft holds is shared out like what the model does.
-        token_bytes = (cache.nbytes + self.draft.nbytes) / max(sum(lengths), 1)
-        first = 0
-        for batch in batches:
-            batch.count(lengths[first : first + len(batch)], token_bytes, decoded)
-            first += len(batch)
+    def _count(self, batches: Sequence[SpeculativeBatch], cache: Cache, decoded: bool = True) -> None:
+        """Count a forward pass over the rows of these batches, which are those of the cache."""
+        count_pass(batches, cache.lengths, cache.nbytes + self.proposer.nbytes, decoded=decoded)
+
+
+def _proposer(model: LanguageModel, driver: Speculative, load: Callable[[str], LanguageModel]) -> Proposer:
+    """What proposes."""
+    if driver.draft == NGRAM:
+        return NgramProposer(driver.ngram)
+    draft = load(driver.draft) if isinstance(driver.draft, str) else driver.draft
+    check_vocabulary(driver, model, draft)
+    return DraftModelProposer(draft)

@@ -1,4 +1,4 @@
-"""Jobs whose rows go on by several tokens in a step, as far as a draft guessed them right."""
+"""`SpeculativeBatch`: a batch whose rows advance by several tokens in a step, as far as proposals are right."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from decodelab.core.states import can_join, join_states
 from decodelab.core.values import Cost, Tokens
 from decodelab.engine.batch import Batch
 from decodelab.engine.detokenizer import Detokenizer
+from decodelab.engine.failures import non_finite
 from decodelab.engine.history import History
 from decodelab.engine.job import Job
 from decodelab.engine.processing import process
-from decodelab.engine.refusals import non_finite
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search._independent import IndependentRows
 from decodelab.search.speculative import Speculative
 
 _GROWTH = 2
-"""How much longer a draft gets when all of it was accepted; it gets 1 shorter otherwise."""
+"""How many more tokens are proposed after all were accepted; otherwise one fewer."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ class _Part:
     history: History
 
 
-class DraftedBatch(Batch):
+class SpeculativeBatch(Batch):
     """A `Batch` of independent rows (greedy, sample) that stand at different positions.
 
-    A round goes position by position: all rows take the step of a plain batch; those whose token is the one that was
-    drafted take the next step with the logits behind it, the others are put aside. The states of processors thus
-    never see a token that was not chosen, and there is nothing to roll back.
+    A round goes position by position: all rows take the step of a plain batch; those whose token equals the proposal
+    take the next step with the logits after it, the others are put aside. The states of processors thus never see a
+    token that was not chosen, and nothing is rolled back.
 
     Args:
         model, jobs, prefill, observers: as of `Batch`.
-        driver: how many tokens are drafted.
+        driver: how many tokens are proposed.
 
     Attributes:
         draft_tokens: int64 [jobs], tokens a draft model computed for each.
@@ -78,7 +78,7 @@ class DraftedBatch(Batch):
         self.driver = driver
         self.lengths = torch.full((len(self),), driver.k)
         self.draft_tokens = torch.zeros(len(jobs), dtype=torch.int64)
-        self.drafted = torch.zeros(len(jobs), dtype=torch.int64)
+        self.proposed = torch.zeros(len(jobs), dtype=torch.int64)
         self.accepted = torch.zeros(len(jobs), dtype=torch.int64)
         self._ahead: list[Any] = []
         self._open = torch.arange(0)
@@ -98,10 +98,10 @@ class DraftedBatch(Batch):
         columns = zip(self.history.tokens.tolist(), self.history.positions.tolist(), counts.tolist(), strict=True)
         return [tuple(tokens[n - count : n]) for tokens, n, count in columns]
 
-    def begin_drafts(self, most: int) -> Tensor:
-        """Begin to draft at most `most` tokens a row: how many each row can use, int64 [rows].
+    def begin_proposals(self, most: int) -> Tensor:
+        """Begin to propose at most `most` tokens a row: how many each row can use, int64 [rows].
 
-        The last token a limit allows need not be drafted: no logits behind it are wanted.
+        The last token a limit allows need not be proposed: the logits after it are not needed.
         """
         room = self.stops.max_new_tokens[self.row_jobs] - self.history.positions - 1
         counts = self.lengths.minimum(room).clamp(0, most)
@@ -110,18 +110,18 @@ class DraftedBatch(Batch):
         return counts
 
     @property
-    def drafting(self) -> bool:
-        """Whether any row can use one more token of the draft."""
+    def proposing(self) -> bool:
+        """Whether any row can use one more token."""
         return len(self._open) > 0
 
-    def draft(self, name: str, raw: Tensor, at: int, counts: Tensor) -> Tensor:
-        """What the draft of that name proposes `at` tokens ahead, from its logits [rows, vocab].
+    def propose(self, name: str, raw: Tensor, at: int, counts: Tensor) -> Tensor:
+        """What the draft model of that name proposes `at` tokens ahead, from its logits [rows, vocab].
 
-        It draws from its distribution behind the same processors as the model and with the same random numbers.
+        It draws from its distribution after the same processors as the model's, with the same random numbers.
 
         Returns:
-            int64 [rows], `PAD` for rows it proposes no more for: they have all they can use, the
-            last proposal ends them, or the processors left the draft nothing.
+            int64 [rows], `PAD` for rows that get no more proposals: they have all they can use, the
+            last proposal ends them, or the processors left the draft model no token.
         """
         rows = self._open
         proposed = torch.full((len(self),), PAD)
@@ -156,28 +156,28 @@ class DraftedBatch(Batch):
         ]
         return proposed
 
-    def verify(self, logits: Tensor, drafts: Tensor) -> tuple[Tensor, Tensor]:
-        """Let every row go on as far as its draft was right, and by one token more.
+    def verify(self, logits: Tensor, proposals: Tensor) -> tuple[Tensor, Tensor]:
+        """Advance every row over the proposals that are right, and by one token more.
 
         Args:
-            logits: the model's after the last token and after each drafted one, [rows, k + 1, vocab].
-            drafts: int64 [rows, k], `PAD` at the end where a row has fewer.
+            logits: the model's after the last token and after each proposal, [rows, k + 1, vocab].
+            proposals: int64 [rows, k], `PAD` at the end where a row has fewer.
 
         Returns:
             The rows that go on, and how many tokens each of them took: int64 [n] each.
         """
         ids, positions, jobs = self.row_ids, self.history.positions, self.row_jobs
-        proposed = (drafts != PAD).sum(1)
-        self.drafted.index_add_(0, jobs, proposed)
+        proposed = (proposals != PAD).sum(1)
+        self.proposed.index_add_(0, jobs, proposed)
         self.decoded.index_add_(0, jobs, proposed)
         apart: list[_Part] = []
         try:
-            for at in range(drafts.shape[1] + 1):
+            for at in range(proposals.shape[1] + 1):
                 going = torch.searchsorted(ids, self.row_ids)
                 advance = self.step(logits[going.to(logits.device), at])
-                if at == drafts.shape[1]:
+                if at == proposals.shape[1]:
                     break
-                wanted = drafts[going, at]
+                wanted = proposals[going, at]
                 for parents, tokens in (
                     (advance.parents, advance.tokens),
                     (advance.ended_parents, advance.ended_tokens),
@@ -204,7 +204,7 @@ class DraftedBatch(Batch):
         return rows, taken
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with the given rows only (int64 [n], ascending)."""
+        """Keep the given rows only (int64 [n], ascending)."""
         self.lengths = self.lengths[rows]
         self._put([self._part(rows)])
 
@@ -236,7 +236,7 @@ class DraftedBatch(Batch):
         self.row_jobs, self.keys, self.history = row_jobs[order], keys[order], history
 
     def cancel(self, number: int) -> bool:
-        """Take a job for done; its rows are the caller's to drop. False when there is none unfinished."""
+        """Mark a job as done; the caller drops its rows. False when there is none unfinished."""
         for i, job in enumerate(self.jobs):
             if job.index == number and i not in self.done:
                 self.done.add(i)
@@ -249,10 +249,10 @@ class DraftedBatch(Batch):
         return (~torch.isin(self.row_jobs, done)).nonzero()[:, 0]
 
     def _cost(self, job: int) -> Cost:
-        """What a job has cost so far, its draft too."""
+        """What a job has cost so far, its proposals included."""
         return replace(
             super()._cost(job),
             draft_tokens=int(self.draft_tokens[job]),
-            drafted=int(self.drafted[job]),
+            proposed=int(self.proposed[job]),
             accepted=int(self.accepted[job]),
         )

@@ -1,19 +1,17 @@
-"""The lane of jobs whose search goes on from nodes at any depth."""
+"""`TreeRunner`: jobs whose search continues from prefixes of any length."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 
 from decodelab.core.errors import DecodelabError
 from decodelab.core.events import Observer
-from decodelab.core.protocols import LanguageModel, TreeSearch
+from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Generation
-from decodelab.engine.job import Job
-from decodelab.engine.queue import check_memory, check_rows
-from decodelab.engine.runners.runner import Failed
-from decodelab.engine.runners.tree_cache import Branches
-from decodelab.engine.runners.tree_job import GrowingTree
+from decodelab.engine.job import Job, check_memory, check_rows
+from decodelab.engine.runners.runner import Failed, Outcome
+from decodelab.engine.runners.tree_cache import TreeCache
+from decodelab.engine.runners.tree_job import TreeJob
 
 KEPT_PER_ROW = 16
 """Nodes whose cache is kept for each row that may be computed at once."""
@@ -22,7 +20,7 @@ MOST_ROWS = 4096
 """Nodes one pass may have; far above any use, far below what exhausts the memory before a clear error."""
 
 
-class TreeLane:
+class TreeRunner:
     """Runs jobs of tree searches, one after the other.
 
     Jobs do not share passes: the nodes of one tree have the prompt in common, those of two have nothing. A search
@@ -40,53 +38,43 @@ class TreeLane:
         self.max_rows = max_rows
         self.memory = memory
         self.observers = observers
-        self._waiting: deque[tuple[Job, TreeSearch]] = deque()
-        self._running: GrowingTree | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether any job is waiting or running."""
-        return bool(self._waiting) or self._running is not None
+        self._running: TreeJob | None = None
 
     @property
     def rows(self) -> int:
-        """Nodes of the pass that comes next."""
+        """Nodes of the next pass."""
         return len(self._running.asked[0]) if self._running is not None else 0
 
-    def enqueue(self, job: Job) -> None:
-        """Put a job in the queue.
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the cache of the running tree holds."""
+        return self._running.cache.nbytes if self._running is not None else 0
 
-        Raises:
-            InvalidParameter: if it asks for too many nodes at once.
-            TooLarge: if one pass of it does not fit the memory.
-        """
-        search = job.strategy.search
-        assert isinstance(search, TreeSearch)
+    def check(self, job: Job) -> None:
+        """Refuse a job that asks for too many nodes at once, or of which one pass does not fit the memory."""
         check_rows(job, MOST_ROWS)
-        needed = self.model.cache_bytes(len(job.tokens), search.peak_rows, job.max_new_tokens)
-        check_memory(job, needed, self.memory, what=" for one pass")
-        self._waiting.append((job, search))
+        check_memory(job, self.bytes_of(job), self.memory, " for one pass")
 
-    def cancel(self, number: int) -> bool:
-        """Drop a job; whether there was one of that number, not yet done."""
-        for waiting in self._waiting:
-            if waiting[0].index == number:
-                self._waiting.remove(waiting)
-                return True
-        if self._running is not None and self._running.job.index == number:
-            self._running = None
-            return True
-        return False
+    def group(self, job: Job) -> int:
+        """Each job runs alone."""
+        return job.index
 
-    def step(self, admit: bool = True) -> Iterator[Generation | Failed]:
-        """One pass of the job whose turn it is; without `admit` none begins."""
-        if self._running is None:
-            if not admit:
-                return
-            job, search = self._waiting.popleft()
-            branches = Branches(self.model, job.tokens, KEPT_PER_ROW * self.max_rows, self.memory)
-            self._running = GrowingTree(self.model, job, search, branches, self.observers)
+    def bytes_of(self, job: Job) -> int:
+        """Bytes one pass may need; what is kept beyond that goes when memory is short."""
+        return self.model.cache_bytes(len(job.tokens), job.rows, job.max_new_tokens)
+
+    def admit(self, jobs: Sequence[Job], room: int | None) -> Iterator[Failed]:
+        """Begin the one job; its prompt is computed in the first step."""
+        (job,) = jobs
+        cache = TreeCache(self.model, job.tokens, KEPT_PER_ROW * self.max_rows, self.memory)
+        self._running = TreeJob(self.model, job, cache, self.observers)
+        yield from ()
+
+    def step(self) -> Iterator[Outcome]:
+        """One pass; yield the job if it is done."""
         tree = self._running
+        if tree is None:
+            return
         try:
             tree.step()
             if not tree.done:
@@ -97,9 +85,13 @@ class TreeLane:
             self._running = None
             yield Failed(tree.job.index, error)
 
-    def interrupted(self) -> Iterator[Generation | Failed]:
-        """Empty the lane: the job that runs as far as it came."""
+    def cancel(self, number: int) -> bool:
+        """Drop the job."""
+        self._running = None
+        return True
+
+    def interrupt(self) -> Iterator[Generation]:
+        """Empty the runner: yield the job that runs as far as it came."""
         tree, self._running = self._running, None
-        self._waiting.clear()
         if tree is not None:
             yield tree.generation()

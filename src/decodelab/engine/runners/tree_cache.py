@@ -1,4 +1,4 @@
-"""The cache of a tree: which of its nodes are kept as rows, and how the others are computed again."""
+"""`TreeCache`: which nodes of a tree are kept as rows of a cache, and how the others are computed again."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from decodelab.core.values import Tokens
 
 @dataclass(eq=False)
 class _Rows:
-    """Nodes that were computed in one pass: a cache, and the row of each that may still be gone on from."""
+    """Nodes computed in one pass: a cache, and the row of each node that is still open."""
 
     cache: Cache
     row_of: dict[int, int]
     nbytes: int = 0
 
 
-class Branches:
-    """Computes the children of nodes of a tree of continuations, from whatever nodes their cache is kept of.
+class TreeCache:
+    """Computes the children of nodes of a tree of continuations, and keeps the cache of as many nodes as it may.
 
-    The rows of a pass stay together; a child is computed from a fork of its parent's row, so that the parent can have
-    more children later. Rows that are closed are dropped with their pass, or once half of it is closed. When too much
-    is kept, the passes that were not used for longest go first, and what is needed of them is computed again from the
-    nearest node above that is kept, at worst the prompt. A cache that is not `Forkable` is kept of no node at all.
+    The rows of a pass stay together. A child is computed from a fork of its parent's row, so that the parent can have
+    more children later. Closed rows are dropped with their pass, or once half of the pass is closed. When too much is
+    kept, the least recently used passes are dropped first; what is needed of them is computed again from the nearest
+    node above that is kept, at worst the prompt. Of a cache that is not `Forkable`, no node is kept.
 
     Args:
         model: the language model.
@@ -48,12 +48,12 @@ class Branches:
         self.passes = 0
         self.peak_bytes = 0
         self.nbytes = 0
-        self._passes: dict[_Rows, None] = {}  # those not used for longest come first
+        self._passes: dict[_Rows, None] = {}  # the least recently used come first
         self._kept: dict[int, _Rows] = {}
         self._root: _Rows | None = None
         self._common = 0
 
-    def start(self) -> Tensor:
+    def prefill(self) -> Tensor:
         """Compute the prompt, node 0: the logits after it, [1, vocab]."""
         logits, cache = self.model.prefill([self.prompt])
         self.prefilled += len(self.prompt)
@@ -62,7 +62,7 @@ class Branches:
         if isinstance(cache, Forkable):
             self._root = _Rows(cache, {0: 0})
             self.nbytes = cache.nbytes
-            # What all rows have in common is counted with each cache that has it; of some, a fork copies everything.
+            # Each cache counts the prompt's block that all share; the forks of some models copy everything instead.
             shared = cache.fork(torch.tensor([0, 0])).nbytes < 2 * cache.nbytes
             self._common = cache.nbytes if shared else 0
         return logits
@@ -75,19 +75,19 @@ class Branches:
             node = self.parents[node]
         return found[::-1]
 
-    def extend(self, parents: Sequence[int], tokens: Sequence[int]) -> Tensor:
+    def decode(self, parents: Sequence[int], tokens: Sequence[int]) -> Tensor:
         """Compute children, which get the next numbers: the logits after each, [children, vocab]."""
         first = len(self.parents)
         self.parents += parents
         self.tokens += tokens
-        # What is missing of each child's sequence below the nearest node that is kept.
+        # By how many tokens below the nearest node that is kept: children, and that node.
         missing: dict[int, list[tuple[int, int]]] = {}
         for child in range(first, len(self.parents)):
             above = self.parents[child]
             while above and above not in self._kept:
                 above = self.parents[above]
             missing.setdefault(len(self.path(child)) - len(self.path(above)), []).append((child, above))
-        # All forks come first: what is kept of one pass may push out what the next would begin from.
+        # All forks come first: keeping one pass may drop another that a later fork needs.
         parts = [
             (count, [child for child, _ in group], *self._forked([above for _, above in group]))
             for count, group in missing.items()
@@ -107,7 +107,7 @@ class Branches:
         return torch.stack([logits[child] for child in range(first, len(self.parents))])
 
     def close(self, nodes: Sequence[int]) -> None:
-        """Forget the cache of nodes that have no more children to come."""
+        """Drop the rows of nodes that will have no more children."""
         for node in nodes:
             rows = self._kept.pop(node, None)
             if rows is None:
@@ -144,7 +144,7 @@ class Branches:
         return whole, [place for chosen in places.values() for place in chosen]
 
     def _keep(self, cache: Cache, nodes: Sequence[int]) -> None:
-        """Keep the rows of nodes just computed, and let go of others where there are too many."""
+        """Keep the rows of nodes just computed, and drop others where there are too many."""
         rows = _Rows(cache, {node: row for row, node in enumerate(nodes)}, cache.nbytes - self._common)
         self._passes[rows] = None
         self._kept |= dict.fromkeys(nodes, rows)
@@ -163,6 +163,6 @@ class Branches:
         return too_large or len(self._kept) > self.most_rows
 
     def _drop(self, rows: _Rows) -> None:
-        """Let go of a pass."""
+        """Drop a pass."""
         del self._passes[rows]
         self.nbytes -= rows.nbytes

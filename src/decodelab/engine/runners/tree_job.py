@@ -1,4 +1,4 @@
-"""One job whose search goes on from nodes at any depth: its nodes, what they said, and how its tree grows."""
+"""`TreeJob`: one job of a tree search: its nodes, the distribution after each, and how its tree grows."""
 
 from __future__ import annotations
 
@@ -14,25 +14,22 @@ from decodelab.core.errors import DecodelabError
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.protocols import AnyScorer, Growth, LanguageModel, Tree, TreeSearch
-from decodelab.core.reasons import CONTINUES, STOP
 from decodelab.core.stage import TokenProcessor
-from decodelab.core.values import Candidate, Cost, Generation, Partial
-from decodelab.engine.batch import tell_missing
+from decodelab.core.values import Candidate, Cost, Generation
 from decodelab.engine.detokenizer import Detokenizer
-from decodelab.engine.history import Ended
+from decodelab.engine.failures import empty_support, forward_failed, non_finite
+from decodelab.engine.hypotheses import Ended, Path, as_candidates, ended, generation, selected, unfinished
 from decodelab.engine.job import Job
-from decodelab.engine.metered import Metered
+from decodelab.engine.judging import judge, partial
 from decodelab.engine.processing import Processed, process
-from decodelab.engine.refusals import empty_support, forward_failed, non_finite
-from decodelab.engine.runners.tree_cache import Branches
+from decodelab.engine.runners.tree_cache import TreeCache
 from decodelab.engine.stopping import StoppingCriteria
 from decodelab.kernels.fused import log_normaliser
-from decodelab.scorers.judging import judged
 
 
 @dataclass(frozen=True)
 class _Distribution:
-    """What was said after a node, kept while children of it may be chosen.
+    """The distribution after a node, kept while children of it may be chosen.
 
     Attributes:
         logits: float32 [1, vocab], as the model gave them.
@@ -58,7 +55,7 @@ class _Distribution:
 
 @dataclass(frozen=True)
 class _Node:
-    """A prefix: where it is, how probable its last token was, and the state of what follows.
+    """A prefix: its depth, the log-probability of its last token, and the state of what follows.
 
     `distribution` is None of a node that is closed.
     """
@@ -71,14 +68,13 @@ class _Node:
     distribution: _Distribution | None
 
 
-class GrowingTree:
+class TreeJob:
     """A job under a tree search, from the prompt to its generation.
 
     Args:
         model: the language model.
         job: the job; its search must be a `TreeSearch`.
-        search: that search.
-        branches: the cache of its nodes, empty.
+        cache: of its nodes, empty.
         observers: told of every decision, one step for each node that children are chosen of.
     """
 
@@ -86,20 +82,19 @@ class GrowingTree:
         self,
         model: LanguageModel,
         job: Job,
-        search: TreeSearch,
-        branches: Branches,
+        cache: TreeCache,
         observers: Sequence[Observer],
     ) -> None:
         self.model = model
         self.job = job
-        self.search = search
-        self.branches = branches
+        self.search = _tree_search(job)
+        self.cache = cache
         self.observers = observers
         self.processors = job.strategy.processors
         self.keys = Keys.of(job.seed, job.tokens, [0])
         self.stops = StoppingCriteria.of(model.vocab, job.limits, [job.max_new_tokens])
         self.tree = Tree(job.max_new_tokens, self.keys, self._ends, self._judge)
-        self.state = search.init(job.max_new_tokens)
+        self.state = self.search.init(job.max_new_tokens)
         self.nodes: list[_Node] = []
         self.ended: list[Ended] = []
         self.asked: tuple[list[int], list[int]] = ([], [])
@@ -111,7 +106,7 @@ class GrowingTree:
         self.done = False
 
     def step(self) -> None:
-        """Compute what the search asked for last (the prompt, at first) and let it decide."""
+        """Compute the nodes the search asked for last (at first the prompt) and let it decide."""
         raw = self._computed()
         if not self.nodes:
             states = [p.init([self.job.before], self.model.vocab, self.keys) for p in self.processors]
@@ -128,13 +123,13 @@ class GrowingTree:
             )
             growth, state = self.search.grow(processed, self.state, self.tree)
             self._observe(growth)
-            ended = self._ended(growth)
+            over = self._ended(growth)
         except BaseException:
-            # Ctrl-C, too, leaves the job as it was before the step; its new nodes were nobody's parent yet.
+            # Ctrl-C, too, leaves the job as it was before the step; its new nodes had no children yet.
             self.nodes = known
             raise
         self.state = state
-        self.ended += ended
+        self.ended += over
         self.asked = growth.parents.tolist(), growth.tokens.tolist()
         self.done = not self.asked[0]
         self._close(set(growth.closed.tolist()))
@@ -142,7 +137,7 @@ class GrowingTree:
     def _computed(self) -> Tensor:
         """The model's logits after what was asked for last, [nodes, vocab]."""
         try:
-            return self.branches.extend(*self.asked) if self.nodes else self.branches.start()
+            return self.cache.decode(*self.asked) if self.nodes else self.cache.prefill()
         except Exception as error:  # whatever a model raises: memory, a kernel, its own code
             raise forward_failed(self.model.name, error) from error
 
@@ -198,39 +193,33 @@ class GrowingTree:
 
     def _judge(self, scorer: AnyScorer, nodes: Tensor, tokens: Tensor) -> Tensor:
         """What a scorer gives each child (node, token): float64 [n]."""
-        model = Metered(self.model)
-        partials = []
-        for node, token in zip(nodes.tolist(), tokens.tolist(), strict=True):
-            generated = (*self.branches.path(node), token)
-            text = self.model.vocab.decode_completion(self.job.before, generated).rstrip("\ufffd")
-            partials.append(Partial(self.job.prompt, self.job.tokens, generated, text))
-        found = judged(scorer, partials, model.metered)
-        self.judging_tokens += model.tokens
-        self.judging_passes += model.passes
-        return torch.tensor(found, dtype=torch.float64)
+        pairs = zip(nodes.tolist(), tokens.tolist(), strict=True)
+        partials = [partial(self.model, self.job, (*self.cache.path(node), token)) for node, token in pairs]
+        answer = judge(self.model, scorer, partials)
+        self.judging_tokens += answer.tokens
+        self.judging_passes += answer.passes
+        return torch.tensor(answer.values, dtype=torch.float64)
 
     def _ended(self, growth: Growth) -> list[Ended]:
         """The hypotheses that end with this decision."""
-        ended = []
+        found: list[Ended] = []
         columns = (growth.ended_parents, growth.ended_tokens, growth.ended_reasons)
         for parent, token, reason in zip(*(column.tolist() for column in columns), strict=True):
             node = self.nodes[parent]
             assert node.distribution is not None
-            tokens, logprobs, distributions = self._path(parent)
-            own, distribution = node.distribution.logprobs(token)
-            cut = self.stops.cut(node.text, token) if reason == STOP and node.text is not None else None
-            ended.append(Ended([*tokens, token], [*logprobs, own], [*distributions, distribution], reason, cut))
-        return ended
+            logprobs = node.distribution.logprobs(token)
+            found.append(ended(self.stops, self._path(parent), node.text, token, logprobs, reason))
+        return found
 
-    def _path(self, node: int) -> tuple[list[int], list[float], list[float]]:
-        """Tokens and log-probabilities, under the model and under the distribution, of a node's generated tokens."""
+    def _path(self, node: int) -> Path:
+        """What a node has generated."""
         above: list[_Node] = []
         at = node
         while at:
             above.append(self.nodes[at])
-            at = self.branches.parents[at]
+            at = self.cache.parents[at]
         above.reverse()
-        return self.branches.path(node), [n.logprob for n in above], [n.processed_logprob for n in above]
+        return self.cache.path(node), [n.logprob for n in above], [n.processed_logprob for n in above]
 
     def _observe(self, growth: Growth) -> None:
         """Tell the observers about a decision: each node that children are chosen of is a row of its own step."""
@@ -242,7 +231,7 @@ class GrowingTree:
         for number in dict.fromkeys(parents.tolist()):
             node = self.nodes[number]
             assert node.distribution is not None
-            work, prefix = node.distribution.work, tuple(self.branches.path(number))
+            work, prefix = node.distribution.work, tuple(self.cache.path(number))
             assert work is not None
             own = parents == number
             event = Step(
@@ -266,40 +255,39 @@ class GrowingTree:
         now = (self.closing | closed) - wanted
         for number in now:
             self.nodes[number] = replace(self.nodes[number], distribution=None, states=(), text=None)
-        self.branches.close(sorted(now))
+        self.cache.close(sorted(now))
         self.closing = (self.closing | closed) & wanted
 
     def generation(self) -> Generation:
-        """What came of it: the hypotheses found, or where none has ended yet the prefix that came furthest."""
-        vocab, before = self.model.vocab, self.job.before
-        candidates = [
-            self.ended[r.hypothesis].candidate(vocab, before, r.sample, r.score)
-            for r in self.search.finished(self.state)
-        ]
-        if not candidates and self.done and self.dead_end is not None:
-            raise self.dead_end
+        """Its outcome: the hypotheses found, or where none has ended yet the longest prefix.
+
+        Raises:
+            EmptySupport: if it is done and dead ends are all it found.
+        """
+        candidates = as_candidates(self.model, self.job, self.ended, self.search.finished(self.state))
         if self.done:
-            tell_missing(self.job, len(candidates))
-        if not candidates:
-            candidates = [self._furthest()]
-        elif self.job.strategy.selection is not None and self.done:
-            candidates = [replace(c, score=score) for c, score in self.job.strategy.selection.rank(candidates)]
+            if not candidates and self.dead_end is not None:
+                raise self.dead_end
+            candidates = selected(self.job, candidates)
         cost = Cost(
-            prefill_tokens=self.branches.prefilled,
-            decode_tokens=self.branches.decoded + self.judging_tokens,
-            forward_passes=self.branches.passes + self.judging_passes,
-            peak_cache_bytes=self.branches.peak_bytes,
+            prefill_tokens=self.cache.prefilled,
+            decode_tokens=self.cache.decoded + self.judging_tokens,
+            forward_passes=self.cache.passes + self.judging_passes,
+            peak_cache_bytes=self.cache.peak_bytes,
             seconds=time.perf_counter() - self.began,
         )
-        return Generation(
-            self.job.index, self.job.prompt, self.job.tokens, tuple(candidates), cost, self.job.seed,
-            str(self.job.strategy), self.model.name, self.model.digest, self.search.certificate(self.state),
-        )  # fmt: skip
+        certificate = self.search.certificate(self.state)
+        return generation(self.model, self.job, candidates or [self._longest()], cost, certificate)
 
-    def _furthest(self) -> Candidate:
+    def _longest(self) -> Candidate:
         """The deepest node as a candidate: pruned where the search has ended, else interrupted."""
         deepest = max(range(len(self.nodes)), key=lambda i: self.nodes[i].depth, default=0)
-        tokens, logprobs, distributions = self._path(deepest) if self.nodes else ([], [], [])
-        part = Ended(tokens, logprobs, distributions, CONTINUES, None)
-        candidate = part.candidate(self.model.vocab, self.job.before, 0, sum(distributions))
+        path = self._path(deepest) if self.nodes else ([], [], [])
+        candidate = unfinished(self.model, self.job, path, 0)
         return replace(candidate, finish_reason="pruned") if self.done else candidate
+
+
+def _tree_search(job: Job) -> TreeSearch:
+    search = job.strategy.search
+    assert isinstance(search, TreeSearch)
+    return search
