@@ -152,9 +152,9 @@ def test_a_conversation_that_is_too_long_fails_alone(serve, client, status):
     ],
     ids=lambda body: f"{body[:40].decode(errors='replace')} of {len(body)}",
 )
-def test_what_is_no_reply_is_asked_for_again_and_then_given_up(serve, client, waited, body):
+def test_invalid_responses_are_retried_and_then_given_up(serve, client, waited, body):
     server = serve(lambda body_, number: (200, {}, body))
-    with pytest.raises(EndpointFailed, match=f"replied with .*, {TRIES} times; see to the server") as error:
+    with pytest.raises(EndpointFailed, match=f"sent an invalid response: .*, {TRIES} times; check the server") as error:
         only(client(server.name))
     assert (len(server.asked), len(waited)) == (TRIES, TRIES - 1)
     assert len(str(error.value)) < 400

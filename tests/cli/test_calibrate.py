@@ -199,8 +199,8 @@ def test_bad_answers_are_refused_in_one_line(run, folder: Path, case: str, as_js
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ([], "needs FILE or --model"),
-        (["ok.jsonl", "-m", "toy.yaml"], "needs FILE or --model"),
+        ([], "needs either FILE or --model"),
+        (["ok.jsonl", "-m", "toy.yaml"], "needs either FILE or --model"),
         (["none.jsonl"], "No such file"),
         (["ok.jsonl", "--method", "magic"], "--method must be one of"),
         (["ok.jsonl", "--method", "vector"], "needs logits"),

@@ -63,7 +63,7 @@ def test_score_scores_under_what_is_made_of_the_model(run):
 
 def test_strategies_lists_what_makes_models(run):
     found = run("strategies")
-    assert "Models made of models" in found.stdout
+    assert "Model stages combine or change models" in found.stdout
     for name in ("contrast", "dola", "guidance", "mix", "contrastive_search"):
         assert found.stdout.count(f"  {name}") >= 1
         assert run("strategies", name).code == 0

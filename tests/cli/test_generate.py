@@ -71,7 +71,7 @@ def test_streamed_text_is_the_same_text(run):
 def test_a_search_that_revises_is_not_streamed_and_says_so(run):
     found = run("generate", "-m", "toy.yaml", "-s", "beam(width=3)", "--stream")
     assert found.stdout == "a dog ran\n"
-    assert found.stderr.startswith("note: no streaming")
+    assert found.stderr.startswith("note: not streaming")
 
 
 def test_a_stop_string_ends_the_text_before_it(run):
@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_what_is_there_marked_and_exits_130(run, monkeypatch: pytes
     monkeypatch.setattr("decodelab.models.loading.load", lambda *_args, **_options: model)
     found = run("generate", "-s", "greedy", *how)
     assert found.code == 130
-    assert "interrupted: 1 of 1 prompts were begun" in found.stderr
+    assert "interrupted: 1 of 1 prompts were started" in found.stderr
     if "--json" in how:
         assert found.json["interrupted"] is True
         assert found.json["generations"][0]["candidates"][0]["finish_reason"] == "interrupted"
@@ -172,7 +172,7 @@ def test_candidates_that_say_one_text_in_different_tokens_are_named(run, folder)
         "tree: {ab: [0.6, {</s>: 1}], a: [0.4, {b: [1, {</s>: 1}]}]}\n"
     )
     found = run("generate", "-m", "spelled.yaml", "-s", "beam(width=2, n=2)")
-    assert "note: (empty): the same text in different tokens: candidates 1 and 2" in found.stderr
+    assert "note: (empty): candidates 1 and 2 have the same text in different tokens" in found.stderr
     document = run("generate", "-m", "spelled.yaml", "-s", "beam(width=2, n=2)", "--json").json
     assert document["generations"][0]["duplicates"] == [[0, 1]]
     merged = run("generate", "-m", "spelled.yaml", "-s", "beam(width=2, n=2, dedupe=text)")

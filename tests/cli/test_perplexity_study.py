@@ -40,7 +40,7 @@ def test_the_table_flags_the_token(run, wild: str):
     assert found.code == 0
     row = next(line for line in found.stdout.splitlines() if "cat" in line)
     assert row.split()[-7:] == ["10", "334", "1", "2", "'w0'", "1000", "*"]
-    assert "all 3 tokens: perplexity 10, of a token: mean 334, median 1" in found.stdout
+    assert "all 3 tokens: perplexity 10, per token: mean 334, median 1" in found.stdout
 
 
 def test_even_continuations_are_not_flagged_and_all_tokens_count_alike_overall(run):

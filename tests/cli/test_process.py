@@ -33,7 +33,15 @@ def test_exit_codes(arguments: list[str], code: int):
     assert "Traceback" not in result.stderr
 
 
-def test_a_reader_that_left_is_no_error_to_speak_of():
+def test_python_dash_m_is_the_command():
+    arguments = [sys.executable, "-m", "decodelab", "strategies", "top_p"]
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("top_p=P")
+    assert subprocess.run([*arguments[:3], "nosuch"], capture_output=True).returncode == 2
+
+
+def test_a_reader_that_left_is_no_error():
     read, write = os.pipe()
     os.close(read)
     result = subprocess.run([*COMMAND, "--help"], stdout=write, stderr=subprocess.PIPE, text=True)

@@ -23,11 +23,11 @@ def spelled(folder):
 def test_the_model_writes_prompts_until_its_beams_collide(run, spelled):
     found = run("puzzle", "-m", "spelled.yaml", "--width", "4")
     assert found.code == 0
-    assert 'After "x" a beam of 4 keeps' in found.stdout
+    assert 'After "x", a beam of width 4 keeps' in found.stdout
     assert '"ab" as' in found.stdout
     assert '-0.69 = "ab" -0.69' in found.stdout
     assert '-0.92 = "a" -0.92   "b" 0.00' in found.stdout.replace("-0.00", "0.00")
-    assert 'They part at token 1: the vocabulary has "ab" as well as "a".' in found.stdout
+    assert 'They differ from token 1 on: the vocabulary has "ab" and "a".' in found.stdout
     assert "prompts tried" in found.stderr
 
 

@@ -118,7 +118,7 @@ def test_commands_that_do_not_exist_are_refused_with_a_suggestion(run):
     [
         (["score", "the"], "needs a prompt and a completion"),
         (["score", "the", ""], "no tokens to score"),
-        (["score", "the", "cat", "--file", "x.jsonl"], "not both"),
+        (["score", "the", "cat", "--file", "x.jsonl"], "not more than one"),
         (["compare", "--samples", "0"], "--samples must be at least 1"),
         (["compare", "--html", "none/x.html"], "there is no directory"),
         (["compare", "-s", "greedy", "-s", "topk=3"], "did you mean 'top_k'?"),

@@ -13,9 +13,9 @@ def test_each_token_with_its_probability_then_the_sums(run):
     assert ["cat", "2", "-0.3567", "0.7", "1"] in rows
     assert ["sat", "4", "-0.6931", "0.5", "1"] in rows
     assert "2 tokens: sum -1.0498, mean -0.5249, perplexity 1.6903" in found.stdout
-    assert "perplexity of a token: mean 1.714, median 1.714, standard deviation 0.2857" in found.stdout
+    assert "perplexity per token: mean 1.714, median 1.714, standard deviation 0.2857" in found.stdout
     # -1.0498 nats are 1.5146 bits, over the seven letters of `cat sat`.
-    assert "0.2164 bits a byte, 0.2164 bits a character" in found.stdout
+    assert "0.2164 bits per byte, 0.2164 bits per character" in found.stdout
 
 
 def test_the_most_probable_tokens_stand_beside_each(run):
@@ -29,7 +29,7 @@ def test_the_most_probable_tokens_stand_beside_each(run):
 def test_the_token_that_drives_the_mean_is_named(run, folder: Path):
     (folder / "rare.yaml").write_text("bos: <s>\nmissing: eos\ntree: {a: [1, {b: [1, {c: 1/100, d: 99/100}]}]}\n")
     found = run("score", "", "a b c", "-m", "rare.yaml")
-    assert "mean is driven by token 3, 'c', with 100" in found.stdout
+    assert "token 3, 'c', dominates the mean with 100" in found.stdout
     assert "driven" not in run("score", "", "a b d", "-m", "rare.yaml").stdout
 
 
@@ -128,9 +128,9 @@ def test_training_and_validation_loss_of_a_text(run, folder: Path):
         (["--text", "short.txt", "--split", "nan"], "ratio must be in (0, 1), got nan"),
         (["--text", "short.txt", "--split", "0.5", "--context-length", "13"], "context_length must be in [1, 12]"),
         (["--text", "short.txt", "--split", "0.5"], "the train part of the text has 2 tokens, a chunk takes 13"),
-        (["--text", "short.txt", "--context-length", "4"], "--split goes with --text"),
-        (["the", "cat", "--split", "0.5"], "--split goes with --text"),
-        (["the", "cat", "--text", "short.txt"], "not both"),
+        (["--text", "short.txt", "--context-length", "4"], "--split takes --text"),
+        (["the", "cat", "--split", "0.5"], "--split takes --text"),
+        (["the", "cat", "--text", "short.txt"], "not more than one"),
         (["--file", "hole.jsonl"], "pair 1: completion '' has no tokens to score"),
     ],
 )
@@ -160,4 +160,4 @@ def test_ctrl_c_keeps_what_was_scored(run, folder: Path, monkeypatch: pytest.Mon
     (folder / "pairs.jsonl").write_text('{"prompt": "the", "completion": "cat"}\n' * 3)
     found = run("score", "--file", "pairs.jsonl", "-m", "toy.yaml", "--json")
     assert (found.code, found.json["interrupted"], len(found.json["scores"])) == (130, True, 2)
-    assert "2 of 3 were scored" in found.stderr
+    assert "2 of 3 texts were scored" in found.stderr

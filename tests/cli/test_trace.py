@@ -169,7 +169,7 @@ def test_the_logits_of_chosen_steps(run):
     found = run("trace", "-m", "toy.yaml", "-s", "top_k=1", "--logits-at", "1,2,9", "--json")
     first, second, third, fourth = steps_of(found.json)
     assert (third["logits"], fourth["logits"]) == (None, None)
-    assert "--logits-at 9 not reached; the text has 4 steps" in found.stderr
+    assert "the text has only 4 steps; --logits-at 9 has no effect" in found.stderr
     lay = first["logits"]
     assert sum(lay["kept"]) == 1
     assert sum(lay["removed"]) == 1
@@ -275,8 +275,8 @@ def test_dollars_and_foreign_letters_do_not_trouble_the_picture(run, folder: Pat
 
 
 REFUSED = {
-    "no step": (["--logits-at", ""], "--logits-at must be steps from 1"),
-    "step 0": (["--logits-at", "0,5"], "--logits-at must be steps from 1"),
+    "no step": (["--logits-at", ""], "--logits-at must be steps of at least 1"),
+    "step 0": (["--logits-at", "0,5"], "--logits-at must be steps of at least 1"),
     "a step that is no number": (["--logits-at", "1,x"], "write 1,10,100"),
     "too many steps": (["--logits-at", ",".join(map(str, range(1, 30)))], "at most 20 steps"),
     "negative show": (["--show", "-1"], "--show must be at least 0"),
@@ -284,7 +284,7 @@ REFUSED = {
     "the second strategy misspelt": (["-s", "greedy", "-s", "beam(widht=2)"], "did you mean 'width'?"),
     "no directory": (["--png", "none/x.png"], "there is no directory"),
     "a directory": (["--jsonl", "."], "it is a directory"),
-    "a file twice": (["--png", "x", "--html", "./x"], "it was given twice"),
+    "a file twice": (["--png", "x", "--html", "./x"], "it is given twice"),
     "no tokens": (["--max-new-tokens", "0"], "max_new_tokens must be at least 1"),
     "system without chat": (["--system", "Be brief."], "add --chat"),
 }

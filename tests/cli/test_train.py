@@ -10,4 +10,4 @@ def test_ctrl_c_says_how_to_go_on(run, folder: Path, monkeypatch):
     monkeypatch.setattr("decodelab.train.pocket.train_pocket", interrupted)
     found = run("train", "pocket", "--size", "nano", "--out", "made")
     assert found.code == 130
-    assert "give the command again to go on" in found.stderr
+    assert "repeat the command to resume" in found.stderr

@@ -181,7 +181,7 @@ def test_a_deep_and_narrow_tree_is_drawn_too():
         (("--pruned", "-1"), "--pruned must be at least 0, got -1"),
         (("--nodes", "0"), "--nodes must be at least 1, got 0"),
         (("-s", "beem(width=2)"), "unknown stage 'beem'; did you mean 'beam'?"),
-        (("--svg", "t", "--html", "t"), "it was given twice"),
+        (("--svg", "t", "--html", "t"), "it is given twice"),
         (("--svg", "no/such/t.svg"), "there is no directory"),
         (("--max-new-tokens", "0"), "max_new_tokens must be at least 1"),
         (("-m", "no-such-model"), "no-such-model"),

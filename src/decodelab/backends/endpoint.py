@@ -207,7 +207,7 @@ class Endpoint:
         except (EndpointFailed, PromptTooLong) as error:
             return error
         except _Passing as fault:
-            return self._failed(f"{fault}, {TRIES} times", "see to the server and run again")
+            return self._failed(f"{fault}, {TRIES} times", "check the server and run again")
 
     async def _attempt(self, client: httpx2.AsyncClient, chat: Chat) -> Reply:
         began = time.perf_counter()
@@ -219,7 +219,7 @@ class Endpoint:
                     async for chunk in response.aiter_raw():
                         data += chunk
                         if len(data) > LARGEST:
-                            raise _Passing(f"replied with more than {LARGEST:,} bytes")
+                            raise _Passing(f"sent an invalid response: more than {LARGEST:,} bytes")
         except TimeoutError:
             raise _Passing(f"did not reply within {self._timeout:g} s") from None
         except httpx2.TransportError as error:

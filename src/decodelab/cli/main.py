@@ -1,4 +1,4 @@
-"""The command line: mounts one command a module and turns every refusal into one line and exit code 2."""
+"""The command line: one command per module; every error becomes one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typer.exceptions import TyperException
 
 import decodelab
 from decodelab.cli.commands import COMMANDS
-from decodelab.cli.terminal import say
+from decodelab.cli.options import flat
+from decodelab.cli.terminal import INTERRUPTED, say
 from decodelab.core.errors import DecodelabError
 from decodelab.io.text import printable
 
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
 class Commands(TyperGroup):
-    """The commands, with decodelab's manner of failing: one line on stderr, exit code 2, no traceback."""
+    """The group of commands, which fails with one line on stderr and exit code 2, without a traceback."""
 
-    def main(  # pyright: ignore[reportIncompatibleMethodOverride]  (what it does not name it hands on)
+    def main(  # pyright: ignore[reportIncompatibleMethodOverride]  (passes on what it does not name)
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> Any:
         """Run a command line and exit with its code."""
@@ -44,11 +44,11 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Ours in the order in which one meets them, then third parties'."""
+        """Our commands in the order of their table, then third parties'."""
         return list(COMMANDS.entries())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of a name, its module imported now; one that cannot be imported says so when it is run."""
+        """The command of that name, imported now; one that cannot be imported says so when it is run."""
         try:
             found = COMMANDS.load(cmd_name)
         except DecodelabError as error:
@@ -56,11 +56,11 @@ class Commands(TyperGroup):
         if isinstance(found, typer.Typer):
             return typer.main.get_command(found)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(found)
+        single.command(cmd_name)(flat(found))
         return typer.main.get_command(single)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command asked for."""
+        """Run the requested command."""
         try:
             return super().invoke(ctx)
         except DecodelabError as error:
@@ -77,7 +77,7 @@ class Commands(TyperGroup):
 
 
 def _broken(error: DecodelabError) -> Any:
-    """A command that does nothing but refuse."""
+    """A command that only raises an error."""
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
 
     @single.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -89,12 +89,12 @@ def _broken(error: DecodelabError) -> Any:
 
 
 def refuse(message: str) -> None:
-    """Print why nothing was done, on one line of stderr."""
+    """Print an error on one line of stderr."""
     say(f"decodelab: {printable(' '.join(message.split()))}")
 
 
 def _reader_left() -> int:
-    """Whoever read our output has gone (`| head`): write the rest to nowhere, so that Python says nothing at exit."""
+    """The reader of our output is gone (`| head`): discard the rest, so that Python prints no error at exit."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
     return BROKEN_PIPE
 
@@ -103,7 +103,7 @@ app = typer.Typer(
     name="decodelab",
     cls=Commands,
     add_completion=False,
-    # Plain help: it can be copied and piped, and loads nothing.
+    # Plain help can be copied and piped, and loads nothing.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -119,18 +119,18 @@ def _version(asked: bool) -> None:
 @app.callback()
 def top(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Decode language models: generate text under any strategy, and see what the strategy does.
+    """Decode language models: generate text with any strategy, and see what the strategy does.
 
     \b
     A strategy is a chain of stages, from left to right:
-      greedy                                      always the most probable token
-      temperature=0.8 | top_p=0.9                 sharpen, cut off the tail, sample
+      greedy                                      always take the most probable token
+      temperature=0.8 | top_p=0.9                 sharpen, cut the tail, sample
       top_k=50 | sample(n=4)                      four samples
-      beam(width=5, length_penalty=0.6)           search for a probable whole
-      default                                     what the model's authors recommend
+      beam(width=5, length_penalty=0.6)           search for a probable sequence
+      default                                     use the model's own settings
 
     \b
     Start here:
@@ -138,19 +138,19 @@ def top(
       decodelab generate "Once upon a time,"
       decodelab compare "What is 27 + 35?" -s greedy -s temperature=1.5
       decodelab trace "Once upon a time," -s "temperature=0.8 | top_p=0.9"
-      decodelab strategies                        every stage, its parameters and its source
+      decodelab strategies                        every stage with its parameters and source
 
-    Nothing needs a network: two small models ship with the package (decodelab models). Every command has --help with
-    examples, and --json where it has something to say.
+    No network is needed: two small models ship with the package (decodelab models). Every command has --help with
+    examples, and --json where it prints results.
     """
 
 
 def main() -> None:
     """Run the `decodelab` command."""
     if not sys.warnoptions:
-        # What libraries have to say to programmers does not concern who types a command; -W brings it back.
+        # Libraries' warnings are for programmers, not for users of a command; -W shows them again.
         warnings.simplefilter("ignore")
     for stream in (sys.stdout, sys.stderr):
-        # Text that the terminal's encoding lacks is shown as an escape rather than a traceback.
+        # Characters missing from the terminal's encoding are escaped rather than raising an error.
         stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     app()

@@ -1,40 +1,65 @@
-"""Options that several commands share, each explained once."""
+"""Options that several commands share, each declared once, alone or in groups that become prompts, limits, models.
+
+A command takes a group as one parameter, whose default says what differs: `limits: LimitOptions =
+LimitOptions(max_new_tokens=100)`. `flat` turns each field of a group into an option of the command line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from decodelab.cli.prompts import unescaped
+from decodelab.cli.prompts import read_prompts, unescaped
 from decodelab.core.errors import RequestError
 from decodelab.core.values import Chat
+
+if TYPE_CHECKING:
+    from decodelab.core.protocols import LanguageModel
 
 Prompts = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="PROMPT",
         show_default=False,
-        help="One text or several, taken literally; - reads stdin. None at all is the empty prompt (BOS).",
+        help="One or more prompts, taken literally; - reads stdin. Without any, the prompt is empty (BOS).",
     ),
+]
+OnePrompt = Annotated[
+    str | None,
+    typer.Argument(metavar="PROMPT", show_default=False, help="The prompt, taken literally; - reads stdin."),
 ]
 PromptFile = Annotated[
     Path | None,
-    typer.Option("--file", "-f", metavar="FILE", help='Prompts one a line, or JSONL with "prompt"; - reads stdin.'),
+    typer.Option(
+        "--file", "-f", metavar="FILE", help='A file of prompts: one per line, or JSONL with "prompt"; - reads stdin.'
+    ),
 ]
 Escapes = Annotated[
     bool, typer.Option("--escapes", help=r"Read \n, \t and \\ in prompts and --stop as newline, tab, backslash.")
 ]
 AsChat = Annotated[
-    bool, typer.Option("--chat", help="Treat each prompt as a user's message in the model's chat template.")
+    bool, typer.Option("--chat", help="Send each prompt as a user message through the model's chat template.")
 ]
-System = Annotated[
-    str | None, typer.Option("--system", metavar="TEXT", help="System message of the chat (with --chat).")
+System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="System message (with --chat).")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, a table or a hub id.")
 ]
-MaxNewTokens = Annotated[int, typer.Option(metavar="N", help="At most so many new tokens.")]
-MinNewTokens = Annotated[int, typer.Option(metavar="N", help="Nothing ends the text before so many tokens.")]
+Strategy = Annotated[
+    str, typer.Option("--strategy", "-s", metavar="STRATEGY", help="How to decode (see decodelab strategies).")
+]
+Strategies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--strategy", "-s", metavar="STRATEGY", show_default="default", help="How to decode; may be repeated."
+    ),
+]
+MaxNewTokens = Annotated[int, typer.Option(metavar="N", help="Generate at most this many tokens.")]
+MinNewTokens = Annotated[int, typer.Option(metavar="N", help="Generate at least this many tokens before ending.")]
 Stop = Annotated[
     list[str] | None,
     typer.Option(metavar="TEXT", show_default=False, help="End before this text; may be repeated."),
@@ -43,19 +68,114 @@ StopTokenId = Annotated[
     list[int] | None,
     typer.Option(metavar="ID", show_default=False, help="End with this token id; may be repeated."),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="All random draws follow from it, whatever the batch.")]
-MaxRows = Annotated[int, typer.Option(metavar="N", help="Rows (beams, samples) computed at once; bounds the memory.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Random seed; results do not depend on how work is batched.")]
+MaxRows = Annotated[int, typer.Option(metavar="N", help="Sequences (beams, samples) computed at once; bounds memory.")]
 Dtype = Annotated[str, typer.Option(metavar="NAME", help="float32, bfloat16, float16 or auto.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:N, mps or auto.")]
+Level = Annotated[float, typer.Option(metavar="P", help="Confidence level of the intervals.")]
 TaskParameters = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", show_default=False, help="A parameter of the task; may be repeated."),
+    typer.Option("--set", metavar="NAME=VALUE", show_default=False, help="Set a task parameter; may be repeated."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+
+
+@dataclass(frozen=True)
+class OnePromptOptions:
+    """One prompt, as text or as a chat."""
+
+    prompt: OnePrompt = None
+    escapes: Escapes = False
+    chat: AsChat = False
+    system: System = None
+
+    def request(self) -> str | Chat:
+        """The prompt as the engine takes it."""
+        given = [] if self.prompt is None else [self.prompt]
+        return as_requests(read_prompts(given, None, escapes=self.escapes), self.chat, self.system)[0]
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """Prompts from arguments or a file, as texts or as chats."""
+
+    prompts: Prompts = None
+    file: PromptFile = None
+    escapes: Escapes = False
+    chat: AsChat = False
+    system: System = None
+
+    def requests(self) -> list[str | Chat]:
+        """The prompts as the engine takes them."""
+        return as_requests(read_prompts(self.prompts or [], self.file, escapes=self.escapes), self.chat, self.system)
+
+
+@dataclass(frozen=True)
+class LimitOptions:
+    """When a continuation ends."""
+
+    max_new_tokens: MaxNewTokens = 128
+    min_new_tokens: MinNewTokens = 0
+    stop: Stop = None
+    stop_token_id: StopTokenId = None
+
+    def limits(self, escapes: bool) -> dict[str, Any]:
+        """The limits of a request, as `decodelab.generate` names them."""
+        return limits(self.max_new_tokens, self.min_new_tokens, self.stop, self.stop_token_id, escapes)
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """Where a model runs, and in which precision."""
+
+    dtype: Dtype = "auto"
+    device: Device = "auto"
+
+    def load(self, name: str) -> LanguageModel:
+        """The model of that name."""
+        from decodelab.models.loading import load
+
+        return load(name, dtype=self.dtype, device=self.device)
+
+
+def flat(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with a parameter for each field of its groups, as typer reads them.
+
+    >>> def show(ends: LimitOptions = LimitOptions(max_new_tokens=9), seed: Seed = 0): print(ends.max_new_tokens, seed)
+    >>> list(inspect.signature(flat(show)).parameters)
+    ['max_new_tokens', 'min_new_tokens', 'stop', 'stop_token_id', 'seed']
+    >>> flat(show)(max_new_tokens=2, min_new_tokens=0, stop=None, stop_token_id=None, seed=1)
+    2 1
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        if not is_dataclass(group := hints.get(name, parameter.annotation)):
+            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=group))
+            continue
+        groups[name] = group
+        types = get_type_hints(group, include_extras=True)
+        parameters += [
+            inspect.Parameter(
+                f.name, parameter.KEYWORD_ONLY, default=getattr(parameter.default, f.name), annotation=types[f.name]
+            )
+            for f in fields(group)
+        ]
+
+    def flattened(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{f.name: given.pop(f.name) for f in fields(group)})
+        command(**given)
+
+    flattened.__doc__ = command.__doc__
+    flattened.__annotations__ = {p.name: p.annotation for p in parameters}
+    flattened.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    return flattened
 
 
 def as_requests(prompts: Sequence[str], chat: bool, system: str | None) -> list[str | Chat]:
-    """The prompts as the engine takes them: text, or chats of one user message.
+    """The prompts as the engine takes them: texts, or chats of one user message.
 
     Raises:
         RequestError: for a system message without a chat.
@@ -72,7 +192,7 @@ def limits(
     stop_token_id: Sequence[int] | None,
     escapes: bool = False,
 ) -> dict[str, Any]:
-    """The limits of a request, named as `decodelab.generate` names them."""
+    """The limits of a request, as `decodelab.generate` names them."""
     return {
         "max_new_tokens": max_new_tokens,
         "min_new_tokens": min_new_tokens,
@@ -82,10 +202,10 @@ def limits(
 
 
 def task_parameters(given: Sequence[str] | None) -> dict[str, Any]:
-    """The parameters of a task, `name=value` each, the value as YAML reads it.
+    """The parameters of a task from `name=value` texts, each value read as YAML.
 
     Raises:
-        RequestError: for one that is not of this form, or is given twice.
+        RequestError: for a text that is not of this form, or a name given twice.
 
     >>> task_parameters(["shots=5", "form=standard", "day=2001-99-99"])
     {'shots': 5, 'form': 'standard', 'day': '2001-99-99'}

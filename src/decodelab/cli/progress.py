@@ -1,24 +1,20 @@
-"""Progress with the time left, on stderr and only where somebody looks."""
+"""A progress bar with the time left, on stderr and only on a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from decodelab.cli.terminal import on_terminal
 from decodelab.report.console import console
 
-if TYPE_CHECKING:
-    pass
-
 Advance = Callable[[float, str], None]
-"""Called with how much is done and what is being done."""
+"""Called with the amount done and a description of the current work."""
 
 
 @contextmanager
 def progress(total: float, what: str, *, hidden: bool = False) -> Iterator[Advance]:
-    """Draw a bar until the block ends; without a terminal on stderr, or hidden, draw nothing."""
+    """Draw a progress bar until the block ends, unless hidden or stderr is no terminal."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (

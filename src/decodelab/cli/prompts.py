@@ -16,19 +16,19 @@ _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 def read_prompts(arguments: Sequence[str], file: Path | None, *, escapes: bool = False) -> list[str]:
     r"""The prompts of a command line: its arguments, those of a file, or one empty prompt.
 
-    The argument `-` is the whole of stdin as one prompt. A file (`-` is stdin) has one prompt a line, blank lines left
-    out, or is JSONL with the field `prompt`, which its name (`.jsonl`) or its first line (`{`) tells.
+    The argument `-` reads all of stdin as one prompt. A file (`-` is stdin) has one prompt per line, ignoring blank
+    lines, or is JSONL with the field `prompt` if its name ends in `.jsonl` or its text starts with `{`.
 
     Raises:
-        RequestError: for a file that cannot be read, is empty, or has a malformed line, with the line's number.
+        RequestError: for a file that cannot be read, is empty, or has a malformed line; names the line.
 
     >>> read_prompts([r"a\nb"], None, escapes=True), read_prompts([], None)
     (['a\nb'], [''])
     """
     if file is not None and arguments:
-        raise RequestError(f"prompts: give them as arguments or with --file, not both, got {file} too")
+        raise RequestError(f"prompts: give arguments or --file, not both; got arguments and --file {file}")
     if arguments.count("-") > 1:
-        raise RequestError("prompts: - reads stdin, which can be read only once; write it once")
+        raise RequestError("prompts: - reads stdin, which can be read only once; give it once")
     if file is not None:
         prompts = _file_prompts(file)
     else:
@@ -40,7 +40,7 @@ def read_prompts(arguments: Sequence[str], file: Path | None, *, escapes: bool =
 
 
 def unescaped(text: str) -> str:
-    r"""Replace `\n`, `\t` and `\\` by what they stand for.
+    r"""Replace the escapes `\n`, `\t` and `\\` with newline, tab and backslash.
 
     >>> unescaped(r"a\nb\\n")
     'a\nb\\n'
@@ -55,7 +55,7 @@ def _file_prompts(file: Path) -> list[str]:
     else:
         prompts = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
     if not prompts:
-        raise RequestError(f"{file_name(file)} has no prompts; write one a line")
+        raise RequestError(f"{file_name(file)} has no prompts; write one per line")
     return prompts
 
 

@@ -1,17 +1,16 @@
-"""The terminal: text that models wrote is made harmless, notes and progress go to stderr, JSON to stdout."""
+"""Terminal output: notes go to stderr, JSON to stdout; control characters in model-written text are escaped."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn
 
 import typer
 
 from decodelab.io.json import json_text
 from decodelab.io.text import printable
 
-if TYPE_CHECKING:
-    pass
+INTERRUPTED = 130
 
 
 def say(line: str) -> None:
@@ -29,6 +28,12 @@ def print_json(document: Any) -> None:
     typer.echo(json_text(document))
 
 
+def stop_interrupted(message: str) -> NoReturn:
+    """Say what was done before Ctrl-C, and exit with the code for that."""
+    say(f"interrupted: {message}")
+    raise typer.Exit(INTERRUPTED)
+
+
 def on_terminal(stderr: bool = False) -> bool:
-    """Whether somebody is looking: stdout (or stderr) is a terminal."""
+    """Whether stdout (or stderr) is a terminal."""
     return (sys.stderr if stderr else sys.stdout).isatty()

@@ -1,4 +1,4 @@
-"""The commands, one a file.
+"""The commands, one file each.
 
 `COMMANDS` maps each name to a function with annotated parameters, or to a Typer application with commands of its own.
 A third party adds one with an entry point in the group `decodelab.commands`.

@@ -1,4 +1,4 @@
-"""`decodelab calibrate`: whether confidences can be believed, and how to mend them."""
+"""`decodelab calibrate`: measure the calibration of confidences, and recalibrate them."""
 
 from __future__ import annotations
 
@@ -24,79 +24,85 @@ if TYPE_CHECKING:
     from decodelab.tasks.confidences import Answers, LongForm
 
 ENOUGH = 40
-"""Independent items from which on a temperature is fitted without being asked for."""
+"""With at least this many independent items, a temperature is fitted by default."""
 
-SAYS = {
+MEANINGS = {
     "accuracy": "share of right answers",
-    "mean_confidence": "what it would be if confidences were right",
+    "mean_confidence": "equals accuracy if calibrated",
     "overconfidence": "mean confidence - accuracy",
-    "ece": "mean gap of a bin; hides what cancels inside one",
-    "max_ce": "largest gap of a bin",
-    "ece_equal_mass": "the same with bins of equally many items",
+    "ece": "mean gap per bin; gaps within a bin cancel",
+    "max_ce": "largest gap of any bin",
+    "ece_equal_mass": "ECE with bins of equally many items",
     "macro_ce": "mean of the next two; nothing cancels",
-    "macro_ce_right": "mean doubt about right answers",
-    "macro_ce_wrong": "mean belief in wrong answers",
-    "brier": "mean squared error; 0.25 is always saying 0.5",
-    "nll": "nats; 0.693 is always saying 0.5",
-    "auroc": "right answers above wrong ones; 0.5 is no information",
+    "macro_ce_right": "mean of 1 - confidence in right answers",
+    "macro_ce_wrong": "mean confidence in wrong answers",
+    "brier": "mean squared error; 0.25 for a constant 0.5",
+    "nll": "in nats; 0.693 for a constant 0.5",
+    "auroc": "P(right answer ranks above wrong); 0.5 is chance",
     "aurc": "mean risk over all coverages; lower is better",
-    "accuracy_at_50": "when the surest half is answered",
-    "accuracy_at_80": "when the surest 80 % are answered",
-    "accuracy_at_90": "when the surest 90 % are answered",
-    "adaptive_ce": "over all options, bins of equal mass",
+    "accuracy_at_50": "accuracy of the most confident 50 %",
+    "accuracy_at_80": "accuracy of the most confident 80 %",
+    "accuracy_at_90": "accuracy of the most confident 90 %",
+    "adaptive_ce": "over all options, with bins of equal mass",
 }
 
 
 def command(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", show_default=False, help="JSONL of answers; - is stdin."),
+        typer.Argument(metavar="FILE", show_default=False, help="JSONL of answers; - reads stdin."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="NAME", show_default=False, help="Ask this model instead of a file."),
+        typer.Option(
+            "--model", "-m", metavar="NAME", show_default=False, help="Ask this model instead of reading a file."
+        ),
     ] = None,
     task: Annotated[
-        str, typer.Option(metavar="TASK", help="What to ask: pocket-choice, or JSONL of questions with options.")
+        str,
+        typer.Option(metavar="TASK", help="Questions for --model: pocket-choice, or JSONL of questions with options."),
     ] = "pocket-choice",
     count: Annotated[
-        int | None, typer.Option("-n", metavar="N", show_default=False, help="Ask so many questions (pocket: 200).")
+        int | None, typer.Option("-n", metavar="N", show_default=False, help="Ask this many questions (pocket: 200).")
     ] = None,
-    bins: Annotated[int, typer.Option(metavar="N", help="Bins of the diagram and of ECE.")] = 10,
-    equal: Annotated[str, typer.Option(metavar="WHAT", help="Bins of equal width or mass.")] = "width",
+    bins: Annotated[int, typer.Option(metavar="N", help="Number of bins of the diagram and of ECE.")] = 10,
+    equal: Annotated[str, typer.Option(metavar="WHAT", help="Make bins of equal width or mass.")] = "width",
     size: Annotated[
-        int | None, typer.Option(metavar="N", show_default=False, help="Instead: bins of N items each.")
+        int | None, typer.Option(metavar="N", show_default=False, help="Use bins of N items each instead.")
     ] = None,
     cluster: Annotated[
         str | None,
-        typer.Option(metavar="FIELD", show_default=False, help="The field that says which answers belong together."),
+        typer.Option(
+            metavar="FIELD", show_default=False, help="Field that groups dependent answers, such as the prompt."
+        ),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            show_default=f"temperature, from {ENOUGH} items on",
+            show_default=f"temperature with at least {ENOUGH} items",
             help="Recalibrate: temperature, vector, platt, isotonic or none.",
         ),
     ] = None,
-    validation: Annotated[float, typer.Option(metavar="SHARE", help="Share of items to fit on; the rest tests.")] = 0.5,
-    level: Annotated[float, typer.Option(metavar="P", help="Confidence level of the intervals.")] = 0.95,
-    resamples: Annotated[int, typer.Option(metavar="N", help="Of the bootstrap.")] = 1000,
+    validation: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of items to fit on; the rest is for testing.")
+    ] = 0.5,
+    level: options.Level = 0.95,
+    resamples: Annotated[int, typer.Option(metavar="N", help="Bootstrap resamples.")] = 1000,
     seed: options.Seed = 0,
     diagram: Annotated[
         Path | None,
         typer.Option(metavar="FILE", show_default=False, help="Reliability diagram: .png, .svg, .pdf or .html."),
     ] = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Tell whether confidences can be believed.
+    """Measure how well confidences are calibrated.
 
-    Calibration errors with intervals, what perfect calibration would show, and a temperature (or another map) that is
-    fitted on one part of the items and tested on the rest. A line of FILE has one of: confidence and correct; statement
-    (a text that says how sure it is) and correct; logprob, tokens and correct; samples and answer; logprobs of options
-    and answer; criteria of a long answer, each with verdict, confidence and weight.
+    Prints calibration errors with intervals and the ECE expected under perfect calibration, then fits a temperature (or
+    another map) on one part of the items and tests it on the rest. A line of FILE has one of: confidence and correct;
+    statement (a text that states its confidence) and correct; logprob, tokens and correct; samples and answer; logprobs
+    of options and answer; criteria of a long answer, each with verdict, confidence and weight.
 
     \b
     Examples:
@@ -105,7 +111,7 @@ def command(
       decodelab calibrate --model pocket-small --task pocket-choice -n 100
       decodelab calibrate answers.jsonl --size 3 --method none --json
 
-    Next: docs/metrics.md says what each number means and what it is mistaken for.
+    Next: docs/metrics.md defines each number and says what it is often mistaken for.
     """
     from decodelab.tasks.confidences import LongForm
 
@@ -117,17 +123,17 @@ def command(
     known = ("temperature", "vector", "platt", "isotonic", "none")
     if method is not None and method not in known:
         raise RequestError(f"--method must be one of {', '.join(known)}, got {method!r}")
-    answers, source = _answers(file, model, task, count, cluster, dtype, device)
+    answers, source = _answers(file, model, task, count, cluster, device)
     if isinstance(answers, LongForm):
         _long_form(answers, source, bins, resamples, seed, diagram, as_json)
         return
     if answers.left_out:
-        note(f"{answers.left_out} answers state no confidence and are left out")
+        note(f"{answers.left_out} answers state no confidence and are ignored")
     if method is None:
         enough = len(set(answers.items.clusters)) >= ENOUGH
         method = "temperature" if enough else "none"
         if not enough:
-            note(f"no recalibration: fewer than {ENOUGH} independent items; --method temperature fits one all the same")
+            note(f"no recalibration: fewer than {ENOUGH} independent items; --method temperature fits one anyway")
     how: dict[str, Any] = {
         "bins": bins,
         "equal": equal,
@@ -140,21 +146,25 @@ def command(
 
 
 def _answers(
-    file: Path | None, model: str | None, task: str, count: int | None, cluster: str | None, dtype: str, device: str
+    file: Path | None,
+    model: str | None,
+    task: str,
+    count: int | None,
+    cluster: str | None,
+    device: options.DeviceOptions,
 ) -> tuple[Answers | LongForm, str]:
     from decodelab.tasks.confidences import ask, read_answers, read_choices
 
     if (file is None) == (model is None):
-        raise RequestError("calibrate: needs FILE or --model, one of them; see decodelab calibrate --help")
+        raise RequestError("calibrate: needs either FILE or --model; see decodelab calibrate --help")
     if file is not None:
         return read_answers(file, cluster), str(file)
     assert model is not None
     choices = read_choices(task, count)
 
     from decodelab.engine.threads import threads_for
-    from decodelab.models.loading import load
 
-    lm = load(model, dtype=dtype, device=device)
+    lm = device.load(model)
     with threads_for(lm), progress(len(choices), "asking") as advance:
         found = ask(lm, choices, lambda done: advance(done, "asking"))
     return found, f"{lm.name} on {task}"
@@ -225,7 +235,7 @@ def _run(
         return
     _show(rows, document, whole, printable(title))
     if diagram is not None:
-        typer.echo(f"Open {printable(str(diagram))}: the reliability diagram.")
+        typer.echo(f"The reliability diagram is in {printable(str(diagram))}.")
 
 
 def _fit(items: Labelled, method: str, validation: float, seed: int) -> tuple[Recalibration, Labelled]:
@@ -270,18 +280,18 @@ def _recalibration(
 
 
 def _rows(document: dict[str, Any], whole: CalibrationReport) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("quantity", "value", f"{document['level']:.0%} interval", "what it says")]
+    rows: list[tuple[str, ...]] = [("quantity", "value", f"{document['level']:.0%} interval", "meaning")]
     for name, e in document["estimates"].items():
         interval = "-" if e["low"] is None or math.isnan(e["low"]) else f"{e['low']:.3f} to {e['high']:.3f}"
-        rows.append((name, _three(e["value"]), interval, SAYS[name]))
-    chance = f"what calibrated answers would show; p {_p(whole.expected.p_value)} for the observed ECE"
+        rows.append((name, _three(e["value"]), interval, MEANINGS.get(name, "")))
+    chance = f"expected if calibrated; p {_p(whole.expected.p_value)} for the observed ECE"
     at = 1 + next(i for i, row in enumerate(rows) if row[0] == "ece")
-    rows.insert(at, ("ece by chance", f"{whole.expected.mean:.3f}", "-", chance))
+    rows.insert(at, ("ece if calibrated", f"{whole.expected.mean:.3f}", "-", chance))
     return rows
 
 
 def _three(value: float) -> str:
-    # 0.5375 is 0.538, whatever its last bit says.
+    # Round 0.5375 to 0.538 whatever its last bit.
     return "-" if math.isnan(value) else f"{value + math.copysign(1e-12, value):.3f}"
 
 
@@ -334,7 +344,7 @@ def _show_recalibration(found: dict[str, Any]) -> None:
     change = found["brier_change"]
     if math.isnan(change["low"]):
         return
-    verdict = "better" if change["high"] < 0 else "worse" if change["low"] > 0 else "not distinguishable"
+    verdict = "better" if change["high"] < 0 else "worse" if change["low"] > 0 else "not significantly different"
     typer.echo(f"    Brier changed by {change['value']:.4f} [{change['low']:.4f}, {change['high']:.4f}]: {verdict}")
 
 
@@ -344,13 +354,13 @@ def _long_form(
     from decodelab.metrics.long_form import long_form_calibration
 
     if diagram is not None:
-        raise RequestError("calibrate: long answers have no reliability diagram; leave --diagram out")
+        raise RequestError("calibrate: long answers have no reliability diagram; leave out --diagram")
     found = long_form_calibration(given.answers, bins=bins, resamples=resamples, seed=seed)
     if as_json:
         print_json({"source": source, "value": found.macro_ce.value} | asdict(found))
         return
     typer.echo(f"{printable(source)}: {found.answers} long answers, {found.criteria} criteria, {found.met:.1%} met")
     typer.echo(f"  weighted MacroCE  {found.interval}")
-    typer.echo(f"    criteria met      {_three(found.macro_ce.right)}  mean doubt")
-    typer.echo(f"    criteria not met  {_three(found.macro_ce.wrong)}  mean belief")
-    typer.echo(f"  weighted ECE      {_three(found.ece)}  hides what cancels inside a bin")
+    typer.echo(f"    criteria met      {_three(found.macro_ce.right)}  mean of 1 - confidence")
+    typer.echo(f"    criteria not met  {_three(found.macro_ce.wrong)}  mean confidence")
+    typer.echo(f"  weighted ECE      {_three(found.ece)}  gaps within a bin cancel")

@@ -1,4 +1,4 @@
-"""`decodelab cost`: what strategies will cost, before they are run."""
+"""`decodelab cost`: predict what strategies cost, without running them."""
 
 from __future__ import annotations
 
@@ -22,31 +22,23 @@ _ANEW = "  without a cache"
 
 
 def command(
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--strategy", "-s", metavar="STRATEGY", show_default="default", help="A strategy; may be repeated."
-        ),
-    ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
-    ] = "pocket-small",
-    prompt_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens of each prompt.")] = 256,
-    new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens of each continuation.")] = 128,
-    prompts: Annotated[int, typer.Option(metavar="N", help="Different prompts of that length.")] = 1,
+    strategy: options.Strategies = None,
+    model: options.Model = "pocket-small",
+    prompt_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens per prompt.")] = 256,
+    new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens per continuation.")] = 128,
+    prompts: Annotated[int, typer.Option(metavar="N", help="Number of different prompts.")] = 1,
     acceptance: Annotated[
-        float, typer.Option(metavar="P", help="How probably a proposal of speculative is accepted; 0 is the dearest.")
+        float, typer.Option(metavar="P", help="Acceptance rate to assume for speculative decoding; 0 costs most.")
     ] = 0.0,
     max_rows: options.MaxRows = 64,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
 ) -> None:
     """Predict what a strategy costs.
 
-    Forward tokens, passes, floating-point operations and bytes of cache, and the same with every sequence computed anew
-    for every token, as it would be without a cache. Nothing is run. Texts that end earlier cost less; for texts of the
-    length given, generate then counts the same.
+    Forward tokens, forward passes, floating-point operations and bytes of cache; and the same without a cache, which
+    recomputes the whole sequence for every token. Nothing is run. For texts of exactly the given length, generate
+    reports the same numbers; texts that end earlier cost less.
 
     \b
     Examples:
@@ -55,14 +47,13 @@ def command(
       decodelab cost -s "top_p=0.9 | sample(n=8)" --prompts 1000 --max-rows 256
       decodelab cost -s "greedy | speculative(draft=pocket-nano)" --acceptance 0.8
 
-    Next: decodelab generate --json shows what a run has cost. docs/cost.md has the formulas.
+    Next: decodelab generate --json reports the cost of a run. docs/cost.md has the formulas.
     """
     from decodelab.analysis.cost import predict_cost
-    from decodelab.models.loading import load
     from decodelab.strategy.strategy import Strategy
 
     plans = [Strategy.of(s) for s in dict.fromkeys(strategy or ["default"])]
-    lm = load(model, dtype=dtype, device=device)
+    lm = device.load(model)
     with notes() as said:
         found = [
             predict_cost(
@@ -85,8 +76,8 @@ def command(
     typer.echo(f"{printable(lm.name)}: {many}{prompt_tokens:,} prompt and {new_tokens:,} new tokens")
     console().print(_table(found))
     typer.echo(
-        "forward: token positions computed, for prompts and for what follows. operations: of matrix products and\n"
-        "attention. scores: logits the search chooses from. Texts that end earlier cost less."
+        "forward: token positions computed, prompt + continuation. operations: floating-point operations of matrix\n"
+        "products and attention. scores: logits the search ranks. Texts that end earlier cost less."
     )
 
 
@@ -115,7 +106,7 @@ def _table(found: Sequence[Prediction]) -> Table:
 
 
 def _scaled(number: int, unit: str) -> str:
-    """A number of three digits with a metric prefix.
+    """A number with three significant digits and a metric prefix.
 
     >>> _scaled(12_345_678, "B"), _scaled(0, "B"), _scaled(999, ""), _scaled(34_000, "")
     ('12.3 MB', '0 B', '999', '34.0 k')

@@ -1,4 +1,4 @@
-"""`decodelab gap`: how far greedy search and beams end below the most probable sequence."""
+"""`decodelab gap`: how far greedy and beam search stay below the most probable sequence."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import typer
 
 from decodelab.cli import options
 from decodelab.cli.progress import progress
-from decodelab.cli.prompts import read_prompts
-from decodelab.cli.terminal import note, print_json, say
+from decodelab.cli.terminal import note, print_json, stop_interrupted
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.notices import notes
 from decodelab.engine.threads import threads_for
@@ -24,49 +23,39 @@ if TYPE_CHECKING:
 
     from decodelab.analysis.gap import Gap
 
-COLUMNS = ("search", "below", "mean gap", "at most", "worst", "shorter", "empty", "forward")
+COLUMNS = ("search", "below", "mean gap", "bound", "worst", "shorter", "empty", "forward")
 
 
 def command(
-    prompts: options.Prompts = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, a table or a hub id.")
-    ] = "pocket-nano",
+    prompts: options.PromptOptions = options.PromptOptions(),
+    model: options.Model = "pocket-nano",
     widths: Annotated[str, typer.Option(metavar="N,N", help="Beam widths; 1 is greedy search.")] = "1,3,10,25",
     processors: Annotated[
         str,
         typer.Option(
-            metavar="STAGES", show_default=False, help="What the distribution goes through first: temperature=0.7."
+            metavar="STAGES", show_default=False, help="Processors applied to the model first, as temperature=0.7."
         ),
     ] = "",
     budget: Annotated[
-        int, typer.Option(metavar="N", help="Prefixes that may be looked at to find and prove a prompt's optimum.")
+        int, typer.Option(metavar="N", help="Most prefixes to evaluate to find and prove a prompt's optimum.")
     ] = 2000,
-    max_new_tokens: options.MaxNewTokens = 16,
-    min_new_tokens: options.MinNewTokens = 0,
-    stop: options.Stop = None,
-    stop_token_id: options.StopTokenId = None,
-    file: options.PromptFile = None,
-    escapes: options.Escapes = False,
-    chat: options.AsChat = False,
-    system: options.System = None,
-    show: Annotated[int, typer.Option(metavar="N", help="Print at most so many prompts one by one.")] = 10,
+    ends: options.LimitOptions = options.LimitOptions(max_new_tokens=16),
+    show: Annotated[int, typer.Option(metavar="N", help="Show at most this many prompts individually.")] = 10,
     diagram: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Plot the gaps over the widths: .png, .svg, .pdf or one .html page."),
+        typer.Option(metavar="FILE", help="Plot the gaps against the beam width: .png, .svg, .pdf or .html."),
     ] = None,
     max_rows: options.MaxRows = 64,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure how far searches end below the optimum.
+    """Measure the search error of greedy and beam search.
 
-    For greedy search and beams: how much less probable what they find is than the most probable sequence. That is
-    searched for by A* within the budget. Where it is proved, a gap is exact; where not, it is at least the distance to
-    the best sequence known and at most that to the bound left. Log-probabilities are sums, not divided by the length,
-    so that short sequences have the better of it: how often a shorter one wins, or the empty one, is counted. A
-    sequence that the limit cuts counts as finished; give room enough.
+    The gap is the log-probability of the most probable sequence minus that of the sequence a search finds. A* search
+    looks for the optimum within the budget. If it proves the optimum, the gap is exact; if not, the gap lies between
+    the distances to the best known sequence and to the remaining upper bound. Log-probabilities are sums, not divided
+    by length, which favours short sequences; the table counts how often a shorter or an empty sequence wins. A
+    sequence cut off by the token limit counts as finished, so set --max-new-tokens high enough.
 
     \b
     Examples:
@@ -74,12 +63,12 @@ def command(
       decodelab gap --file prompts.txt -m pocket-small --widths 1,5,25 --budget 5000 --diagram gap.png
       decodelab gap -m lecture.yaml --widths 1,2,3 --max-new-tokens 3 --json
 
-    Next: decodelab generate -s "k_best(n=5)" shows the best sequences themselves.
+    Next: decodelab generate -s "k_best(n=5)" shows the most probable sequences.
     """
     from decodelab.analysis.gap import measure_gap, read_widths
 
-    requests = options.as_requests(read_prompts(prompts or [], file, escapes=escapes), chat, system)
-    limits = options.limits(max_new_tokens, min_new_tokens, stop, stop_token_id, escapes)
+    requests = prompts.requests()
+    limits = ends.limits(prompts.escapes)
     beams = read_widths(widths)
     if budget < 1:
         raise InvalidParameter(f"--budget must be at least 1, got {budget}; use 2000 for short answers")
@@ -87,9 +76,7 @@ def command(
         check_suffix(diagram)
         check_writable(diagram)
 
-    from decodelab.models.loading import load
-
-    lm = load(model, dtype=dtype, device=device)
+    lm = device.load(model)
     with notes() as said, threads_for(lm), progress(1, "searching") as advance:
         gap = measure_gap(
             lm,
@@ -102,7 +89,7 @@ def command(
             report=lambda done: advance(done, "searching"),
         )
     for message in said:
-        if "before greedy" not in message:  # the stages shape the distribution of the other searches
+        if "before greedy" not in message:  # the processors do affect the other searches
             note(message)
     if diagram is not None and gap.cases:
         from decodelab.report.gap import figure_of, title_of
@@ -120,8 +107,7 @@ def command(
         if diagram is not None:
             typer.echo(f"Plotted in {printable(str(diagram))}.")
     if gap.interrupted:
-        say(f"interrupted: {len(gap.cases)} of {len(requests)} prompts were finished")
-        raise typer.Exit(130)
+        stop_interrupted(f"{len(gap.cases)} of {len(requests)} prompts were finished")
 
 
 def _prompts(gap: Gap, most: int) -> Table:
@@ -133,7 +119,7 @@ def _prompts(gap: Gap, most: int) -> Table:
     table.add_column("prompt", min_width=8)
     table.add_column("most probable", min_width=8)
     table.add_column("log p", justify="right", no_wrap=True)
-    table.add_column("seen", justify="right", no_wrap=True)
+    table.add_column("prefixes", justify="right", no_wrap=True)
     for width in gap.widths:
         table.add_column("greedy" if width == 1 else f"beam {width}", justify="right", no_wrap=True)
     for case in gap.cases[:most]:
@@ -148,12 +134,12 @@ def _prompts(gap: Gap, most: int) -> Table:
 
 
 def _nats(gap: float) -> str:
-    """A gap; a negative one is the model's own arithmetic, which differs from batch to batch."""
+    """A gap; negative ones are rounding errors, which differ between batches."""
     return f"{max(gap, 0.0):.3f}"
 
 
 def _searches(gap: Gap) -> Table:
-    """Each search over all prompts."""
+    """One row per search, over all prompts."""
     from rich import box
     from rich.table import Table
 
@@ -167,7 +153,7 @@ def _searches(gap: Gap) -> Table:
 
 
 def _rows(gap: Gap) -> list[tuple[str, ...]]:
-    """The lines of that table."""
+    """The rows of that table."""
     return [
         (
             "greedy" if summary.width == 1 else f"beam {summary.width}",
@@ -184,11 +170,11 @@ def _rows(gap: Gap) -> list[tuple[str, ...]]:
 
 
 def _legend(gap: Gap) -> str:
-    """What the columns say."""
+    """The meaning of the columns."""
     seen = sum(case.evaluated for case in gap.cases) / len(gap.cases)
     return (
-        f"  optimum proved for {gap.proved} of {len(gap.cases)} prompts (* where not), "
-        f"{seen:.0f} prefixes looked at in the mean\n"
-        "  gaps in nats, to the best sequence known; at most: to the bound left\n"
-        "  below: prompts where something more probable is known; shorter, empty: where that is shorter, has no text"
+        f"  optimum proved for {gap.proved} of {len(gap.cases)} prompts (* if not), "
+        f"after {seen:.0f} prefixes on average\n"
+        "  gap: in nats, to the best known sequence; bound: largest possible mean gap\n"
+        "  below: prompts with a more probable known sequence; shorter, empty: prompts where that is shorter, empty"
     )

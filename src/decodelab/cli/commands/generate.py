@@ -1,4 +1,4 @@
-"""`decodelab generate`: text under one strategy."""
+"""`decodelab generate`: continue prompts with one strategy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import typer
 from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.progress import progress
-from decodelab.cli.prompts import read_prompts
-from decodelab.cli.terminal import note, on_terminal, print_json, say
+from decodelab.cli.terminal import note, on_terminal, print_json, say, stop_interrupted
 from decodelab.core.notices import notes
 from decodelab.engine.progress import TokensDone
 from decodelab.engine.threads import threads_for
@@ -25,42 +24,30 @@ if TYPE_CHECKING:
 
 
 def command(
-    prompts: options.Prompts = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
-    ] = "pocket-small",
-    strategy: Annotated[
-        str, typer.Option("--strategy", "-s", metavar="STRATEGY", help="How to decode (decodelab strategies).")
-    ] = "default",
-    max_new_tokens: options.MaxNewTokens = 128,
-    min_new_tokens: options.MinNewTokens = 0,
-    stop: options.Stop = None,
-    stop_token_id: options.StopTokenId = None,
+    prompts: options.PromptOptions = options.PromptOptions(),
+    model: options.Model = "pocket-small",
+    strategy: options.Strategy = "default",
+    ends: options.LimitOptions = options.LimitOptions(),
     seed: options.Seed = 0,
-    file: options.PromptFile = None,
-    escapes: options.Escapes = False,
-    chat: options.AsChat = False,
-    system: options.System = None,
     stream: Annotated[
         bool | None,
         typer.Option(
             "--stream/--no-stream",
             show_default=False,
-            help="Print text as it comes; by default for one prompt and one row, on a terminal.",
+            help="Print text as it is generated; the default on a terminal for one prompt and one sequence.",
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="First print the effective strategy, stage by stage, on stderr.")
+        bool, typer.Option("--explain", help="Print the effective strategy, stage by stage, on stderr first.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the JSON document to a file too.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the JSON document to a file.")] = None,
     max_rows: options.MaxRows = 64,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Continue prompts under a strategy.
+    """Continue prompts with a strategy.
 
-    Text goes to stdout, the rest to stderr. Unseen characters in the text show as escapes; --json has it exact.
+    Text goes to stdout, everything else to stderr. Control characters are shown as escapes; --json has the exact text.
 
     \b
     Examples:
@@ -69,20 +56,19 @@ def command(
       decodelab generate "Once upon a time," -s "temperature=0.8 | top_p=0.9 | sample(n=4)" --seed 7
       decodelab generate --model ./my-model --strategy greedy --max-new-tokens 200 --json
 
-    Next: decodelab compare puts strategies side by side, decodelab strategies lists what they are made of.
+    Next: decodelab compare shows strategies side by side; decodelab strategies lists all stages.
     """
-    requests = options.as_requests(read_prompts(prompts or [], file, escapes=escapes), chat, system)
-    limits = options.limits(max_new_tokens, min_new_tokens, stop, stop_token_id, escapes)
+    requests = prompts.requests()
+    limits = ends.limits(prompts.escapes)
     if out is not None:
         check_writable(out)
 
     from decodelab.engine.generate import generate
     from decodelab.engine.streaming import TextStream
-    from decodelab.models.loading import load
     from decodelab.strategy.strategy import Strategy
 
     asked = Strategy.of(strategy)
-    lm = load(model, dtype=dtype, device=device)
+    lm = device.load(model)
     plan = asked.resolve(lm)
     explanation = asked.explain(lm) if explain else None
     if explanation is not None and not as_json:
@@ -90,9 +76,9 @@ def command(
     revises = plan.selection is not None or plan.runner == "tree"
     one_row = len(requests) == 1 and plan.search.peak_rows == 1 and not revises
     if stream and not one_row:
-        note("no streaming: it takes one prompt and a strategy of one row; the text comes when it is finished")
+        note("not streaming: that needs one prompt and a strategy of one sequence; the text is printed at the end")
     streams = one_row and not as_json and (on_terminal() if stream is None else stream)
-    work = len(requests) * max_new_tokens
+    work = len(requests) * ends.max_new_tokens
     with notes() as said, threads_for(lm), progress(work, "generating", hidden=streams) as advance:
         observer = (
             TextStream(lm.vocab, lambda _g, _s, text: typer.echo(printable_lines(text), nl=False), stop=limits["stop"])
@@ -127,23 +113,22 @@ def command(
     if found and not as_json:
         say(_summary(found))
     if interrupted:
-        say(f"interrupted: {len(found)} of {len(requests)} prompts were begun")
-        raise typer.Exit(130)
+        stop_interrupted(f"{len(found)} of {len(requests)} prompts were started")
 
 
 def _duplicates(generation: Generation) -> str | None:
-    """What to say of candidates that are the same text in different tokens."""
+    """A note on candidates with the same text in different tokens."""
     if not generation.duplicates:
         return None
     places = "; ".join(" and ".join(str(i + 1) for i in same) for same in generation.duplicates)
     return (
-        f"{_prompt(generation)}: the same text in different tokens: candidates {places} "
-        "(a beam with dedupe=text gives each text one place)"
+        f"{_prompt(generation)}: candidates {places} have the same text in different tokens "
+        "(beam(dedupe=text) keeps each text once)"
     )
 
 
 def _print_texts(found: Sequence[Generation]) -> None:
-    """One text as it is; several each under a heading, as `head` does with files."""
+    """Print one text as it is, and several under headings, as `head` does with files."""
     texts = [(g, i, c) for g in found for i, c in enumerate(g.candidates, 1)]
     if len(texts) == 1:
         typer.echo(printable_lines(texts[0][2].text))
@@ -165,11 +150,11 @@ def _prompt(generation: Generation) -> str:
 
 
 def _summary(found: Sequence[Generation]) -> str:
-    """What a run cost, and of a single prompt how probable its best candidate is, in a line."""
+    """One line: the cost of a run and, for a single prompt, the probability of its best candidate."""
     tokens = sum(len(c.tokens) for g in found for c in g.candidates)
     seconds = max(g.cost.seconds for g in found)
     forward = sum(g.cost.forward_tokens for g in found)
-    cost = f"{tokens} tokens in {seconds:.1f} s ({tokens / max(seconds, 1e-9):.0f}/s), {forward} forward"
+    cost = f"{tokens} tokens in {seconds:.1f} s ({tokens / max(seconds, 1e-9):.0f}/s), {forward} forward tokens"
     proposed = sum(g.cost.proposed for g in found)
     if proposed:
         cost += f", {sum(g.cost.accepted for g in found)} of {proposed} proposed tokens accepted"
@@ -183,9 +168,9 @@ def _summary(found: Sequence[Generation]) -> str:
 
 
 def _proof(certificate: Certificate | None) -> str:
-    """What the search knows of what it did not find, if it says."""
+    """What an exact search proves about better sequences, if anything."""
     if certificate is None:
         return ""
     if certificate.proved:
-        return f"; proved: nothing scores better, {certificate.evaluated} prefixes looked at"
-    return f"; not proved: something else may score up to {certificate.bound:.4g} (raise the budget)"
+        return f"; proved optimal after evaluating {certificate.evaluated} prefixes"
+    return f"; not proved optimal: another sequence may score up to {certificate.bound:.4g} (raise the budget)"

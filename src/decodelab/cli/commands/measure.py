@@ -1,4 +1,4 @@
-"""`decodelab measure`: what can be said about texts without reading them."""
+"""`decodelab measure`: statistics of texts: diversity, repetition, overlap with references."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from decodelab.cli import options
 from decodelab.cli.progress import progress
-from decodelab.cli.terminal import print_json, say
+from decodelab.cli.terminal import note, print_json
 from decodelab.core.errors import RequestError
 from decodelab.io.tabular import read_objects
 from decodelab.io.text import printable, read_text
@@ -24,57 +24,59 @@ if TYPE_CHECKING:
 EXAMPLE = '{"text": "..."}'
 _COLUMNS = 3
 ALL = ""
-"""The name of the one group of texts that are not told apart."""
+"""The name of the single group without --by."""
 
-SAYS = {
-    "texts": "how many",
-    "empty": "share without any word",
-    "words": "mean length",
-    "vocabulary": "different words, all texts together",
-    "vocabulary_diversity": "different words / words of a text",
-    "distinct_1": "different words / words, all together",
-    "distinct_2": "the same for pairs of words",
-    "unique_2_grams": "different pairs",
-    "distinct_3": "the same for three words",
-    "unique_3_grams": "different triples",
-    "seq_rep_4": "4-grams of a text that it had before",
-    "token_repetition": "words among the 128 before them",
-    "loops": "texts that end in a loop",
+MEANINGS = {
+    "texts": "number of texts",
+    "empty": "share of texts without words",
+    "words": "mean length in words",
+    "vocabulary": "distinct words over all texts",
+    "vocabulary_diversity": "distinct words / words, per text",
+    "distinct_1": "distinct words / words, over all texts",
+    "distinct_2": "distinct 2-grams / 2-grams",
+    "unique_2_grams": "distinct 2-grams",
+    "distinct_3": "distinct 3-grams / 3-grams",
+    "unique_3_grams": "distinct 3-grams",
+    "seq_rep_4": "share of repeated 4-grams in a text",
+    "token_repetition": "share of words among the previous 128",
+    "loops": "share of texts that end in a loop",
     "compression_ratio": "bytes / gzipped bytes",
-    "self_bleu": "likeness of texts, 0 to 100",
-    "unique_per_prompt": "different texts of a prompt",
-    "self_bleu_per_prompt": "likeness of a prompt's texts",
-    "exact_match": "equal to a reference",
-    "integer_match": "last integer equal to a reference's",
-    "rouge_1": "words shared with the reference",
-    "rouge_2": "pairs of words shared",
+    "self_bleu": "similarity of texts, 0 to 100",
+    "unique_per_prompt": "distinct texts per prompt",
+    "self_bleu_per_prompt": "similarity of a prompt's texts",
+    "exact_match": "share equal to a reference",
+    "integer_match": "share with a reference's last integer",
+    "rouge_1": "overlap of words with the reference",
+    "rouge_2": "overlap of 2-grams",
     "rouge_l": "longest common subsequence",
-    "bleu": "of the corpus, 0 to 100",
-    "chrf": "of the corpus, 0 to 100",
-    "accepted": "accepted by the grammar",
-    "acceptable": "probability, by the judge",
-    "pairwise_distance": "1 - cosine, mean over pairs",
-    "coherence": "cosine of prompt and text",
-    "mauve": "closeness to human texts, 0 to 1",
-    "mauve_smoothed": "the same, less noisy for few",
+    "bleu": "corpus BLEU, 0 to 100",
+    "chrf": "corpus chrF, 0 to 100",
+    "accepted": "share accepted by the grammar",
+    "acceptable": "mean probability from the judge",
+    "pairwise_distance": "mean of 1 - cosine over pairs",
+    "coherence": "mean cosine of prompt and text",
+    "mauve": "similarity to human texts, 0 to 1",
+    "mauve_smoothed": "the same, less noisy for few texts",
 }
 
 
 def command(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="JSONL of texts, or what generate --json wrote; - is stdin.")
+        Path, typer.Argument(metavar="FILE", help="JSONL of texts, or the output of generate --json; - reads stdin.")
     ],
-    field: Annotated[str, typer.Option(metavar="NAME", help="The field with the text.")] = "text",
+    field: Annotated[str, typer.Option(metavar="NAME", help="Field with the text.")] = "text",
     by: Annotated[
         str | None,
-        typer.Option(metavar="NAME", show_default=False, help="Measure apart by this field (strategy, model, ...)."),
+        typer.Option(metavar="NAME", show_default=False, help="Measure groups by this field (strategy, model, ...)."),
     ] = None,
     grammar: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default=False, help="Acceptance by a grammar: stories.")
+        str | None, typer.Option(metavar="NAME", show_default=False, help="Measure acceptance by a grammar: stories.")
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(metavar="NAME", show_default=False, help="Fluency by a classifier: a directory or hub id."),
+        typer.Option(
+            metavar="NAME", show_default=False, help="Measure fluency with a classifier: a directory or hub id."
+        ),
     ] = None,
     label: Annotated[
         str | None,
@@ -82,22 +84,26 @@ def command(
     ] = None,
     embedder: Annotated[
         str | None,
-        typer.Option(metavar="NAME", show_default=False, help="Distances by an encoder: a directory or hub id."),
+        typer.Option(
+            metavar="NAME", show_default=False, help="Measure distances with an encoder: a directory or hub id."
+        ),
     ] = None,
     human: Annotated[
         Path | None,
         typer.Option(metavar="FILE", show_default=False, help="JSONL of human texts for MAUVE (with --embedder)."),
     ] = None,
-    self_bleu_texts: Annotated[int, typer.Option(metavar="N", help="Texts compared by self-BLEU, at most.")] = 200,
-    level: Annotated[float, typer.Option(metavar="P", help="Confidence level of the intervals.")] = 0.95,
+    self_bleu_texts: Annotated[
+        int, typer.Option(metavar="N", help="Compute self-BLEU on at most this many texts.")
+    ] = 200,
+    level: options.Level = 0.95,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure the diversity, repetition and overlap of texts.
 
-    A line of FILE has the text; a prompt groups samples that belong together; reference or references allow overlap. A
-    mean over texts comes with its interval, clustered by prompt. Diversity depends on how much text there is: compare
-    equal numbers of texts of similar length.
+    A line of FILE has the text, and may have its prompt, which groups samples, and a reference or references, for
+    overlap. Means over texts have intervals clustered by prompt. Diversity depends on the amount of text: compare equal
+    numbers of texts of similar length.
 
     \b
     Examples:
@@ -105,7 +111,7 @@ def command(
       decodelab measure answers.jsonl --field answer --json
       decodelab measure stories.jsonl --grammar stories --embedder ./encoder --human written.jsonl
 
-    Next: docs/metrics.md says what each number means and what it is mistaken for.
+    Next: docs/metrics.md defines each number and says what it is often mistaken for.
     """
     from decodelab.metrics.text_report import text_report
 
@@ -136,7 +142,7 @@ def command(
         return
     _show(found, by)
     if drawn:
-        say(f"note: self-BLEU compares {self_bleu_texts} texts drawn at random; --self-bleu-texts takes more")
+        note(f"self-BLEU compares {self_bleu_texts} texts drawn at random; raise --self-bleu-texts for more")
 
 
 def _groups(file: Path, field: str, by: str | None) -> dict[str, list[Sample]]:
@@ -149,12 +155,12 @@ def _groups(file: Path, field: str, by: str | None) -> dict[str, list[Sample]]:
             raise RequestError(f"{where}: needs the field {by!r} (--by) as text or number")
         groups.setdefault(str(group), []).append(_sample(where, row, field))
     if not groups:
-        raise RequestError(f"measure: {str(file)!r} has no texts; write {EXAMPLE}, one a line")
+        raise RequestError(f"measure: {str(file)!r} has no texts; write {EXAMPLE}, one per line")
     return groups
 
 
 def _generated(text: str) -> list[tuple[str, dict[str, Any]]] | None:
-    """The texts of what `decodelab generate --json` printed, or None when it is something else."""
+    """The texts in the output of `decodelab generate --json`, or None for other files."""
     if '"generations"' not in text:
         return None
     try:
@@ -182,14 +188,14 @@ def _sample(where: str, row: dict[str, Any], field: str) -> Sample:
         raise RequestError(f"{where}: references must be a list of texts")
     for part in (text, prompt or "", *references):
         if any("\ud800" <= ch <= "\udfff" for ch in part):
-            raise RequestError(f"{where}: has half a character (a lone surrogate); mend the file")
+            raise RequestError(f"{where}: has a lone surrogate (half a character); fix the file")
     return Sample(text, prompt, tuple(references))
 
 
 def _texts(file: Path, field: str) -> list[str]:
     found = [s.text for samples in _groups(file, field, None).values() for s in samples]
     if sum(bool(t.strip()) for t in found) < 2:
-        raise RequestError(f"measure: {str(file)!r} needs at least 2 human texts that are not empty")
+        raise RequestError(f"measure: {str(file)!r} needs at least 2 non-empty human texts")
     return found
 
 
@@ -206,7 +212,7 @@ def _judges(
         from decodelab.metrics.fluency import acceptability
 
         classifier = Classifier(judge)
-        # Before any work: does it have such a label?
+        # Check the label before any work.
         acceptability(classifier, [], label=label)
         acceptable = lambda texts: acceptability(classifier, texts, label=label)  # noqa: E731
     if embedder is not None:
@@ -238,9 +244,9 @@ def _show(found: dict[str, dict[str, Estimate]], by: str | None) -> None:
     table.add_column("quantity")
     table.add_column("value", justify="right")
     table.add_column("interval", justify="right")
-    table.add_column("what it says")
+    table.add_column("meaning")
     for quantity, estimate in found[ALL].items():
-        table.add_row(quantity, *_cells(estimate), SAYS[quantity])
+        table.add_row(quantity, *_cells(estimate), MEANINGS.get(quantity, ""))
     console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""`decodelab models`: what can be decoded without a network, and what a model directory holds."""
+"""`decodelab models`: list the shipped models, or describe a model."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", show_default=False, help="A shipped model or a directory, in detail."),
+        typer.Argument(metavar="NAME", show_default=False, help="A shipped model or a directory to describe."),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the models that ship, or describe one.
+    """List the shipped models, or describe a model.
 
-    No weights are loaded. Any decoder-only model of transformers works too, and T5, BART and their kin: give its
-    directory, or its hub id, wherever a model is asked for.
+    No weights are loaded. Every --model also takes the directory or hub id of any decoder-only transformers model, or
+    of an encoder-decoder model such as T5 or BART.
 
     \b
     Examples:
@@ -78,7 +78,7 @@ def _details(info: ModelInfo, settings: dict[str, Any]) -> dict[str, str]:
         "vocabulary": f"{info.vocab_size:,}",
         "context_length": _context(info),
         "weights": f"{info.nbytes / 1e6:.1f} MB, {info.dtype}",
-        "own settings": ", ".join(f"{k}={v}" for k, v in settings.items()) or "none (default is greedy)",
+        "own settings": ", ".join(f"{k}={v}" for k, v in settings.items()) or "none (default means greedy)",
         "directory": info.path,
     }
 
@@ -95,7 +95,7 @@ def _table(found: list[ModelInfo]) -> Table:
     table.add_column("name", no_wrap=True)
     for heading in ("parameters", "context length", "weights"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("what it is")
+    table.add_column("description")
     for info in found:
         table.add_row(
             info.name,

@@ -1,18 +1,17 @@
-"""`decodelab perplexity-study`: what is quoted as perplexity, for greedy continuations of prompts."""
+"""`decodelab perplexity-study`: the different perplexities of greedy continuations."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.progress import progress
-from decodelab.cli.prompts import read_prompts
-from decodelab.cli.terminal import print_json, say
+from decodelab.cli.terminal import print_json, stop_interrupted
 from decodelab.engine.progress import TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.io.text import printable
@@ -27,39 +26,31 @@ if TYPE_CHECKING:
 
 
 def command(
-    prompts: options.Prompts = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
-    ] = "pocket-small",
+    prompts: options.PromptOptions = options.PromptOptions(),
+    model: options.Model = "pocket-small",
     max_new_tokens: options.MaxNewTokens = 64,
-    file: options.PromptFile = None,
-    escapes: options.Escapes = False,
-    chat: options.AsChat = False,
-    system: options.System = None,
     max_rows: options.MaxRows = 64,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Show how one token can drive a mean perplexity.
+    """Show how one token can dominate a mean perplexity.
 
-    Each prompt is continued greedily up to 64 tokens or EOS, which counts as a token. Sequence perplexity is
-    exp(-mean log p), a geometric mean; the mean of 1 / p over tokens is arithmetic, and one improbable token can make
-    it anything. A token is flagged when the mean without it is at most half the mean with it.
+    Each prompt is continued greedily for up to 64 tokens or to EOS, which counts as a token. Sequence perplexity is
+    exp(-mean log p), a geometric mean of 1 / p; the arithmetic mean of 1 / p can be dominated by one improbable token.
+    A token is marked if the mean without it is at most half the mean with it.
 
     \b
     Examples:
       decodelab perplexity-study "Once upon a time," "What is 27 + 35?" "The cat"
       decodelab perplexity-study --file prompts.txt --model ./my-model --json
 
-    Next: decodelab score shows these numbers for a text of your own, token by token.
+    Next: decodelab score shows these numbers for your own text, token by token.
     """
-    requests = options.as_requests(read_prompts(prompts or [], file, escapes=escapes), chat, system)
+    requests = prompts.requests()
 
     from decodelab.engine.generate import generate
-    from decodelab.models.loading import load
 
-    lm = load(model, dtype=dtype, device=device)
+    lm = device.load(model)
     with threads_for(lm), progress(len(requests) * max_new_tokens, "continuing") as advance:
         observer = TokensDone(lambda done: advance(done, "continuing"))
         found = generate(lm, requests, "greedy", max_new_tokens=max_new_tokens, observers=[observer], max_rows=max_rows)
@@ -81,18 +72,17 @@ def command(
 
         console().print(_table(found, lm.vocab))
         typer.echo(
-            f"  all {overall['tokens']} tokens: perplexity {overall['perplexity']:.4g}, of a token: "
+            f"  all {overall['tokens']} tokens: perplexity {overall['perplexity']:.4g}, per token: "
             f"mean {overall['token_perplexity']['mean']:.4g}, median {overall['token_perplexity']['median']:.4g}"
         )
         if any(TokenPerplexity.of(g.best.token_logprobs).driver is not None for g in found):
-            typer.echo("  * without this token, the mean would be at most half")
+            typer.echo("  * without this token, the mean would be at most half as large")
     if interrupted:
-        say(f"interrupted: {len(found)} of {len(requests)} prompts were begun")
-        raise typer.Exit(130)
+        stop_interrupted(f"{len(found)} of {len(requests)} prompts were started")
 
 
 def _numbers(logprobs: Sequence[float]) -> dict[str, Any]:
-    """The perplexities of tokens taken together."""
+    """The perplexities of a set of tokens."""
     from decodelab.metrics.likelihood import TokenPerplexity, perplexity
 
     return {
@@ -153,7 +143,7 @@ def _table(found: Sequence[Generation], vocab: Vocab) -> Table:
 
 
 def _highest(generation: Generation, spread: TokenPerplexity, vocab: Vocab) -> str:
-    """The token of highest perplexity, with an asterisk when it drives the mean."""
+    """The token of highest perplexity, with an asterisk if it dominates the mean."""
     if spread.highest is None:
         return ""
     from decodelab.metrics.likelihood import token_perplexities

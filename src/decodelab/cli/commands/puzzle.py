@@ -1,4 +1,4 @@
-"""`decodelab puzzle`: a prompt after which the beams of one search say the same text in different tokens."""
+"""`decodelab puzzle`: find prompts for which a beam holds the same text in different tokens."""
 
 from __future__ import annotations
 
@@ -19,37 +19,33 @@ if TYPE_CHECKING:
     from decodelab.analysis.spellings import Collision
 
 _AT_ONCE = 8
-"""Prompts that are searched in one batch."""
+"""Prompts searched in one batch."""
 
 
 def command(
     prompts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PROMPT", show_default=False, help="Prompts to try; by default the model writes its own."
+            metavar="PROMPT", show_default=False, help="Prompts to try; by default the model generates them."
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
-    ] = "pocket-nano",
+    model: options.Model = "pocket-nano",
     width: Annotated[int, typer.Option("--width", metavar="N", help="Width of the beam.")] = 16,
     max_new_tokens: options.MaxNewTokens = 6,
-    tries: Annotated[int, typer.Option(metavar="N", help="Give up after so many prompts.")] = 400,
-    count: Annotated[int, typer.Option(metavar="N", help="Stop after so many prompts with a collision.")] = 1,
-    opening: Annotated[
-        str, typer.Option(metavar="TEXT", help="What the model's own texts begin with; none at all is BOS.")
-    ] = "",
+    tries: Annotated[int, typer.Option(metavar="N", help="Give up after this many prompts.")] = 400,
+    count: Annotated[int, typer.Option(metavar="N", help="Stop after this many prompts with a collision.")] = 1,
+    opening: Annotated[str, typer.Option(metavar="TEXT", help="Start of the model's own texts; empty means BOS.")] = "",
     seed: options.Seed = 0,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Find prompts whose beams say one text twice.
+    """Find prompts for which a beam holds one text twice.
 
-    A text is one string, but several token sequences: "village" is " village", and " vil" with "lage". A beam ranks
-    sequences, so two of its places can go to one text. The model writes texts and looks where one of its most probable
-    tokens begins another; beam search from there shows whether both spellings are kept, and why. A model that has seen
-    one spelling only seldom keeps another: pocket-nano takes a wide beam and a strange prompt.
+    One text can be several token sequences: "village" is " village", or " vil" and "lage". A beam ranks token
+    sequences, so two of its places can go to the same text. This command samples texts and looks for positions where
+    one of the most probable tokens is a prefix of another; beam search from there shows whether both tokenizations are
+    kept, and why. A model trained on one tokenization rarely keeps another: pocket-nano needs a wide beam and an
+    unusual prompt.
 
     \b
     Examples:
@@ -57,7 +53,7 @@ def command(
       decodelab puzzle --model ./my-model --width 4 --count 3
       decodelab puzzle "Once upon a time, there" --width 16 --json
 
-    Next: decodelab generate -s "beam(width=4, n=4, dedupe=text)" gives each text one place.
+    Next: decodelab generate -s "beam(width=4, n=4, dedupe=text)" keeps each text once.
     """
     for name, value in (
         ("--width", width),
@@ -69,9 +65,8 @@ def command(
             raise InvalidParameter(f"{name} must be at least 1, got {value}; leave it out for the default")
 
     from decodelab.analysis.spellings import find_collisions, likely_prompts
-    from decodelab.models.loading import load
 
-    lm = load(model, dtype=dtype, device=device)
+    lm = device.load(model)
     own = likely_prompts(lm, opening, width, 16, seed) if not prompts else iter(prompts)
     found: list[list[Collision]] = []
     tried = 0
@@ -116,8 +111,8 @@ def _plain(collision: Collision) -> dict[str, Any]:
 
 
 def _show(collisions: list[Collision], width: int) -> None:
-    """A prompt with the texts that its beams say twice, the spellings side by side."""
-    typer.echo(f"After {_quoted(collisions[0].prompt[-60:])} a beam of {width} keeps")
+    """A prompt with the texts its beam holds twice, their tokenizations aligned."""
+    typer.echo(f"After {_quoted(collisions[0].prompt[-60:])}, a beam of width {width} keeps")
     for collision in collisions:
         best = collision.spellings[0]
         cells = [_cells(s.words, s.logprobs) for s in collision.spellings]
@@ -128,7 +123,7 @@ def _show(collisions: list[Collision], width: int) -> None:
         other = collision.spellings[1]
         at = next(i for i, (a, b) in enumerate(zip(best.tokens, other.tokens, strict=False)) if a != b)
         typer.echo(
-            f"    They part at token {at + 1}: the vocabulary has {_quoted(best.words[at])} as well as "
+            f"    They differ from token {at + 1} on: the vocabulary has {_quoted(best.words[at])} and "
             f"{_quoted(other.words[at])}."
         )
     typer.echo()

@@ -1,4 +1,4 @@
-"""`decodelab score`: how probable a model finds given text."""
+"""`decodelab score`: the probability of given text under a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.prompts import read_prompts
-from decodelab.cli.terminal import print_json, say
+from decodelab.cli.terminal import print_json, stop_interrupted
 from decodelab.core.errors import RequestError
 from decodelab.engine.threads import threads_for
 from decodelab.io.tabular import read_jsonl
@@ -28,17 +28,15 @@ if TYPE_CHECKING:
     from decodelab.metrics.likelihood import Score
 
 _TOKENS_SHOWN = 200
-"""Tokens up to which a single text is shown token by token."""
+"""A single text of at most this many tokens is shown token by token."""
 
 
 def command(
-    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", show_default=False, help="What is given.")] = None,
+    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", show_default=False, help="The given text.")] = None,
     completion: Annotated[
-        str | None, typer.Argument(metavar="COMPLETION", show_default=False, help="What is scored.")
+        str | None, typer.Argument(metavar="COMPLETION", show_default=False, help="The text to score.")
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
-    ] = "pocket-small",
+    model: options.Model = "pocket-small",
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -46,12 +44,14 @@ def command(
             "-s",
             metavar="STAGES",
             show_default=False,
-            help="What to make of the model first: contrast, dola, guidance or mix.",
+            help="Model stages to apply first: contrast, dola, guidance or mix.",
         ),
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", metavar="FILE", help='JSONL of {"prompt": ..., "completion": ...}; - is stdin.'),
+        typer.Option(
+            "--file", "-f", metavar="FILE", help='JSONL of {"prompt": ..., "completion": ...}; - reads stdin.'
+        ),
     ] = None,
     text: Annotated[
         Path | None,
@@ -59,30 +59,32 @@ def command(
     ] = None,
     stride: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Score what exceeds the context in windows that go N tokens further."),
+        typer.Option(metavar="N", help="Score texts longer than the context length in windows this many tokens apart."),
     ] = None,
-    top: Annotated[int, typer.Option(metavar="N", help="Show the N most probable tokens in each place.")] = 0,
+    top: Annotated[
+        int, typer.Option(metavar="N", help="Show this many of the most probable tokens at each position.")
+    ] = 0,
     split: Annotated[
         float | None,
-        typer.Option(metavar="RATIO", help="With --text: the loss on the first RATIO of the text and on the rest."),
+        typer.Option(
+            metavar="RATIO",
+            help="With --text: loss on the first RATIO of the text (train) and on the rest (validation).",
+        ),
     ] = None,
     context_length: Annotated[
         int | None,
-        typer.Option(metavar="N", help="With --split: tokens fed at once; all the model's context if left out."),
+        typer.Option(metavar="N", help="With --split: tokens per chunk; by default the model's context length."),
     ] = None,
-    max_rows: Annotated[
-        int, typer.Option(metavar="N", help="Completions computed at once; bounds the memory, changes no number.")
-    ] = 64,
+    max_rows: options.MaxRows = 64,
     escapes: options.Escapes = False,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Tell how probable a model finds a text.
+    """Compute how probable a text is under a model.
 
-    The log-probability of each token of a completion, given the prompt and what went before, and its rank among all
-    tokens; their sum and mean; perplexity; bits a byte. Logarithms are natural but for bits. A completion mostly begins
-    with a space: the text is prompt + completion.
+    Prints the log-probability of each token of a completion, given the prompt and the tokens before it, and its rank
+    among all tokens; their sum and mean; perplexity; bits per byte. Logarithms are natural except in bits. The text is
+    prompt + completion, so a completion usually starts with a space.
 
     \b
     Examples:
@@ -93,18 +95,18 @@ def command(
       decodelab score --text novel.txt --stride 256
       decodelab score --text novel.txt --split 0.9 --context-length 256
 
-    Next: decodelab perplexity-study shows why a mean perplexity can be anything.
+    Next: decodelab perplexity-study shows how one token can dominate a mean perplexity.
     """
     if split is not None or context_length is not None:
         if text is None or split is None or stride is not None or top:
-            raise RequestError("score: --split goes with --text and --context-length alone; see decodelab score --help")
-        _split(model, strategy, text, split, context_length, max_rows, dtype, device, as_json)
+            raise RequestError("score: --split takes --text and --context-length only; see decodelab score --help")
+        _split(_model(model, strategy, device), read_text(text), split, context_length, max_rows, as_json)
         return
     pairs = _pairs(prompt, completion, file, text, escapes)
 
     from decodelab.engine.scoring import score_each
 
-    lm = _model(model, strategy, dtype, device)
+    lm = _model(model, strategy, device)
     found: dict[int, Score] = {}
     with threads_for(lm), progress(1, "scoring") as advance:
         each = score_each(
@@ -139,42 +141,29 @@ def command(
         console().print(_pair_table(scores))
         typer.echo(_overall(scores))
     if interrupted:
-        say(f"interrupted: {len(scores)} of {len(pairs)} were scored")
-        raise typer.Exit(130)
+        stop_interrupted(f"{len(scores)} of {len(pairs)} texts were scored")
 
 
 def _named(lm: LanguageModel) -> dict[str, Any]:
     return {"model": lm.name, "model_digest": lm.digest}
 
 
-def _model(name: str, strategy: str | None, dtype: str, device: str) -> LanguageModel:
-    """The model of that name, or what a strategy makes of it."""
+def _model(name: str, strategy: str | None, device: options.DeviceOptions) -> LanguageModel:
+    """The model of that name, with a strategy's model stages applied."""
     from decodelab.engine.composing import compose
-    from decodelab.models.loading import load
     from decodelab.strategy.strategy import Strategy
 
     plan = None if strategy is None else Strategy.of(strategy)
-    lm = load(name, dtype=dtype, device=device)
+    lm = device.load(name)
     return lm if plan is None else compose(lm, plan)
 
 
 def _split(
-    model: str,
-    strategy: str | None,
-    text: Path,
-    ratio: float,
-    context_length: int | None,
-    max_rows: int,
-    dtype: str,
-    device: str,
-    as_json: bool,
+    lm: LanguageModel, words: str, ratio: float, context_length: int | None, max_rows: int, as_json: bool
 ) -> None:
     """Print the training and validation loss on a text."""
-    words = read_text(text)
-
     from decodelab.analysis.text_loss import split_loss
 
-    lm = _model(model, strategy, dtype, device)
     with threads_for(lm), progress(1, "scoring") as advance:
         found = split_loss(
             lm,
@@ -188,14 +177,14 @@ def _split(
         print_json({**_named(lm), **dataclasses.asdict(found)})
     else:
         console().print(_split_table(found))
-        typer.echo(f"  loss in nats a token, over chunks of {found.context_length} tokens")
+        typer.echo(f"  loss in nats per token, over chunks of {found.context_length} tokens")
 
 
 def _pairs(
     prompt: str | None, completion: str | None, file: Path | None, text: Path | None, escapes: bool
 ) -> Sequence[tuple[str, str]]:
     if (prompt is not None) + (file is not None) + (text is not None) > 1:
-        raise RequestError("score: give a prompt and a completion, or --file, or --text, not both")
+        raise RequestError("score: give a prompt and a completion, or --file, or --text, not more than one of them")
     if text is not None:
         words = read_text(text)
         texts = [row["text"] for row in read_jsonl(text, words, ("text",))] if text.suffix == ".jsonl" else [words]
@@ -205,7 +194,7 @@ def _pairs(
     if file is not None:
         rows = read_jsonl(file, read_text(file), ("prompt", "completion"))
         if not rows:
-            raise RequestError(f"score: {str(file)!r} has no pairs; write one JSON object a line")
+            raise RequestError(f"score: {str(file)!r} has no pairs; write one JSON object per line")
         return [(row["prompt"], row["completion"]) for row in rows]
     if prompt is None or completion is None:
         raise RequestError("score: needs a prompt and a completion, --file or --text; see decodelab score --help")
@@ -241,7 +230,7 @@ def _token_table(score: Score) -> Table:
 
 
 def _quoted(text: str) -> str:
-    """A token as text whose spaces and line breaks can be seen."""
+    """A token as text with visible spaces and line breaks."""
     return printable(repr(text)[1:-1])
 
 
@@ -252,14 +241,14 @@ def _sums(score: Score) -> str:
     lines = [
         f"  {len(score.tokens)} tokens: sum {score.logprob:.4f}, mean {score.mean_logprob:.4f}, "
         f"perplexity {score.perplexity:.4f}",
-        f"  perplexity of a token: mean {spread.mean:.4g}, median {spread.median:.4g}, "
+        f"  perplexity per token: mean {spread.mean:.4g}, median {spread.median:.4g}, "
         f"standard deviation {spread.std:.4g}",
-        f"  {score.bits_per_byte:.4f} bits a byte, {score.bits_per_character:.4f} bits a character",
+        f"  {score.bits_per_byte:.4f} bits per byte, {score.bits_per_character:.4f} bits per character",
     ]
     if spread.driver is not None:
         token = _quoted(score.token_texts[spread.driver])
         highest = max(token_perplexities(score.token_logprobs))
-        lines.insert(2, f"  the mean is driven by token {spread.driver + 1}, '{token}', with {highest:.4g}")
+        lines.insert(2, f"  token {spread.driver + 1}, '{token}', dominates the mean with {highest:.4g}")
     return "\n".join(lines)
 
 
@@ -281,7 +270,7 @@ def _pair_table(scores: Sequence[Score]) -> Table:
 
 
 def _overall(scores: Sequence[Score]) -> str:
-    """One perplexity over all tokens, not a mean of perplexities, which one wild text would rule."""
+    """One perplexity over all tokens, not a mean of perplexities, which one text could dominate."""
     from decodelab.metrics.likelihood import perplexity
 
     logprobs = [p for score in scores for p in score.token_logprobs]

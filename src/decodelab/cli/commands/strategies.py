@@ -1,4 +1,4 @@
-"""`decodelab strategies`: what strategies are made of."""
+"""`decodelab strategies`: list the stages of strategies."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from decodelab.core.stage import Parameter, Stage
 
 _KINDS = {
-    "source": "Stands for other stages; may come first",
-    "model": "Models made of models, below the logits; any number, before the processors",
+    "source": "Sources stand for other stages; may come first",
+    "model": "Model stages combine or change models; any number, before the processors",
     "processor": "Processors change the logits of the next token; any number, in the order written",
-    "search": "Searches decide which tokens are taken; one, and sample when none is written",
-    "driver": "Drivers make the same distribution in fewer passes; at most one, after the search",
+    "search": "Searches choose tokens; at most one, sample by default",
+    "driver": "Drivers sample the same distribution with fewer forward passes; at most one, after the search",
     "selection": "Selections rank the finished candidates; at most one, at the end",
 }
 
@@ -30,9 +30,9 @@ def command(
     name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, help="One stage, in full.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """List what strategies are made of.
+    """List the stages that strategies are made of.
 
-    Every stage with its parameters, their defaults, what it does and where it comes from.
+    Each stage with what it does, its parameters, their defaults, and its source.
 
     \b
     Examples:
@@ -45,7 +45,7 @@ def command(
     \b
       decodelab generate "Once upon a time," -s "temperature=0.7 | min_p=0.1 | sample(n=3)" --explain
 
-    Next: decodelab compare shows what they do to a text.
+    Next: decodelab compare shows their effect on a text.
     """
     from decodelab.strategy.catalogue import STAGES, stages
 
@@ -95,7 +95,7 @@ def _print_in_short(stage: type[Stage]) -> None:
 def _print_in_full(stage: type[Stage]) -> None:
     typer.echo(f"{typer.style(signature(stage), bold=True)}  ({stage.kind})\n")
     for block in re.split(r"\n\s*\n", inspect.getdoc(stage) or ""):
-        # Prose is wrapped to the terminal; examples and indented lines stay as they are written.
+        # Prose is wrapped to the terminal's width; examples and indented lines are kept.
         if block.startswith((">>>", " ")) or "\n " in block:
             typer.echo(textwrap.indent(block, "  "))
         else:
@@ -113,7 +113,7 @@ def _print_wrapped(paragraphs: list[str], indent: str) -> None:
 
 
 def signature(stage: type[Stage]) -> str:
-    """A stage as it can be written, with its parameters and their defaults.
+    """A stage as written in a strategy, with its parameters and their defaults.
 
     >>> from decodelab import Sample, TopP
     >>> signature(TopP), signature(Sample)

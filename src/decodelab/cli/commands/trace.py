@@ -1,4 +1,4 @@
-"""`decodelab trace`: a generation step by step: what each stage did, what was chosen, how surprising it was."""
+"""`decodelab trace`: a generation step by step: what each stage did, which token was chosen, its surprise."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import typer
 from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.progress import progress
-from decodelab.cli.prompts import read_prompts
-from decodelab.cli.terminal import note, print_json, say
+from decodelab.cli.terminal import note, print_json, say, stop_interrupted
 from decodelab.core.errors import InvalidParameter, OutputError
 from decodelab.core.notices import notes
 from decodelab.core.stage import brief
@@ -30,57 +29,38 @@ if TYPE_CHECKING:
     from decodelab.strategy.strategy import Strategy
 
 MOST_STEPS = 20
-"""Steps whose logits are shown; each is a row of the plots."""
+"""Most steps whose logits can be shown; each is a row of the plots."""
 
 
 def command(
-    prompt: Annotated[
-        str | None,
-        typer.Argument(metavar="PROMPT", show_default=False, help="A text, taken literally; - reads stdin."),
-    ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
-    ] = "pocket-small",
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--strategy",
-            "-s",
-            metavar="STRATEGY",
-            show_default="default",
-            help="How to decode; may be repeated, to see several side by side.",
-        ),
-    ] = None,
-    max_new_tokens: options.MaxNewTokens = 100,
-    min_new_tokens: options.MinNewTokens = 0,
-    stop: options.Stop = None,
-    stop_token_id: options.StopTokenId = None,
+    prompt: options.OnePromptOptions = options.OnePromptOptions(),
+    model: options.Model = "pocket-small",
+    strategy: options.Strategies = None,
+    ends: options.LimitOptions = options.LimitOptions(max_new_tokens=100),
     seed: options.Seed = 0,
-    escapes: options.Escapes = False,
-    chat: options.AsChat = False,
-    system: options.System = None,
     show: Annotated[
-        int, typer.Option(metavar="N", help="Print at most N steps of each strategy, the first and the last.")
+        int, typer.Option(metavar="N", help="Print at most this many steps per strategy, the first and the last.")
     ] = 40,
     logits_at: Annotated[
         str | None,
-        typer.Option(metavar="STEPS", show_default=False, help="Show how the logits lie at these steps: 1,10,100."),
+        typer.Option(
+            metavar="STEPS", show_default=False, help="Show the distribution of logits at steps, as 1,10,100."
+        ),
     ] = None,
     jsonl: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every step as a line of JSON.")] = None,
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot the steps as a picture.")] = None,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Plot the steps as an image.")] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Plot the steps as a page that can be zoomed; 5 MB.")
+        Path | None, typer.Option(metavar="FILE", help="Plot the steps as an interactive page (5 MB).")
     ] = None,
     max_rows: options.MaxRows = 64,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
 ) -> None:
-    """Watch a strategy work, step by step.
+    """Show what a strategy does, step by step.
 
-    For every token: its rank, its surprise in bits under the model and under the distribution it was chosen from, and
-    for every stage how many tokens it kept, what probability it removed and what entropy it left; of mirostat k, the
-    estimated exponent, mu and the surprise error. At the end statistics, strategies side by side.
+    For every token: its rank and its surprise in bits, under the model and under the processed distribution. For every
+    stage: the tokens kept, the probability removed and the entropy left; for mirostat also k, the estimated exponent,
+    mu and the surprise error. Statistics at the end compare the strategies.
 
     \b
     Examples:
@@ -89,32 +69,29 @@ def command(
       decodelab trace "What is 27 + 35?" -s temperature=1.5 --logits-at 1,10 --html trace.html
       decodelab trace "Once upon a time," -s top_p=0.9 --show 0 --jsonl steps.jsonl
 
-    Next: decodelab strategies explains each stage; decodelab compare shows whole texts.
+    Next: decodelab strategies explains each stage; decodelab compare shows complete texts.
     """
-    (request,) = options.as_requests(
-        read_prompts([prompt] if prompt is not None else [], None, escapes=escapes), chat, system
-    )
+    request = prompt.request()
     steps = read_steps(logits_at)
     if show < 0:
         raise InvalidParameter(f"--show must be at least 0, got {show}; 0 prints no steps")
     files = {"jsonl": jsonl, "png": png, "html": html}
     check_files(files)
-    limits = options.limits(max_new_tokens, min_new_tokens, stop, stop_token_id, escapes)
+    limits = ends.limits(prompt.escapes)
 
-    from decodelab.models.loading import load
     from decodelab.strategy.strategy import Strategy
 
     asked = {s: Strategy.of(s) for s in strategy or ["default"]}
-    lm = load(model, dtype=dtype, device=device)
+    lm = device.load(model)
     plans = {written: plan.resolve(lm) for written, plan in asked.items()}
-    with notes() as said, threads_for(lm), progress(len(plans) * max_new_tokens, "tracing") as advance:
+    with notes() as said, threads_for(lm), progress(len(plans) * ends.max_new_tokens, "tracing") as advance:
         traces, interrupted = run(lm, request, plans, steps, advance, seed=seed, max_rows=max_rows, limits=limits)
     for trace in traces:
         unreached = [s for s in steps if s > len(trace.paths[0].steps)]
         if unreached:
             said.append(
-                f"{trace.strategy}: --logits-at {', '.join(map(str, unreached))} not reached; "
-                f"the text has {len(trace.paths[0].steps)} steps"
+                f"{trace.strategy}: the text has only {len(trace.paths[0].steps)} steps; "
+                f"--logits-at {', '.join(map(str, unreached))} has no effect"
             )
     for message in said:
         note(message)
@@ -143,15 +120,14 @@ def command(
             if file is not None:
                 say(f"wrote {printable(str(file))}")
     if interrupted:
-        say("interrupted: what is shown is what was done")
-        raise typer.Exit(130)
+        stop_interrupted("the output covers the steps that were finished")
 
 
 def read_steps(text: str | None) -> list[int]:
-    """The steps of `--logits-at`, in order, each once.
+    """The steps of `--logits-at`, sorted and without duplicates.
 
     Raises:
-        InvalidParameter: if they are not numbers from 1, with commas between them.
+        InvalidParameter: if they are not positive numbers separated by commas.
 
     >>> read_steps("10,1, 100"), read_steps(None)
     ([1, 10, 100], [])
@@ -160,7 +136,7 @@ def read_steps(text: str | None) -> list[int]:
         return []
     numbers = [part.strip() for part in text.split(",")]
     if not all(n.isascii() and n.isdigit() and len(n) < 10 and int(n) > 0 for n in numbers):
-        raise InvalidParameter(f"--logits-at must be steps from 1, got {brief(text)}; write 1,10,100")
+        raise InvalidParameter(f"--logits-at must be steps of at least 1, got {brief(text)}; write 1,10,100")
     steps = sorted({int(n) for n in numbers})
     if len(steps) > MOST_STEPS:
         raise InvalidParameter(f"--logits-at takes at most {MOST_STEPS} steps, got {len(steps)}; choose fewer")
@@ -168,16 +144,16 @@ def read_steps(text: str | None) -> list[int]:
 
 
 def check_files(files: dict[str, Path | None]) -> None:
-    """Make sure, before any work is done, that every file can be written, and that they are different ones.
+    """Check, before any work is done, that all files can be written and are different.
 
     Raises:
-        OutputError: naming the first that cannot.
+        OutputError: for the first that cannot be, or is given twice.
     """
     asked = [file for file in files.values() if file is not None]
     for file in asked:
         check_writable(file)
     if len({file.expanduser().resolve() for file in asked}) < len(asked):
-        raise OutputError(f"cannot write {str(asked[-1])!r}: it was given twice; give each kind its own file")
+        raise OutputError(f"cannot write {str(asked[-1])!r}: it is given twice; give each kind its own file")
 
 
 def run(
@@ -191,7 +167,7 @@ def run(
     max_rows: int,
     limits: dict[str, Any],
 ) -> tuple[list[Trace], bool]:
-    """Trace one prompt under each strategy; after Ctrl-C those that were begun, and True."""
+    """Trace one prompt under each strategy, and whether Ctrl-C ended that early."""
     from decodelab.analysis.trace import StepRecorder
     from decodelab.engine.generate import generate
 
@@ -213,7 +189,7 @@ def run(
 
 
 def write_files(traces: Sequence[Trace], files: dict[str, Path | None]) -> None:
-    """Write the files that were asked for."""
+    """Write the requested files."""
     if (file := files["jsonl"]) is not None:
         lines = [
             json_line({"strategy": trace.strategy, "candidate": i} | step.to_dict())

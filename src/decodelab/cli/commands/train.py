@@ -1,4 +1,4 @@
-"""`decodelab train`: make the shipped models again."""
+"""`decodelab train`: train the shipped models from scratch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from decodelab.cli.progress import progress
-from decodelab.cli.terminal import say
+from decodelab.cli.terminal import say, stop_interrupted
 from decodelab.core.errors import RequestError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.callback(invoke_without_command=True)
 def group(context: typer.Context) -> None:
-    """Train the models that ship, from nothing."""
+    """Train the shipped models from scratch."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -24,22 +24,21 @@ def group(context: typer.Context) -> None:
 @app.command("pocket")
 def pocket(
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where checkpoints and the finished model go.", show_default=False)
+        Path, typer.Option(metavar="DIR", help="Directory for checkpoints and the finished model.", show_default=False)
     ],
     size: Annotated[str, typer.Option(metavar="NAME", help="nano (minutes) or small (an hour or two).")] = "nano",
     steps: Annotated[
-        int | None, typer.Option(metavar="N", show_default=False, help="Steps instead of the recipe's own.")
+        int | None, typer.Option(metavar="N", show_default=False, help="Training steps; by default the recipe's.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Decides initial weights and data.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the initial weights and the data.")] = 0,
     threads: Annotated[
-        int | None, typer.Option(metavar="N", show_default=False, help="CPU threads; the weights depend on it.")
+        int | None, typer.Option(metavar="N", show_default=False, help="CPU threads; the weights depend on them.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ignore checkpoints in the directory.")] = False,
 ) -> None:
     """Train pocket-nano or pocket-small on the pocket language.
 
-    A run that was killed goes on from its last checkpoint when the command is given again, and ends with the same
-    weights.
+    Repeat the command after an interruption: the run resumes from its last checkpoint and ends with the same weights.
 
     \b
     Examples:
@@ -66,6 +65,5 @@ def pocket(
     except (ValueError, ArithmeticError) as error:
         raise RequestError(f"train: {error}") from None
     except KeyboardInterrupt:
-        say(f"interrupted: give the command again to go on from the last checkpoint in {out}")
-        raise typer.Exit(130) from None
+        stop_interrupted(f"repeat the command to resume from the last checkpoint in {out}")
     say(f"wrote {done}; try: decodelab generate --model {done}")

@@ -1,4 +1,4 @@
-"""`decodelab tree`: the hypotheses of a search as a tree: what it kept, what it dropped, what it never took."""
+"""`decodelab tree`: the hypotheses of a search as a tree: kept, dropped, and never expanded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.commands.trace import check_files
 from decodelab.cli.progress import progress
-from decodelab.cli.prompts import read_prompts
-from decodelab.cli.terminal import note, print_json, say
+from decodelab.cli.terminal import note, print_json, say, stop_interrupted
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.notices import notes
 from decodelab.engine.progress import TokensDone
@@ -23,42 +22,28 @@ from decodelab.report.console import console
 
 
 def command(
-    prompt: Annotated[
-        str | None,
-        typer.Argument(metavar="PROMPT", show_default=False, help="A text, taken literally; - reads stdin."),
-    ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, a table, or a hub id.")
-    ] = "pocket-small",
-    strategy: Annotated[
-        str, typer.Option("--strategy", "-s", metavar="STRATEGY", help="How to decode; any search.")
-    ] = "beam(width=3, n=3)",
-    max_new_tokens: options.MaxNewTokens = 12,
-    min_new_tokens: options.MinNewTokens = 0,
-    stop: options.Stop = None,
-    stop_token_id: options.StopTokenId = None,
+    prompt: options.OnePromptOptions = options.OnePromptOptions(),
+    model: options.Model = "pocket-small",
+    strategy: options.Strategy = "beam(width=3, n=3)",
+    ends: options.LimitOptions = options.LimitOptions(max_new_tokens=12),
     seed: options.Seed = 0,
-    escapes: options.Escapes = False,
-    chat: options.AsChat = False,
-    system: options.System = None,
     pruned: Annotated[
-        int, typer.Option(metavar="N", help="Show the N most probable continuations a step that were not taken.")
+        int, typer.Option(metavar="N", help="Show this many of the most probable continuations dropped at each step.")
     ] = 2,
     nodes: Annotated[
-        int, typer.Option(metavar="N", help="Show at most N nodes, besides those of the candidates.")
+        int, typer.Option(metavar="N", help="Show at most this many nodes, not counting those of the candidates.")
     ] = 2000,
-    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the tree as a picture.")] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the tree as an image.")] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with the tree and its numbers.")
     ] = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
 ) -> None:
     """Draw the hypotheses of a search as a tree.
 
-    Every branch that was kept, dropped later or never taken, with its log-probability under the processed distribution,
-    the candidates that were returned, and how many continuations each step had to look at.
+    Every branch that was kept, dropped later or never expanded, with its log-probability under the processed
+    distribution; the candidates returned; and the number of continuations ranked at each step.
 
     \b
     Examples:
@@ -66,28 +51,25 @@ def command(
       decodelab tree "What is 27 + 35?" -s "beam(width=4)" --max-new-tokens 30 --html tree.html
       decodelab tree "Once upon a time," -s "sample(n=4)" --pruned 0 --svg tree.svg
 
-    Next: decodelab trace shows each step of one text; decodelab strategies lists all searches.
+    Next: decodelab trace shows each step of a text; decodelab strategies lists all searches.
     """
     if pruned < 0:
-        raise InvalidParameter(f"--pruned must be at least 0, got {pruned}; 0 shows none that were not taken")
+        raise InvalidParameter(f"--pruned must be at least 0, got {pruned}; 0 shows no dropped continuations")
     if nodes < 1:
-        raise InvalidParameter(f"--nodes must be at least 1, got {nodes}; it bounds how much is shown")
-    (request,) = options.as_requests(
-        read_prompts([prompt] if prompt is not None else [], None, escapes=escapes), chat, system
-    )
+        raise InvalidParameter(f"--nodes must be at least 1, got {nodes}; it is the largest number of nodes shown")
+    request = prompt.request()
     written = {"svg": svg, "html": html}
     check_files(written)
-    limits = options.limits(max_new_tokens, min_new_tokens, stop, stop_token_id, escapes)
+    limits = ends.limits(prompt.escapes)
 
     from decodelab.analysis.search_tree import TreeRecorder
     from decodelab.engine.generate import generate
-    from decodelab.models.loading import load
     from decodelab.strategy.strategy import Strategy
 
     plan = Strategy.of(strategy)
-    lm = load(model, dtype=dtype, device=device)
+    lm = device.load(model)
     recorder = TreeRecorder(lm.vocab, pruned, nodes)
-    with notes() as said, threads_for(lm), progress(max_new_tokens, f"searching {strategy}") as advance:
+    with notes() as said, threads_for(lm), progress(ends.max_new_tokens, f"searching {strategy}") as advance:
         watch = TokensDone(lambda tokens: advance(tokens, f"searching {strategy}"))
         found = generate(lm, [request], plan, seed=seed, observers=[watch, recorder], **limits)
     interrupted = was_interrupted(found, 1)
@@ -126,5 +108,4 @@ def command(
                 if file is not None:
                     say(f"wrote {printable(str(file))}")
     if interrupted:
-        say("interrupted: what is shown is what was done")
-        raise typer.Exit(130)
+        stop_interrupted("the output covers the steps that were finished")
