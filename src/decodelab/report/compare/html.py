@@ -75,7 +75,7 @@ def probability_bin(p: float) -> int:
 
 def tip(token: Token) -> str:
     """What is shown when the pointer rests on a token."""
-    return f"{visible(token.name)!r}: p {_percent(token.p)} under the model, {_percent(token.processed_p)} processed"
+    return f"{visible(token.name)!r}: p {_percent(token.p)} under the model, {_percent(token.processed_p)} under the processed distribution"
 
 
 def _percent(p: float) -> str:
