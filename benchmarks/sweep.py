@@ -28,12 +28,13 @@ from contest import padded, setting_of, until
 
 import decodelab as dl
 from decodelab.bench.plan import Plan
-from decodelab.bench.run.executor import Local
+from decodelab.bench.run.executor import LocalExecutor
 from decodelab.bench.run.processes import Processes
-from decodelab.bench.run.questions import posed
 from decodelab.bench.run.sweep import run
-from decodelab.bench.run.workers import Workers
+from decodelab.bench.run.worker_pool import PoolExecutor
+from decodelab.bench.run.worklist import load_tasks
 from decodelab.bench.stats.comparison import compare
+from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
 from decodelab.cli.progress import progress
 from decodelab.core.values import Tokens
@@ -84,7 +85,7 @@ def prompts_of(plan: Plan, model: dl.TransformersModel) -> list[tuple[Tokens, in
     """Every item's prompt in tokens, with the most tokens its answer may have."""
     return [
         (model.vocab.encode(str(example.prompt)), one.plan.max_new_tokens)
-        for one in posed(plan)
+        for one in load_tasks(plan)
         for example in one.examples
     ]
 
@@ -92,14 +93,14 @@ def prompts_of(plan: Plan, model: dl.TransformersModel) -> list[tuple[Tokens, in
 def bench(plan: Plan, workers: int) -> Texts:
     """The sweep as `decodelab bench` runs it."""
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "j.sqlite", writing=True) as journal:
-        with Local() if workers == 1 else Workers(Processes(workers)) as executor:
+        with LocalExecutor() if workers == 1 else PoolExecutor(Processes(workers)) as executor:
             outcome = run(plan, journal, executor=executor)
         assert not outcome.failures, outcome.failures[0]
         compare(plan, journal)
-        answers = {record.key: record.tokens for record in journal.records()}
+        answers = {record.key: record.tokens for record in views.all_answers(journal)}
         found: Texts = {}
-        for asked in journal.asked(plan.digest):
-            found.setdefault((asked.model, asked.strategy), []).append(answers[asked.keys[0]])
+        for work in views.work_items(journal, plan.digest):
+            found.setdefault((work.model, work.strategy), []).append(answers[work.keys[0]])
         return found
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from decodelab.bench.plan import Plan
+from decodelab.bench.records import Answer, ItemView, Score, WorkItem
 from decodelab.bench.stats.comparison import Results, compare
-from decodelab.bench.store.journal import Asked, Journal, Record, Scored, Shown
+from decodelab.bench.store.journal import Journal
 
 Table = Callable[[Plan, Journal], object]
 
@@ -37,7 +38,7 @@ def table() -> Table:
 
     def table(plan: Plan, journal: Journal) -> object:
         results = compare(plan, journal)
-        rows = [replace(row, seconds=0.0) for row in results.rows]
+        rows = [replace(row, seconds=0.0) for row in results.cells]
         # What is computed from log-probabilities depends on the company in their last bits.
         return repr(rows), results.winners, results.agreement, [round(c.ece.value, 6) for c in results.calibration]
 
@@ -79,22 +80,22 @@ def told(tmp_path: Path) -> Callable[..., Results]:
         names = [f"s{i}" for i in range(strategies)]
         given = {"models": models, "strategies": dict.fromkeys(names, "greedy"), "tasks": [{"name": task}]}
         plan = Plan.model_validate(given)
-        shown = {(task, str(i)): Shown(prompts[i] if prompts else str(i), None, f"{i}") for i in range(items)}
-        empty = Record(
+        shown = [ItemView(str(i), prompts[i] if prompts else str(i), None, f"{i}") for i in range(items)]
+        empty = Answer(
             "", "m", "d", "greedy", "", 0, "0", "[]", "", (7,), (-0.5,), (-0.5,), "eos", 5, 5, 3, 3, 100, 0.5
         )
         with Journal(tmp_path / "journal", writing=True) as journal:
-            journal.begin(plan.model_dump_json(), plan.digest, shown)
+            journal.begin(plan.model_dump_json(), plan.digest, {task: shown})
             for model, of_model in zip(models, scores, strict=True):
                 asked, records, scored = [], [], []
                 for strategy, item in np.ndindex(strategies, items):
                     keys = tuple(f"{model} {strategy} {item} {sample}" for sample in range(samples))
-                    asked.append(Asked(task, model, names[strategy], str(item), keys))
+                    asked.append(WorkItem(model, task, str(item), names[strategy], keys=keys))
                     for sample, (key, score) in enumerate(zip(keys, of_model[strategy, item].tolist(), strict=True)):
                         if not math.isnan(score):
                             records.append(replace(empty, key=key, sample=sample, **changes(strategy, item, sample)))
                             answer = read(strategy, item, sample)
-                            scored.append(Scored(key, f"{item}", task, str(item), score, answer))
+                            scored.append(Score(key, f"{item}", task, str(item), score, answer))
                 journal.ask(plan.digest, model, asked)
                 journal.add(records, scored)
             return compare(plan, journal)

@@ -5,6 +5,7 @@ import pytest
 from decodelab.bench.plan import Plan, TaskPlan
 from decodelab.bench.run.sweep import run
 from decodelab.bench.stats.comparison import compare
+from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
 from decodelab.bench.tune.asking import Asker, Measured, clusters_of, draw_items
 from decodelab.bench.tune.space import Space
@@ -76,8 +77,8 @@ def test_answers_are_those_of_a_sweep(asker, tmp_path):
         results = compare(plan, journal)
         whole = journal.keys()
     assert whole == asker.journal.keys()
-    for row in results.rows:
-        mine = found[row.cell.strategy]
+    for row in results.cells:
+        mine = found[row.strategy]
         assert isinstance(mine, Measured)
         assert row.score is not None
         assert row.score.value == mine.scores.mean()
@@ -89,15 +90,15 @@ def test_nothing_is_made_twice_and_only_what_is_kept_is_noted(asker):
     drawn = draw_items(SUMS, 2, 2)
     asker("pocket-nano", ["greedy"], drawn.tuned)
     asker("pocket-nano", ["greedy", "beam(width=2)"], [*drawn.tuned, *drawn.fresh])
-    assert (asker.made, asker.found) == (8, 2)
-    assert asker.journal.plans() == []
+    assert (asker.generated, asker.reused) == (8, 2)
+    assert views.plans(asker.journal) == []
     plans = asker.keep(["pocket-nano"], ["greedy", "beam(width=2)"], drawn)
-    assert len(asker.journal.plans()) == 2
+    assert len(views.plans(asker.journal)) == 2
     for plan, items in zip(plans, (drawn.tuned, drawn.fresh), strict=True):
         results = compare(plan, asker.journal)
-        assert [(row.cell.strategy, row.items) for row in results.rows] == [("greedy", 2), ("beam(width=2)", 2)]
+        assert [(row.strategy, row.items) for row in results.cells] == [("greedy", 2), ("beam(width=2)", 2)]
         assert results.baseline == "greedy"
-        assert {name for _, name in asker.journal.examples(plan.digest)} == {item.id for item in items}
+        assert set(views.items(asker.journal, plan.digest, plan.task_names[0])) == {item.id for item in items}
 
 
 def test_a_strategy_that_a_model_cannot_honour_leaves_the_others_alone(asker):
@@ -126,7 +127,7 @@ def test_tuning_that_is_broken_off_goes_on_where_it_was(tmp_path):
                     raise Killed
                 return asker(model, strategies, items)
 
-            return tune(space, ask, "pocket-nano", drawn), asker.made, asker.found
+            return tune(space, ask, "pocket-nano", drawn), asker.generated, asker.reused
 
     whole, made, found = tuned(tmp_path / "whole")
     assert found == 0

@@ -11,7 +11,7 @@ RIGHT = np.random.default_rng(0).random((20, 3)) < 0.6
 
 
 def test_samples_of_an_item_are_a_cluster(told):
-    (row,) = told(RIGHT[None, None]).rows
+    (row,) = told(RIGHT[None, None]).cells
     by_hand = mean(RIGHT.ravel(), [item for item in range(20) for _ in range(3)])
     assert (row.items, row.answers) == (20, 60)
     assert row.score.value == pytest.approx(by_hand.value)
@@ -21,14 +21,14 @@ def test_samples_of_an_item_are_a_cluster(told):
 def test_items_of_one_prompt_are_a_cluster(told):
     once = RIGHT[:, :1]
     twice = np.concatenate([once, once])
-    (row,) = told(twice[None, None], prompts=[str(i % 20) for i in range(40)]).rows
+    (row,) = told(twice[None, None], prompts=[str(i % 20) for i in range(40)]).cells
     by_hand = mean(once.ravel())
     assert (row.score.n, row.score.clusters) == (40, 20)
     assert row.score.standard_error == pytest.approx(by_hand.standard_error)
 
 
 def test_items_of_the_only_prompt_are_draws(told):
-    (row,) = told(RIGHT[None, None, :, :1], prompts=["Once upon a time"] * 20).rows
+    (row,) = told(RIGHT[None, None, :, :1], prompts=["Once upon a time"] * 20).cells
     assert row.score.clusters == 20
 
 
@@ -36,13 +36,13 @@ def test_an_item_counts_once_it_has_all_its_answers(told):
     scores = np.ones((1, 2, 4, 2))
     scores[0, 0, 0, 0] = np.nan
     scores[0, 0, 1] = np.nan
-    first, second = told(scores).rows
+    first, second = told(scores).cells
     assert (first.items, first.asked, first.answers) == (2, 4, 5)
     assert (second.items, second.difference.n) == (4, 2)
 
 
 def test_a_score_has_an_interval_even_where_all_is_right(told):
-    first, second = told(np.ones((1, 2, 50, 1))).rows
+    first, second = told(np.ones((1, 2, 50, 1))).cells
     assert 0.9 < first.score.low < first.score.high == 1.0
     assert second.p == 1.0
     assert second.difference.value == 0.0
@@ -57,7 +57,7 @@ def test_compute_and_pathologies_are_means_of_the_answers(told):
         lists = {"tokens": looping, "token_logprobs": zeros, "processed_logprobs": zeros}
         return lists | {"prompt_tokens": 10, "decode_tokens": 30 * (item + 1), "seconds": 0.25, "finish_reason": reason}
 
-    (row,) = told(np.ones((1, 1, 4, 1)), changes=changes, read=lambda s, item, n: None if item == 3 else item).rows
+    (row,) = told(np.ones((1, 1, 4, 1)), changes=changes, read=lambda s, item, n: None if item == 3 else item).cells
     assert row.forward_tokens == 4 * 10 + 30 * (1 + 2 + 3 + 4)
     assert (row.prompt_tokens, row.decode_tokens, row.seconds, row.tokens) == (10, 75, 0.25, 20)
     assert (row.repeated, row.unfinished, row.unread) == (0.25, 0.5, 0.25)
@@ -68,8 +68,8 @@ def test_the_front_is_what_nothing_beats_at_its_price(told):
     for strategy, right in enumerate((5, 6, 6, 2)):
         scores[0, strategy, :right] = 1
     price = (10, 40, 250, 10)
-    rows = told(scores, changes=lambda strategy, item, sample: {"decode_tokens": price[strategy]}).rows
-    assert [row.front for row in rows] == [True, True, False, False]
+    rows = told(scores, changes=lambda strategy, item, sample: {"decode_tokens": price[strategy]}).cells
+    assert [row.on_pareto_front for row in rows] == [True, True, False, False]
 
 
 def test_strategies_agree_where_they_read_the_same_be_it_wrong(told):
@@ -138,5 +138,5 @@ def test_who_has_not_answered_is_left_out_of_the_verdict(told):
 
 def test_a_task_adds_its_own_figures(told):
     measures = [{"rouge1": 0.5, "rouge2": 0.25, "rouge_l": 0.5}, {"rouge1": 1.0, "rouge2": 0.75, "rouge_l": 0.5}]
-    (row,) = told([[[[0.5], [0.5]]]], task="summaries", read=lambda strategy, item, sample: measures[item]).rows
+    (row,) = told([[[[0.5], [0.5]]]], task="summaries", read=lambda strategy, item, sample: measures[item]).cells
     assert row.more == {"rouge1": 0.75, "rouge2": 0.5, "rouge_l": 0.5}

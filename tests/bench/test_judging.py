@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from decodelab.backends.chat import chat_model
-from decodelab.bench.run.judging import Judging, KeptReplies, Spent
+from decodelab.bench.records import JudgeReply
+from decodelab.bench.run.judging import Judging, Spent, StoredReplies
 from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import EndpointFailed, PromptTooLong, RequestError
 from decodelab.models.loading import model_info
@@ -42,7 +43,7 @@ def place(tmp_path):
     return tmp_path / "j.sqlite"
 
 
-def judge_all(name, place, answers=ANSWERS) -> tuple[list[Any], Spent]:
+def judge_batch(name, place, answers=ANSWERS) -> tuple[list[Any], Spent]:
     """The verdicts in order, and what they took."""
     with Journal(place, writing=True) as journal:
         judging = Judging(chat_model(name), journal)
@@ -52,7 +53,7 @@ def judge_all(name, place, answers=ANSWERS) -> tuple[list[Any], Spent]:
 
 def test_answers_are_judged_in_conversations_of_their_own(serve, place):
     server = serve(said)
-    verdicts, spent = judge_all(server.name, place)
+    verdicts, spent = judge_batch(server.name, place)
     assert [verdict.score for verdict in verdicts] == SCORES
     assert verdicts[1].answer == {"results": [True, None, None], "ambiguous": "Hmm."}
     ratio = following_ratio([(example.reference, v) for (example, _), v in zip(ANSWERS, verdicts, strict=True)])
@@ -72,24 +73,24 @@ def test_answers_are_judged_in_conversations_of_their_own(serve, place):
 
 
 def test_what_was_asked_once_is_never_asked_again(serve, place):
-    first, _ = judge_all(serve(said).name, place)
+    first, _ = judge_batch(serve(said).name, place)
     server = serve(said)
     with Journal(place, writing=True) as journal:
         [identity] = journal.judges()
-        gone = Judging(KeptReplies(identity), journal)
+        gone = Judging(StoredReplies(identity), journal)
         assert [v for _, v in sorted(gone.verdicts(InfoBench(), ANSWERS))] == first
-        assert (gone.spent.asked, gone.spent.found) == (0, 10)
+        assert (gone.spent.asked, gone.spent.reused) == (0, 10)
         # Another rule reads the same replies as far as it asks the same.
         more = dict(gone.verdicts(InfoBench("paper"), ANSWERS[:1]))
         assert isinstance(more[0], RequestError)
-    _, spent = judge_all(server.name, place)
-    assert (spent.asked, spent.found) == (8, 0)  # another judge has not been asked yet
+    _, spent = judge_batch(server.name, place)
+    assert (spent.asked, spent.reused) == (8, 0)  # another judge has not been asked yet
 
 
 def test_every_conversation_can_be_read_in_the_journal(serve, place):
-    judge_all(serve(said).name, place, ANSWERS[2:3])
+    judge_batch(serve(said).name, place, ANSWERS[2:3])
     with Journal(place, writing=False) as journal:
-        after = {reply.before: reply for reply in journal.replies()}
+        after = {row[2]: JudgeReply(*row) for row in journal.select("SELECT * FROM judge_replies")}
     talk, last = [], ""
     while last in after:
         talk.append((after[last].question.strip().splitlines()[-1], after[last].reply))
@@ -98,21 +99,21 @@ def test_every_conversation_can_be_read_in_the_journal(serve, place):
 
 
 def test_a_run_that_ends_early_goes_on_where_it_was(serve, place):
-    whole, _ = judge_all(serve(said).name, place.with_name("whole"))
+    whole, _ = judge_batch(serve(said).name, place.with_name("whole"))
     dying = serve(lambda body, number: said(body) if number < 3 else (401, {}, b""))
     with pytest.raises(EndpointFailed, match="401"):
-        judge_all(dying.name, place)
+        judge_batch(dying.name, place)
     with Journal(place, writing=False) as journal:
-        assert len(list(journal.replies())) == 3
+        assert len(list(journal.select("SELECT key FROM judge_replies"))) == 3
     dying.answer = said
     dying.asked.clear()
-    verdicts, spent = judge_all(dying.name, place)
+    verdicts, spent = judge_batch(dying.name, place)
     assert verdicts == whole
     assert spent.asked == len(dying.asked) == 8 - 3
 
 
 def test_an_answer_that_is_no_unicode_is_judged_all_the_same(serve, place):
-    verdicts, _ = judge_all(serve(said).name, place, [(ANSWERS[0][0], "\ud800 \0 \x1b[31m <b>")])
+    verdicts, _ = judge_batch(serve(said).name, place, [(ANSWERS[0][0], "\ud800 \0 \x1b[31m <b>")])
     assert isinstance(verdicts[0], Verdict)
     assert verdicts[0].score == 1 / 2
 
@@ -121,7 +122,7 @@ def test_an_answer_that_is_too_long_for_the_judge_is_left_without_a_verdict(serv
     def answer(body, number):
         return (413, {}, b"") if '"second"' in body["messages"][0]["content"] else said(body)
 
-    verdicts, _ = judge_all(serve(answer).name, place)
+    verdicts, _ = judge_batch(serve(answer).name, place)
     assert isinstance(verdicts[1], PromptTooLong)
     assert [v.score for v in verdicts if isinstance(v, Verdict)] == [SCORES[0], *SCORES[2:]]
 
@@ -131,7 +132,7 @@ def test_the_estimate_is_what_a_judge_who_always_agrees_takes(serve, place):
     with Journal(place, writing=True) as journal:
         judging = Judging(chat_model(server.name), journal)
         before = judging.estimate(InfoBench(), ANSWERS)
-        assert (before.asked, before.found, server.asked) == (2 + 3 + 4, 0, [])
+        assert (before.asked, before.reused, server.asked) == (2 + 3 + 4, 0, [])
         list(judging.verdicts(InfoBench(), ANSWERS))
         assert judging.spent.asked == before.asked
         text = sum(len(turn["content"]) for body in server.asked for turn in body["messages"])
@@ -142,7 +143,7 @@ def test_the_estimate_is_what_a_judge_who_always_agrees_takes(serve, place):
 
 def test_a_judge_that_does_not_count_is_noted(serve, place):
     body = json.dumps({"choices": [{"message": {"content": "YES"}}]}).encode()
-    _, spent = judge_all(serve(lambda _, number: (200, {}, body)).name, place)
+    _, spent = judge_batch(serve(lambda _, number: (200, {}, body)).name, place)
     assert (spent.asked, spent.uncounted, spent.prompt_tokens) == (9, 9, 0)
 
 
@@ -157,7 +158,7 @@ def roomy(tmp_path_factory) -> Path:
 
 
 def test_a_model_of_our_own_can_judge_and_what_it_cannot_say_is_ambiguous(roomy, place):
-    verdicts, spent = judge_all(str(roomy), place, ANSWERS[:2])
+    verdicts, spent = judge_batch(str(roomy), place, ANSWERS[:2])
     assert [verdict.answer["results"][0] for verdict in verdicts] == [None, None]
     assert [verdict.score for verdict in verdicts] == [0, 0]
     assert (spent.asked, spent.uncounted) == (2, 0)
@@ -169,6 +170,6 @@ def test_a_model_of_our_own_can_judge_and_what_it_cannot_say_is_ambiguous(roomy,
 
 
 def test_a_model_whose_context_is_too_short_for_the_rules_says_so(place):
-    verdicts, _ = judge_all("pocket-nano", place, ANSWERS[:1])
+    verdicts, _ = judge_batch("pocket-nano", place, ANSWERS[:1])
     assert isinstance(verdicts[0], PromptTooLong)
     assert "pocket-nano holds 512" in str(verdicts[0])

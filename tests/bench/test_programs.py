@@ -6,6 +6,7 @@ import pytest
 
 from decodelab.bench.plan import Plan
 from decodelab.bench.run.sweep import run
+from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import SandboxMissing
 from decodelab.tasks.sandbox import Sandbox, sandbox
@@ -42,12 +43,12 @@ def test_programs_are_run_once_and_their_ends_are_kept(plan, tmp_path, monkeypat
     read = Plan.read(plan)
     with Journal(tmp_path / "j", writing=True) as journal:
         run(read, journal)
-        scores = journal.scores(read.digest, "code")
-        assert len(scores) == 4
-        assert {(scored.score, str(scored.answer).split()[0]) for scored in scores.values()} == {(0.0, "raised")}
+        answers = views.answers(journal, read.digest, "code")
+        assert len(answers) == 4
+        assert {(answer.score, str(answer.read).split()[0]) for answer in answers} == {(0.0, "raised")}
         monkeypatch.setattr(Sandbox, "run", lambda *arguments: pytest.fail("a program was run again"))
-        assert run(read, journal).made == 0
-        assert journal.scores(read.digest, "code") == scores
+        assert run(read, journal).generated == 0
+        assert views.answers(journal, read.digest, "code") == answers
 
 
 def test_where_there_is_no_sandbox_a_plan_with_programs_is_refused(plan, monkeypatch):
@@ -63,5 +64,5 @@ def test_completions_end_where_the_function_does_and_whole_functions_do_not(plan
     file = plan_file(PLAN.replace(", items: 2", f", items: 1{asked}").replace(", temperature=1.5", ""))
     with Journal(tmp_path / "j", writing=True) as journal:
         run(Plan.parse(file), journal)
-        (record,) = journal.records()
-    assert ("\\ndef" in record.limits) is stops
+        (answer,) = views.all_answers(journal)
+    assert ("\\ndef" in answer.limits) is stops

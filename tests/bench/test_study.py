@@ -56,9 +56,9 @@ def rates_of_equals(told, kind: str, repetitions: int) -> dict[str, float]:
         scores[rng.random(scores.shape) < 0.1] = np.nan
     results: Results = told(scores, prompts=[str(i // group) for i in range(items)])
     apart = {w.model for w in results.winners if len(w.level_with) < STRATEGIES - 1}
-    baseline = {row.cell.model for row in results.rows if row.p is not None and row.p <= 0.05}
-    means = [row.score for row in results.rows if row.score is not None]
-    differences = [row.difference for row in results.rows if row.difference is not None]
+    baseline = {row.model for row in results.cells if row.p is not None and row.p <= 0.05}
+    means = [row.score for row in results.cells if row.score is not None]
+    differences = [row.difference for row in results.cells if row.difference is not None]
     assert (len(results.winners), len(means)) == (repetitions, repetitions * STRATEGIES)
     return {
         "wins": sum(not w.level_with for w in results.winners) / repetitions,

@@ -13,19 +13,20 @@ import time
 import pytest
 
 from decodelab.bench.plan import Plan
-from decodelab.bench.run.executor import Local
+from decodelab.bench.run.executor import LocalExecutor
 from decodelab.bench.run.sweep import run as run_by
 from decodelab.bench.stats.comparison import compare
+from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import ForwardFailed, JournalError
 from decodelab.engine.scheduler import Engine
 
-run = functools.partial(run_by, executor=Local())
+run = functools.partial(run_by, executor=LocalExecutor())
 """One engine for all, so that the model is loaded once, and what one sweep leaves behind would show in the next."""
 
 
 def answers(journal):
-    return {(r.key, r.text, r.tokens) for r in journal.records()}
+    return {(r.key, r.text, r.tokens) for r in views.all_answers(journal)}
 
 
 @pytest.fixture
@@ -38,11 +39,11 @@ def whole(small, tmp_path):
 def test_a_run_is_not_done_again(small, tmp_path, whole, monkeypatch):
     with Journal(tmp_path / "j", writing=True) as journal:
         first = run(small(), journal)
-        assert (first.asked, first.found, first.made) == (6, 0, 6)
+        assert (first.asked, first.reused, first.generated) == (6, 0, 6)
         assert answers(journal) == whole
         monkeypatch.setattr(Engine, "step", lambda self: pytest.fail("something was generated again"))
         second = run(small(), journal)
-        assert (second.asked, second.found, second.made) == (6, 6, 0)
+        assert (second.asked, second.reused, second.generated) == (6, 6, 0)
 
 
 def test_order_rows_and_company_change_no_answer(small, tmp_path, whole):
@@ -71,7 +72,7 @@ def test_a_run_that_ends_early_goes_on_where_it_ended(small, tmp_path, whole, mo
             run(small(), journal)
     with Journal(tmp_path / "j", writing=True) as journal:
         outcome = run(small(), journal)
-        assert (outcome.found, outcome.made) == (after, 6 - after)
+        assert (outcome.reused, outcome.generated) == (after, 6 - after)
         assert answers(journal) == whole
 
 
@@ -99,10 +100,10 @@ def test_a_run_that_is_killed_again_and_again_makes_the_same_table(small, tmp_pa
     with Journal(place, writing=True) as journal:
         there = answers(journal)
         outcome = run(plan, journal)
-        assert (outcome.found, outcome.made) == (len(there), outcome.asked - len(there))
+        assert (outcome.reused, outcome.generated) == (len(there), outcome.asked - len(there))
         assert there | whole <= answers(journal)
         found = table(plan, journal)
-        assert journal.check()["generations"] == outcome.asked
+        assert journal.check()["answers"] == outcome.asked
     with Journal(tmp_path / "never killed", writing=True) as journal:
         run(plan, journal)
         assert table(plan, journal) == found
@@ -136,7 +137,7 @@ def test_samples_are_those_of_fewer_samples_and_more(small, tmp_path, whole, tab
     with Journal(tmp_path / "later", writing=True) as journal:
         run(small(), journal)
         outcome = run(small(samples=3), journal)
-        assert (outcome.found, outcome.made) == (6, 6)  # only the new ones
+        assert (outcome.reused, outcome.generated) == (6, 6)  # only the new ones
         assert (answers(journal), table(small(samples=3), journal)) == at_once
 
 
@@ -145,9 +146,9 @@ def test_seeds_are_further_samples_of_an_item_for_strategies_that_draw(small, tm
         outcome = run(small(seeds=[0, 7]), journal)
         assert outcome.asked == 3 + 6
         assert whole < answers(journal)
-        rows = {row.cell.strategy: row for row in compare(small(seeds=[0, 7]), journal).rows}
+        rows = {row.strategy: row for row in compare(small(seeds=[0, 7]), journal).cells}
         assert (rows["greedy"].answers, rows["hot"].answers, rows["hot"].items) == (3, 6, 3)
-        assert (run(small(seeds=[7, 0]), journal).made, run(small(), journal).made) == (0, 0)
+        assert (run(small(seeds=[7, 0]), journal).generated, run(small(), journal).generated) == (0, 0)
 
 
 def test_the_order_of_items_changes_no_table(small, tmp_path, table):
@@ -158,7 +159,7 @@ def test_the_order_of_items_changes_no_table(small, tmp_path, table):
         with Journal(tmp_path / str(shuffle), writing=True) as journal:
             run(plan, journal, shuffle=shuffle)
             tables.append(table(plan, journal))
-            orders.append([record.key for record, _ in journal.exported()])
+            orders.append([record.key for record, _ in views.scored_answers(journal)])
     assert tables[0] == tables[1]
     assert sorted(orders[0]) == sorted(orders[1]) != orders[0] != orders[1]
 
@@ -167,13 +168,13 @@ def test_one_answer_is_scored_by_every_rule_that_a_plan_has(small, tmp_path):
     graphs = [{"name": "graph", "items": 1, "max_new_tokens": 9, "ties": ties} for ties in ("published", "all")]
     with Journal(tmp_path / "j", writing=True) as journal:
         outcome = run(small(strategies=["greedy"], tasks=graphs), journal)
-        assert outcome.made == 1  # the two tasks ask the same
+        assert outcome.generated == 1  # the two tasks ask the same
         both = small(strategies=["greedy"], tasks=graphs)
-        rules = {label: {s.task for s in journal.scores(both.digest, label).values()} for label in both.task_names}
-        assert rules == {"graph #1": {"graph(ties=published)"}, "graph #2": {"graph(ties=all)"}}
+        assert {s.task for _, s in views.scored_answers(journal) if s} == {"graph(ties=published)", "graph(ties=all)"}
+        assert [len(views.answers(journal, both.digest, label)) for label in both.task_names] == [1, 1]
         single = small(strategies=["greedy"], tasks=graphs[:1])
-        assert run(single, journal).made == 0
-        assert len(journal.scores(both.digest, "graph #2")) == 1
+        assert run(single, journal).generated == 0
+        assert [answer.score is None for answer in views.answers(journal, both.digest, "graph #2")] == [False]
 
 
 def test_files_that_call_different_items_alike_are_told_apart(small, tmp_path):
@@ -189,11 +190,10 @@ def test_files_that_call_different_items_alike_are_told_apart(small, tmp_path):
         for name in "ab"
     ]
     with Journal(tmp_path / "j", writing=True) as journal:
-        assert [run(plan, journal).made for plan in plans] == [1, 0]  # the same prompt
-        references = [one.reference for plan in plans for one in journal.examples(plan.digest).values()]
+        assert [run(plan, journal).generated for plan in plans] == [1, 0]  # the same prompt
+        references = [one.reference for plan in plans for one in views.items(journal, plan.digest, "mmlu").values()]
         assert references == ["A", "B"]
-        rules = {score.rule for plan in plans for score in journal.scores(plan.digest, "mmlu").values()}
-        assert len(rules) == 2
+        assert len({score.rule for _, score in views.scored_answers(journal) if score}) == 2
 
 
 def test_judgements_that_take_long_are_made_together_once_and_again_for_another_version(small, tmp_path, monkeypatch):
@@ -202,20 +202,21 @@ def test_judgements_that_take_long_are_made_together_once_and_again_for_another_
 
     asked: list[int] = []
 
-    def judge_all(self, answers):
+    def judge_batch(self, answers):
         asked.append(len(answers))
         return (Verdict(float(len(text) % 2), text[:3]) for _, text in answers)
 
-    monkeypatch.setattr(Pocket, "judge_all", judge_all, raising=False)
+    monkeypatch.setattr(Pocket, "judge_batch", judge_batch, raising=False)
     monkeypatch.setattr(Pocket, "version", 1, raising=False)
     with Journal(tmp_path / "j", writing=True) as journal:
         run(small(), journal)
         run(small(), journal)
         assert [count for count in asked if count] == [3, 3]
         monkeypatch.setattr(Pocket, "version", 2)
-        assert run(small(), journal).made == 0
+        assert run(small(), journal).generated == 0
         assert [count for count in asked if count] == [3, 3, 3, 3]
-        assert len(journal.scores(small().digest, "pocket-sums")) == 6
+        assert len(views.answers(journal, small().digest, "pocket-sums")) == 6
+        assert views.answers(journal, small().digest, "pocket-sums", unscored=True) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk")
@@ -268,8 +269,8 @@ def test_a_changed_rule_scores_again_without_generating(small, tmp_path, monkeyp
     with Journal(tmp_path / "j", writing=True) as journal:
         run(small(), journal)
         monkeypatch.setattr(Pocket, "judge", lambda self, example, text: Verdict(0.25, "new"))
-        assert run(small(), journal).made == 0
-        assert {s.score for s in journal.scores(small().digest, "pocket-sums").values()} == {0.25}
+        assert run(small(), journal).generated == 0
+        assert {a.score for a in views.answers(journal, small().digest, "pocket-sums")} == {0.25}
 
 
 def test_results_have_means_paired_differences_and_a_verdict(small, tmp_path):
@@ -286,11 +287,11 @@ def test_results_have_means_paired_differences_and_a_verdict(small, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run(plan, journal, stop)
         nothing = compare(plan, journal)
-        assert [row.score for row in nothing.rows] == [None] * 3
+        assert [row.score for row in nothing.cells] == [None] * 3
         assert nothing.winners == ()
         run(plan, journal)
         found = compare(plan, journal)
-    greedy, same, hot = found.rows
+    greedy, same, hot = found.cells
     assert greedy.difference is None
     assert same.difference is not None
     assert (same.difference.value, same.p) == (0.0, 1.0)

@@ -108,7 +108,7 @@ def test_by_tokens_the_cheaper_of_equals_wins():
     assert found.best is not None
     assert found.best.strategy == "beam(width=1)"
     assert found.best.value == pytest.approx(1000 * found.best.score / 100)
-    front = [trial.strategy for trial in (found.baseline, *found.trials) if trial.front]
+    front = [trial.strategy for trial in (found.baseline, *found.trials) if trial.on_pareto_front]
     assert front == ["greedy", "beam(width=1)"]
 
 

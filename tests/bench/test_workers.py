@@ -10,18 +10,18 @@ from collections import deque
 
 import pytest
 
+from decodelab.bench.records import WorkItem
 from decodelab.bench.run.executor import executor_named
 from decodelab.bench.run.processes import Processes
-from decodelab.bench.run.replica import Answered, Refused, Wanted
 from decodelab.bench.run.sweep import run
-from decodelab.bench.run.workers import PATIENCE, Died, Done, Workers
+from decodelab.bench.run.worker_pool import PATIENCE, Died, Done, PoolExecutor
 from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import ModelNotFound, RequestError, WorkerLost
 
 needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 
 
-class ScriptedCrew:
+class ScriptedPool:
     """Workers that do as they are told, but die of what is poison to them, and when they load a model that is."""
 
     def __init__(self, size, poison=(), hopeless=False, kill_once=()):
@@ -29,76 +29,86 @@ class ScriptedCrew:
         self.said = deque()
         self.told, self.started = [], 0
 
-    def start(self, worker, plan, items):
+    def start(self, worker, plan, tasks):
         self.started += 1
 
-    def tell(self, worker, model, wanted):
+    def send(self, worker, model, work):
         if self.hopeless:
             self.said.append((worker, Died("signal 9")))
             return
-        if wanted is None:
-            self.said += [(worker, [("a",), ("b",)]), (worker, Done())]
+        if work is None:
+            self.said += [
+                (worker, [WorkItem("m", "t", "0", "s", keys=("a",)), WorkItem("m", "t", "1", "s", keys=("b",))]),
+                (worker, Done()),
+            ]
             return
-        self.told.append([one.number for one in wanted])
-        for one in wanted:
-            if one.number in self.poison | self.kill_once:
-                self.kill_once.discard(one.number)
+        self.told.append([number(one) for one in work])
+        for one in work:
+            if number(one) in self.poison | self.kill_once:
+                self.kill_once.discard(number(one))
                 self.said.append((worker, Died("signal 9")))
                 return
-            self.said.append((worker, Answered(one, ())))
+            self.said.append((worker, (one, ())))
         self.said.append((worker, Done()))
 
-    def hear(self):
+    def receive(self):
         return self.said.popleft()
 
     def close(self):
         self.said.clear()
 
 
+def number(one):
+    return int(one.item)
+
+
 def groups_of(items, strategies=2):
-    return [[Wanted(i * strategies + s, 0, ("k",)) for s in range(strategies)] for i in range(items)]
+    return [
+        [WorkItem("m", "t", str(i * strategies + s), f"s{s}", keys=("k",)) for s in range(strategies)]
+        for i in range(items)
+    ]
 
 
-def outcomes(crew, items):
-    with Workers(crew) as workers:
+def outcomes(pool, items):
+    with PoolExecutor(pool) as workers:
         workers.begin(None, [])  # pyright: ignore[reportArgumentType]  (the script needs no plan)
         return list(workers.run("m", groups_of(items)))
 
 
 def test_work_goes_out_in_shrinking_chunks_that_keep_an_items_strategies_together():
-    crew = ScriptedCrew(2)
-    found = outcomes(crew, 20)
-    assert sorted(one.wanted.number for one in found) == list(range(40))
-    sizes = [len(chunk) for chunk in crew.told]
+    pool = ScriptedPool(2)
+    found = outcomes(pool, 20)
+    assert sorted(number(one) for one, _ in found) == list(range(40))
+    sizes = [len(chunk) for chunk in pool.told]
     assert sizes == sorted(sizes, reverse=True)
     assert (sizes[0], sizes[-1]) == (10, 2)
-    assert all(chunk[0] % 2 == 0 and len(chunk) % 2 == 0 for chunk in crew.told)
+    assert all(chunk[0] % 2 == 0 and len(chunk) % 2 == 0 for chunk in pool.told)
 
 
 def test_what_a_dead_worker_had_not_said_is_done_again_and_nothing_twice():
-    crew = ScriptedCrew(2, kill_once={3, 21})
-    found = outcomes(crew, 20)
-    assert sorted(one.wanted.number for one in found) == list(range(40))
-    assert all(isinstance(one, Answered) for one in found)
-    assert crew.started == 2 + 2
+    pool = ScriptedPool(2, kill_once={3, 21})
+    found = outcomes(pool, 20)
+    assert sorted(number(one) for one, _ in found) == list(range(40))
+    assert all(isinstance(answers, tuple) for _, answers in found)
+    assert pool.started == 2 + 2
 
 
 def test_what_kills_every_worker_is_named_and_all_else_is_done():
-    crew = ScriptedCrew(2, poison={7})
-    found = outcomes(crew, 20)
-    refused = [one for one in found if isinstance(one, Refused)]
-    assert [one.wanted.number for one in refused] == [7]
-    assert "signal 9" in str(refused[0].error)
+    pool = ScriptedPool(2, poison={7})
+    found = outcomes(pool, 20)
+    failed = [(one, error) for one, error in found if isinstance(error, WorkerLost)]
+    assert [number(one) for one, _ in failed] == [7]
+    assert "signal 9" in str(failed[0][1])
     assert len(found) == 40
-    assert sum(7 in chunk for chunk in crew.told) <= 8
+    assert sum(7 in chunk for chunk in pool.told) <= 8
 
 
 def test_workers_that_cannot_even_begin_are_given_up():
-    crew = ScriptedCrew(2, hopeless=True)
-    with Workers(crew) as workers:
+    pool = ScriptedPool(2, hopeless=True)
+    with PoolExecutor(pool) as workers:
         workers.begin(None, [])  # pyright: ignore[reportArgumentType]
-        with pytest.raises(WorkerLost, match=f"{PATIENCE + 1} workers died one after the other"):
-            workers.keys("m")
+        with pytest.raises(WorkerLost, match=f"{PATIENCE + 1} workers died in a row"):
+            workers.worklist("m")
 
 
 @needs_kill
@@ -115,11 +125,11 @@ def test_two_processes_of_which_one_is_killed_make_the_same_table(small, tmp_pat
             os.kill(killed[0], signal.SIGKILL)
 
     with Journal(tmp_path / "two", writing=True) as journal:
-        with Workers(Processes(2)) as workers:
+        with PoolExecutor(Processes(2)) as workers:
             outcome = run(plan, journal, kill, workers)
             with pytest.raises(ModelNotFound):
                 run(small(models=["nowhere"]), journal, executor=workers)
-        assert (outcome.made, outcome.failures) == (12, [])
+        assert (outcome.generated, outcome.failures) == (12, [])
         assert table(plan, journal) == whole
     assert multiprocessing.active_children() == []
 
@@ -181,7 +191,7 @@ def test_ray_actors_of_which_one_is_killed_make_the_same_table(small, tmp_path, 
     def kill(done, total, doing):
         if done and not killed:
             listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
-            killed.append(next(int(line.split()[0]) for line in listed.splitlines() if "ray::ReplicaActor" in line))
+            killed.append(next(int(line.split()[0]) for line in listed.splitlines() if "ray::WorkerActor" in line))
             os.kill(killed[0], signal.SIGKILL)
 
     with Journal(tmp_path / "two", writing=True) as journal:
@@ -189,7 +199,7 @@ def test_ray_actors_of_which_one_is_killed_make_the_same_table(small, tmp_path, 
             outcome = run(plan, journal, kill, workers)
             with pytest.raises(ModelNotFound):
                 run(small(models=["nowhere"]), journal, executor=workers)
-        assert (outcome.made, outcome.failures) == (12, [])
+        assert (outcome.generated, outcome.failures) == (12, [])
         assert table(plan, journal) == whole
     assert killed
     assert not ray.is_initialized()
@@ -199,8 +209,8 @@ def test_ray_actors_of_which_one_is_killed_make_the_same_table(small, tmp_path, 
     ("name", "workers", "address", "message"),
     [
         ("rey", 1, None, "--executor must be local or ray, got 'rey'; did you mean 'ray'?"),
-        ("local", 1, "1.2.3.4:6379", "--ray-address is of a Ray cluster"),
-        ("ray", 1, "127.0.0.1:1", "nobody answers at 127.0.0.1:1"),
+        ("local", 1, "1.2.3.4:6379", "--ray-address is for a Ray cluster"),
+        ("ray", 1, "127.0.0.1:1", "nothing answers at 127.0.0.1:1"),
         ("ray", 1, "ray://127.0.0.1:10001", "must be HOST:PORT of the head node, or auto"),
         ("ray", 1, "127.0.0.1:port", "must be HOST:PORT of the head node, or auto"),
         ("ray", 1, "127.0.0.1:99999", "must be HOST:PORT of the head node, or auto"),

@@ -23,14 +23,14 @@ def test_a_sweep_runs_once_and_is_reported_as_often_as_wanted(run, plan, tmp_pat
     assert dry["models"][0]["missing"] == 4
     assert not (tmp_path / "plan.journal.sqlite").exists()
     first = run("bench", str(plan), "--json").json
-    assert (first["asked"], first["made"], first["failed"]) == (4, 4, 0)
+    assert (first["asked"], first["generated"], first["failed"]) == (4, 4, 0)
     assert [row["strategy"] for row in first["rows"]] == ["greedy", "hot|<b>"]
     computed = sum(row["forward_tokens"] for row in first["rows"])
     assert 0 < computed <= dry["models"][0]["most_forward_tokens"]
     assert (tmp_path / "plan.report.html").is_file()
     again = run("bench", str(plan), "--json", "--no-html").json
     assert (first["html"], again["html"]) == (str(tmp_path / "plan.report.html"), None)
-    assert (again["found"], again["made"]) == (4, 0)
+    assert (again["reused"], again["generated"]) == (4, 0)
     assert again["rows"] == first["rows"]
     assert run("report", str(plan), "--json").json["rows"] == first["rows"]
     shown = run("report", str(plan), "--markdown", str(tmp_path / "r.md"))
@@ -71,7 +71,7 @@ def test_items_that_fail_are_named(run, tmp_path):
 def test_a_journal_gives_its_answers_out(run, plan, tmp_path):
     run("bench", str(plan))
     journal = str(tmp_path / "plan.journal.sqlite")
-    assert run("journal", journal, "--json").json["generations"] == 4
+    assert run("journal", journal, "--json").json["answers"] == 4
     assert run("journal", journal, "--export", str(tmp_path / "a.jsonl")).code == 0
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert {row["strategy"] for row in rows} == {"greedy", "temperature=1.5 | sample"}
@@ -86,7 +86,7 @@ def test_a_journal_gives_its_answers_out(run, plan, tmp_path):
         (["bench", "{plan}", "--journal", "/nowhere/j"], "there is no directory"),
         (["bench", "{plan}", "--markdown", "/nowhere/r.md"], "there is no directory"),
         (["bench", "{plan}", "--executor", "rey"], "--executor must be local or ray, got 'rey'; did you mean 'ray'?"),
-        (["bench", "{plan}", "--ray-address", "a:1"], "--ray-address is of a Ray cluster"),
+        (["bench", "{plan}", "--ray-address", "a:1"], "--ray-address is for a Ray cluster"),
         (["bench", "{plan}", "--workers", "0"], "greater than or equal to 1"),
     ],
 )

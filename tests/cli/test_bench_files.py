@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from decodelab.bench.plan import Cell
-from decodelab.bench.stats.comparison import Results, Row
+from decodelab.bench.records import CellStats
+from decodelab.bench.stats.comparison import Results
 from decodelab.bench.stats.confidences import Bin
 from decodelab.bench.stats.winner import Winner
 from decodelab.io.text import printable
@@ -27,12 +27,14 @@ HOSTILE = "=cmd|'/C calc'!A0 \\input{x} $y$ & 50% #1 _a^b ~ [c] *d* <script>`e` 
 
 def row(
     strategy: str, score: float | None, *, cost: float = 10.0, named: str = "", more: dict[str, float] | None = None
-) -> Row:
-    """A row of the task `sums` and the model `nano`, or of a task and a model of one name."""
+) -> CellStats:
+    """A cell of the task `sums` and the model `nano`, or of a task and a model of one name."""
     estimate = None if score is None else Estimate(score, score - 0.1, score + 0.1, 0.05, 50, 50)
     difference = Estimate(-0.25, -0.5, 0.0, 0.1, 50, 50) if strategy != "base" and score is not None else None
-    return Row(
-        cell=Cell(named or "sums", named or "nano", strategy),
+    return CellStats(
+        task=named or "sums",
+        model=named or "nano",
+        strategy=strategy,
         items=50,
         asked=50,
         answers=50,
@@ -43,7 +45,7 @@ def row(
         prompt_tokens=4.0,
         decode_tokens=cost - 4.0,
         seconds=0.25,
-        front=True,
+        on_pareto_front=True,
         tokens=3.0,
         unread=0.0,
         unfinished=0.5,
@@ -52,7 +54,7 @@ def row(
     )
 
 
-def results(*rows: Row, winners: tuple[Winner, ...] = ()) -> Results:
+def results(*rows: CellStats, winners: tuple[Winner, ...] = ()) -> Results:
     return Results(rows, winners, "base")
 
 
@@ -219,8 +221,8 @@ def test_lengths_that_differ_much_are_named(capsys):
     )
     said = "Much longer or shorter than base's are the answers of long (3 times), short (0.5 times)."
     found = results(row("base", 0.5), long, short, usual)
-    assert odd_lengths(found.rows, "base") == said
-    assert odd_lengths(found.rows, "none") == ""
+    assert odd_lengths(found.cells, "base") == said
+    assert odd_lengths(found.cells, "none") == ""
     print_results(found)
     assert said in capsys.readouterr().out
 

@@ -18,11 +18,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from decodelab.bench.plan import Cell, Plan
+from decodelab.bench.plan import Plan
+from decodelab.bench.records import Answer, AnswerView, ItemView, Score, WorkItem
 from decodelab.bench.stats.agreement import Agreement
 from decodelab.bench.stats.comparison import Results, compare
-from decodelab.bench.store.journal import Asked, Journal, Record, Scored, Shown
-from decodelab.bench.store.samples import Answer, Item, columns
+from decodelab.bench.store import views
+from decodelab.bench.store.journal import Journal
+from decodelab.bench.store.views import columns
 from decodelab.io.text import printable
 from decodelab.report.sweep.html import to_html
 from decodelab.report.sweep.samples import ITEMS, Packed
@@ -39,28 +41,28 @@ def journal_of(
     """A journal in which each strategy says one text to all items of all tasks and models; None: no score."""
     with Journal(file, writing=True) as journal:
         prompt = f"What is it? {HOSTILE}"
-        shown = {(t, str(i)): Shown(prompt, HOSTILE, f"{t}/{i}") for t in plan.task_names for i in range(items)}
+        shown = {t: [ItemView(str(i), prompt, HOSTILE, f"{t}/{i}") for i in range(items)] for t in plan.task_names}
         journal.begin(plan.model_dump_json(), plan.digest, shown)
         for model in plan.models:
-            asked, records, scores = [], [], []
+            work, answers, scores = [], [], []
             for task in plan.task_names:
                 for i in range(items):
                     for strategy in plan.strategies:
                         key = f"{model}/{task}/{i}/{strategy}"
-                        asked.append(Asked(task, model, strategy, str(i), (key,)))
+                        work.append(WorkItem(model, task, str(i), strategy, keys=(key,)))
                         if (model, strategy) not in said:
                             continue
                         text, score = said[model, strategy]
-                        records.append(_record(key, model, strategy, prompt, text))
+                        answers.append(_answer(key, model, strategy, prompt, text))
                         if score is not None:
-                            scores.append(Scored(key, f"{task}/{i}", task, str(i), score, text))
-            journal.ask(plan.digest, model, asked)
-            journal.add(records, scores)
+                            scores.append(Score(key, f"{task}/{i}", task, str(i), score, text))
+            journal.ask(plan.digest, model, work)
+            journal.add(answers, scores)
 
 
-def _record(key: str, model: str, strategy: str, prompt: str, text: str) -> Record:
+def _answer(key: str, model: str, strategy: str, prompt: str, text: str) -> Answer:
     cost = {"prompt_tokens": 5, "prefill_tokens": 5, "decode_tokens": 4, "forward_passes": 4, "peak_cache_bytes": 1}
-    return Record(
+    return Answer(
         key=key,
         model=model,
         model_digest=model,
@@ -175,12 +177,18 @@ def called(tmp_path_factory):
     def called(name: str) -> Page:
         plan = plan_of(name, f"{name}2", models=(name,), tasks=(name,))
         new = dict(zip("ab", plan.strategies, strict=True))
-        rows = [replace(row, cell=Cell(name, name, new[row.cell.strategy]), more={name: 1.0}) for row in results.rows]
+        rows = [
+            replace(row, task=name, model=name, strategy=new[row.strategy], more={name: 1.0}) for row in results.cells
+        ]
         winners = [replace(w, task=name, model=name, best=new[w.best], level_with=(new["b"],)) for w in results.winners]
         pairs = [Agreement(name, name, name, new["b"], 0.5, 3)]
         found = Results(tuple(rows), tuple(winners), name, tuple(pairs), results.calibration)
+        answer = AnswerView(name, name, name, name, "k", name, 1, name, 1.0, name)
         packed = Packed(columns(plan))
-        packed.add(name, [Item(name, name, name, ((Answer(name, 1, name, 1.0, name),), ()))])
+        packed.add(
+            name,
+            [ItemView(name, name, name, name, ((answer,), ()))],
+        )
         page = Page(to_html(plan, found, packed))
         assert page.open == []
         return page
@@ -234,11 +242,12 @@ def test_a_journal_is_reported_without_its_plan_s_file(run, folder: Path):
     said = {("pocket-nano", s): (s, float(s == "b")) for s in "abc"}
     journal_of(folder / "j", first, said)
     with Journal(folder / "j", writing=True) as journal:
-        shown = journal.examples(first.digest)
-        journal.begin(second.model_dump_json(), second.digest, shown)
-        keys = [(s, str(i), (f"pocket-nano/pocket-sums/{i}/{s}",)) for i in range(3) for s in "bc"]
-        journal.ask(second.digest, "pocket-nano", [Asked("pocket-sums", "pocket-nano", *each) for each in keys])
-        order = [digest for digest, _ in journal.plans()]
+        items = list(views.items(journal, first.digest, "pocket-sums").values())
+        journal.begin(second.model_dump_json(), second.digest, {"pocket-sums": items})
+        keys = {(str(i), s): (f"pocket-nano/pocket-sums/{i}/{s}",) for i in range(3) for s in "bc"}
+        work = [WorkItem("pocket-nano", "pocket-sums", *each, keys=key) for each, key in keys.items()]
+        journal.ask(second.digest, "pocket-nano", work)
+        order = [digest for digest, _, _ in views.plans(journal)]
     for number, digest in enumerate(order, 1):
         found = run("report", "j", "--plan", str(number), "--json").json
         assert [row["strategy"] for row in found["rows"]] == (["a", "b"] if digest == first.digest else ["b", "c"])
@@ -309,9 +318,9 @@ def node():
 def test_unseen_characters_are_escaped_as_on_the_terminal(node):
     odd = [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) in ("Cc", "Cf", "Zl", "Zp")]
     odd += ["\ud800", "é"]
-    found = node(f"return {json.dumps(odd)}.map((c) => visible(c));")
+    found = node(f"return {json.dumps(odd)}.map((c) => printable(c));")
     assert found == [printable(c) for c in odd]
-    assert node(r'return visible("a\nb\tc\u202e", "\n");') == printable("a\nb\tc\u202e", keep="\n")
+    assert node(r'return printable("a\nb\tc\u202e", "\n");') == printable("a\nb\tc\u202e", keep="\n")
 
 
 TASK = {

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from decodelab.bench.plan import Plan
-from decodelab.bench.store.journal import Asked, Journal, Record, Scored, Shown
+from decodelab.bench.records import Answer, ItemView, Score, WorkItem
+from decodelab.bench.store.journal import Journal
 from decodelab.pocket.language import TASKS as LANGUAGE
 from decodelab.tasks.graph import Graph, published_row
 from decodelab.tasks.gsm8k import GSM8K
@@ -46,9 +47,9 @@ HOSTILE = {
     "white": " \t\n\u3000" * 50_000 + "answer is",
 }
 TASKS: dict[str, tuple[Task, Example]] = {
-    "graph": (Graph(), Graph().made(0)),
-    "graph, ties": (Graph(ties="all"), Graph().made(0)),
-    "graph, tools": (Graph(tools="free"), Graph(tools="free").made(0)),
+    "graph": (Graph(), Graph().generate(0)),
+    "graph, ties": (Graph(ties="all"), Graph().generate(0)),
+    "graph, tools": (Graph(tools="free"), Graph(tools="free").generate(0)),
     "mmlu": (MMLU(), Example("0", "?", "A", {"choices": ["x", "y"]})),
     "mmlu, standard": (MMLU(form="standard"), Example("0", "?", "A", {"choices": ["x", "y"]})),
     "maths": (GSM8K(), Example("0", "?", "18")),
@@ -57,7 +58,7 @@ TASKS: dict[str, tuple[Task, Example]] = {
     "summaries": (Summaries(), Example("0", "?", "A cat sat.")),
 }
 TASKS |= {scorer: (JSONL(scorer=scorer), Example("0", "?", "5")) for scorer in SCORERS}
-TASKS |= {f"pocket-{name}": (Pocket(name), Pocket(name).made(0)) for name in LANGUAGE}
+TASKS |= {f"pocket-{name}": (Pocket(name), Pocket(name).generate(0)) for name in LANGUAGE}
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
@@ -77,20 +78,20 @@ def journal(tmp_path: Path) -> Path:
     plan = Plan.model_validate(
         {"models": [f"model {name}"], "strategies": strategies, "tasks": [{"name": "graph", "items": len(HOSTILE)}]}
     )
-    record = Record("", "m", "d", "greedy", "", 0, "0", "[]", "", (1,), (-0.5,), (-0.5,), "eos", 5, 5, 3, 3, 100, 0.5)
-    example = Graph().made(0)
+    answer = Answer("", "m", "d", "greedy", "", 0, "0", "[]", "", (1,), (-0.5,), (-0.5,), "eos", 5, 5, 3, 3, 100, 0.5)
+    example = Graph().generate(0)
     with Journal(file, writing=True) as journal:
-        shown = {("graph", i): Shown(text[:1000], text[:1000], i) for i, text in HOSTILE.items()}
+        shown = {"graph": [ItemView(i, text[:1000], text[:1000], i) for i, text in HOSTILE.items()]}
         journal.begin(plan.model_dump_json(), plan.digest, shown)
-        asked = []
+        work = []
         for strategy in strategies:
             for i, text in HOSTILE.items():
                 key = f"{strategy} {i}"
-                asked.append(Asked("graph", plan.models[0], strategy, i, (key,)))
+                work.append(WorkItem(plan.models[0], "graph", i, strategy, keys=(key,)))
                 verdict = Graph().judge(example, text)
-                scored = Scored(key, i, "graph", i, verdict.score, verdict.answer)
-                journal.add([replace(record, key=key, prompt=text, text=text)], [scored])
-        journal.ask(plan.digest, plan.models[0], asked)
+                scored = Score(key, i, "graph", i, verdict.score, verdict.answer)
+                journal.add([replace(answer, key=key, prompt=text, text=text)], [scored])
+        journal.ask(plan.digest, plan.models[0], work)
     return file
 
 
@@ -111,7 +112,7 @@ def test_no_answer_harms_the_terminal(run, journal):
 @pytest.mark.parametrize("task", ["graph", "mmlu", "maths"])
 def test_no_stored_answer_harms_its_rescoring(run, tmp_path, task):
     row = {
-        "graph": published_row(Graph().made(0)),
+        "graph": published_row(Graph().generate(0)),
         "mmlu": {"question": "?", "choices": ["x", "y"], "answer": 0},
         "maths": {"question": "?", "answer": "#### 18"},
     }[task]

@@ -6,8 +6,9 @@ import sqlite3
 
 import pytest
 
+from decodelab.bench.records import Answer, ItemView, Score, WorkItem
 from decodelab.bench.store.export import COLUMNS
-from decodelab.bench.store.journal import VERSION, Asked, Journal, Record, Scored, Shown
+from decodelab.bench.store.journal import VERSION, Journal
 
 HOSTILE = "=cmd|'/C calc'!A0 \0 \x1b[31m \ud800 <script>\n"
 
@@ -19,15 +20,15 @@ def journal(tmp_path):
     with Journal(file, writing=True) as kept:
         for name, count in (("p", 2), ("q", 4)):
             kept.begin(
-                json.dumps({"models": ["m"]}), name, {("sums", str(i)): Shown("?", i, f"r{i}") for i in range(4)}
+                json.dumps({"models": ["m"]}), name, {"sums": [ItemView(str(i), "?", i, f"r{i}") for i in range(4)]}
             )
-            kept.ask(name, "m", [Asked("sums", "m", "greedy|\x1b", str(i), (f"k{i}",)) for i in range(count)])
+            kept.ask(name, "m", [WorkItem("m", "sums", str(i), "greedy|\x1b", keys=(f"k{i}",)) for i in range(count)])
         for key in ("k0", "k1", "old"):
-            record = Record(
+            answer = Answer(
                 key, "m", "d", "greedy", HOSTILE, 0, str(2**63), "[]", HOSTILE,
                 (1, 2), (-0.5, float("-inf")), (-0.5, -1.5), "eos", 3, 3, 2, 3, 100, 0.5,
             )  # fmt: skip
-            kept.add([record], [Scored(key, f"r{key[1:]}", "sums", key[1:], 0.5, {"read": HOSTILE})])
+            kept.add([answer], [Score(key, f"r{key[1:]}", "sums", key[1:], 0.5, {"read": HOSTILE})])
     return file
 
 
@@ -75,10 +76,10 @@ def test_parquet_has_the_columns_with_their_types(run, journal, tmp_path):
 
 def test_compacting_is_told_before_it_is_done(run, journal):
     dry = run("journal", str(journal), "--compact", "--dry-run", "--json").json
-    assert (dry["dropped"], dry["bytes_after"]) == ({"scores": 1, "generations": 1}, dry["bytes"])
-    assert run("journal", str(journal), "--json").json["generations"] == 3
+    assert (dry["dropped"], dry["bytes_after"]) == ({"scores": 1, "answers": 1}, dry["bytes"])
+    assert run("journal", str(journal), "--json").json["answers"] == 3
     assert "dropped 1 answers and 1 scores" in run("journal", str(journal), "--compact").stdout
-    assert run("journal", str(journal), "--json").json["generations"] == 2
+    assert run("journal", str(journal), "--json").json["answers"] == 2
 
 
 @pytest.mark.parametrize(
@@ -110,11 +111,11 @@ def test_another_versions_journal_and_one_in_use_are_refused(run, journal):
 def test_an_export_that_fails_leaves_no_half_file(run, journal, tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text("before")
 
-    def broken(self):
+    def broken(journal):
         yield from ()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Journal, "exported", broken)
+    monkeypatch.setattr("decodelab.bench.store.export.scored_answers", broken)
     found = run("journal", str(journal), "--export", str(tmp_path / "a.csv"))
     assert (found.code, "No space left on device; free space" in found.stderr) == (2, True)
     assert [(file.name, file.read_text()) for file in tmp_path.glob("*.csv*")] == [("a.csv", "before")]

@@ -45,7 +45,7 @@ def test_answers_are_judged_and_judged_again_without_the_judge(run, serve, files
     assert "Green <b>Gold</b>\x1b[31m" in server.asked[0]["messages"][0]["content"]
     server.asked.clear()
     again = run("tasks", "score", "infobench", *files, "--json").json
-    assert (again["spent"]["asked"], again["spent"]["found"], server.asked) == (0, 4, [])
+    assert (again["spent"]["asked"], again["spent"]["reused"], server.asked) == (0, 4, [])
     assert again["items"] == found["items"]
     shown = run("tasks", "score", "infobench", *files, "--judge", server.name)
     assert (shown.code, server.asked) == (0, [])
@@ -99,7 +99,7 @@ def test_judging_that_is_killed_goes_on_where_it_was(run, serve, files, tmp_path
     assert process.wait() == code
     server.answer = said
     found = run(*arguments).json
-    assert (found["spent"]["asked"], found["spent"]["found"]) == (2, 2)
+    assert (found["spent"]["asked"], found["spent"]["reused"]) == (2, 2)
     assert found["drfr"]["value"] == pytest.approx(2 / 6)
 
 
@@ -141,7 +141,7 @@ def test_a_sweep_whose_judge_refuses_keeps_its_answers_and_goes_on(run, serve, f
     assert "answered 401" in found.stderr
     server.answer = lambda body, number: "YES"
     again = run("bench", str(plan), "--no-html", "--json").json
-    assert (again["found"], again["made"]) == (2, 0)
+    assert (again["reused"], again["generated"]) == (2, 0)
     assert again["rows"][0]["score"]["value"] == 1
 
 

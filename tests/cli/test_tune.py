@@ -23,12 +23,12 @@ def test_it_finds_checks_and_shows_and_does_nothing_twice(run, tmp_path):
     assert "<svg" in page
     assert "top_k=3 | sample" in page
     again = run("tune", *SMALL, "-m", "pocket-nano", *SPACE, "--json").json
-    assert (again["made"], again["found"]) == (0, first["made"])
+    assert (again["generated"], again["reused"]) == (0, first["generated"])
     assert again["check"] == first["check"]
     shown = run("tune", *SMALL, "-m", "pocket-nano", *SPACE)
     assert "greedy (baseline)" in shown.stdout
     assert "3 tried: 3 answered all 3 items" in shown.stdout
-    assert "kept in tune.journal.sqlite" in shown.stderr
+    assert "stored in tune.journal.sqlite" in shown.stderr
 
 
 def test_the_journal_has_tables_of_the_fresh_items(run):

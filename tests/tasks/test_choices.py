@@ -76,7 +76,7 @@ def test_a_question_whose_options_are_all_impossible_is_refused():
 
 def test_options_of_pocket_questions_are_the_sentences_that_the_models_say():
     task = PocketChoice()
-    example = task.made(0)
+    example = task.generate(0)
     choice = task.choice(example)
     assert choice.options[choice.answer] in str(example.reference)
     assert [task.judge(example, option).score for option in choice.options].count(1) == 1

@@ -186,7 +186,7 @@ def test_a_tie_with_the_last_cannot_stand_for_a_cheaper_path():
 
 
 def test_made_items_are_right_and_read_back_as_they_were_written(tmp_path):
-    made = [Graph().made(seed) for seed in range(30)]
+    made = [Graph().generate(seed) for seed in range(30)]
     file = tmp_path / "items.jsonl"
     file.write_text("".join(json.dumps(published_row(e)) + "\n" for e in made))
     assert Graph().read(file) == made

@@ -101,7 +101,7 @@ def test_many_are_judged_in_their_order():
 def test_without_a_sandbox_a_program_is_refused_and_not_run(monkeypatch):
     monkeypatch.setattr("decodelab.tasks.sandbox._places", lambda: iter(()))
     monkeypatch.setattr("decodelab.tasks.humaneval.sandbox", sandbox.__wrapped__)
-    for judge in (lambda: HumanEval().judge(ITEM, BODY), lambda: list(HumanEval().judge_all([(ITEM, BODY)]))):
+    for judge in (lambda: HumanEval().judge(ITEM, BODY), lambda: list(HumanEval().judge_batch([(ITEM, BODY)]))):
         with pytest.raises(SandboxMissing, match="install bubblewrap"):
             judge()
 

@@ -6,7 +6,7 @@ import pytest
 
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.tasks.infobench import RULES, InfoBench, following_ratio
-from decodelab.tasks.task import Example, Judged, Verdict
+from decodelab.tasks.task import Example, ModelGraded, Verdict
 
 TITLE = Example("1", "...", {"questions": ["Is it a title?", "Is it short?", "Is it apt?"], "subset": "Easy_set"},
                 {"input": "An avocado."})  # fmt: skip
@@ -27,7 +27,7 @@ def test_the_judge_is_told_what_was_published_to_the_letter(rules, digest):
 
 def test_one_conversation_asks_the_questions_of_an_answer_in_turn():
     task = InfoBench()
-    assert isinstance(task, Judged)
+    assert isinstance(task, ModelGraded)
     rules = RULES["course"]
     first = f'{rules}\n\nInput:\n"An avocado."\n\nGenerated Text:\n"Green Gold"\n\nQuestion:\nIs it a title?\n'
     assert task.question(TITLE, "Green Gold", []) == first
@@ -101,7 +101,7 @@ def test_the_ratio_is_over_all_questions_and_beside_it_stands_the_mean_of_the_it
     assert {s: e.value for s, e in ratio.subsets.items()} == pytest.approx({"Easy_set": 2 / 3, "Hard_set": 3 / 12})
     assert ratio.per_item.value == pytest.approx((1 + 1 / 2 + 2 / 5 + 1 / 4 + 0) / 5)
     assert (ratio.ambiguous, ratio.unasked, ratio.empty) == (1, 2, 1)
-    assert InfoBench().summary(judged) == pytest.approx(
+    assert InfoBench().aggregate(judged) == pytest.approx(
         {"DRFR": 5 / 15, "DRFR easy": 2 / 3, "DRFR hard": 3 / 12, "ambiguous": 1}
     )
     with pytest.raises(InvalidData, match="no judged answer"):

@@ -61,8 +61,8 @@ def test_a_row_that_is_no_item_is_named(file, line, message):
 
 
 def test_made_items_follow_from_their_seed_and_have_all_labels():
-    made = [MNLI().made(seed) for seed in range(60)]
-    assert made == [MNLI().made(seed) for seed in range(60)]
+    made = [MNLI().generate(seed) for seed in range(60)]
+    assert made == [MNLI().generate(seed) for seed in range(60)]
     assert {example.reference for example in made} == set(LABELS)
     for example in made:
         premise, hypothesis = (line.split(": ")[1] for line in str(example.prompt).split("\n")[:2])

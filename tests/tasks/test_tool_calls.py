@@ -42,7 +42,7 @@ def vocab():
 
 
 def asked(tools: str) -> Chat:
-    prompt = Graph(tools=tools).made(0).prompt
+    prompt = Graph(tools=tools).generate(0).prompt
     assert isinstance(prompt, Chat)
     return prompt
 
@@ -105,10 +105,10 @@ def test_a_text_without_a_call_gives_none(text):
 
 def test_the_tool_changes_how_an_item_is_asked_and_not_what_it_is():
     free, plain = Graph(tools="free"), Graph()
-    assert published_row(free.made(3)) == published_row(plain.made(3))
-    path, weight = plain.made(3).reference[0].values()
+    assert published_row(free.generate(3)) == published_row(plain.generate(3))
+    path, weight = plain.generate(3).reference[0].values()
     text = json.dumps({"name": "submit_paths", "arguments": {"paths": [path], "weights": [weight]}})
-    assert free.judge(free.made(3), f"<tool_call>{text}</tool_call>").score > 0
+    assert free.judge(free.generate(3), f"<tool_call>{text}</tool_call>").score > 0
 
 
 def test_other_ways_to_ask_are_refused():

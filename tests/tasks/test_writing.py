@@ -129,14 +129,14 @@ def test_long_hostile_texts_are_cut_before_they_are_measured():
 def test_tables_have_the_means_of_what_was_measured():
     task = Stories()
     texts = (" one two three four five", " and so" * 10, "...")
-    found = task.summary((None, task.judge(STORY, text)) for text in texts)
+    found = task.aggregate((None, task.judge(STORY, text)) for text in texts)
     assert found["words"] == 12.5
     assert found["ends in a loop"] == 0.5
     assert found["distinct"] == pytest.approx((1 + 2 / 17) / 2)
     assert "perplexity" not in found
     verdicts = [Verdict(0.0, {"words": 4, "perplexity": value}) for value in (2.0, 8.0)]
-    assert task.summary((None, verdict) for verdict in verdicts)["perplexity"] == pytest.approx(4)
-    assert Stories().summary([]) == Summaries().summary([]) == {}
+    assert task.aggregate((None, verdict) for verdict in verdicts)["perplexity"] == pytest.approx(4)
+    assert Stories().aggregate([]) == Summaries().aggregate([]) == {}
     example = Example("1", "", ["a cat sat"])
     judged = [(None, Summaries().judge(example, text)) for text in ("a cat sat", "")]
-    assert Summaries().summary(judged) == {"rouge1": 0.5, "rouge2": 0.5, "rouge_l": 0.5}
+    assert Summaries().aggregate(judged) == {"rouge1": 0.5, "rouge2": 0.5, "rouge_l": 0.5}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -11,13 +10,13 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from decodelab.backends.chat import check_name, is_server
-from decodelab.core.errors import DecodelabError, RequestError, StrategyError, did_you_mean
+from decodelab.core.errors import RequestError, StrategyError, did_you_mean
 from decodelab.io.text import file_name, read_text
 from decodelab.io.yaml import parse_yaml
 from decodelab.models.loading import settings_of
 from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.choices import LIKELIHOOD, HasOptions
-from decodelab.tasks.task import Example, Judged, Made, Prepared, Task, task_class, task_named, task_parameters
+from decodelab.tasks.task import Checked, Example, Generated, ModelGraded, Task, task_class, task_named, task_parameters
 
 _PRICES = {"price_in", "price_out"}
 _HOW = {"at_once", "timeout"} | _PRICES
@@ -131,11 +130,11 @@ class TaskPlan(BaseModel):
         """
         task = self.task()
         if self.file is None:
-            if not isinstance(task, Made):
+            if not isinstance(task, Generated):
                 raise RequestError(
                     f"task {self.name} needs a file with its items; write {{name: {self.name}, file: ...}}"
                 )
-            return task, [task.made(seed) for seed in range(self.items)]
+            return task, [task.generate(seed) for seed in range(self.items)]
         found = list(task.read(self.file))
         if len(found) < self.items:
             raise RequestError(
@@ -290,7 +289,7 @@ class Plan(BaseModel):
             hint = did_you_mean(self.baseline_name, self.strategies) or f"; it is one of {', '.join(self.strategies)}"
             raise RequestError(f"baseline: there is no strategy {self.baseline_name!r}{hint}")
         for task in self.tasks:
-            if isinstance(task.task(), Judged) != (task.judge is not None):
+            if isinstance(task.task(), ModelGraded) != (task.judge is not None):
                 says = "takes no judge; leave it out" if task.judge else "is judged by a model; write judge: MODEL"
                 raise RequestError(f"task {task.name} {says}")
             if task.judge is not None:
@@ -307,10 +306,10 @@ class Plan(BaseModel):
         """
         for task in self.tasks:
             made = task.task()
-            if task.file is not None or not isinstance(made, Made):
+            if task.file is not None or not isinstance(made, Generated):
                 task.examples()
-            if isinstance(made, Prepared):
-                made.prepare()
+            if isinstance(made, Checked):
+                made.check()
             if task.judge is not None and not is_server(task.judge.name):
                 settings_of(task.judge.name)
         for name in self.models:
@@ -333,21 +332,3 @@ def _first_fault(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"{place} is missing; write it down"
     return f"{place}: {fault['msg'].lower()}, got {str(fault['input'])[:60]!r}"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One model under one strategy on one task."""
-
-    task: str
-    model: str
-    strategy: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An item of a cell that came to nothing, and why; the next run tries it again."""
-
-    cell: Cell
-    example: str
-    error: DecodelabError

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 def print_cost(plan: Plan, place: Path, as_json: bool) -> None:
     """Print what a plan would run, at most."""
-    from decodelab.bench.run.forecast import answers_of, model_cost
+    from decodelab.bench.run.forecast import model_cost
     from decodelab.bench.run.judging import estimate_plan
-    from decodelab.bench.run.questions import posed
+    from decodelab.bench.run.worklist import load_tasks
     from decodelab.bench.store.journal import opened
 
-    asked = posed(plan)
-    keys: dict[str, list[tuple[str, ...]]] = {}
+    tasks = load_tasks(plan)
     with opened(place, writing=False) as kept:
         have = kept.keys()
-        costs = [model_cost(plan, asked, name, have, keys) for name in plan.models]
-        judging = estimate_plan(asked, answers_of(plan, asked, keys), kept)
+        found = [model_cost(plan, tasks, name, have) for name in plan.models]
+        judging = estimate_plan(tasks, [one for _, work in found for one in work], kept)
+    costs = [cost for cost, _ in found]
     prices = judge_prices(plan)
     if as_json:
         rows = [asdict(cost) | {"fits": cost.fits} for cost in costs]

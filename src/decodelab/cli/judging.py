@@ -109,13 +109,13 @@ def _only_judge(journal: Journal) -> ChatModel:
     Raises:
         RequestError: if it has nobody's, or those of several.
     """
-    from decodelab.bench.run.judging import KeptReplies
+    from decodelab.bench.run.judging import StoredReplies
 
     judges = journal.judges()
     if len(judges) != 1:
         whose = f"replies of {len(judges)} judges ({', '.join(map(_called, judges))})" if judges else "no replies"
         raise RequestError(f"journal {journal.path}: has {whose}; name the judge with --judge, and his settings")
-    return KeptReplies(judges[0])
+    return StoredReplies(judges[0])
 
 
 def _called(identity: str) -> str:
@@ -143,7 +143,7 @@ def judge_prices(plan: Plan) -> dict[str, tuple[float, float]]:
 def estimated(spent: Spent, prices: tuple[float, float]) -> str:
     """What judging would take, in a line."""
     return (
-        f"{spent.asked:,} replies to ask for, {spent.found:,} are there already; about {spent.prompt_tokens:,} tokens "
+        f"{spent.asked:,} replies to ask for, {spent.reused:,} are there already; about {spent.prompt_tokens:,} tokens "
         f"to read and {spent.completion_tokens:,} to write (thinking not counted){_priced(spent, prices)}"
     )
 
@@ -152,7 +152,7 @@ def counted(spent: Spent, prices: tuple[float, float]) -> str:
     """What judging took, in a line."""
     without = f" ({spent.uncounted:,} replies came without a count)" if spent.uncounted else ""
     return (
-        f"{spent.asked:,} replies asked for, {spent.found:,} were there already; {spent.prompt_tokens:,} tokens read "
+        f"{spent.asked:,} replies asked for, {spent.reused:,} were there already; {spent.prompt_tokens:,} tokens read "
         f"and {spent.completion_tokens:,} written{without}{_priced(spent, prices)}"
     )
 

@@ -238,7 +238,7 @@ def _pocket(count: int) -> list[Choice]:
     if count < 1:
         raise RequestError(f"-n must be at least 1, got {count}")
     task = PocketChoice()
-    return [task.choice(task.made(seed)) for seed in range(count)]
+    return [task.choice(task.generate(seed)) for seed in range(count)]
 
 
 def _choice(where: str, row: dict[str, Any], number: int) -> Choice:

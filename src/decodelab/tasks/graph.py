@@ -40,7 +40,7 @@ class Graph:
             also begins its turn with the call of it, as far as the template tells how (`tool_choice` in OpenAI's API).
 
     >>> task = Graph()
-    >>> example = task.made(0)
+    >>> example = task.generate(0)
     >>> path, weight = example.reference[0]["path"], example.reference[0]["weight"]
     >>> task.judge(example, f"submit_paths(paths=[{path}], weights=[{weight}])").score > 0
     True
@@ -81,7 +81,7 @@ class Graph:
             found.append(Example(name, self._asked(prompt), reference, _meta(question)))
         return found
 
-    def made(self, seed: int) -> Example:
+    def generate(self, seed: int) -> Example:
         """An example made by the course's rules, with the exact answer."""
         question = make_question(seed)
         best = acceptable_paths(question)[: question.count]

@@ -67,7 +67,7 @@ class HumanEval:
         """Where a completion ends; whole functions have nothing of the kind."""
         return () if self.instruct else STOPS
 
-    def prepare(self) -> None:
+    def check(self) -> None:
         """Make sure that there is a sandbox.
 
         Raises:
@@ -130,13 +130,13 @@ class HumanEval:
         # Addresses differ from run to run, and a stored verdict should not.
         return Verdict(float(ended.how == "finished"), _ADDRESS.sub("0x...", str(ended)))
 
-    def judge_all(self, answers: Sequence[tuple[Example, str]]) -> Iterator[Verdict]:
+    def judge_batch(self, answers: Sequence[tuple[Example, str]]) -> Iterator[Verdict]:
         """Judge answers, in their order; programs run side by side, one a core.
 
         Raises:
             SandboxMissing: if there is no sandbox.
         """
-        self.prepare()
+        self.check()
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             try:
                 yield from pool.map(self.judge, *zip(*answers, strict=True))

@@ -121,7 +121,7 @@ class InfoBench:
                 results += [None] * (len(example.reference["questions"]) - len(results))
         return Verdict(results.count(True) / len(results), answer)
 
-    def summary(self, judged: Iterable[tuple[Any, Verdict]]) -> dict[str, float]:
+    def aggregate(self, judged: Iterable[tuple[Any, Verdict]]) -> dict[str, float]:
         """The following ratio over all questions and by subset, and how many answers the judge was ambiguous about."""
         ratio = following_ratio(judged)
         parts = {f"DRFR {short(name)}": part.value for name, part in ratio.subsets.items()}

@@ -58,7 +58,7 @@ class MNLI:
             raise InvalidData(f"{str(path)!r}: no item has a label that its annotators agreed on; choose another split")
         return list(found.values())
 
-    def made(self, seed: int) -> Example:
+    def generate(self, seed: int) -> Example:
         """A miniature: two comparisons of three people, and a third that follows, cannot be, or is of somebody else."""
         rng = random.Random(f"decodelab mnli {seed}")
         first, second, third, other = rng.sample(_NAMES, 4)

@@ -33,7 +33,7 @@ class Pocket:
         """
         raise RequestError(f"pocket-{self.task} makes its own items and reads no file, got {str(path)!r}; leave it out")
 
-    def made(self, seed: int) -> Example:
+    def generate(self, seed: int) -> Example:
         """The held-out item of a seed."""
         item = TASKS[self.task].generate(seed, "test")
         return Example(str(seed), item.prompt, item.reference, item.meta)

@@ -50,7 +50,7 @@ class Stories:
         classifier: a sequence classifier trained on CoLA, a directory or hub id; None leaves it out.
 
     >>> task = Stories()
-    >>> round(task.judge(task.made(0), " A dog ran and a dog ran and a dog ran.").score, 3)
+    >>> round(task.judge(task.generate(0), " A dog ran and a dog ran and a dog ran.").score, 3)
     0.625
     """
 
@@ -91,7 +91,7 @@ class Stories:
             raise RequestError(f"{file_name(path)} has no prompts; write one a line")
         return list(found.values())
 
-    def made(self, seed: int) -> Example:
+    def generate(self, seed: int) -> Example:
         """The beginning of every story; each seed is an item of its own, answered by other draws."""
         return Example(f"made-{seed}", "Once upon a time,", None)
 
@@ -113,7 +113,7 @@ class Stories:
         score = measured.get(self.measure) if self.measure != "probability" else _inverse(measured["perplexity"])
         return Verdict(float(score or 0.0), {name: value for name, value in measured.items() if value is not None})
 
-    def summary(self, judged: Iterable[tuple[Any, Verdict]]) -> dict[str, float]:
+    def aggregate(self, judged: Iterable[tuple[Any, Verdict]]) -> dict[str, float]:
         """Means of what was measured, over the texts that have words; of the perplexities the geometric one."""
         found = [verdict.answer for _, verdict in judged if verdict.parsed]
         columns = {name: [answer[name] for answer in found if name in answer] for name in _FIGURES}

@@ -68,7 +68,7 @@ class Summaries:
         found = asdict(rouge(summary, example.reference))
         return Verdict(found[self.measure], {"summary": summary, **found} if summary else None)
 
-    def summary(self, judged: Iterable[tuple[Any, Verdict]]) -> dict[str, float]:
+    def aggregate(self, judged: Iterable[tuple[Any, Verdict]]) -> dict[str, float]:
         """The means of all three; an answer without words counts as 0."""
         found = [verdict.answer or dict.fromkeys(MEASURES, 0.0) for _, verdict in judged]
         return {name: math.fsum(answer[name] for answer in found) / len(found) for name in MEASURES if found}

@@ -67,16 +67,16 @@ class Task(Protocol):
 
 
 @runtime_checkable
-class Made(Protocol):
+class Generated(Protocol):
     """A task that can make examples of its own."""
 
-    def made(self, seed: int) -> Example:
+    def generate(self, seed: int) -> Example:
         """The example of a seed."""
         ...
 
 
 @runtime_checkable
-class Judged(Protocol):
+class ModelGraded(Protocol):
     """A task whose answers another model judges, in a conversation of its own for each answer."""
 
     def question(self, example: Example, text: str, replies: Sequence[str]) -> str | None:
@@ -89,12 +89,12 @@ class Judged(Protocol):
 
 
 @runtime_checkable
-class Costly(Protocol):
+class BatchScored(Protocol):
     """A task whose judgements take long: many are made together, and kept as long as the version is the same."""
 
     version: ClassVar[int]
 
-    def judge_all(self, answers: Sequence[tuple[Example, str]]) -> Iterator[Verdict]:
+    def judge_batch(self, answers: Sequence[tuple[Example, str]]) -> Iterator[Verdict]:
         """Judge answers, in their order."""
         ...
 
@@ -110,19 +110,19 @@ class Continued(Protocol):
 
 
 @runtime_checkable
-class Prepared(Protocol):
+class Checked(Protocol):
     """A task that needs something of the machine to judge answers, such as a sandbox."""
 
-    def prepare(self) -> None:
+    def check(self) -> None:
         """Refuse, before anything is generated, what judging would fail by."""
         ...
 
 
 @runtime_checkable
-class Summarised(Protocol):
+class Aggregated(Protocol):
     """A task with more to say of many answers than their mean score."""
 
-    def summary(self, judged: Iterable[tuple[Any, Verdict]]) -> Mapping[str, float]:
+    def aggregate(self, judged: Iterable[tuple[Any, Verdict]]) -> Mapping[str, float]:
         """Further figures by name, as tables show them, of verdicts each with the reference of its item."""
         ...
 
@@ -180,7 +180,7 @@ def verdicts_of(
 ) -> list[Verdict]:
     """Judge answers, in their order; `progress` is told how many are judged."""
     found: list[Verdict] = []
-    judged = task.judge_all(answers) if isinstance(task, Costly) else (task.judge(*answer) for answer in answers)
+    judged = task.judge_batch(answers) if isinstance(task, BatchScored) else (task.judge(*answer) for answer in answers)
     for verdict in judged:
         found.append(verdict)
         progress(len(found))

@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import Protocol
 
 from decodelab.bench.plan import Plan
-from decodelab.bench.run.replica import Around, Items, Outcome, Replica, Wanted, nothing_around
+from decodelab.bench.records import WorkItem
+from decodelab.bench.run.worker import Around, Result, Worker, nothing_around
+from decodelab.bench.run.worklist import LoadedTask
 from decodelab.core.errors import RequestError, did_you_mean
 
 
 class Executor(Protocol):
-    """Computes answers and hands them back; what is kept of them is the caller's business. A context manager."""
+    """Computes answers and hands them back; storing them is the caller's business. A context manager."""
 
     def __enter__(self) -> Executor:
         """Be ready."""
@@ -25,16 +27,16 @@ class Executor(Protocol):
         """Leave nothing running."""
         ...
 
-    def begin(self, plan: Plan, items: Items) -> None:
+    def begin(self, plan: Plan, tasks: Sequence[LoadedTask]) -> None:
         """Take up a plan."""
         ...
 
-    def keys(self, model: str) -> list[tuple[str, ...]]:
-        """The keys of the answers to each question of the plan (`Replica.keys`)."""
+    def worklist(self, model: str) -> list[WorkItem]:
+        """Everything the plan asks of a model, with its keys (`Worker.worklist`)."""
         ...
 
-    def run(self, model: str, groups: Sequence[Sequence[Wanted]]) -> Iterator[Outcome]:
-        """Generate what is wanted; what stands in one group shares its prompt and stays together."""
+    def run(self, model: str, groups: Sequence[Sequence[WorkItem]]) -> Iterator[Result]:
+        """Do the work; the pieces of a group share a prompt and stay together."""
         ...
 
 
@@ -48,33 +50,36 @@ def executor_named(name: str, workers: int, address: str | None, around: Around 
         around: entered while a model computes; importable by name.
 
     Raises:
-        RequestError: if there is none of that name, or Ray is not installed or has no room for so many.
+        RequestError: for an unknown name, or if Ray is not installed or has no room for that many workers.
     """
     from decodelab.bench.run.processes import Processes
-    from decodelab.bench.run.workers import Workers
+    from decodelab.bench.run.worker_pool import PoolExecutor
 
     if name not in ("local", "ray"):
         raise RequestError(f"--executor must be local or ray, got {name[:60]!r}{did_you_mean(name, ('local', 'ray'))}")
     if name == "ray":
         from decodelab.bench.run.ray_actors import RayActors
 
-        return Workers(RayActors(workers, address, around))
+        return PoolExecutor(RayActors(workers, address, around))
     if address is not None:
-        raise RequestError(f"--ray-address is of a Ray cluster, got {address[:60]!r} with --executor local; use ray")
-    return Local(around) if workers == 1 else Workers(Processes(workers, around))
+        raise RequestError(
+            f"--ray-address is for a Ray cluster, got {address[:60]!r} with --executor local; use --executor ray"
+        )
+    return LocalExecutor(Worker(around=around)) if workers == 1 else PoolExecutor(Processes(workers, around))
 
 
-class Local:
+class LocalExecutor:
     """Computes in this process, with one engine; a model stays loaded from one plan to the next.
 
     Args:
-        around: entered while a model computes, to choose its threads, say.
+        worker: who does the work; None: one that loads models as `decodelab.load` does.
     """
 
-    def __init__(self, around: Around = nothing_around) -> None:
-        self._replica = Replica(around=around)
+    def __init__(self, worker: Worker | None = None) -> None:
+        self._worker = worker or Worker()
+        self.begin, self.worklist = self._worker.begin, self._worker.worklist
 
-    def __enter__(self) -> Local:
+    def __enter__(self) -> LocalExecutor:
         """Nothing to do."""
         return self
 
@@ -83,14 +88,6 @@ class Local:
     ) -> None:
         """Nothing to do."""
 
-    def begin(self, plan: Plan, items: Items) -> None:
-        """Take up a plan."""
-        self._replica.begin(plan, items)
-
-    def keys(self, model: str) -> list[tuple[str, ...]]:
-        """The keys of the answers to each question of the plan."""
-        return self._replica.keys(model)
-
-    def run(self, model: str, groups: Sequence[Sequence[Wanted]]) -> Iterator[Outcome]:
-        """Generate what is wanted, all of it in one running batch."""
-        return self._replica.run(model, chain.from_iterable(groups))
+    def run(self, model: str, groups: Sequence[Sequence[WorkItem]]) -> Iterator[Result]:
+        """Do the work, all of it in one running batch."""
+        return self._worker.run(model, chain.from_iterable(groups))

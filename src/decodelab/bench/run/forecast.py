@@ -1,17 +1,18 @@
-"""What a sweep will take, before it runs: answers that are missing, forward tokens, and memory beside what there is."""
+"""What a sweep will take, before it runs: missing answers, forward tokens, and memory needed and available."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from decodelab.core.errors import RequestError
+from decodelab.core.errors import DecodelabError, RequestError
 
 if TYPE_CHECKING:
     from decodelab.bench.plan import Plan
-    from decodelab.bench.run.questions import Posed
+    from decodelab.bench.records import WorkItem
+    from decodelab.bench.run.worklist import LoadedTask
     from decodelab.core.protocols import LanguageModel
     from decodelab.engine.job import Job
 
@@ -25,10 +26,10 @@ class ModelCost:
         answers: asked of it.
         missing: those the journal does not have.
         most_forward_tokens: computed for these, if every answer is as long as it may be.
-        most_flops: operations of that; None where they are not known.
+        most_flops: floating-point operations of that; None where they are not known.
         weight_bytes: of the model as it is loaded.
         batch_cache_bytes: of the largest running batch that the plan's `max_rows` admits.
-        available_bytes: of memory (the GPU's, where the model is there) before it is loaded; None where nobody says.
+        available_bytes: of memory (the GPU's, where the model is there) before it is loaded; None where not known.
     """
 
     model: str
@@ -46,75 +47,48 @@ class ModelCost:
         return self.available_bytes is None or self.weight_bytes + self.batch_cache_bytes <= self.available_bytes
 
 
-def answers_of(
-    plan: Plan, asked: Sequence[Posed], keys: Mapping[str, Sequence[tuple[str, ...]]]
-) -> dict[str, list[tuple[str, str]]]:
-    """Of each task, the item and the key of every answer of every model."""
-    from decodelab.bench.run.questions import questions
+def model_cost(plan: Plan, tasks: Sequence[LoadedTask], name: str, have: set[str]) -> tuple[ModelCost, list[WorkItem]]:
+    """What one model takes, and everything that is asked of it.
 
-    found: dict[str, list[tuple[str, str]]] = {one.label: [] for one in asked}
-    for of_model in keys.values():
-        for question, mine in zip(questions(plan, [len(one.examples) for one in asked]), of_model, strict=True):
-            one = asked[question.task]
-            found[one.label] += [(one.examples[question.item].id, key) for key in mine]
-    return found
-
-
-def model_cost(
-    plan: Plan, asked: Sequence[Posed], name: str, have: set[str], found: dict[str, list[tuple[str, ...]]]
-) -> ModelCost:
-    """What one model takes; it is loaded for that, as its vocabulary and settings decide what is asked.
-
-    The keys of its answers to each question are left in `found`.
+    It is loaded for that, as its vocabulary and settings decide what is asked.
     """
     from decodelab.analysis.cost import predict_cost
-    from decodelab.bench.run.questions import questions
-    from decodelab.bench.run.replica import Replica, Wanted
-    from decodelab.core.errors import DecodelabError
+    from decodelab.bench.run.worker import Worker
+    from decodelab.bench.run.worklist import missing
     from decodelab.models.memory import available_bytes, weight_bytes
     from decodelab.strategy.strategy import Strategy
     from decodelab.tasks.choices import forward_tokens
 
-    items = [one.examples for one in asked]
-    replica = Replica()
-    replica.begin(plan, items)
+    worker = Worker()
+    worker.begin(plan, tasks)
     before = available_bytes()
-    model, keys = replica.model(name), replica.keys(name)
-    found[name] = keys
+    model, work = worker.model(name), worker.worklist(name)
     jobs: list[Job] = []
     predict = functools.cache(functools.partial(predict_cost, model))
     tokens, flops = 0, 0
     known = True
-    for number, (question, mine) in enumerate(zip(questions(plan, [len(i) for i in items]), keys, strict=True)):
-        missing = [sample for sample, key in enumerate(mine) if key not in have]
-        if not missing:
-            continue
-        choice = replica.choice(question)
+    absent = [one for group in missing(work, have) for one in group]
+    for one in absent:
+        choice = worker.choice(one)
         if choice is not None:
-            # As a prompt of so many tokens, after which nothing is generated.
-            work = predict(Strategy.of("greedy"), prompt_tokens=forward_tokens(model, choice), new_tokens=1)
-            tokens += work.cached.forward_tokens
-            flops += work.cached.flops or 0
+            # As a prompt of that many tokens, after which nothing is generated.
+            cost = predict(Strategy.of("greedy"), prompt_tokens=forward_tokens(model, choice), new_tokens=1)
+            tokens += cost.cached.forward_tokens
+            flops += cost.cached.flops or 0
             continue
-        job = replica.job(name, Wanted(number, missing[0], tuple(mine[sample] for sample in missing)))
+        job = worker.job(one)
         try:
-            work = predict(job.strategy, prompt_tokens=len(job.tokens), new_tokens=job.max_new_tokens).cached
+            cost = predict(job.strategy, prompt_tokens=len(job.tokens), new_tokens=job.max_new_tokens).cached
         except DecodelabError as error:
-            raise RequestError(f"{name} under {question.strategy!r}: {error}") from None
+            raise RequestError(f"{name} under {one.strategy!r}: {error}") from None
         jobs.append(job)
-        tokens += work.forward_tokens
-        known = known and work.flops is not None
-        flops += work.flops or 0
-    return ModelCost(
-        name,
-        sum(map(len, keys)),
-        sum(key not in have for mine in keys for key in mine),
-        tokens,
-        flops if known else None,
-        weight_bytes(model),
-        _largest_batch(model, jobs, plan.max_rows),
-        before,
-    )
+        tokens += cost.forward_tokens
+        known = known and cost.flops is not None
+        flops += cost.flops or 0
+    answers = sum(len(one.keys) for one in work)
+    absent_answers = sum(key not in have for one in work for key in one.keys)
+    memory = weight_bytes(model), _largest_batch(model, jobs, plan.max_rows), before
+    return ModelCost(name, answers, absent_answers, tokens, flops if known else None, *memory), work
 
 
 def _largest_batch(model: LanguageModel, jobs: Sequence[Job], max_rows: int) -> int:

@@ -1,4 +1,4 @@
-"""Answers that are chosen by likelihood among the options of an item, as records beside those that are generated."""
+"""Answers that are chosen by likelihood among the options of an item, stored like those that are generated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from decodelab.bench.store.journal import Record, key_of, limits_text
+from decodelab.bench.records import Answer, key_of, limits_text
 from decodelab.core.errors import DecodelabError
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Chat, Limits
@@ -20,7 +20,7 @@ _LIMITS = limits_text(Limits())
 
 
 def choice_key(model: LanguageModel, choice: Choice) -> str:
-    """What tells the answer to a question with options from all others.
+    """The unique key of the answer to a question with options.
 
     Raises:
         RequestError: if the model cannot be given the question, as a chat for instance.
@@ -30,16 +30,16 @@ def choice_key(model: LanguageModel, choice: Choice) -> str:
 
 
 def as_chat(choice: Choice) -> Choice:
-    """The question through the chat template, where an answer begins without the space that parts it from a text."""
+    """The question through the chat template, where an answer begins without a space."""
     prompt = choice.prompt if isinstance(choice.prompt, Chat) else Chat.of(str(choice.prompt))
     return replace(choice, prompt=prompt, options=tuple(option.lstrip() for option in choice.options))
 
 
-def chosen(model: LanguageModel, choices: Sequence[tuple[str, Choice]]) -> Iterator[Record | DecodelabError]:
-    """The answers to questions, each given with its key, in their order; or why there is none.
+def choose(model: LanguageModel, choices: Sequence[tuple[str, Choice]]) -> Iterator[Answer | DecodelabError]:
+    """Answer questions, each given with its key, in their order; an error where there is no answer.
 
-    In a record, `token_logprobs` are the model's own; in `processed_logprobs` the first token bears the logarithm of
-    the confidence, as the option is chosen at once. Questions computed together share the seconds.
+    In an answer, `token_logprobs` are the model's own; in `processed_logprobs` the first token carries the logarithm of
+    the confidence, as the option is chosen as a whole. Questions computed together share the seconds.
     """
     for begin in range(0, len(choices), _AT_ONCE):
         part = choices[begin : begin + _AT_ONCE]
@@ -51,7 +51,7 @@ def chosen(model: LanguageModel, choices: Sequence[tuple[str, Choice]]) -> Itera
             found = [_alone(model, choice) for _, choice in part]
         seconds = (time.perf_counter() - start) / len(part)
         for (key, choice), each in zip(part, found, strict=True):
-            yield _record(model, key, choice, each, seconds) if isinstance(each, Preference) else each
+            yield _answer(model, key, choice, each, seconds) if isinstance(each, Preference) else each
 
 
 def _alone(model: LanguageModel, choice: Choice) -> Preference | DecodelabError:
@@ -65,11 +65,11 @@ def _strategy(choice: Choice) -> str:
     return f"{LIKELIHOOD}(options={json.dumps(choice.options)})"
 
 
-def _record(model: LanguageModel, key: str, choice: Choice, found: Preference, seconds: float) -> Record:
+def _answer(model: LanguageModel, key: str, choice: Choice, found: Preference, seconds: float) -> Answer:
     best = found.scores[found.best]
     text, prompt = encode_prompt(model, choice.prompt)
     longest = max(len(score.tokens) for score in found.scores)
-    return Record(
+    return Answer(
         key=key,
         model=model.name,
         model_digest=model.digest,

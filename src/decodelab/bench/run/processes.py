@@ -1,4 +1,4 @@
-"""A crew of processes on this machine."""
+"""Workers as processes on this machine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
 from decodelab.bench.plan import Plan
-from decodelab.bench.run.replica import Around, Items, Replica, Wanted, nothing_around
-from decodelab.bench.run.workers import Died, Done, Message
+from decodelab.bench.records import WorkItem
+from decodelab.bench.run.worker import Around, Worker, nothing_around
+from decodelab.bench.run.worker_pool import Died, Done, Message
+from decodelab.bench.run.worklist import LoadedTask
 from decodelab.core.errors import DecodelabError
+from decodelab.models.loading import load
 
 
 class Processes:
-    """A crew of processes, each with its own model and its share of the cores; of several GPUs, each uses one.
+    """A pool of processes, each with its own model and its share of the cores; of several GPUs, each uses one.
 
     Args:
         size: how many.
@@ -32,11 +35,11 @@ class Processes:
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            self._context.set_forkserver_preload(["decodelab.bench.run.replica", "decodelab.models.transformers_model"])
+            self._context.set_forkserver_preload(["decodelab.bench.run.worker", "decodelab.models.transformers_model"])
         self._processes: list[Any] = [None] * size
         self._pipes: list[Connection | None] = [None] * size
 
-    def start(self, worker: int, plan: Plan, items: Items) -> None:
+    def start(self, worker: int, plan: Plan, tasks: Sequence[LoadedTask]) -> None:
         """Start a worker, if it is not there, and let it take up a plan."""
         pipe = self._pipes[worker]
         if pipe is None:
@@ -45,25 +48,25 @@ class Processes:
             process.start()
             theirs.close()  # so that the end of the worker is the end of the pipe
             self._processes[worker], self._pipes[worker] = process, pipe
-        _send(pipe, (plan, items))
+        _send(pipe, (plan, tasks))
 
-    def tell(self, worker: int, model: str, wanted: Sequence[Wanted] | None) -> None:
-        """Tell a worker to generate, or to say the keys."""
+    def send(self, worker: int, model: str, work: Sequence[WorkItem] | None) -> None:
+        """Send a worker work, or ask it for the worklist."""
         pipe = self._pipes[worker]
         if pipe is not None:
-            _send(pipe, (model, wanted))
+            _send(pipe, (model, work))
 
-    def hear(self) -> tuple[int, Message]:
-        """Wait for what any worker says."""
+    def receive(self) -> tuple[int, Message]:
+        """Wait for a message from any worker."""
         pipe = cast(Connection, wait([pipe for pipe in self._pipes if pipe is not None])[0])
         worker = self._pipes.index(pipe)
         try:
             return worker, pipe.recv()
-        except (EOFError, OSError):  # also in the middle of what it said
-            return worker, Died(self._bury(worker))
+        except (EOFError, OSError):  # also in the middle of a message
+            return worker, Died(self._reap(worker))
 
-    def _bury(self, worker: int) -> str:
-        """What a worker died of."""
+    def _reap(self, worker: int) -> str:
+        """Clean up after a worker that died; what it died of."""
         process, pipe = self._processes[worker], self._pipes[worker]
         process.join(5)
         if pipe is not None:
@@ -76,7 +79,7 @@ class Processes:
         """End all workers at once."""
         started = [process for process in self._processes if process is not None]
         for process in started:
-            process.kill()  # they keep nothing
+            process.kill()  # they store nothing
         for process in started:
             process.join()
         for pipe in self._pipes:
@@ -86,34 +89,35 @@ class Processes:
 
 
 def _send(pipe: Connection, message: Any) -> None:
-    """Send, unless the worker has died, which whoever waits for it is told."""
+    """Send, unless the worker has died, which `receive` reports."""
     with suppress(OSError):
         pipe.send(message)
 
 
 def _work(pipe: Connection, number: int, size: int, around: Around) -> None:
-    """What a worker does: whatever it is told, until the pipe or the process at its other end is no more."""
+    """The loop of a worker: do what is sent, until the pipe or the process at its other end is gone."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends its workers
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     torch.set_num_threads(max(1, torch.get_num_threads() // size))
     count = torch.cuda.device_count()
-    replica = Replica(f"cuda:{number % count}" if count > 1 else "auto", around)
+    device = f"cuda:{number % count}" if count > 1 else "auto"
+    working = Worker(lambda name: load(name, device=device), around)
     while True:
         try:
             first, second = pipe.recv()
         except (EOFError, OSError):
             return
         if isinstance(first, Plan):
-            replica.begin(first, second)
+            working.begin(first, second)
             continue
         try:
             if second is None:
-                pipe.send(replica.keys(first))
+                pipe.send(working.worklist(first))
             else:
-                for outcome in replica.run(first, second):
-                    pipe.send(outcome)
+                for result in working.run(first, second):
+                    pipe.send(result)
             pipe.send(Done())
         except DecodelabError as error:
             pipe.send(error)

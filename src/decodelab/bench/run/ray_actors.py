@@ -1,4 +1,4 @@
-"""A crew of Ray actors, on this machine or a cluster."""
+"""Workers as Ray actors, on this machine or a cluster."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from decodelab.bench.plan import Plan
-from decodelab.bench.run.replica import Around, Items, Replica, Wanted, nothing_around
-from decodelab.bench.run.workers import Died, Done, Message
+from decodelab.bench.records import WorkItem
+from decodelab.bench.run.worker import Around, Worker, nothing_around
+from decodelab.bench.run.worker_pool import Died, Done, Message
+from decodelab.bench.run.worklist import LoadedTask
 from decodelab.core.errors import DecodelabError, RequestError
 
 
 class RayActors:
-    """A crew of Ray actors, each with a `Replica`; every one takes a GPU where the cluster has some.
+    """A pool of Ray actors, each with a `Worker`; every one takes a GPU where the cluster has some.
 
     Models and, on a cluster, decodelab itself must be there on every node under the same names.
 
     Args:
         size: how many.
-        address: of a cluster; None: a Ray of our own on this machine, which ends with the crew.
+        address: of a cluster; None: a Ray of our own on this machine, which ends with the pool.
         around: entered while a model computes; importable by name.
 
     Raises:
-        RequestError: if Ray is not installed, the cluster is not there, or has no room for so many.
+        RequestError: if Ray is not installed, the cluster is not there, or has no room for that many workers.
     """
 
     def __init__(self, size: int, address: str | None = None, around: Around = nothing_around) -> None:
@@ -39,41 +41,41 @@ class RayActors:
         self._address = address
         self._ray: Any = ray
         self._actors: list[Any] = [None] * size
-        self._said: dict[Any, int] = {}
+        self._streams: dict[Any, int] = {}
         self._began = False
         if address is not None:
             _check_reachable(address)
 
-    def start(self, worker: int, plan: Plan, items: Items) -> None:
+    def start(self, worker: int, plan: Plan, tasks: Sequence[LoadedTask]) -> None:
         """Start a worker, if it is not there, and let it take up a plan."""
         self._connect()
         if self._actors[worker] is None:
             gpus = 1 if self._room("GPU") else 0
-            actor = self._ray.remote(num_cpus=self._cores, num_gpus=gpus, max_restarts=0)(ReplicaActor)
+            actor = self._ray.remote(num_cpus=self._cores, num_gpus=gpus, max_restarts=0)(WorkerActor)
             self._actors[worker] = actor.remote(self._cores, self._around)
-        self._actors[worker].begin.remote(plan, items)
+        self._actors[worker].begin.remote(plan, tasks)
 
-    def tell(self, worker: int, model: str, wanted: Sequence[Wanted] | None) -> None:
-        """Tell a worker to generate, or to say the keys."""
-        self._said[self._actors[worker].work.options(num_returns="streaming").remote(model, wanted)] = worker
+    def send(self, worker: int, model: str, work: Sequence[WorkItem] | None) -> None:
+        """Send a worker work, or ask it for the worklist."""
+        self._streams[self._actors[worker].work.options(num_returns="streaming").remote(model, work)] = worker
 
-    def hear(self) -> tuple[int, Message]:
-        """Wait for what any worker says."""
+    def receive(self) -> tuple[int, Message]:
+        """Wait for a message from any worker."""
         from ray.exceptions import RayActorError, RayTaskError
 
-        (ready,), _ = self._ray.wait(list(self._said), num_returns=1)
-        worker = self._said[ready]
+        (ready,), _ = self._ray.wait(list(self._streams), num_returns=1)
+        worker = self._streams[ready]
         try:
             return worker, self._ray.get(next(ready))
         except StopIteration:
-            del self._said[ready]
+            del self._streams[ready]
             return worker, Done()
         except RayActorError as error:
-            del self._said[ready]
+            del self._streams[ready]
             self._actors[worker] = None
             return worker, Died(str(error).splitlines()[0])
         except RayTaskError as error:
-            del self._said[ready]
+            del self._streams[ready]
             if isinstance(error.cause, DecodelabError):
                 return worker, error.cause
             raise
@@ -82,7 +84,7 @@ class RayActors:
         """End all workers at once."""
         if self._began:
             self._ray.shutdown()
-        self._actors, self._said, self._began = [None] * self.size, {}, False
+        self._actors, self._streams, self._began = [None] * self.size, {}, False
 
     def _connect(self) -> None:
         if self._began:
@@ -108,7 +110,7 @@ class RayActors:
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse an address where nobody listens, which Ray would go on asking for a quarter of an hour."""
+    """Refuse an address where nothing listens, which Ray would retry for a quarter of an hour."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -121,26 +123,26 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except OSError as error:
         raise RequestError(
-            f"--ray-address: nobody answers at {address[:60]} ({error}); start one: ray start --head"
+            f"--ray-address: nothing answers at {address[:60]} ({error}); start one: ray start --head"
         ) from None
 
 
-class ReplicaActor:
-    """A replica in a process of Ray's."""
+class WorkerActor:
+    """A worker in one of Ray's processes."""
 
     def __init__(self, cores: int, around: Around) -> None:
         import torch
 
         torch.set_num_threads(cores)
-        self.replica = Replica(around=around)
+        self.worker = Worker(around=around)
 
-    def begin(self, plan: Plan, items: Items) -> None:
+    def begin(self, plan: Plan, tasks: Sequence[LoadedTask]) -> None:
         """Take up a plan."""
-        self.replica.begin(plan, items)
+        self.worker.begin(plan, tasks)
 
-    def work(self, model: str, wanted: Sequence[Wanted] | None) -> Any:
-        """Generate, outcome by outcome, or say the keys."""
-        if wanted is None:
-            yield self.replica.keys(model)
+    def work(self, model: str, work: Sequence[WorkItem] | None) -> Any:
+        """Do the work, result by result, or find the worklist."""
+        if work is None:
+            yield self.worker.worklist(model)
         else:
-            yield from self.replica.run(model, wanted)
+            yield from self.worker.run(model, work)

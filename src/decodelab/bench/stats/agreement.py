@@ -1,4 +1,4 @@
-"""How often two strategies answer alike."""
+"""How often two strategies give the same answer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import combinations
 
 import numpy as np
 
-from decodelab.bench.store.cells import UNREAD, Answers
+from decodelab.bench.store.cells import UNREAD, CellColumns
 from decodelab.metrics.checks import Ints
 
 _READ = 2**32
-"""More than there are different answers in a journal."""
+"""More than the different answers of any journal."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Agreement:
 
     Attributes:
         task, model, first, second: which.
-        share: of items on which both gave the same answer, be it right or wrong; of an item with several samples, the
+        share: of items on which both gave the same answer, right or wrong; of an item with several samples, the
             share of pairs of samples. Where either gave none that could be read, they do not agree.
         items: that both have answered.
     """
@@ -34,8 +34,8 @@ class Agreement:
     items: int
 
 
-def agreements(cells: Mapping[str, Answers]) -> list[Agreement]:
-    """The agreement of each pair of strategies that have answered an item in common."""
+def agreements(cells: Mapping[str, CellColumns]) -> list[Agreement]:
+    """The agreement of each pair of strategies that have answered at least one item in common."""
     counted = {name: _counted(answers) for name, answers in cells.items()}
     found = []
     for first, second in combinations(cells, 2):
@@ -45,13 +45,13 @@ def agreements(cells: Mapping[str, Answers]) -> list[Agreement]:
             alike, i, j = np.intersect1d(given, also_given, assume_unique=True, return_indices=True)
             item = alike // _READ
             share = float((times[i] * other_times[j] / (many[item] * others[item])).sum() / both.sum())
-            cell = cells[first].cell
+            cell = cells[first]
             found.append(Agreement(cell.task, cell.model, first, second, share, int(both.sum())))
     return found
 
 
-def _counted(answers: Answers) -> tuple[Ints, Ints, Ints]:
-    """How many answers each item has, and the different ones that could be read (with their item), each how often."""
+def _counted(answers: CellColumns) -> tuple[Ints, Ints, Ints]:
+    """How many answers each item has, and the distinct ones that could be read (with their item), with their counts."""
     read = answers.read != UNREAD
     given, times = np.unique(answers.item[read] * _READ + answers.read[read], return_counts=True)
     return np.bincount(answers.item, minlength=len(answers.asked)), given, times

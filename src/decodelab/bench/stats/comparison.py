@@ -1,89 +1,46 @@
-"""What a sweep says: means with intervals, paired differences, and which strategy wins, if any can be told to."""
+"""The results of a sweep: means with intervals, paired differences, and which strategy wins, if any does."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from decodelab.bench.plan import Cell, Plan, TaskPlan
+from decodelab.bench.plan import Plan, TaskPlan
+from decodelab.bench.records import AnswerView, CellStats, ItemView
 from decodelab.bench.stats.agreement import Agreement, agreements
 from decodelab.bench.stats.confidences import Calibration, calibrations
-from decodelab.bench.stats.pareto import front
+from decodelab.bench.stats.pareto import pareto_front
 from decodelab.bench.stats.winner import Winner, winner
-from decodelab.bench.store.cells import UNREAD, Answers, Group, read_group
-from decodelab.bench.store.journal import Figures, Journal, Shown
+from decodelab.bench.store import views
+from decodelab.bench.store.cells import UNREAD, CellColumns, Group, read_group
+from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import JournalError
 from decodelab.metrics.bounded import bounded_difference, bounded_mean
 from decodelab.metrics.checks import Floats, Ints
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.paired import holm, permutation_tests
-from decodelab.tasks.task import Summarised, Verdict, task_class
+from decodelab.tasks.task import Aggregated, Verdict, task_class
 
 LOOPING = 0.5
-"""Share of 4-grams that have been there before, above which an answer counts as repeating itself."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One cell of the results.
-
-    Attributes:
-        cell: which.
-        items: how many items have been answered, of those asked.
-        asked: how many are asked.
-        answers: how many answers they have; several an item where samples are drawn.
-        score: mean over items (of the mean over an item's samples) with its 95 % interval; None without an answer.
-        difference: to the baseline strategy on the same items, with interval; None for itself.
-        p: of that difference, by permutation, Holm-corrected over the strategies of this task and model.
-        forward_tokens: computed in all, as if the strategy ran alone: a prompt that others share counts in full.
-        prompt_tokens: of these, those of prompts, a mean an answer.
-        decode_tokens: the others, a mean an answer.
-        seconds: from the beginning of an answer to its end, in the company of others; a mean an answer.
-        front: whether no other strategy of this task and model has a mean as good for fewer forward tokens, or a better
-            one for as many.
-        tokens: generated, a mean an answer.
-        unread: share of answers in whose text no answer was found.
-        unfinished: share of answers that the limit cut off.
-        repeated: share of answers of which more than half of the 4-grams have been there before.
-        more: further figures of the task's own, by name (`decodelab.tasks.task.Summarised`).
-    """
-
-    cell: Cell
-    items: int
-    asked: int
-    answers: int
-    score: Estimate | None
-    difference: Estimate | None
-    p: float | None
-    forward_tokens: int
-    prompt_tokens: float
-    decode_tokens: float
-    seconds: float
-    front: bool
-    tokens: float
-    unread: float
-    unfinished: float
-    repeated: float
-    more: Mapping[str, float] = field(default_factory=dict)
+"""An answer counts as repeating itself if more than this share of its 4-grams occurred before."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a sweep says.
+    """The results of a sweep.
 
     Attributes:
-        rows: of all cells.
+        cells: the statistics of all cells.
         winners: of each task and model.
         baseline: the strategy others are compared with.
         agreement: of each pair of strategies, by task and model.
-        calibration: of the cells that have confidences, and right answers and wrong ones.
+        calibration: of the cells that have confidences, and both right and wrong answers.
     """
 
-    rows: tuple[Row, ...]
+    cells: tuple[CellStats, ...]
     winners: tuple[Winner, ...]
     baseline: str
     agreement: tuple[Agreement, ...] = ()
@@ -91,10 +48,10 @@ class Results:
 
 
 def compare(plan: Plan, journal: Journal) -> Results:
-    """Read what the journal has of a plan, complete or not; neither the models nor the data are needed.
+    """Compute the results of a plan from what the journal has, complete or not; models and data are not needed.
 
-    Items of one prompt are alike, and are clusters wherever errors are estimated. Differences are of the items that
-    both strategies have answered. P values are exact or by 9,999 exchanges; a winner is a strategy that differs from
+    Items with the same prompt are one cluster wherever errors are estimated. Differences are over the items that both
+    strategies have answered. P values are exact or by 9,999 exchanges; a winner is a strategy that differs from
     each other one at 5 % after Holm's correction over all pairs.
 
     Args:
@@ -104,51 +61,49 @@ def compare(plan: Plan, journal: Journal) -> Results:
     Raises:
         JournalError: if the journal cannot be read, or this plan was never begun in it.
     """
-    if plan.digest not in dict(journal.plans()):
+    if plan.digest not in {digest for digest, _, _ in views.plans(journal)}:
         raise JournalError(f"journal {journal.path}: this plan was not begun in it; run decodelab bench with it first")
-    items: dict[str, dict[str, Shown]] = {}
-    for (task, example), shown in journal.examples(plan.digest).items():
-        items.setdefault(task, {})[example] = shown
-    rows: list[Row] = []
+    cells: list[CellStats] = []
     winners: list[Winner] = []
     agreement: list[Agreement] = []
     calibration: list[Calibration] = []
     for task, task_plan in zip(plan.task_names, plan.tasks, strict=True):
-        shown = items.get(task, {})
+        items = views.items(journal, plan.digest, task)
+        prompts = {name: item.prompt for name, item in items.items()}
         for model in plan.models:
-            group = read_group(journal, plan.digest, task, model, {name: item.prompt for name, item in shown.items()})
+            group = read_group(journal, plan.digest, task, model, prompts)
             scores = {name: answers.by_item for name, answers in group.cells.items()}
             more: dict[str, Mapping[str, float]] = {}
-            if issubclass(task_class(task_plan.name)[0], Summarised):
-                more = _summaries(task_plan, journal.figures(plan.digest, task, model), shown)
-            rows += _rows(group, scores, plan.baseline_name, more)
+            if issubclass(task_class(task_plan.name)[0], Aggregated):
+                more = _aggregates(task_plan, views.answers(journal, plan.digest, task, model), items)
+            cells += _cells(group, scores, plan.baseline_name, more)
             agreement += agreements(group.cells)
             for answers in group.cells.values():
                 calibration += calibrations(answers, group.clusters)
             found = winner(task, model, scores, group.clusters)
             if found is not None:
                 winners.append(found)
-    return Results(tuple(rows), tuple(winners), plan.baseline_name, tuple(agreement), tuple(calibration))
+    return Results(tuple(cells), tuple(winners), plan.baseline_name, tuple(agreement), tuple(calibration))
 
 
-def _summaries(
-    plan: TaskPlan, figures: Iterable[tuple[str, str, Figures | None]], items: Mapping[str, Shown]
+def _aggregates(
+    plan: TaskPlan, answers: Iterable[AnswerView], items: Mapping[str, ItemView]
 ) -> dict[str, Mapping[str, float]]:
     """The task's own figures of each strategy."""
     judged: dict[str, list[tuple[Any, Verdict]]] = {}
-    for strategy, example, each in figures:
-        if each is not None and each.score is not None:
-            verdict = Verdict(each.score, json.loads(each.read) if each.read is not None else None)
-            judged.setdefault(strategy, []).append((items[example].reference, verdict))
+    for answer in answers:
+        if answer.score is not None:
+            verdict = Verdict(answer.score, answer.read)
+            judged.setdefault(answer.strategy, []).append((items[answer.item].reference, verdict))
     task = plan.task()
-    assert isinstance(task, Summarised)
-    return {strategy: task.summary(listed) for strategy, listed in judged.items()}
+    assert isinstance(task, Aggregated)
+    return {strategy: task.aggregate(listed) for strategy, listed in judged.items()}
 
 
-def _rows(
+def _cells(
     group: Group, scores: Mapping[str, Floats], baseline: str, more: Mapping[str, Mapping[str, float]]
-) -> list[Row]:
-    """The rows of a task and model."""
+) -> list[CellStats]:
+    """The cells of a task and model."""
     differences: dict[str, Estimate] = {}
     exchanged: dict[str, Floats] = {}
     for name in scores:
@@ -165,25 +120,27 @@ def _rows(
         p = holm(dict(zip(exchanged, tests.tolist(), strict=True)))
     means = {name: float(np.nanmean(x)) for name, x in scores.items() if np.isfinite(x).any()}
     costs = {name: _mean(answers.prompt_tokens + answers.decode_tokens) for name, answers in group.cells.items()}
-    best = front({name: (costs[name], value) for name, value in means.items()})
+    best = pareto_front({name: (costs[name], value) for name, value in means.items()})
     return [
-        _row(group, scores[name], answers, differences.get(name), p.get(name), name in best, more.get(name, {}))
+        _cell(group, scores[name], answers, differences.get(name), p.get(name), name in best, more.get(name, {}))
         for name, answers in group.cells.items()
     ]
 
 
-def _row(
+def _cell(
     group: Group,
     scores: Floats,
-    answers: Answers,
+    answers: CellColumns,
     difference: Estimate | None,
     p: float | None,
     on_front: bool,
     more: Mapping[str, float],
-) -> Row:
+) -> CellStats:
     known = np.isfinite(scores)
-    return Row(
-        answers.cell,
+    return CellStats(
+        answers.task,
+        answers.model,
+        answers.strategy,
         int(known.sum()),
         int((answers.asked > 0).sum()),
         len(answers.item),

@@ -1,4 +1,4 @@
-"""Whether the confidences that come with the answers of a cell are right."""
+"""How well the confidences of a cell's answers are calibrated."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from decodelab.bench.plan import Cell
-from decodelab.bench.store.cells import UNREAD, Answers
+from decodelab.bench.store.cells import UNREAD, CellColumns
 from decodelab.metrics.auroc_interval import auroc_interval
 from decodelab.metrics.calibration import bin_by_confidence
 from decodelab.metrics.checks import Floats, Ints
@@ -20,7 +19,7 @@ from decodelab.metrics.mean import mean
 
 Source = Literal["samples", "likelihood", "options"]
 RESAMPLES = 200
-"""Of the bootstrap that tells an ECE's bias."""
+"""Of the bootstrap that estimates the bias of an ECE."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,10 @@ class Bin:
     """A bar of a reliability diagram.
 
     Attributes:
-        low, high: the confidences it holds, low < confidence <= high.
+        low, high: its edges, low < confidence <= high.
         count: how many answers.
         confidence: their mean.
-        accuracy: the share of them that is right, from accuracy_low to accuracy_high (Wilson, 95 %).
+        accuracy: the share of them that is right, with its 95 % interval accuracy_low to accuracy_high (Wilson).
     """
 
     low: float
@@ -45,10 +44,10 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well confidences of one kind tell right answers from wrong ones in a cell; right is what scores 1.
+    """How well confidences of one kind are calibrated in a cell; an answer that scores 1 is right.
 
     Attributes:
-        cell: which.
+        task, model, strategy: which cell.
         source: "samples": of several samples of an item, the most frequent answer, with its share as confidence;
             "likelihood": of each answer, the geometric mean of its tokens' probabilities under the model; "options": of
             an option chosen by likelihood, its probability given that it is one of the options.
@@ -57,11 +56,13 @@ class Calibration:
         confidence: the mean.
         ece: expected calibration error in 10 bins of equal width.
         brier: mean squared difference of confidence and outcome.
-        auroc: chance that a right answer has more confidence than a wrong one.
+        auroc: probability that a right answer has a higher confidence than a wrong one.
         bins: the reliability diagram.
     """
 
-    cell: Cell
+    task: str
+    model: str
+    strategy: str
     source: Source
     n: int
     accuracy: float
@@ -72,8 +73,8 @@ class Calibration:
     bins: tuple[Bin, ...]
 
 
-def calibrations(answers: Answers, clusters: Ints | None) -> list[Calibration]:
-    """The calibration of each kind of confidence that a cell has, if some of its answers are right and some not.
+def calibrations(answers: CellColumns, clusters: Ints | None) -> list[Calibration]:
+    """The calibration of each kind of confidence that a cell has, if some of its answers are right and some wrong.
 
     Args:
         answers: of the cell.
@@ -88,11 +89,11 @@ def calibrations(answers: Answers, clusters: Ints | None) -> list[Calibration]:
     found = []
     for source, (confidence, right, item) in kinds.items():
         if 0 < right.sum() < len(right):
-            found.append(_calibration(answers.cell, source, confidence, right, of_items[item]))
+            found.append(_calibration(answers, source, confidence, right, of_items[item]))
     return found
 
 
-def _by_majority(answers: Answers) -> tuple[Floats, Floats, Ints]:
+def _by_majority(answers: CellColumns) -> tuple[Floats, Floats, Ints]:
     """Confidence, outcome and item of the majority answer of each item with several samples."""
     by_item: dict[int, list[tuple[int, float]]] = {}
     for item, read, score in zip(answers.item.tolist(), answers.read.tolist(), answers.score.tolist(), strict=True):
@@ -108,7 +109,7 @@ def _by_majority(answers: Answers) -> tuple[Floats, Floats, Ints]:
     return table[:, 0], table[:, 1], table[:, 2].astype(np.int64)
 
 
-def _by_answer(answers: Answers) -> tuple[Floats, Floats, Ints]:
+def _by_answer(answers: CellColumns) -> tuple[Floats, Floats, Ints]:
     """Confidence, outcome and item of each answer that was generated and has tokens and their likelihood."""
     known = ~np.isnan(answers.score) & ~np.isnan(answers.logprob) & (answers.length > 0) & np.isnan(answers.confidence)
     confidence = [
@@ -118,20 +119,22 @@ def _by_answer(answers: Answers) -> tuple[Floats, Floats, Ints]:
     return np.array(confidence, dtype=np.float64), (answers.score[known] == 1).astype(np.float64), answers.item[known]
 
 
-def _by_option(answers: Answers) -> tuple[Floats, Floats, Ints]:
+def _by_option(answers: CellColumns) -> tuple[Floats, Floats, Ints]:
     """Confidence, outcome and item of each option that was chosen by likelihood."""
     known = ~np.isnan(answers.score) & ~np.isnan(answers.confidence)
     return answers.confidence[known], (answers.score[known] == 1).astype(np.float64), answers.item[known]
 
 
-def _calibration(cell: Cell, source: Source, confidence: Floats, right: Floats, clusters: Ints) -> Calibration:
+def _calibration(cell: CellColumns, source: Source, confidence: Floats, right: Floats, clusters: Ints) -> Calibration:
     b = bin_by_confidence(confidence, right)
     of = clusters.tolist()
     low, high = b.accuracy_intervals(right, of)
     columns = (b.low, b.high, b.count, b.confidence, b.accuracy, low, high)
     bins = tuple(Bin(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
     return Calibration(
-        cell,
+        cell.task,
+        cell.model,
+        cell.strategy,
         source,
         len(right),
         float(right.mean()),

@@ -1,4 +1,4 @@
-"""Quality against compute: which strategies are worth what they cost."""
+"""Quality against compute: the Pareto front of strategies."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TypeVar
 Name = TypeVar("Name", bound=Hashable)
 
 
-def front(found: Mapping[Name, tuple[float, float]]) -> set[Name]:
+def pareto_front(found: Mapping[Name, tuple[float, float]]) -> set[Name]:
     """The Pareto-optimal ones: no other is at least as good at no higher cost, and better or cheaper.
 
     Args:
         found: cost and quality by name.
 
-    >>> sorted(front({"greedy": (10, 0.5), "beam": (40, 0.6), "wide": (250, 0.6), "hot": (11, 0.2)}))
+    >>> sorted(pareto_front({"greedy": (10, 0.5), "beam": (40, 0.6), "wide": (250, 0.6), "hot": (11, 0.2)}))
     ['beam', 'greedy']
     """
     return {

@@ -1,4 +1,4 @@
-"""Which strategy is best, and from which others it can be told."""
+"""Which strategy is best, and from which others it differs significantly."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Winner:
 
     Attributes:
         task, model: of which.
-        best: the strategy of the best mean.
-        level_with: strategies that are not distinguishable from it; none if it wins.
+        best: the strategy with the highest mean.
+        level_with: strategies that are not significantly different from it; none if it wins.
         nearest: the best of these whose mean is lower; None where all are equal.
-        items_to_tell: items that would tell it from the nearest with 80 % power, were the difference what it seems, at
-            5 % over all pairs of strategies (Bonferroni).
+        items_needed: items that would separate it from the nearest with 80 % power, if the true difference is the
+            observed one, at 5 % over all pairs of strategies (Bonferroni).
         left_out: strategies with too few answers to be compared.
     """
 
@@ -37,21 +37,21 @@ class Winner:
     best: str
     level_with: tuple[str, ...]
     nearest: str | None = None
-    items_to_tell: int | None = None
+    items_needed: int | None = None
     left_out: tuple[str, ...] = ()
 
 
 def winner(task: str, model: str, scores: Mapping[str, Floats], clusters: Ints | None) -> Winner | None:
     """The best strategy on the items that all have answered; None if there are no two strategies with two items.
 
-    As which one looks best was chosen after seeing the data, it is tested against each other one by exchanging their
-    scores, with Holm's correction over all pairs of strategies: if they are all equal, any is told from another in at
-    most 5 % of sweeps.
+    Which one looks best was chosen after seeing the data, so it is tested against each other one by exchanging their
+    scores, with Holm's correction over all pairs of strategies: if all are equal, a difference is found in at most 5 %
+    of sweeps.
 
     Args:
         task, model: of which.
         scores: of each strategy, float64 [items], NaN where an answer is missing.
-        clusters: int64 [items], equal for items that are alike; None when they are independent.
+        clusters: int64 [items], equal for items of one cluster; None when they are independent.
     """
     counted = {name: x for name, x in scores.items() if np.isfinite(x).sum() > 1}
     if len(counted) < 2:
@@ -71,7 +71,7 @@ def winner(task: str, model: str, scores: Mapping[str, Floats], clusters: Ints |
         found = mean(differences, None if alike is None else alike.tolist())
         if found.value > 1e-12:
             step = float(np.abs(differences[differences != 0]).min())
-            return Winner(task, model, best, tuple(level), name, items_to_tell(found, LEVEL / len(p), step), out)
+            return Winner(task, model, best, tuple(level), name, items_needed(found, LEVEL / len(p), step), out)
     return Winner(task, model, best, tuple(level), left_out=out)
 
 
@@ -79,21 +79,21 @@ def pair_p_values(values: Mapping[str, Floats], clusters: Ints | None) -> dict[t
     """The p value of each pair of strategies, Holm-corrected over all pairs."""
     pairs = list(combinations(values, 2))
     differences = np.stack([values[a] - values[b] for a, b in pairs], axis=1)
-    # So many exchanges that the smallest p value they can give is small after the correction too.
+    # Enough exchanges that the smallest p value they can give is small after the correction too.
     found = permutation_tests(differences, clusters, resamples=max(9999, 400 * len(pairs)))
     return holm(dict(zip(pairs, found.tolist(), strict=True)))
 
 
-def items_to_tell(difference: Estimate, alpha: float, step: float) -> int | None:
-    """Items that would show a paired difference with 80 % power, more than there are; None if its error is not known.
+def items_needed(difference: Estimate, alpha: float, step: float) -> int | None:
+    """Items that would show a paired difference with 80 % power, more than there are; None if its error is unknown.
 
     Args:
         difference: on the items there are.
         alpha: level of the two-sided test.
-        step: the least by which the scores of an item differ, where they do.
+        step: the smallest difference of two scores of an item that is not 0.
     """
     if math.isnan(difference.standard_error):
         return None
-    # The variance of an item as its cluster makes it: as many items again would come in clusters as large.
+    # The variance of an item with its cluster: further items would come in clusters of the same size.
     noise = Spread(difference.n * difference.standard_error**2)
     return max(sample_size(difference.value, noise, alpha=alpha, step=step), difference.n + 1)

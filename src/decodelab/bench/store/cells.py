@@ -1,35 +1,45 @@
-"""What a journal has of the cells of one task and model: their answers in columns, item by item the same."""
+"""The answers of the cells of one task and model as columns, items in the same order in all of them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 
-from decodelab.bench.plan import Cell
-from decodelab.bench.store.journal import Figures, Journal
+from decodelab.bench.store.journal import Journal
+from decodelab.bench.store.rows import unpacked
 from decodelab.metrics.checks import Floats, Ints
 
 UNREAD = -1
-"""Stands for the answer of a text in which none was found."""
+"""Stands for an answer in whose text nothing could be read."""
+_FIGURES = ("score", "prompt_tokens", "decode_tokens", "seconds", "length", "logprob", "repetition")
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """The answers that one cell has, one entry an answer, those of an item in the order of its samples.
+class CellColumns:
+    """The answers that one cell has, one entry for each answer, those of an item in the order of its samples.
 
     Attributes:
-        cell: which.
-        asked: int64 [items], how many answers are asked of each item; 0 where none is.
+        task, model, strategy: which cell.
+        asked: int64 [items], how many answers are asked for each item; 0 where none is.
         item: int64 [n], the place of each answer's item, the same in all cells of a group.
         score: float64 [n], NaN where there is none yet.
         read: int64 [n], equal where what was read from the texts is equal, and UNREAD where nothing was.
-        prompt_tokens, decode_tokens, seconds, length, logprob, repetition, confidence: float64 [n], as in `Figures`.
+        prompt_tokens, decode_tokens, seconds: float64 [n], as in `Answer`.
+        length: float64 [n], tokens.
+        logprob: float64 [n], of all its tokens under the model, in nats; NaN where it is not known.
+        repetition: float64 [n], share of its 4-grams that occurred before.
         unfinished: bool [n], cut off by the limit.
+        confidence: float64 [n], of an option that was chosen by likelihood, its probability given that it is one of the
+            options; NaN for other answers.
     """
 
-    cell: Cell
+    task: str
+    model: str
+    strategy: str
     asked: Ints
     item: Ints
     score: Floats
@@ -59,16 +69,16 @@ class Group:
     Attributes:
         cells: by strategy, in the plan's order.
         items: ids of the items.
-        clusters: int64 [items], equal where the prompt is; None where it is one prompt for all, of which items are
+        clusters: int64 [items], equal where the prompt is; None where all items have one prompt, of which they are
             draws.
     """
 
-    cells: dict[str, Answers]
+    cells: dict[str, CellColumns]
     items: tuple[str, ...]
     clusters: Ints | None
 
 
-def read_group(journal: Journal, plan: str, task: str, model: str, prompts: dict[str, str]) -> Group:
+def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapping[str, str]) -> Group:
     """Read the cells of a task and model.
 
     Args:
@@ -82,46 +92,38 @@ def read_group(journal: Journal, plan: str, task: str, model: str, prompts: dict
     """
     place: dict[str, int] = {}
     asked: dict[str, list[int]] = {}
-    found: dict[str, list[tuple[int, int, Figures]]] = {}
+    found: dict[str, list[tuple[float, ...]]] = {}
     codes: dict[bytes, int] = {}
-    for strategy, example, figures in journal.figures(plan, task, model):
-        item = place.setdefault(example, len(place))
+    query = (
+        f"SELECT strategy, item, finish_reason, read, option_logprobs, {', '.join(_FIGURES)} FROM planned_answers"
+        " WHERE plan = ? AND task = ? AND model = ? ORDER BY number, sample"
+    )
+    for strategy, name, finish_reason, read, options, *figures in journal.select(query, plan, task, model):
+        item = place.setdefault(name, len(place))
         asked.setdefault(strategy, []).append(item)
-        if figures is None:
+        if finish_reason is None:
             continue
-        read = UNREAD
-        if figures.read is not None:
+        code = UNREAD
+        if read not in (None, "null"):
             # A digest, as what was read may be a whole text.
-            read = codes.setdefault(blake2b(figures.read.encode(), digest_size=16).digest(), len(codes))
-        found.setdefault(strategy, []).append((item, read, figures))
+            code = codes.setdefault(blake2b(read.encode(), digest_size=16).digest(), len(codes))
+        sure = math.nan if options is None else math.exp(math.fsum(unpacked(options)))
+        known = [math.nan if value is None else value for value in figures]
+        found.setdefault(strategy, []).append((item, code, finish_reason == "length", sure, *known))
     cells = {}
-    for strategy, items in asked.items():
-        count = np.bincount(items, minlength=len(place))
-        cells[strategy] = _columns(Cell(task, model, strategy), count, found.get(strategy, []))
+    for strategy, its in asked.items():
+        rows = np.array(found.get(strategy, []), dtype=np.float64).reshape(-1, 4 + len(_FIGURES)).T
+        cells[strategy] = CellColumns(
+            task,
+            model,
+            strategy,
+            asked=np.bincount(its, minlength=len(place)),
+            item=rows[0].astype(np.int64),
+            read=rows[1].astype(np.int64),
+            unfinished=rows[2].astype(bool),
+            confidence=rows[3],
+            **dict(zip(_FIGURES, rows[4:], strict=True)),
+        )
     seen: dict[str, int] = {}
     ids = np.array([seen.setdefault(prompts.get(name, name), len(seen)) for name in place], dtype=np.int64)
     return Group(cells, tuple(place), ids if len(seen) > 1 else None)
-
-
-def _columns(cell: Cell, asked: Ints, found: list[tuple[int, int, Figures]]) -> Answers:
-    figures = [each for _, _, each in found]
-
-    def column(name: str) -> Floats:
-        values = [getattr(each, name) for each in figures]
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-    return Answers(
-        cell,
-        asked,
-        np.array([item for item, _, _ in found], dtype=np.int64),
-        column("score"),
-        np.array([read for _, read, _ in found], dtype=np.int64),
-        column("prompt_tokens"),
-        column("decode_tokens"),
-        column("seconds"),
-        column("length"),
-        column("logprob"),
-        column("repetition"),
-        np.array([each.finish_reason == "length" for each in figures], dtype=bool),
-        column("confidence"),
-    )

@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from decodelab.bench.store.journal import Journal
+from decodelab.bench.store.views import scored_answers
 from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, writing
 from decodelab.io.json import json_line
 from decodelab.io.tabular import spreadsheet_text
-
-if TYPE_CHECKING:
-    from decodelab.bench.store.journal import Journal
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 
@@ -26,7 +25,7 @@ COLUMNS: Mapping[str, str] = {
     "sample": "int64", "seed": "string", "limits": "string", "text": "string", "tokens": "list<int32>",
     "token_logprobs": "list<double>", "processed_logprobs": "list<double>", "finish_reason": "string",
     "prompt_tokens": "int64", "prefill_tokens": "int64", "decode_tokens": "int64", "forward_passes": "int64",
-    "peak_cache_bytes": "int64", "seconds": "double", "task": "string", "example": "string", "score": "double",
+    "peak_cache_bytes": "int64", "seconds": "double", "task": "string", "item": "string", "score": "double",
     "answer": "string",
 }  # fmt: skip
 """Columns and their types as Parquet has them; `answer`, what was read from the text, is JSON."""
@@ -46,31 +45,31 @@ def check_export(file: Path) -> None:
     check_writable(file)
 
 
-def export(journal: Journal, file: Path, tell: Callable[[int], None] = lambda done: None) -> int:
+def export(journal: Journal, file: Path, report: Callable[[int], None] = lambda done: None) -> int:
     """Write all answers, each with its score; one that was scored as part of several tasks, a row for each.
 
     Args:
         journal: of whose answers.
         file: where; its name says how, see `check_export`.
-        tell: told, now and then, of how many rows are written.
+        report: called now and then with how many rows are written.
 
     Returns:
         How many rows there are.
     """
-    rows = _rows(journal, tell)
+    rows = _rows(journal, report)
     with writing(file) as part:
         write = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}[file.suffix]
         return write(rows, part)
 
 
-def _rows(journal: Journal, tell: Callable[[int], None]) -> Iterator[dict[str, Any]]:
-    for done, (record, scored) in enumerate(journal.exported()):
+def _rows(journal: Journal, report: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+    for done, (answer, scored) in enumerate(scored_answers(journal)):
         if done % 100 == 0:
-            tell(done)
-        score = {"task": None, "example": None, "score": None, "answer": None}
+            report(done)
+        score = {"task": None, "item": None, "score": None, "answer": None}
         if scored is not None:
             score = {name: getattr(scored, name) for name in score} | {"answer": json.dumps(scored.answer)}
-        row = asdict(record) | score
+        row = asdict(answer) | score
         yield {name: row[name] for name in COLUMNS}
 
 

@@ -10,17 +10,19 @@ from random import Random
 import numpy as np
 
 from decodelab.bench.plan import Plan, TaskPlan
-from decodelab.bench.run.executor import Local
-from decodelab.bench.run.questions import Posed, shown
-from decodelab.bench.run.replica import Around, nothing_around
+from decodelab.bench.records import WorkItem
+from decodelab.bench.run.executor import LocalExecutor
 from decodelab.bench.run.sweep import run
+from decodelab.bench.run.worker import Around, Worker, nothing_around
+from decodelab.bench.run.worklist import LoadedTask
+from decodelab.bench.store import views
 from decodelab.bench.store.cells import read_group
-from decodelab.bench.store.journal import Asked, Journal
+from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import DecodelabError, JournalError, ModelError, RequestError
 from decodelab.io.text import file_name
 from decodelab.metrics.checks import Floats
 from decodelab.pocket.item import digest
-from decodelab.tasks.task import Example, Made, Task
+from decodelab.tasks.task import Example, Generated, Task
 
 MOST_DRAWS = 20
 """So many times the items wanted are looked through for such as have not been asked yet."""
@@ -73,8 +75,8 @@ def draw_items(plan: TaskPlan, tuned: int, fresh: int, seed: int = 0) -> Items:
     """
     if plan.file is None:
         task, _ = plan.model_copy(update={"items": 1}).examples()
-        assert isinstance(task, Made)
-        examples = map(task.made, range(MOST_DRAWS * (tuned + fresh)))
+        assert isinstance(task, Generated)
+        examples = map(task.generate, range(MOST_DRAWS * (tuned + fresh)))
     else:
         task = plan.task()
         listed = list(task.read(plan.file))
@@ -130,10 +132,10 @@ class Asker:
     ) -> None:
         self.journal, self.plan, self.task = journal, plan, task
         self.seed, self.samples, self.max_rows, self.around = seed, samples, max_rows, around
-        self.made = 0
-        self.found = 0
-        self._executors: dict[str, Local] = {}
-        self._asked: dict[tuple[str, str, str], Asked] = {}
+        self.generated = 0
+        self.reused = 0
+        self._executors: dict[str, LocalExecutor] = {}
+        self._asked: dict[tuple[str, str, str], WorkItem] = {}
 
     def __call__(
         self, model: str, strategies: Sequence[str], items: Sequence[Example]
@@ -163,7 +165,9 @@ class Asker:
         # Named, not only first: as many items of the same would otherwise be the same plan.
         fresh = tuned.model_copy(update={"baseline": tuned.baseline_name})
         for plan, examples in ((tuned, items.tuned), (fresh, items.fresh)):
-            self.journal.begin(plan.model_dump_json(), plan.digest, shown(self._posed(plan, examples)))
+            self.journal.begin(
+                plan.model_dump_json(), plan.digest, {task.label: task.items for task in self._tasks(plan, examples)}
+            )
             for model in plan.models:
                 cells = ((model, strategy, item.id) for item in examples for strategy in plan.strategies)
                 self.journal.ask(plan.digest, model, [self._asked[cell] for cell in cells if cell in self._asked])
@@ -179,8 +183,8 @@ class Asker:
             max_rows=self.max_rows,
         )
 
-    def _posed(self, plan: Plan, items: Sequence[Example]) -> list[Posed]:
-        return [Posed(plan.task_names[0], plan.tasks[0], self.task, items)]
+    def _tasks(self, plan: Plan, items: Sequence[Example]) -> list[LoadedTask]:
+        return [LoadedTask(plan.task_names[0], plan.tasks[0], self.task, items)]
 
     def _answers(
         self, model: str, strategies: Sequence[str], items: Sequence[Example]
@@ -188,15 +192,15 @@ class Asker:
         labels = {f"{number}": text for number, text in enumerate(strategies)}
         plan = self._plan([model], labels, len(items))
         with self._noted(plan):
-            executor = self._executors.setdefault(model, Local(self.around))
-            outcome = run(plan, self.journal, executor=executor, asked=self._posed(plan, items))
-            self.made += outcome.made
-            self.found += outcome.found
-            for asked in self.journal.asked(plan.digest):
-                text = labels[asked.strategy]
-                self._asked[model, text, asked.example] = replace(asked, strategy=text)
+            executor = self._executors.setdefault(model, LocalExecutor(Worker(around=self.around)))
+            outcome = run(plan, self.journal, executor=executor, tasks=self._tasks(plan, items))
+            self.generated += outcome.generated
+            self.reused += outcome.reused
+            for one in views.work_items(self.journal, plan.digest):
+                text = labels[one.strategy]
+                self._asked[model, text, one.item] = replace(one, strategy=text)
             group = read_group(self.journal, plan.digest, plan.task_names[0], model, {})
-        failures = {labels[failure.cell.strategy]: failure.error for failure in outcome.failures}
+        failures = {labels[failure.strategy]: failure.error for failure in outcome.failures}
         found: dict[str, Measured | DecodelabError] = {}
         place = {example: number for number, example in enumerate(group.items)}
         order = [place[item.id] for item in items]

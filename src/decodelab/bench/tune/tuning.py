@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from decodelab.bench.stats.pareto import front
-from decodelab.bench.stats.winner import items_to_tell
+from decodelab.bench.stats.pareto import pareto_front
+from decodelab.bench.stats.winner import items_needed
 from decodelab.bench.tune.asking import Ask, Items, Measured, clusters_of
 from decodelab.bench.tune.proposals import Listed, ParzenProposals, Raced
 from decodelab.bench.tune.racing import ALPHA, race, whole
@@ -36,7 +36,7 @@ class Trial:
         score: their mean score.
         forward_tokens: computed for an answer, prompt and all rows; a mean.
         stopped: whether it was stopped early, as worse than what there was.
-        front: whether no other complete trial is as good for fewer forward tokens, or better for as many.
+        on_pareto_front: whether no other complete trial is as good for fewer forward tokens, or better for as many.
         refused: why it could not be tried; None if it could.
     """
 
@@ -46,7 +46,7 @@ class Trial:
     score: float
     forward_tokens: float
     stopped: bool = False
-    front: bool = False
+    on_pareto_front: bool = False
     refused: str | None = None
 
 
@@ -58,7 +58,7 @@ class Contest:
         a, b: which.
         difference: of a to b, paired, with its interval.
         p: two-sided, by permutation.
-        items_to_tell: how many items would tell them apart with 80 % power at 5 %, were the difference what it seems;
+        items_needed: how many items would tell them apart with 80 % power at 5 %, were the difference what it seems;
             None where they can be told apart, or seem equal.
     """
 
@@ -66,7 +66,7 @@ class Contest:
     b: str
     difference: Estimate
     p: float
-    items_to_tell: int | None
+    items_needed: int | None
 
     @property
     def says(self) -> int:
@@ -83,7 +83,7 @@ class Contest:
         p = permutation_test(x, y, alike)
         apart = np.abs(x - y)[x != y]
         open_yet = p > ALPHA and abs(difference.value) > 1e-12
-        return Contest(a, b, difference, p, items_to_tell(difference, ALPHA, float(apart.min())) if open_yet else None)
+        return Contest(a, b, difference, p, items_needed(difference, ALPHA, float(apart.min())) if open_yet else None)
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def tune(
     raced = race(proposals, measure, [given], items=len(items.tuned), trials=trials, most=most, report=report)
     complete = [r for r in raced if not r.stopped and r.refused is None]
     costs = {r.candidate: _mean(seen[r.candidate], "forward_tokens") for r in (given, *complete)}
-    on_front = front({name: (cost, _mean(seen[name], "scores")) for name, cost in costs.items()})
+    on_front = pareto_front({name: (cost, _mean(seen[name], "scores")) for name, cost in costs.items()})
     ranked = sorted(complete, key=lambda r: (-r.mean, costs[r.candidate]))
     made = {r.candidate: _trial(r, seen.get(r.candidate, []), r.candidate in on_front) for r in (given, *raced)}
     best = ranked[0] if ranked else None

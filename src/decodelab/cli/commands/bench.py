@@ -108,17 +108,16 @@ def command(
         results = compare(read, kept)
         outputs.write(read, kept, results, hidden=as_json)
     for failure in outcome.failures[:FAILURES_NAMED]:
-        cell = failure.cell
-        note(f"{cell.model}, {cell.task}, {cell.strategy}, item {failure.example}: {failure.error}")
+        note(f"{failure.model}, {failure.task}, {failure.strategy}, item {failure.item}: {failure.error}")
     prices = judge_prices(read)
     if as_json:
         judging = {label: spent_data(spent, prices[label]) for label, spent in outcome.judging.items()}
-        counts = {"asked": outcome.asked, "found": outcome.found, "made": outcome.made, "judging": judging}
+        counts = {"asked": outcome.asked, "reused": outcome.reused, "generated": outcome.generated, "judging": judging}
         files = {"journal": str(place), "html": None if page is None else str(page)}
         print_json({**files, **counts, "failed": len(outcome.failures), **results_data(results)})
     else:
         print_results(results)
-        say(f"{outcome.made} answers made, {outcome.found} were there already, all kept in {place}")
+        say(f"{outcome.generated:,} answers generated, {outcome.reused:,} reused; stored in {place}")
         for label, spent in outcome.judging.items():
             say(f"{label}: {counted(spent, prices[label])}")
         if page is not None:

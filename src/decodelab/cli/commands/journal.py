@@ -60,36 +60,37 @@ def command(
             plans = _plans(kept)
         found: dict[str, Any] = {"journal": str(file), **counts, "bytes": file.stat().st_size, "plans": plans}
         if compact:
-            found["dropped"] = dict(kept.unasked() if dry_run else kept.compact())
+            found["dropped"] = dict(kept.unplanned() if dry_run else kept.compact())
         if to is not None:
-            with progress(max(1, counts["generations"]), "writing", hidden=as_json) as advance:
+            with progress(max(1, counts["answers"]), "writing", hidden=as_json) as advance:
                 found["exported"] = export(kept, to, lambda done: advance(done, "writing"))
     if as_json:
         print_json(found | {"bytes_after": file.stat().st_size} if compact else found)
         return
     size = f"{found['bytes'] / 1e6:,.1f} MB"
-    typer.echo(f"{file}: {counts['generations']:,} answers, {counts['scores']:,} scores, {size}, undamaged")
+    typer.echo(f"{file}: {counts['answers']:,} answers, {counts['scores']:,} scores, {size}, undamaged")
     for number, plan in enumerate(plans, 1):
         _print_plan(number, plan)
     if compact:
         says, dropped = "would drop" if dry_run else "dropped", found["dropped"]
         after = "" if dry_run else f"; the file has {file.stat().st_size / 1e6:,.1f} MB now"
-        typer.echo(f"{says} {dropped['generations']:,} answers and {dropped['scores']:,} scores{after}")
+        typer.echo(f"{says} {dropped['answers']:,} answers and {dropped['scores']:,} scores{after}")
     if to is not None:
         typer.echo(f"{found['exported']:,} rows in {to}")
 
 
 def _plans(journal: Journal) -> list[dict[str, Any]]:
     """The plans that were begun, the latest last, each with its cells."""
-    began = journal.began()
+    from decodelab.bench.store import views
+
     return [
         {
             "digest": digest,
-            "began": began[digest],
+            "began": began,
             "plan": json.loads(text),
-            "cells": [asdict(cell) for cell in journal.cells(digest)],
+            "cells": [asdict(cell) for cell in views.progress(journal, digest)],
         }
-        for digest, text in journal.plans()
+        for digest, text, began in views.plans(journal)
     ]
 
 

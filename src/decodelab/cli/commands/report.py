@@ -19,9 +19,9 @@ from decodelab.report.sweep.table import markdown, print_results, results_data
 
 if TYPE_CHECKING:
     from decodelab.bench.plan import Plan
+    from decodelab.bench.records import ItemView
     from decodelab.bench.stats.comparison import Results
     from decodelab.bench.store.journal import Journal
-    from decodelab.bench.store.samples import Item
     from decodelab.report.sweep.samples import Packed
 
 HtmlFile = Annotated[
@@ -88,13 +88,13 @@ class Outputs:
 
 def _packed(plan: Plan, journal: Journal, advance: Advance) -> Packed:
     """All answers of a sweep, for a page."""
-    from decodelab.bench.store.samples import columns, side_by_side
+    from decodelab.bench.store.views import columns, side_by_side
     from decodelab.report.sweep.samples import Packed
 
     packed = Packed(columns(plan))
     done = 0
 
-    def counted(items: Iterator[Item], task: str) -> Iterator[Item]:
+    def counted(items: Iterator[ItemView], task: str) -> Iterator[ItemView]:
         nonlocal done
         for item in items:
             done += 1
@@ -181,8 +181,9 @@ def _is_journal(file: Path) -> bool:
 def _noted(journal: Journal, number: int | None) -> Plan:
     """A plan that a journal has noted: the latest, or the one of a number."""
     from decodelab.bench.plan import Plan
+    from decodelab.bench.store import views
 
-    plans = journal.plans()
+    plans = views.plans(journal)
     if not plans:
         raise RequestError(f"journal {journal.path}: no plan was begun in it; run decodelab bench first")
     if number is not None and not 1 <= number <= len(plans):

@@ -203,7 +203,7 @@ def make(
     lines = []
     with progress(count, "items made") as advance:
         for i in range(count):
-            lines.append(json.dumps(published_row(Graph().made(seed + i))))
+            lines.append(json.dumps(published_row(Graph().generate(seed + i))))
             advance(i + 1, "items made")
     write_text(out, "\n".join(lines) + "\n")
     if as_json:

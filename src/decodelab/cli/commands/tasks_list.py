@@ -54,7 +54,7 @@ def list_command(as_json: options.AsJson = False) -> None:
 
 def _described(name: str) -> dict[str, Any]:
     """What there is to say of a task."""
-    from decodelab.tasks.task import Made, task_class, task_parameters
+    from decodelab.tasks.task import Generated, task_class, task_parameters
 
     made, _ = task_class(name)
     what = (inspect.getdoc(made) or "").split("\n\n")[0]
@@ -64,7 +64,7 @@ def _described(name: str) -> dict[str, Any]:
         "source": made.source,
         "parameters": task_parameters(name),
         "line": None if name.startswith("pocket-") else getattr(sys.modules[made.__module__], "EXAMPLE", None),
-        "makes": issubclass(made, Made),
+        "makes": issubclass(made, Generated),
     }
 
 
@@ -122,14 +122,14 @@ def show_command(
 
 def _found(task: Any, file: Path | None, item: str | None) -> Example:
     """An item of a file, or made."""
-    from decodelab.tasks.task import Made
+    from decodelab.tasks.task import Generated
 
     if file is None:
-        if not isinstance(task, Made):
+        if not isinstance(task, Generated):
             raise RequestError(f"task {task.name} needs a file with its items; name it after the task")
         if item is not None and not (item.isascii() and item.isdigit() and len(item) < 19):
             raise RequestError(f"--item must be a seed (a whole number) where items are made, got {item[:60]!r}")
-        return task.made(int(item or 0))
+        return task.generate(int(item or 0))
     examples = task.read(file)
     chosen = examples[0] if item is None else next((e for e in examples if e.id == item), None)
     if chosen is None:

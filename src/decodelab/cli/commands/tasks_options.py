@@ -116,7 +116,7 @@ def command(
 def _choices(task: str, file: Path | None, given: dict[str, Any], count: int | None) -> list[Choice]:
     """The questions of a task, from a file or made."""
     from decodelab.tasks.choices import HasOptions
-    from decodelab.tasks.task import Made, task_named
+    from decodelab.tasks.task import Generated, task_named
 
     asked = task_named(task, given)
     if not isinstance(asked, HasOptions):
@@ -125,8 +125,8 @@ def _choices(task: str, file: Path | None, given: dict[str, Any], count: int | N
         raise RequestError(f"-n must be at least 1, got {count}")
     if file is not None:
         examples = asked.read(file)[:count]
-    elif isinstance(asked, Made):
-        examples = [asked.made(seed) for seed in range(count or 100)]
+    elif isinstance(asked, Generated):
+        examples = [asked.generate(seed) for seed in range(count or 100)]
     else:
         raise RequestError(f"task {task} needs a file with its items; name it after the task")
     return [asked.choice(example) for example in examples]

@@ -130,11 +130,11 @@ def command(
     if drawn.repeated:
         note(f"the task has few prompts: {drawn.repeated} of {fresh} fresh items are other draws of prompts tuned on")
     if as_json:
-        counts = {"journal": str(journal), "made": asker.made, "found": asker.found}
+        counts = {"journal": str(journal), "generated": asker.generated, "reused": asker.reused}
         print_json({**counts, "repeated": drawn.repeated, **asdict(found), "says": list(view.says)})
         return
     print_view(view)
-    say(f"{asker.made} answers made, {asker.found} were there already, all kept in {printable(str(journal))}")
+    say(f"{asker.generated:,} answers generated, {asker.reused:,} reused; stored in {printable(str(journal))}")
 
 
 def _space(written: Sequence[str] | None, file: Path | None) -> Space:

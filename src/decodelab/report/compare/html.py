@@ -18,7 +18,7 @@ BINS = (0.9, 0.5, 0.2, 0.05, 0.01)
 def to_html(comparison: Comparison) -> str:
     """Render a comparison.
 
-    Everything a model or a prompt says is escaped twice over: unseen characters become visible escapes, then HTML's own
+    Everything a model or a prompt says is escaped twice over: unseen characters become escapes, then HTML's own
     characters are escaped by the template. A content security policy forbids every script but the report's.
     """
     from markupsafe import Markup

@@ -1,4 +1,4 @@
-"""The results of a sweep as CSV: a row a cell, every figure in full."""
+"""The results of a sweep as CSV: a row for each cell, every figure in full."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def to_csv(results: Results) -> str:
 
     A name that a spreadsheet would take for a formula gets an apostrophe in front.
     """
-    rows = [_flat(asdict(row)) for row in results.rows]
+    rows = [_flat(asdict(row)) for row in results.cells]
     # The longest first: a row without an estimate lacks the columns of its ends.
     names = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
     out = StringIO()
@@ -31,9 +31,8 @@ def _flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, dict):
-            # Cell's own fields stand alone; an estimate's value is called as the estimate.
-            inner = {"cell": ""}.get(name, f"{name}_")
-            found |= {k.removesuffix("_value"): v for k, v in _flat(value, inner).items()}
+            # An estimate's value is named like the estimate.
+            found |= {k.removesuffix("_value"): v for k, v in _flat(value, f"{name}_").items()}
         else:
             found[before + name] = value
     return found

@@ -9,7 +9,8 @@ from typing import Any
 
 import decodelab
 from decodelab.bench.plan import Plan
-from decodelab.bench.stats.comparison import Results, Row
+from decodelab.bench.records import CellStats
+from decodelab.bench.stats.comparison import Results
 from decodelab.io.text import printable
 from decodelab.report.page import environment, script_digest
 from decodelab.report.sweep import plot as bench_plot
@@ -25,7 +26,7 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
     """Render the results of a sweep.
 
     Tables and plots need no JavaScript. Everything a model, a task or a plan says is escaped: unseen characters become
-    visible escapes, then the template escapes HTML; the answers stand in the page as base64 and reach it as text nodes
+    escapes, then the template escapes HTML; the answers stand in the page as base64 and reach it as text nodes
     only. A content security policy forbids every script but the report's.
     """
     from markupsafe import Markup
@@ -60,13 +61,13 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
     )
 
 
-def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[Row]) -> dict[str, Any]:
+def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[CellStats]) -> dict[str, Any]:
     """One task and model as the template wants it."""
     winner = winner_of(results, task, model)
     more = more_of(rows)
-    same_task = [row for row in results.rows if row.cell.task == task]
+    same_task = [row for row in results.cells if row.task == task]
     place = _scale(same_task)
-    baseline = next((r.score.value for r in rows if r.cell.strategy == results.baseline and r.score is not None), None)
+    baseline = next((r.score.value for r in rows if r.strategy == results.baseline and r.score is not None), None)
     return {
         "task": task,
         "model": model,
@@ -80,23 +81,21 @@ def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[R
         "plots": [
             drawn for drawn in (plot(name, points_of(rows, of)) for name, of in COSTS.items()) if drawn is not None
         ],
-        "agreement": _agreement(results, task, model, [row.cell.strategy for row in rows]),
+        "agreement": _agreement(results, task, model, [row.strategy for row in rows]),
         "calibration": [
-            {"of": c, "diagram": reliability(c.bins)}
-            for c in results.calibration
-            if (c.cell.task, c.cell.model) == (task, model)
+            {"of": c, "diagram": reliability(c.bins)} for c in results.calibration if (c.task, c.model) == (task, model)
         ],
     }
 
 
-COSTS: dict[str, Callable[[Row], float]] = {
+COSTS: dict[str, Callable[[CellStats], float]] = {
     "forward tokens an answer": forward_tokens,
     "seconds an answer": lambda row: row.seconds,
 }
 """What an answer cost, by what plots call it."""
 
 
-def _scale(rows: Sequence[Row]) -> Callable[[float], float]:
+def _scale(rows: Sequence[CellStats]) -> Callable[[float], float]:
     """Where a score stands in a bar, the same for all models of a task."""
     ends = [v for r in rows if r.score for v in (r.score.value, r.score.low, r.score.high) if not math.isnan(v)]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
@@ -104,7 +103,9 @@ def _scale(rows: Sequence[Row]) -> Callable[[float], float]:
     return lambda score: 5 + (score - low) / width * (_BAR - 10)
 
 
-def _row(row: Row, place: Callable[[float], float], baseline: float | None, more: Sequence[str]) -> dict[str, Any]:
+def _row(
+    row: CellStats, place: Callable[[float], float], baseline: float | None, more: Sequence[str]
+) -> dict[str, Any]:
     score, difference = row.score, row.difference
     forward = forward_tokens(row)
     bar = None
@@ -128,7 +129,7 @@ def _row(row: Row, place: Callable[[float], float], baseline: float | None, more
         _number(f"{row.repeated:.0%}" if row.repeated else "", row.repeated, "n flag"),
         *(_number(f"{row.more[name]:.3g}", row.more[name]) if name in row.more else _number("", None) for name in more),
     ]
-    return {"name": row.cell.strategy, "bar": bar, "before": before, "after": after}
+    return {"name": row.strategy, "bar": bar, "before": before, "after": after}
 
 
 def _number(text: str, value: float | None, kind: str = "n") -> tuple[str, str, str]:
@@ -152,7 +153,7 @@ def _glance(plan: Plan, results: Results) -> Iterator[tuple[str, list[dict[str, 
     for strategy in plan.strategies:
         marks = []
         for (task, model), rows in groups(results):
-            score = next((row.score for row in rows if row.cell.strategy == strategy), None)
+            score = next((row.score for row in rows if row.strategy == strategy), None)
             winner = winner_of(results, task, model)
             kind = ""
             if winner is not None:

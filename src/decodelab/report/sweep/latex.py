@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from decodelab.bench.stats.comparison import Results, Row
+from decodelab.bench.records import CellStats
+from decodelab.bench.stats.comparison import Results
 from decodelab.io.text import printable
 from decodelab.report.sweep.table import forward_tokens, groups, title, verdict, winner_of
 
@@ -43,7 +44,7 @@ def latex(results: Results) -> str:
             f"{escaped(title(task, model, rows))}. Differences to {escaped(results.baseline)}, paired by item; "
             f"$p$ by permutation, Holm-corrected.{said}"
         )
-        cells = [_line(_COLUMNS), *(_line(_cells(row, row.cell.strategy in bold)) for row in rows)]
+        cells = [_line(_COLUMNS), *(_line(_cells(row, row.strategy in bold)) for row in rows)]
         lines += _table(caption, str(number), "l" + "r" * (len(_COLUMNS) - 1), cells)
     return "\n".join(lines)
 
@@ -53,10 +54,10 @@ def _glance(results: Results) -> list[str]:
     shown = dict(groups(results))
     if len(shown) < 2:
         return []
-    scores = {(*names, r.cell.strategy): r.score for names, rows in shown.items() for r in rows if r.score is not None}
+    scores = {(*names, r.strategy): r.score for names, rows in shown.items() for r in rows if r.score is not None}
     good = {(*names, name) for names in shown if (w := winner_of(results, *names)) for name in (w.best, *w.level_with)}
     lines = [_line(["strategy", *(rf"\shortstack{{{escaped(t)}\\{escaped(m)}}}" for t, m in shown)])]
-    for strategy in dict.fromkeys(row.cell.strategy for row in results.rows):
+    for strategy in dict.fromkeys(row.strategy for row in results.cells):
         cells = [escaped(strategy)]
         for names in shown:
             score = scores.get((*names, strategy))
@@ -94,11 +95,11 @@ def escaped(text: str) -> str:
     return "".join(_SPECIAL.get(c, c) for c in printable(text))
 
 
-def _cells(row: Row, bold: bool) -> list[str]:
+def _cells(row: CellStats, bold: bool) -> list[str]:
     score, difference = row.score, row.difference
     value = "" if score is None else f"{score.value:.3f}"
     return [
-        escaped(row.cell.strategy),
+        escaped(row.strategy),
         rf"\textbf{{{value}}}" if bold else value,
         "" if score is None or math.isnan(score.low) else f"{score.low:.2f} to {score.high:.2f}",
         "" if difference is None else f"${difference.value:+.3f}$",

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
-from decodelab.bench.stats.comparison import Row
+from decodelab.bench.records import CellStats
 from decodelab.bench.stats.confidences import Bin
-from decodelab.bench.stats.pareto import front
+from decodelab.bench.stats.pareto import pareto_front
 
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 40
@@ -57,10 +57,10 @@ class Plot:
     front: tuple[tuple[float, float], ...]
 
 
-def points_of(rows: Sequence[Row], cost: Callable[[Row], float]) -> list[Point]:
+def points_of(rows: Sequence[CellStats], cost: Callable[[CellStats], float]) -> list[Point]:
     """The scores of the strategies that have answered, over a cost."""
     return [
-        Point(row.cell.strategy, cost(row), row.score.value, row.score.low, row.score.high)
+        Point(row.strategy, cost(row), row.score.value, row.score.low, row.score.high)
         for row in rows
         if row.score is not None
     ]
@@ -83,7 +83,7 @@ def plot(title: str, points: Sequence[Point]) -> Plot | None:
     def y(score: float) -> float:
         return TOP + (top - score) / (top - bottom) * (HEIGHT - TOP - BOTTOM)
 
-    best = front({p.name: (p.x, p.y) for p in points})
+    best = pareto_front({p.name: (p.x, p.y) for p in points})
     places = {p.name: (x(p.x), y(p.y)) for p in points}
     labels = _labels(places, best)
     drawn = [

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from decodelab.bench.stats.comparison import Results, Row
+from decodelab.bench.records import CellStats
+from decodelab.bench.stats.comparison import Results
 from decodelab.io.text import printable
 from decodelab.report.sweep.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, plot, points_of
 from decodelab.report.sweep.table import forward_tokens, groups
@@ -40,7 +41,7 @@ def to_png(results: Results) -> bytes:
     return out.getvalue()
 
 
-def _draw(axes: Axes, title: str, rows: Sequence[Row]) -> None:
+def _draw(axes: Axes, title: str, rows: Sequence[CellStats]) -> None:
     """The report's plot; matplotlib is but the canvas, so that both are alike."""
     axes.set_title(_plain(title), fontsize=9, parse_math=False)
     drawn = plot("forward tokens an answer", points_of(rows, forward_tokens))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from decodelab.bench.store.samples import Answer, Item
+from decodelab.bench.records import AnswerView, ItemView
 
 ITEMS = 25
 """Items in a block: what a page shows at once."""
@@ -33,7 +33,7 @@ class Packed:
     blocks: list[str] = field(default_factory=list)
     tasks: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, task: str, items: Iterable[Item]) -> None:
+    def add(self, task: str, items: Iterable[ItemView]) -> None:
         """Pack a task, a block at a time."""
         width = range(len(self.columns))
         kept: dict[str, Any] = {"name": task, "first": len(self.blocks), "ids": []}
@@ -45,7 +45,7 @@ class Packed:
             for item in batch:
                 reads = [[plain(answer.read) for answer in answers] for answers in item.answers]
                 texts = [[answer.text for answer in answers] for answers in item.answers]
-                kept["ids"].append(item.example)
+                kept["ids"].append(item.item)
                 for column, answers in enumerate(item.answers):
                     kept["scores"][column].append(_mean(answers))
                 for name, classes in (("answers", _classes(reads)), ("texts", _classes(texts))):
@@ -80,7 +80,7 @@ def _packed(data: Any) -> str:
     return base64.b64encode(gzip.compress(json.dumps(data, separators=(",", ":")).encode(), 6, mtime=0)).decode()
 
 
-def _mean(answers: Sequence[Answer]) -> float | None:
+def _mean(answers: Sequence[AnswerView]) -> float | None:
     scores = [answer.score for answer in answers if answer.score is not None]
     return round(sum(scores) / len(scores), 6) if scores else None
 

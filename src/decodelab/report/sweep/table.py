@@ -13,8 +13,8 @@ from decodelab.io.text import printable
 from decodelab.report.console import console, one_line
 
 if TYPE_CHECKING:
-    from decodelab.bench.stats.comparison import Results, Row
-    from decodelab.bench.stats.confidences import Calibration
+    from decodelab.bench.records import CellStats
+    from decodelab.bench.stats.comparison import Results
     from decodelab.bench.stats.winner import Winner
 
 HEADER = ("strategy", "score", "95 %", "vs base", "p", "forward", "length", "cut off", "loops")
@@ -36,7 +36,7 @@ def print_results(results: Results) -> None:
         for row in rows:
             if row.more:
                 further = ", ".join(f"{name} {value:.3g}" for name, value in row.more.items())
-                typer.echo(printable(f"{row.cell.strategy}: {further}"))
+                typer.echo(printable(f"{row.strategy}: {further}"))
         if odd := odd_lengths(rows, results.baseline):
             typer.echo(printable(odd))
         winner = winner_of(results, task, model)
@@ -70,16 +70,11 @@ def results_data(results: Results) -> dict[str, Any]:
     return {
         "baseline": results.baseline,
         "advice": advice(results),
-        "rows": [_flat(row) for row in results.rows],
+        "rows": [asdict(row) for row in results.cells],
         "winners": [asdict(w) | {"says": verdict(w)} for w in results.winners],
         "agreement": [asdict(pair) for pair in results.agreement],
-        "calibration": [_flat(cell) for cell in results.calibration],
+        "calibration": [asdict(cell) for cell in results.calibration],
     }
-
-
-def _flat(found: Row | Calibration) -> dict[str, Any]:
-    data = asdict(found)
-    return {**data.pop("cell"), **data}
 
 
 def verdict(winner: Winner) -> str:
@@ -91,7 +86,7 @@ def verdict(winner: Winner) -> str:
     if winner.nearest is None:
         have = "has" if len(winner.level_with) == 1 else "have"
         return f"{winner.best} has the best mean, and so {have} {level}.{others}"
-    more = f"; {winner.items_to_tell:,} items would tell it from {winner.nearest}" if winner.items_to_tell else ""
+    more = f"; {winner.items_needed:,} items would tell it from {winner.nearest}" if winner.items_needed else ""
     return f"{winner.best} has the best mean, but is not distinguishable from {level}{more}.{others}"
 
 
@@ -108,7 +103,7 @@ def advice(results: Results) -> str:
     of = "everywhere" if most == len(results.winners) else f"in {most} of {len(results.winners)} comparisons"
     if len(names) == 1:
         return f"{names[0]} has the best mean, or is not distinguishable from it, {of}: no other strategy so often."
-    cost = {name: sum(forward_tokens(row) for row in results.rows if row.cell.strategy == name) for name in names}
+    cost = {name: sum(forward_tokens(row) for row in results.cells if row.strategy == name) for name in names}
     cheapest = min(names, key=lambda name: cost[name])
     return (
         f"{', '.join(names)} have the best mean, or are not distinguishable from it, {of}; "
@@ -116,28 +111,28 @@ def advice(results: Results) -> str:
     )
 
 
-def odd_lengths(rows: Sequence[Row], baseline: str) -> str:
+def odd_lengths(rows: Sequence[CellStats], baseline: str) -> str:
     """Which strategies write half as much again as the baseline or more, or two thirds or less; empty if none does."""
-    base = next((row.tokens for row in rows if row.cell.strategy == baseline), 0.0)
-    ratios = {row.cell.strategy: row.tokens / base for row in rows if base and row.answers}
+    base = next((row.tokens for row in rows if row.strategy == baseline), 0.0)
+    ratios = {row.strategy: row.tokens / base for row in rows if base and row.answers}
     odd = [f"{name} ({ratio:.2g} times)" for name, ratio in ratios.items() if not 2 / 3 < ratio < 1.5]
     return f"Much longer or shorter than {baseline}'s are the answers of {', '.join(odd)}." if odd else ""
 
 
-def forward_tokens(row: Row) -> float:
+def forward_tokens(row: CellStats) -> float:
     """What an answer computes, a mean, as if its strategy ran alone."""
     return row.prompt_tokens + row.decode_tokens
 
 
-def more_of(rows: Sequence[Row]) -> list[str]:
+def more_of(rows: Sequence[CellStats]) -> list[str]:
     """What the task's own further figures are called."""
     return list(dict.fromkeys(name for row in rows for name in row.more))
 
 
-def groups(results: Results) -> Iterator[tuple[tuple[str, str], list[Row]]]:
+def groups(results: Results) -> Iterator[tuple[tuple[str, str], list[CellStats]]]:
     """Tasks and models with their rows, in the plan's order."""
-    for name in dict.fromkeys((row.cell.task, row.cell.model) for row in results.rows):
-        yield name, [row for row in results.rows if (row.cell.task, row.cell.model) == name]
+    for name in dict.fromkeys((row.task, row.model) for row in results.cells):
+        yield name, [row for row in results.cells if (row.task, row.model) == name]
 
 
 def winner_of(results: Results, task: str, model: str) -> Winner | None:
@@ -145,7 +140,7 @@ def winner_of(results: Results, task: str, model: str) -> Winner | None:
     return next((w for w in results.winners if (w.task, w.model) == (task, model)), None)
 
 
-def title(task: str, model: str, rows: Sequence[Row]) -> str:
+def title(task: str, model: str, rows: Sequence[CellStats]) -> str:
     """Task, model and how much is there of them."""
     answered = {row.items for row in rows}
     items = f"{min(answered)}" if len(answered) == 1 else f"{min(answered)} to {max(answered)}"
@@ -153,11 +148,11 @@ def title(task: str, model: str, rows: Sequence[Row]) -> str:
     return f"{task}, {model}, {items}{missing} items"
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: CellStats) -> list[str]:
     score, difference = row.score, row.difference
     known = score is not None and not math.isnan(score.low)
     return [
-        row.cell.strategy,
+        row.strategy,
         f"{score.value:.3f}" if score is not None else "",
         f"{score.low:.2f}–{score.high:.2f}" if score is not None and known else "",
         f"{difference.value:+.3f}" if difference is not None else "",

@@ -25,7 +25,7 @@ def tuning_figure(found: Tuning) -> Figure:
         if trial.refused is None:
             _dot(axes, trial.forward_tokens, trial.score, "o", "none" if trial.stopped else _OTHERS, _OTHERS)
     _dot(axes, found.baseline.forward_tokens, found.baseline.score, "s", _BASE, _BASE, found.baseline.strategy)
-    on_front = sorted((t.forward_tokens, t.score) for t in (found.baseline, *found.trials) if t.front)
+    on_front = sorted((t.forward_tokens, t.score) for t in (found.baseline, *found.trials) if t.on_pareto_front)
     if on_front:
         axes.step(*zip(*on_front, strict=True), where="post", color=_LINE, linewidth=1, label="worth their compute")
     if found.best is not None:

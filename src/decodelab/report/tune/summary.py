@@ -102,7 +102,7 @@ def verdict(contest: Contest, items: int) -> str:
     """What two on the same fresh items come to, in a sentence."""
     by, sure = contest.difference.value, f"{_interval(contest.difference)}, p = {contest.p:.3f}"
     if contest.says == 0:
-        more = f"; {contest.items_to_tell:,} items would tell" if contest.items_to_tell is not None else ""
+        more = f"; {contest.items_needed:,} items would tell" if contest.items_needed is not None else ""
         seems = f"difference {by:+.3f}, {sure}"
         return f"{contest.a} is not distinguishable from {contest.b} on {items} fresh items ({seems}){more}."
     how = "better" if contest.says > 0 else "worse"

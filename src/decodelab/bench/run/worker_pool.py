@@ -9,19 +9,21 @@ from types import TracebackType
 from typing import Protocol
 
 from decodelab.bench.plan import Plan
-from decodelab.bench.run.replica import Answered, Items, Outcome, Refused, Wanted
+from decodelab.bench.records import WorkItem
+from decodelab.bench.run.worker import Result
+from decodelab.bench.run.worklist import LoadedTask
 from decodelab.core.errors import DecodelabError, WorkerLost
 
 PATIENCE = 5
-"""So many workers may die one after the other, while none gets anything done, before the run is given up."""
+"""This many workers may die in a row, while nothing gets done, before the run is given up."""
 
 TRIES = 3
-"""Times that an answer is tried alone, if its worker dies each time, before it counts as failed."""
+"""Times that a piece of work is tried alone, if its worker dies each time, before it counts as failed."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A worker has done what it was told."""
+    """A worker has finished what it was sent."""
 
 
 @dataclass(frozen=True)
@@ -31,24 +33,24 @@ class Died:
     why: str
 
 
-Message = Outcome | list[tuple[str, ...]] | DecodelabError | Done | Died
+Message = Result | list[WorkItem] | DecodelabError | Done | Died
 
 
-class Crew(Protocol):
-    """Workers by number, each with a `Replica` that does one thing after the other."""
+class WorkerPool(Protocol):
+    """Workers by number, each with a `Worker` that does one thing after the other."""
 
     size: int
 
-    def start(self, worker: int, plan: Plan, items: Items) -> None:
+    def start(self, worker: int, plan: Plan, tasks: Sequence[LoadedTask]) -> None:
         """Start a worker, if it is not there, and let it take up a plan."""
         ...
 
-    def tell(self, worker: int, model: str, wanted: Sequence[Wanted] | None) -> None:
-        """Tell a worker to generate, or (None) to say the keys; what it says ends with `Done` or an error."""
+    def send(self, worker: int, model: str, work: Sequence[WorkItem] | None) -> None:
+        """Send a worker work, or (None) ask it for the worklist; its messages end with `Done` or an error."""
         ...
 
-    def hear(self) -> tuple[int, Message]:
-        """Wait for what any worker says."""
+    def receive(self) -> tuple[int, Message]:
+        """Wait for a message from any worker."""
         ...
 
     def close(self) -> None:
@@ -58,17 +60,17 @@ class Crew(Protocol):
 
 @dataclass
 class _Chunk:
-    """What a worker has been told to generate and has not said yet, in its groups, and how often that was tried."""
+    """Work sent to a worker whose results are outstanding, in its groups, and how often it was tried."""
 
-    groups: list[list[Wanted]]
+    groups: list[list[WorkItem]]
     tries: int = 0
 
-    def strike(self, wanted: Wanted) -> None:
-        """Take out what has been said."""
-        self.groups = [rest for group in self.groups if (rest := [one for one in group if one != wanted])]
+    def remove(self, done: WorkItem) -> None:
+        """Take out what is done."""
+        self.groups = [rest for group in self.groups if (rest := [one for one in group if one != done])]
 
     def pieces(self) -> list[_Chunk]:
-        """The same in up to four pieces, so that what kills workers is soon alone; alone it is tried once more."""
+        """The same in up to four pieces, so that what kills workers is soon isolated; alone it is tried once more."""
         parts = self.groups if len(self.groups) > 1 else [[one] for group in self.groups for one in group]
         if len(parts) == 1:
             return [_Chunk([parts[0]], self.tries + 1)]
@@ -76,26 +78,26 @@ class _Chunk:
         return [_Chunk(parts[i : i + size]) for i in range(0, len(parts), size)]
 
 
-class Workers:
-    """Computes with a crew.
+class PoolExecutor:
+    """Computes with a pool of workers.
 
     Work goes out in chunks, each half of what every worker would get of the rest (guided self-scheduling,
     Polychronopoulos and Kuck 1987): large ones keep batches full, small ones at the end let all finish together.
-    Answers come back one by one. When a worker dies, another takes its place, and what it had not said is done again
-    in smaller pieces.
+    Answers come back one by one. When a worker dies, another takes its place, and its outstanding work is done again in
+    smaller pieces.
 
     Args:
-        crew: the workers.
+        pool: the workers.
 
     Raises:
-        WorkerLost: when one worker after the other dies and nothing gets done.
+        WorkerLost: when one worker after another dies and nothing gets done.
     """
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
         self._lost = 0
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> PoolExecutor:
         """Nothing is started before there is a plan."""
         return self
 
@@ -103,47 +105,47 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End all workers."""
-        self._crew.close()
+        self._pool.close()
 
-    def begin(self, plan: Plan, items: Items) -> None:
+    def begin(self, plan: Plan, tasks: Sequence[LoadedTask]) -> None:
         """Start the workers with a plan."""
-        self._plan, self._items = plan, items
-        for worker in range(self._crew.size):
-            self._crew.start(worker, plan, items)
+        self._plan, self._tasks = plan, tasks
+        for worker in range(self._pool.size):
+            self._pool.start(worker, plan, tasks)
 
-    def keys(self, model: str) -> list[tuple[str, ...]]:
-        """The keys of the answers to each question of the plan, as the first worker finds them."""
-        found: list[tuple[str, ...]] = []
-        self._crew.tell(0, model, None)
+    def worklist(self, model: str) -> list[WorkItem]:
+        """Everything the plan asks of a model, with its keys, as the first worker finds them."""
+        found: list[WorkItem] = []
+        self._pool.send(0, model, None)
         while True:
-            worker, message = self._crew.hear()
+            worker, message = self._pool.receive()
             if isinstance(message, list):
                 found = message
                 self._lost = 0
             elif isinstance(message, Died):
                 self._replace(worker, message)
                 if worker == 0:
-                    self._crew.tell(0, model, None)
+                    self._pool.send(0, model, None)
             elif isinstance(message, DecodelabError):
                 raise message
             elif isinstance(message, Done):
                 return found
 
-    def run(self, model: str, groups: Sequence[Sequence[Wanted]]) -> Iterator[Outcome]:
-        """Generate what is wanted."""
+    def run(self, model: str, groups: Sequence[Sequence[WorkItem]]) -> Iterator[Result]:
+        """Do the work."""
         fresh = deque(list(group) for group in groups)
         again: deque[_Chunk] = deque()
         busy: dict[int, _Chunk] = {}
-        idle = list(range(self._crew.size))
+        idle = list(range(self._pool.size))
         while fresh or again or busy:
             while idle and (fresh or again):
                 worker = idle.pop(0)
                 busy[worker] = again.popleft() if again else self._next(fresh)
-                self._crew.tell(worker, model, [one for group in busy[worker].groups for one in group])
-            worker, message = self._crew.hear()
-            if isinstance(message, Answered | Refused):
+                self._pool.send(worker, model, [one for group in busy[worker].groups for one in group])
+            worker, message = self._pool.receive()
+            if isinstance(message, tuple):
                 self._lost = 0
-                busy[worker].strike(message.wanted)
+                busy[worker].remove(message[0])
                 yield message
             elif isinstance(message, Done):
                 del busy[worker]
@@ -158,11 +160,11 @@ class Workers:
                         if piece.tries < TRIES:
                             again.append(piece)
                         else:
-                            yield from (Refused(one, _lost(message)) for group in piece.groups for one in group)
+                            yield from ((one, _lost(message)) for group in piece.groups for one in group)
 
-    def _next(self, fresh: deque[list[Wanted]]) -> _Chunk:
-        """The next chunk of what nobody has been told yet."""
-        size = -(-len(fresh) // (2 * self._crew.size))
+    def _next(self, fresh: deque[list[WorkItem]]) -> _Chunk:
+        """The next chunk of what has not been sent yet."""
+        size = -(-len(fresh) // (2 * self._pool.size))
         return _Chunk([fresh.popleft() for _ in range(size)])
 
     def _replace(self, worker: int, died: Died) -> None:
@@ -170,11 +172,11 @@ class Workers:
         self._lost += 1
         if self._lost > PATIENCE:
             raise _lost(died)
-        self._crew.start(worker, self._plan, self._items)
+        self._pool.start(worker, self._plan, self._tasks)
 
 
 def _lost(died: Died) -> WorkerLost:
     return WorkerLost(
-        f"{PATIENCE + 1} workers died one after the other ({died.why}); is there memory for so many? "
+        f"{PATIENCE + 1} workers died in a row ({died.why}); is there memory for that many? "
         "ask for fewer workers or a smaller max_rows"
     )

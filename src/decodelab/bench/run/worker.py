@@ -1,0 +1,259 @@
+"""A model at work on a plan: it finds the keys of the answers, and generates those that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+from decodelab.bench.plan import Plan
+from decodelab.bench.records import Answer, WorkItem, key_of, limits_text
+from decodelab.bench.run.likelihood import as_chat, choice_key, choose
+from decodelab.bench.run.worklist import LoadedTask, worklist
+from decodelab.core.errors import DecodelabError
+from decodelab.core.events import Observer
+from decodelab.core.protocols import Composition, LanguageModel
+from decodelab.core.values import Chat, Generation, Tokens
+from decodelab.engine.job import Job, encode_prompt, make_job
+from decodelab.engine.runners.runner import Failed
+from decodelab.engine.scheduler import Engine
+from decodelab.models.loading import load
+from decodelab.pocket.item import digest
+from decodelab.processors.xtc import XTC
+from decodelab.search.beam import Beam
+from decodelab.search.greedy import Greedy
+from decodelab.search.sample import Sample
+from decodelab.strategy.strategy import Strategy
+from decodelab.tasks.choices import Choice, HasOptions
+
+Around = Callable[[LanguageModel], AbstractContextManager[None]]
+"""Entered while a model computes, to choose its threads, say."""
+
+Result = tuple[WorkItem, tuple[Answer, ...] | DecodelabError]
+"""A piece of work with an answer for each key, or with why there is none."""
+
+
+def nothing_around(model: LanguageModel) -> AbstractContextManager[None]:
+    """Leave torch's threads as they are."""
+    return nullcontext()
+
+
+class Worker:
+    """One model at a time, with its engine. It is loaded when it is first asked for and kept until another one is.
+
+    Args:
+        load: loads a model by name.
+        around: entered while a model computes.
+        observers: of the engine.
+        watch: called with each generation as it ends, whole or interrupted, and with the work that it is for.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[str], LanguageModel] = load,
+        around: Around = nothing_around,
+        observers: Sequence[Observer] = (),
+        watch: Callable[[WorkItem, Generation], None] = lambda item, generation: None,
+    ) -> None:
+        self.load, self.around, self.observers, self.watch = load, around, observers, watch
+        self._name = ""
+        self._engine: Engine | None = None
+
+    def begin(self, plan: Plan, tasks: Sequence[LoadedTask]) -> None:
+        """Take up a plan."""
+        if self._engine is not None and self._engine.max_rows != plan.max_rows:
+            self._engine = self._new_engine(self._engine.model, plan.max_rows)
+        self._plan = plan
+        self._tasks = {task.label: task for task in tasks}
+        self._strategies: dict[str, Strategy] = {}
+
+    def model(self, name: str) -> LanguageModel:
+        """The model of that name, loaded.
+
+        Raises:
+            ModelError: if it cannot be loaded.
+        """
+        return self._loaded(name).model
+
+    def worklist(self, model: str) -> list[WorkItem]:
+        """Everything the plan asks of a model, with its keys; none where another seed's answer would be the same.
+
+        Raises:
+            ModelError: if the model cannot be loaded.
+            StrategyError: if a strategy cannot be used with it.
+        """
+        engine = self._loaded(model)
+        place, encoded = ("", ""), dict[Sequence[Composition], Tokens]()
+        found: list[WorkItem] = []
+        for one in worklist(self._plan, list(self._tasks.values()), model):
+            if place != (one.task, one.item):
+                place, encoded = (one.task, one.item), {}
+            choice = self.choice(one)
+            if choice is not None:
+                found.append(replace(one, keys=(choice_key(engine.model, choice),)))
+                continue
+            strategy, task = self.strategy(one), self._tasks[one.task]
+            if one.seed != self._plan.all_seeds[0] and draws_nothing(strategy):
+                continue
+            if strategy.compositions not in encoded:
+                _, encoded[strategy.compositions] = encode_prompt(engine.composed(strategy), self._prompt(one))
+            freely = samples_freely(strategy) and not task.as_given
+            digest, tokens, seed = engine.model.digest, encoded[strategy.compositions], self._seed(one, strategy)
+            text = str(widened(strategy, 1) if freely else strategy)
+            samples = range(self._plan.samples if freely else 1)
+            found.append(replace(one, keys=tuple(key_of(digest, text, tokens, i, seed, task.limits) for i in samples)))
+        return found
+
+    def strategy(self, one: WorkItem) -> Strategy:
+        """The strategy that a piece of work is done under, resolved for its model."""
+        self._loaded(one.model)
+        strategy = self._strategies[one.strategy]
+        return with_samples(strategy, self._plan.samples) if self._tasks[one.task].as_given else strategy
+
+    def choice(self, one: WorkItem) -> Choice | None:
+        """The options that a piece of work scores; None where it generates."""
+        task = self._tasks[one.task]
+        if not self._plan.by_likelihood(one.strategy) or not isinstance(task.task, HasOptions):
+            return None
+        choice = task.task.choice(task.by_id[one.item])
+        return as_chat(choice) if task.plan.chat else choice
+
+    def job(self, one: WorkItem, number: int = 0) -> Job:
+        """The job that generates the answers to a piece of work.
+
+        Raises:
+            PromptTooLong: if the model's context has no room for a new token.
+        """
+        engine, task, strategy = self._loaded(one.model), self._tasks[one.task], self.strategy(one)
+        seed = self._seed(one, strategy)
+        if not task.as_given:
+            strategy = widened(strategy, len(one.keys))
+        made = make_job(engine.composed(strategy), number, self._prompt(one), strategy, task.limits, seed)
+        return replace(made, first_sample=one.first)
+
+    def run(self, model: str, work: Iterable[WorkItem]) -> Iterator[Result]:
+        """Do the work; each result comes as soon as there is one.
+
+        Raises:
+            ModelError: if the model cannot be loaded.
+        """
+        engine = self._loaded(model)
+        running: dict[int, tuple[WorkItem, Job]] = {}
+        choices: list[tuple[WorkItem, Choice]] = []
+        for number, one in enumerate(work):
+            choice = self.choice(one)
+            if choice is not None:
+                choices.append((one, choice))
+                continue
+            try:
+                job = self.job(one, number)
+                engine.enqueue(job)
+            except DecodelabError as error:
+                yield one, error
+            else:
+                running[number] = one, job
+        try:
+            with self.around(engine.model):
+                chosen = choose(engine.model, [(one.keys[0], choice) for one, choice in choices])
+                for (one, _), found in zip(choices, chosen, strict=True):
+                    yield one, (found,) if isinstance(found, Answer) else found
+                for finished in engine.run():
+                    one, job = running.pop(finished.index)
+                    if isinstance(finished, Failed):
+                        yield one, finished.error
+                        continue
+                    self.watch(one, finished)
+                    if all(candidate.finish_reason != "interrupted" for candidate in finished.candidates):
+                        freely = samples_freely(job.strategy) and not self._tasks[one.task].as_given
+                        yield one, _answers(finished, one, job, engine.model, freely)
+        finally:
+            if engine.busy:  # whoever took the results has stopped
+                self._engine = self._new_engine(engine.model, engine.max_rows)
+
+    def _loaded(self, name: str) -> Engine:
+        """The engine of a model of that name."""
+        if self._engine is None or self._name != name:
+            self._engine = None  # two models need not fit
+            self._engine = self._new_engine(self.load(name), self._plan.max_rows)
+            self._name, self._strategies = name, {}
+        if not self._strategies:
+            model = self._engine.model
+            self._strategies = {
+                label: Strategy.of(text).resolve(model)
+                for label, text in self._plan.strategies.items()
+                if not self._plan.by_likelihood(label)
+            }
+        return self._engine
+
+    def _new_engine(self, model: LanguageModel, max_rows: int) -> Engine:
+        return Engine(model, max_rows=max_rows, observers=self.observers)
+
+    def _prompt(self, one: WorkItem) -> str | Chat:
+        """The prompt, as text or as a chat."""
+        prompt = self._tasks[one.task].by_id[one.item].prompt
+        if isinstance(prompt, Chat) or not self._tasks[one.task].plan.chat:
+            return prompt  # pyright: ignore[reportReturnType]  (tasks ask in text)
+        return Chat.of(str(prompt))
+
+    def _seed(self, one: WorkItem, strategy: Strategy) -> int:
+        """An item has a seed of its own: two items of one prompt are answered by different draws.
+
+        What draws nothing is answered once for all seeds.
+        """
+        task = self._tasks[one.task]
+        if task.as_given:
+            return one.seed
+        seed = 0 if draws_nothing(strategy) else one.seed
+        return digest("bench", seed, task.plan.name, one.item) >> 1
+
+
+def samples_freely(strategy: Strategy) -> bool:
+    """Whether a strategy's samples are answers of their own: it samples, and selects none from others."""
+    return isinstance(strategy.search, Sample) and strategy.selection is None
+
+
+def draws_nothing(strategy: Strategy) -> bool:
+    """Whether a strategy is known to answer the same under every seed."""
+    search = strategy.search
+    settled = isinstance(search, Greedy) or (isinstance(search, Beam) and not search.sampling)
+    return settled and not any(isinstance(stage, XTC) for stage in strategy.stages)
+
+
+def widened(strategy: Strategy, samples: int) -> Strategy:
+    """The strategy with that many samples, if its samples are answers of their own."""
+    if not samples_freely(strategy):
+        return strategy
+    stages = [replace(s, n=samples) if isinstance(s, Sample) else s for s in strategy.stages]
+    return replace(strategy, stages=tuple(stages))
+
+
+def with_samples(strategy: Strategy, samples: int) -> Strategy:
+    """The strategy with that many samples, if it samples and does not say how many itself."""
+    return replace(strategy, stages=tuple(Sample(samples) if s == Sample() else s for s in strategy.stages))
+
+
+def _answers(found: Generation, one: WorkItem, job: Job, model: LanguageModel, freely: bool) -> tuple[Answer, ...]:
+    """The answers that a generation holds: its samples, or its best candidate."""
+    chosen = sorted(found.candidates, key=lambda c: c.sample) if freely else [found.best]
+    cost = found.cost
+    spent = (cost.prefill_tokens, cost.decode_tokens, cost.forward_passes, cost.peak_cache_bytes, cost.seconds)
+    return tuple(
+        Answer(
+            key,
+            model.name,
+            model.digest,
+            str(widened(job.strategy, 1) if freely else job.strategy),
+            found.prompt,
+            sample,
+            str(found.seed),
+            limits_text(job.limits),
+            candidate.text,
+            candidate.tokens,
+            candidate.token_logprobs,
+            candidate.processed_logprobs,
+            candidate.finish_reason,
+            len(job.tokens) if sample == 0 else 0,
+            *(spent if sample == one.first else (0, 0, 0, 0, 0.0)),
+        )
+        for sample, (key, candidate) in enumerate(zip(one.keys, chosen, strict=True), one.first)
+    )

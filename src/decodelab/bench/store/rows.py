@@ -1,0 +1,57 @@
+"""How answers are laid out in the journal's tables: texts that may not be Unicode, and lists of numbers."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from decodelab.bench.records import Answer
+from decodelab.metrics.repetition import seq_rep_n
+
+COLUMNS = tuple(Answer.__dataclass_fields__)
+_TEXTS = ("prompt", "text")
+_PACKED = {"tokens": "i", "token_logprobs": "d", "processed_logprobs": "d"}
+"""Lists and the type of their entries, little-endian: half the size of JSON, and ten times as fast."""
+INSERT = (
+    f"INSERT INTO answers ({', '.join(COLUMNS)}, length, logprob, repetition)"
+    f" VALUES ({', '.join('CAST(? AS TEXT)' if c in _TEXTS else '?' for c in COLUMNS)}, ?, ?, ?)"
+    " ON CONFLICT (key) DO NOTHING"
+)
+
+
+def row_of(answer: Answer) -> tuple[Any, ...]:
+    """An answer as its row holds it, with what tables need of its tokens: length, log-probability, repetition."""
+    repetition = seq_rep_n([answer.tokens])
+    figures = len(answer.tokens), sum(answer.token_logprobs), 0.0 if math.isnan(repetition) else repetition
+    return (*(_cell(getattr(answer, column), column) for column in COLUMNS), *figures)
+
+
+def answer_of(row: Sequence[Any]) -> Answer:
+    """An answer from its row, the columns in the order of `COLUMNS`."""
+    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
+    for column, kind in _PACKED.items():
+        values[column] = unpacked(values[column], kind)
+    return Answer(**values)
+
+
+def encoded(text: str) -> bytes:
+    """Text as SQLite keeps it; half a surrogate pair, which is not Unicode but occurs in strings, is kept as it is."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decoded(text: bytes) -> str:
+    """Text as it was before `encoded`."""
+    return text.decode("utf-8", "surrogatepass")
+
+
+def _cell(value: Any, column: str) -> Any:
+    if column in _PACKED:
+        return struct.pack(f"<{len(value)}{_PACKED[column]}", *value)
+    return encoded(value) if column in _TEXTS else value
+
+
+def unpacked(packed: bytes, kind: str = "d") -> tuple[Any, ...]:
+    """A list of numbers that a column holds."""
+    return struct.unpack(f"<{len(packed) // struct.calcsize(kind)}{kind}", packed)
