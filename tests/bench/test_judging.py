@@ -132,7 +132,7 @@ def test_the_estimate_is_what_a_judge_who_always_agrees_takes(serve, place):
     with Journal(place, writing=True) as journal:
         judging = Judging(chat_model(server.name), journal)
         before = judging.estimate(InfoBench(), ANSWERS)
-        assert (before.asked, before.found, server.asked) == (2 + 3 + 4, 0, [])
+        assert (before.asked, before.reused, server.asked) == (2 + 3 + 4, 0, [])
         list(judging.verdicts(InfoBench(), ANSWERS))
         assert judging.spent.asked == before.asked
         text = sum(len(turn["content"]) for body in server.asked for turn in body["messages"])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.prompts import read_prompts
@@ -77,7 +76,7 @@ def command(
         check_writable(out)
 
     from decodelab.core.protocols import TreeSearch
-    from decodelab.engine.generate import generate
+    from decodelab.engine.generate import generate, was_interrupted
     from decodelab.engine.streaming import TextStream
     from decodelab.models.loading import load
     from decodelab.strategy.strategy import Strategy

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.prompts import read_prompts
@@ -56,7 +55,7 @@ def command(
     """
     requests = options.as_requests(read_prompts(prompts or [], file, escapes=escapes), chat, system)
 
-    from decodelab.engine.generate import generate
+    from decodelab.engine.generate import generate, was_interrupted
     from decodelab.models.loading import load
 
     lm = load(model, dtype=dtype, device=device)

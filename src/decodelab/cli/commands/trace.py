@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.prompts import read_prompts
@@ -193,7 +192,7 @@ def run(
 ) -> tuple[list[Trace], bool]:
     """Trace one prompt under each strategy; after Ctrl-C those that were begun, and True."""
     from decodelab.analysis.trace import StepRecorder
-    from decodelab.engine.generate import generate
+    from decodelab.engine.generate import generate, was_interrupted
 
     traces: list[Trace] = []
     try:

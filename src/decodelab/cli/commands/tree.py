@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.commands.trace import check_files
 from decodelab.cli.progress import progress
@@ -80,7 +79,7 @@ def command(
     limits = options.limits(max_new_tokens, min_new_tokens, stop, stop_token_id, escapes)
 
     from decodelab.analysis.search_tree import TreeRecorder
-    from decodelab.engine.generate import generate
+    from decodelab.engine.generate import generate, was_interrupted
     from decodelab.models.loading import load
     from decodelab.strategy.strategy import Strategy
 
