@@ -185,10 +185,7 @@ def called(tmp_path_factory):
         found = Results(tuple(rows), tuple(winners), name, tuple(pairs), results.calibration)
         answer = AnswerView(name, name, name, name, "k", name, 1, name, 1.0, name)
         packed = Packed(columns(plan))
-        packed.add(
-            name,
-            [ItemView(name, name, name, name, ((answer,), ()))],
-        )
+        packed.add(name, [ItemView(name, name, name, name, ((answer,), ()))])
         page = Page(to_html(plan, found, packed))
         assert page.open == []
         return page

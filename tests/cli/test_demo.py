@@ -11,9 +11,8 @@ def test_it_asks_for_a_story_a_sum_a_path_and_a_choice_that_the_models_never_saw
     asked = questions()
     assert [q.title for q in asked] == ["story", "sum", "shortest path", "choice"]
     for question in asked:
-        assert question.grade is not None
-        assert question.reference is not None
-        assert question.grade(question.reference) == 1.0
+        assert question.example.reference is not None
+        assert question.grade(question.example.reference) == 1.0
         assert question.grade("no idea") == 0.0
     assert split_of("sums", asked[1].text.removeprefix("What is ").removesuffix("?")) == "test"
 

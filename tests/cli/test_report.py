@@ -65,13 +65,13 @@ def test_every_token_is_there_with_both_its_probabilities(report):
     ]
     classes = [a.get("class") for a, _ in page.all("span") if a.get("title")]
     # 0.5 is the edge of two colours, and its logarithm in float32 lies a hair below it.
-    assert classes in (["m1 l0", "m1 l0", "end"], ["m1 l0", "m2 l0", "end"])
+    assert classes in (["m1 p0", "m1 p0", "end"], ["m1 p0", "m2 p0", "end"])
 
 
 def test_what_a_stop_string_cut_off_is_marked(report):
     _, page = report("the", "-m", "toy.yaml", "-s", "greedy", "--stop", "at s")
     shown = [(a.get("class"), text) for a, text in page.all("span") if a.get("title")]
-    assert shown == [("m1 l1", " c"), ("end", "sat")]
+    assert shown == [("m1 p1", " c"), ("end", "sat")]
 
 
 def test_nothing_outside_the_file_is_needed(report):

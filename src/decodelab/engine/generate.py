@@ -120,3 +120,8 @@ def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
     if listed and all(isinstance(p, Integral) for p in listed):
         return [listed]  # pyright: ignore[reportReturnType]  (all are integers, hence token ids)
     return listed  # pyright: ignore[reportReturnType]
+
+
+def was_interrupted(run: Sequence[Generation], wanted: int) -> bool:
+    """Whether Ctrl-C ended a run of `generate` before it was complete."""
+    return len(run) < wanted or any(c.finish_reason == "interrupted" for g in run for c in g.candidates)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from decodelab.analysis.comparison import Comparison, Question, compare, work
 from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.prompts import read_prompts
@@ -16,6 +15,10 @@ from decodelab.cli.terminal import note, print_json, say
 from decodelab.io.atomic import check_writable, write_text
 from decodelab.io.text import printable
 from decodelab.report.console import console
+
+if TYPE_CHECKING:
+    from decodelab.bench.run.comparison import Comparison, Question
+    from decodelab.core.values import Limits
 
 MODELS = ("pocket-nano", "pocket-small")
 STRATEGIES = (
@@ -89,12 +92,16 @@ def command(
 
     Next: open the HTML file in a browser; decodelab demo shows a comparison whose answers are marked right or wrong.
     """
+    from decodelab.bench.run.comparison import Question
+    from decodelab.core.values import Limits
+    from decodelab.tasks.task import Example
+
     requests = options.as_requests(read_prompts(prompts or [], file, escapes=escapes), chat, system)
     found = run(
         model or MODELS,
         strategy or STRATEGIES,
-        [Question(request) for request in requests],
-        limits=options.limits(max_new_tokens, min_new_tokens, stop, stop_token_id, escapes),
+        [Question(Example(f"{i}", request, None)) for i, request in enumerate(requests)],
+        limits=Limits(**options.limits(max_new_tokens, min_new_tokens, stop, stop_token_id, escapes)),
         samples=samples,
         seed=seed,
         max_rows=max_rows,
@@ -110,7 +117,7 @@ def run(
     strategies: Sequence[str],
     questions: Sequence[Question],
     *,
-    limits: dict[str, Any],
+    limits: Limits,
     html: Path | None,
     samples: int | None = None,
     seed: int = 0,
@@ -123,9 +130,10 @@ def run(
         check_writable(html, "choose another file with --html, or --no-html")
     models, strategies = list(dict.fromkeys(models)), list(dict.fromkeys(strategies))
 
+    from decodelab.bench.run.comparison import compare, work
     from decodelab.models.loading import load
 
-    with progress(work(len(models), len(strategies), len(questions), limits["max_new_tokens"]), "") as advance:
+    with progress(work(len(models), len(strategies), len(questions), limits.max_new_tokens), "") as advance:
         found = compare(
             models,
             strategies,

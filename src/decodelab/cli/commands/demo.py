@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from decodelab.analysis.comparison import Question
 from decodelab.cli import options
 from decodelab.cli.commands.compare import HTML, MODELS, STRATEGIES, HtmlFile, NoHtml, run, show
+
+if TYPE_CHECKING:
+    from decodelab.bench.run.comparison import Question
 
 ASKED = {"stories": ("story", 0), "sums": ("sum", 4), "paths": ("shortest path", 5), "choice": ("choice", 3)}
 """Task of the pocket language: what to call its question, and which one of the held-out split.
@@ -53,12 +54,14 @@ def command(
       decodelab compare "What is 27 + 35?"        your own prompt under the same strategies
       decodelab strategies                        what else there is to try
     """
+    from decodelab.core.values import Limits
+
     chosen = None if no_html else html
     found = run(
         model or MODELS,
         STRATEGIES,
         questions(),
-        limits=options.limits(max_new_tokens, 0, None, None),
+        limits=Limits(max_new_tokens),
         seed=seed,
         html=chosen,
     )
@@ -68,11 +71,9 @@ def command(
 
 
 def questions() -> list[Question]:
-    """The four questions, from the test split of the pocket language, with their graders."""
-    from decodelab.pocket import task
+    """The four questions, from the test split of the pocket language, with what grades them."""
+    from decodelab.bench.run.comparison import Question
+    from decodelab.tasks.pocket import Pocket
 
-    found = []
-    for name, (title, number) in ASKED.items():
-        item = task(name).generate(number, "test")
-        found.append(Question(item.prompt, title, item.reference, partial(task(name).grade, item)))
-    return found
+    tasks = {name: Pocket(name) for name in ASKED}
+    return [Question(tasks[name].generate(number), title, tasks[name]) for name, (title, number) in ASKED.items()]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import note, on_terminal, print_json, say, stop_interrupted
@@ -63,7 +62,7 @@ def command(
     if out is not None:
         check_writable(out)
 
-    from decodelab.engine.generate import generate
+    from decodelab.engine.generate import generate, was_interrupted
     from decodelab.engine.streaming import TextStream
     from decodelab.strategy.strategy import Strategy
 

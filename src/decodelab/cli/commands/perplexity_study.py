@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import print_json, stop_interrupted
@@ -48,7 +47,7 @@ def command(
     """
     requests = prompts.requests()
 
-    from decodelab.engine.generate import generate
+    from decodelab.engine.generate import generate, was_interrupted
 
     lm = device.load(model)
     with threads_for(lm), progress(len(requests) * max_new_tokens, "continuing") as advance:

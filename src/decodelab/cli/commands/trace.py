@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import note, print_json, say, stop_interrupted
@@ -169,7 +168,7 @@ def run(
 ) -> tuple[list[Trace], bool]:
     """Trace one prompt under each strategy, and whether Ctrl-C ended that early."""
     from decodelab.analysis.trace import StepRecorder
-    from decodelab.engine.generate import generate
+    from decodelab.engine.generate import generate, was_interrupted
 
     traces: list[Trace] = []
     try:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from decodelab.analysis.comparison import was_interrupted
 from decodelab.cli import options
 from decodelab.cli.commands.trace import check_files
 from decodelab.cli.progress import progress
@@ -63,7 +62,7 @@ def command(
     limits = ends.limits(prompt.escapes)
 
     from decodelab.analysis.search_tree import TreeRecorder
-    from decodelab.engine.generate import generate
+    from decodelab.engine.generate import generate, was_interrupted
     from decodelab.strategy.strategy import Strategy
 
     plan = Strategy.of(strategy)

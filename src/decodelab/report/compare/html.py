@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 import decodelab
-from decodelab.analysis.comparison import Comparison, Token
+from decodelab.bench.run.comparison import Comparison, Token
 from decodelab.io.text import printable
 from decodelab.report.compare.summary import LEGEND, means_over, results_of, short, together, verdict
 from decodelab.report.page import environment, script_digest
@@ -40,7 +40,7 @@ def to_html(comparison: Comparison) -> str:
         by_strategy=[
             sorted(results, key=lambda r: comparison.strategies.index(r.strategy)) for results in comparison.results
         ],
-        graded=[(i, q) for i, q in enumerate(comparison.questions) if q.grade is not None],
+        graded=[(i, q) for i, q in enumerate(comparison.questions) if q.task is not None],
         legend=LEGEND,
         together=together(comparison),
         bins=BINS,
@@ -75,7 +75,8 @@ def probability_bin(p: float) -> int:
 
 def tip(token: Token) -> str:
     """What is shown when the pointer rests on a token."""
-    return f"{printable(token.name)!r}: p {_percent(token.p)} under the model, {_percent(token.processed_p)} processed"
+    model, processed = _percent(token.p), _percent(token.processed_p)
+    return f"{printable(token.name)!r}: p {model} under the model, {processed} under the processed distribution"
 
 
 def _percent(p: float) -> str:

@@ -7,13 +7,14 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from decodelab.analysis.comparison import Answer, Comparison, Result
 from decodelab.io.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from decodelab.bench.run.comparison import Comparison, Measured, Result
 
 _LINES = 3
 _NUMBERS = ("log p", 9), ("ppl", 8), ("dist-2", 7), ("tokens", 7), ("passes", 7), ("forward", 8)
@@ -60,7 +61,7 @@ def _print_model(model: str, results: Sequence[Result], console: Console) -> Non
             console.print(Text(_excerpt(answer.candidate.text, console.width - 4)))
 
 
-def _numbers(name: str, result: Result, answer: Answer, first: int) -> Text:
+def _numbers(name: str, result: Result, answer: Measured, first: int) -> Text:
     from rich.text import Text
 
     candidate = answer.candidate
@@ -129,7 +130,7 @@ def _overview(comparison: Comparison) -> Table:
     table.add_column("over all prompts", no_wrap=True)
     for heading in ("ppl", "dist-2", "passes", "forward"):
         table.add_column(heading, justify="right", no_wrap=True)
-    graded = [(i, q) for i, q in enumerate(comparison.questions) if q.grade is not None]
+    graded = [(i, q) for i, q in enumerate(comparison.questions) if q.task is not None]
     for i, question in graded:
         title = printable(question.title) or f"prompt {i + 1}"
         table.add_column(Text(title), justify="right", min_width=min(10, max(map(len, title.split()))))
@@ -175,7 +176,7 @@ def means_over(results: Sequence[Result]) -> tuple[str, str, str, str]:
     )
 
 
-def _marks(answers: Sequence[Answer]) -> Text:
+def _marks(answers: Sequence[Measured]) -> Text:
     from rich.text import Text
 
     grades = [a.grade for a in answers if a.grade is not None]

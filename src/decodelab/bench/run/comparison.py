@@ -1,23 +1,35 @@
-"""A comparison: models x strategies x prompts, run and measured, as plain data for every kind of report."""
+"""Strategies side by side on a few prompts: a sweep on a temporary journal, as plain data for every kind of report."""
 
 from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from decodelab.bench.plan import Plan, TaskPlan
+from decodelab.bench.records import WorkItem
+from decodelab.bench.run.executor import LocalExecutor
+from decodelab.bench.run.sweep import run
+from decodelab.bench.run.worker import Worker
+from decodelab.bench.run.worklist import LoadedTask
+from decodelab.bench.store import views
+from decodelab.bench.store.journal import temporary
 from decodelab.core.errors import InvalidParameter
-from decodelab.core.values import Candidate, Chat, Generation, Limits, Prompt
-
-if TYPE_CHECKING:
-    from decodelab.core.protocols import LanguageModel
-    from decodelab.engine.progress import Advance, TokensDone
-    from decodelab.strategy.strategy import Strategy
-
-Grade = Callable[[str], float]
-"""How right a text is, 0 to 1."""
+from decodelab.core.events import Finished, RunStarted
+from decodelab.core.notices import NoEffectWarning, notes
+from decodelab.core.protocols import LanguageModel
+from decodelab.core.values import Candidate, Chat, Generation, Limits
+from decodelab.engine.detokenizer import Detokenizer
+from decodelab.engine.generate import generate, was_interrupted
+from decodelab.engine.job import check_limits
+from decodelab.engine.progress import Advance, TokensDone
+from decodelab.engine.threads import threads_for
+from decodelab.metrics.diversity import distinct_n
+from decodelab.strategy.strategy import Strategy
+from decodelab.tasks.task import Example, Task
 
 
 @dataclass(frozen=True)
@@ -25,21 +37,24 @@ class Question:
     """A prompt to compare strategies on.
 
     Attributes:
-        prompt: what the model is given.
+        example: the prompt, and a right answer where one is known.
         title: what to call it; the prompt itself when empty.
-        reference: a right answer, where one is known.
-        grade: judges an answer, where that is possible.
+        task: what grades the answers; None: nothing does.
     """
 
-    prompt: str | Chat
+    example: Example
     title: str = ""
-    reference: str | None = None
-    grade: Grade | None = None
+    task: Task | None = None
 
     @property
     def text(self) -> str:
         """The prompt for the eye: a chat is the user's message."""
-        return self.prompt.messages[-1]["content"] if isinstance(self.prompt, Chat) else str(self.prompt)
+        prompt = self.example.prompt
+        return prompt.messages[-1]["content"] if isinstance(prompt, Chat) else str(prompt)
+
+    def grade(self, text: str) -> float | None:
+        """How right a text is, from 0 to 1; None where nothing grades it."""
+        return None if self.task is None else self.task.judge(self.example, text).score
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class Token:
     """One generated token for the eye.
 
     Attributes:
-        text: what it adds to the text; a character that several tokens make up belongs to the last of them.
+        text: what it adds to the text; a character that consists of several tokens belongs to the last of them.
         name: the token itself, readable.
         p: its probability under the model.
         processed_p: its probability under the distribution it was chosen from.
@@ -62,8 +77,8 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One candidate with what is measured of it: `distinct_2` is NaN below 2 tokens, `grade` None without a grader."""
+class Measured:
+    """A candidate with its measures: `distinct_2` is NaN below 2 tokens, `grade` None where nothing grades it."""
 
     candidate: Candidate
     tokens: tuple[Token, ...]
@@ -85,7 +100,7 @@ class Result:
     model: str
     strategy: str
     generation: Generation
-    answers: tuple[Answer, ...]
+    answers: tuple[Measured, ...]
 
     @property
     def forward_tokens(self) -> int:
@@ -119,7 +134,7 @@ class Comparison:
 
     Attributes:
         questions: what was asked.
-        results: for each question, those of all strategies of all models that came to an end or were interrupted.
+        results: for each question, those of all strategies of all models that were finished or interrupted.
         models: the models' names, in order.
         strategies: the strategies as written in the request, in order.
         seed: the seed of all of them.
@@ -150,7 +165,7 @@ class Comparison:
                 {
                     "title": question.title,
                     "prompt": question.text,
-                    "reference": question.reference,
+                    "reference": question.example.reference,
                     "results": [_result_data(result) for result in results],
                 }
                 for question, results in zip(self.questions, self.results, strict=True)
@@ -179,67 +194,80 @@ def compare(
     seed: int = 0,
     samples: int | None = None,
     max_rows: int = 64,
-    limits: dict[str, Any],
+    limits: Limits,
     advance: Advance,
 ) -> Comparison:
     """Run every strategy of every model on every question.
 
-    Models are loaded one after the other, so that only one is in memory. A short run nobody sees goes first, so that no
+    Models are loaded one after the other, so that only one is in memory. A short warm-up goes first, so that no
     strategy pays for the model's first forward pass.
 
     Args:
         models: names for `load`.
         strategies: in the strategy language; all are read before the first is run.
-        questions: the prompts, and how to judge the answers.
+        questions: the prompts, and what grades the answers.
         load: loads a model by name.
         seed: the seed of all draws; strategies share their random numbers.
         samples: continuations of strategies that sample and do not say how many.
         max_rows: rows computed at once.
-        limits: of `decodelab.generate`.
-        advance: told how many of `work(...)` units are done.
+        limits: of each answer.
+        advance: called with how many of `work(...)` units are done.
 
     Raises:
         DecodelabError: as `decodelab.generate`.
     """
-    from decodelab.core.notices import notes
-    from decodelab.engine.generate import generate
-    from decodelab.engine.progress import TokensDone
-    from decodelab.engine.threads import threads_for
-    from decodelab.strategy.strategy import Strategy
-
     if samples is not None and samples < 1:
         raise InvalidParameter(f"--samples must be at least 1, got {samples}; ask for one or more")
-    asked = [Strategy.of(s) for s in strategies]
-    prompts = [q.prompt for q in questions]
-    each = len(prompts) * limits["max_new_tokens"]
+    for text in strategies:
+        Strategy.of(text)
+    asked = TaskPlan(name="compare", max_new_tokens=limits.max_new_tokens)
+    tasks = [LoadedTask(f"{i}", asked, q.task, [q.example], given=limits) for i, q in enumerate(questions)]
+    each = work(1, len(strategies), len(questions), limits.max_new_tokens)
     found: list[list[Result]] = [[] for _ in questions]
     names: list[str] = []
     speeds: list[Speed] = []
-    done = 0
     complete = False
-    with notes() as said:
+    with notes() as said, temporary() as journal:
         try:
-            for model_name in models:
-                advance(done, f"loading {model_name}")
-                model = load(model_name)
+            for place, name in enumerate(models):
+                begun = place * each
+                advance(begun, f"loading {name}")
+                generations: dict[str, Generation] = {}
+                progress = TokensDone(_reporter(advance, begun, f"{name}: {len(strategies)} strategies"))
+                worker = Worker(load, threads_for, [progress], _recorder(generations, progress))
+                plan = Plan(
+                    models=(name,),
+                    strategies={text: text for text in strategies},
+                    tasks=(asked,),
+                    samples=samples or 1,
+                    seed=seed,
+                    max_rows=max_rows,
+                )
+                worker.begin(plan, tasks)
+                model = worker.model(name)
                 names.append(model.name)
-                plans = [_sampling(s.resolve(model), samples) for s in asked]
+                check_limits(model, limits)
+                for one in worker.worklist(name):
+                    for note in worker.strategy(one).no_effects():
+                        warnings.warn(note, NoEffectWarning, stacklevel=2)
                 with threads_for(model):
-                    if was_interrupted(generate(model, prompts[:1], "greedy", max_new_tokens=2), 1):
+                    if was_interrupted(generate(model, questions[0].example.prompt, "greedy", max_new_tokens=2), 1):
                         raise KeyboardInterrupt
-                    report = _reporter(advance, done, f"{model.name}: {len(plans)} strategies")
-                    began = time.perf_counter()
-                    run = _run(model, prompts, plans, limits, seed, max_rows, TokensDone(report))
-                    new_tokens = sum(len(c.tokens) for g in run for c in g.candidates)
+                progress(RunStarted((), limits.max_new_tokens))
+                began = time.perf_counter()
+                try:
+                    outcome = run(plan, journal, executor=LocalExecutor(worker), tasks=tasks)
+                    if outcome.failures:
+                        raise outcome.failures[0].error
+                finally:
+                    new_tokens = sum(len(c.tokens) for g in generations.values() for c in g.candidates)
                     speeds.append(Speed(model.name, time.perf_counter() - began, new_tokens))
-                    for generation in sorted(run, key=lambda g: g.index):
-                        at, which = divmod(generation.index, len(plans))
-                        found[at].append(
-                            _measured(model, strategies[which], replace(generation, index=at), questions[at].grade)
-                        )
-                    if was_interrupted(run, len(prompts) * len(plans)):
-                        raise KeyboardInterrupt
-                    done += each * len(plans)
+                    for one in views.work_items(journal, plan.digest):
+                        # Strategies that are one and the same for this model are generated once.
+                        if one.keys[0] in generations:
+                            generation = replace(generations[one.keys[0]], index=int(one.task))
+                            question = questions[generation.index]
+                            found[generation.index].append(_measured(model, one.strategy, generation, question))
             complete = True
         except KeyboardInterrupt:
             # What is finished is worth having; the engine gave back what it had begun, marked.
@@ -256,74 +284,33 @@ def compare(
     )
 
 
-def _run(
-    model: LanguageModel,
-    prompts: Sequence[Prompt],
-    plans: Sequence[Strategy],
-    limits: dict[str, Any],
-    seed: int,
-    max_rows: int,
-    progress: TokensDone,
-) -> list[Generation]:
-    """Every prompt under every strategy in one running batch, numbered prompt by prompt."""
-    import warnings
-
-    from decodelab.core.events import RunStarted
-    from decodelab.core.notices import NoEffectWarning
-    from decodelab.engine.generate import collected
-    from decodelab.engine.job import check_limits, make_job
-    from decodelab.engine.scheduler import Engine
-
-    for note in dict.fromkeys(note for plan in plans for note in plan.no_effects()):
-        warnings.warn(note, NoEffectWarning, stacklevel=2)
-    bounds = Limits(**limits)
-    check_limits(model, bounds)
-    engine = Engine(model, max_rows=max_rows, observers=[progress])
-    # The strategies of a prompt follow one another, so that they share its prefill.
-    jobs = [
-        replace(make_job(engine.composed(plan), i, prompt, plan, bounds, seed), index=i * len(plans) + j)
-        for i, prompt in enumerate(prompts)
-        for j, plan in enumerate(plans)
-    ]
-    for job in jobs:
-        engine.enqueue(job)
-    progress(RunStarted(tuple(job.tokens for job in jobs), bounds.max_new_tokens))
-    return collected(engine, [progress])
-
-
-def _reporter(advance: Advance, begun: float, what: str) -> Callable[[int], None]:
-    """Report the tokens of one run on top of what was done before it."""
-    return lambda tokens: advance(begun + tokens, what)
-
-
-def was_interrupted(run: Sequence[Generation], wanted: int) -> bool:
-    """Whether Ctrl-C ended a run of `decodelab.generate` before it was complete."""
-    return len(run) < wanted or any(c.finish_reason == "interrupted" for g in run for c in g.candidates)
-
-
 def work(models: int, strategies: int, questions: int, max_new_tokens: int) -> int:
     """How many units `compare` reports at the end."""
     return models * strategies * questions * max_new_tokens
 
 
-def _sampling(strategy: Strategy, samples: int | None) -> Strategy:
-    """The strategy with this many samples, if it samples and does not set the number itself."""
-    from decodelab.search.sample import Sample
-
-    if samples is None:
-        return strategy
-    return replace(strategy, stages=tuple(Sample(samples) if s == Sample() else s for s in strategy.stages))
+def _reporter(advance: Advance, begun: float, what: str) -> Callable[[int], None]:
+    """Report the tokens of one model on top of what was done before it."""
+    return lambda tokens: advance(begun + tokens, what)
 
 
-def _measured(model: LanguageModel, strategy: str, generation: Generation, grade: Grade | None) -> Result:
-    from decodelab.metrics import distinct_n
+def _recorder(found: dict[str, Generation], progress: TokensDone) -> Callable[[WorkItem, Generation], None]:
+    """Record each generation by its key, all its candidates included, of which the journal stores the best."""
 
+    def record(one: WorkItem, generation: Generation) -> None:
+        found[one.keys[0]] = generation
+        progress(Finished(generation))
+
+    return record
+
+
+def _measured(model: LanguageModel, strategy: str, generation: Generation, question: Question) -> Result:
     answers = tuple(
-        Answer(
+        Measured(
             candidate,
             tokens_for_the_eye(model, generation, candidate),
             distinct_n([candidate.tokens], 2),
-            None if grade is None else grade(candidate.text),
+            question.grade(candidate.text),
         )
         for candidate in generation.candidates
     )
@@ -332,8 +319,6 @@ def _measured(model: LanguageModel, strategy: str, generation: Generation, grade
 
 def tokens_for_the_eye(model: LanguageModel, generation: Generation, candidate: Candidate) -> tuple[Token, ...]:
     """The tokens of a candidate, each with the text it adds and its probabilities."""
-    from decodelab.engine.detokenizer import Detokenizer
-
     text = Detokenizer.after(generation.prompt_tokens)
     ends = set(model.vocab.eos_ids)
     tokens: list[Token] = []
