@@ -59,9 +59,9 @@ def test_every_token_is_there_with_both_its_probabilities(report):
     _, page = report("the", "-m", "toy.yaml", "-s", "temperature=0 | sample")
     tokens = [(a.get("title"), text) for a, text in page.all("span") if a.get("title")]
     assert tokens == [
-        ("'cat': p 70.0% under the model, 100.0% processed", " cat"),
-        ("'sat': p 50.0% under the model, 100.0% processed", " sat"),
-        ("'</s>': p 100.0% under the model, 100.0% processed", "</s>"),
+        ("'cat': p 70.0% under the model, 100.0% under the processed distribution", " cat"),
+        ("'sat': p 50.0% under the model, 100.0% under the processed distribution", " sat"),
+        ("'</s>': p 100.0% under the model, 100.0% under the processed distribution", "</s>"),
     ]
     classes = [a.get("class") for a, _ in page.all("span") if a.get("title")]
     # 0.5 is the edge of two colours, and its logarithm in float32 lies a hair below it.

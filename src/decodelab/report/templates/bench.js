@@ -95,15 +95,15 @@ function article(id, [prompt, reference, cells], columns) {
   const cards = columns.map((column) => {
     const [model, strategy] = index.columns[column];
     const samples = cells[column].flatMap((answer) => sample(answer, common));
-    const name = make("header", {}, make("code", {}, visible(strategy)));
-    if (at("model").value === "") name.append(make("span", { class: "faint" }, visible(model)));
+    const name = make("header", {}, make("code", {}, printable(strategy)));
+    if (at("model").value === "") name.append(make("span", { class: "faint" }, printable(model)));
     return make("div", { class: "card" }, name, ...(samples.length ? samples : [numbers("no answer yet")]));
   });
-  const first = visible(prompt.trim().split("\n").pop().slice(0, 120));
+  const first = printable(prompt.trim().split("\n").pop().slice(0, 120));
   return make("article", {},
-    make("h3", {}, `Item ${visible(id)}`),
-    make("details", {}, make("summary", { class: "faint" }, `Prompt: … ${first}`), make("pre", {}, visible(prompt, "\n\t"))),
-    reference === null ? "" : make("p", {}, "Right answer: ", make("code", {}, visible(reference, "\n\t"))),
+    make("h3", {}, `Item ${printable(id)}`),
+    make("details", {}, make("summary", { class: "faint" }, `Prompt: … ${first}`), make("pre", {}, printable(prompt, "\n\t"))),
+    reference === null ? "" : make("p", {}, "Right answer: ", make("code", {}, printable(reference, "\n\t"))),
     make("div", { class: "row", tabindex: "0", role: "group", "aria-label": "answers side by side" }, ...cards));
 }
 
@@ -111,9 +111,9 @@ function article(id, [prompt, reference, cells], columns) {
 function found(read, text) {
   if (read === null) return ["nothing read"];
   if (read.trim() === text.trim()) return ["read as it is"];
-  if (read.length <= 60) return ["read ", make("code", {}, visible(read))];
-  const whole = make("code", {}, visible(read, "\n\t"));
-  return ["read ", make("details", {}, make("summary", {}, visible(`${read.slice(0, 59)}…`)), whole)];
+  if (read.length <= 60) return ["read ", make("code", {}, printable(read))];
+  const whole = make("code", {}, printable(read, "\n\t"));
+  return ["read ", make("details", {}, make("summary", {}, printable(`${read.slice(0, 59)}…`)), whole)];
 }
 
 const numbers = (...children) => make("div", { class: "numbers" }, ...children);
@@ -124,14 +124,14 @@ function sample([score, read, tokens, reason, text], common) {
   return [
     numbers(make("b", { class: how }, score === null ? "not scored" : `score ${Math.round(score * 1000) / 1000}`), " · ",
       ...found(read, text),
-      ` · ${tokens} tokens · `, make("span", { class: reason === "length" ? "wrong" : "" }, visible(reason))),
-    make("div", { class: "text" }, same === "" ? "" : make("span", { class: "faint" }, visible(same, "\n\t")),
-      visible(text.slice(common), "\n\t") || (same === "" ? "(no text)" : "")),
+      ` · ${tokens} tokens · `, make("span", { class: reason === "length" ? "wrong" : "" }, printable(reason))),
+    make("div", { class: "text" }, same === "" ? "" : make("span", { class: "faint" }, printable(same, "\n\t")),
+      printable(text.slice(common), "\n\t") || (same === "" ? "(no text)" : "")),
   ];
 }
 
 function options(select, names, values = names.map((_, i) => i)) {
-  select.replaceChildren(...names.map((name, i) => make("option", { value: values[i] }, visible(name))));
+  select.replaceChildren(...names.map((name, i) => make("option", { value: values[i] }, printable(name))));
 }
 
 // Offer the strategies of the model that is chosen to be compared.
@@ -153,7 +153,7 @@ async function begin() {
   const names = index.columns.map(([model, strategy]) => (index.models.length > 1 ? `${strategy}, ${model}` : strategy));
   for (const [column, name] of names.entries()) {
     const box = make("input", { type: "checkbox", id: `column-${column}`, checked: "" });
-    at("columns").append(make("label", {}, box, " ", visible(name)));
+    at("columns").append(make("label", {}, box, " ", printable(name)));
   }
   choosePair();
   at("model").addEventListener("change", choosePair);

@@ -5,7 +5,7 @@ const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 const NAMED = new Map([["\t", "\\t"], ["\n", "\\n"], ["\r", "\\r"]]);
 
 // Control, format and other unseen characters as escapes, but for those to keep and for joiners, which scripts need.
-function visible(text, keep = "") {
+function printable(text, keep = "") {
   return text.replace(UNSEEN, (unseen) => {
     if (keep.includes(unseen) || unseen === "\u200c" || unseen === "\u200d") return unseen;
     const code = unseen.codePointAt(0);
