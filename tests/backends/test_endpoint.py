@@ -8,7 +8,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from decodelab.backends.chat import Reply, chat_model
+from decodelab.backends.catalogue import chat_model
+from decodelab.backends.chat import Reply
 from decodelab.backends.endpoint import LARGEST, TRIES, Address, Endpoint
 from decodelab.core.errors import EndpointFailed, PromptTooLong, RequestError
 from decodelab.core.values import Chat

@@ -1,4 +1,4 @@
-"""What answers conversations, wherever it runs, and how it is named."""
+"""What answers conversations, wherever it runs."""
 
 from __future__ import annotations
 
@@ -51,48 +51,55 @@ class ChatModel(Protocol):
         ...
 
 
-def chat_model(
-    name: str, *, temperature: float = 0.0, max_tokens: int | None = None, at_once: int = 8, timeout: float = 300.0
-) -> ChatModel:
-    """A chat model: a local one by a name that `load` takes, or a server's as `openai:http://HOST:PORT/v1#MODEL`.
+@dataclass(frozen=True)
+class ChatSettings:
+    """How a chat model answers.
 
-    Args:
-        name: of the model.
+    Attributes:
         temperature: 0 for the most probable reply.
         max_tokens: most tokens of a reply; None leaves it to a server, and means 64 for a local model.
         at_once: concurrent requests.
         timeout: seconds after which a request is retried.
 
     Raises:
-        RequestError: for an invalid name or number.
-        ModelError: for a model that cannot be loaded.
+        RequestError: for a number out of its range.
     """
-    for what, value, least in (("temperature", temperature, 0), ("max_tokens", max_tokens, 1), ("at_once", at_once, 1)):
-        if value is not None and not least <= value < 1e6:
-            raise RequestError(f"{what} must be at least {least}, got {value}; leave it out for the usual")
-    if not 0 < timeout < 1e6:
-        raise RequestError(f"timeout must be above 0 seconds, got {timeout}; leave it out for the usual")
-    if is_server(name):
-        from decodelab.backends.endpoint import Endpoint
 
-        return Endpoint(name, temperature=temperature, max_tokens=max_tokens, at_once=at_once, timeout=timeout)
-    from decodelab.backends.local_chat import LocalChat
+    temperature: float = 0.0
+    max_tokens: int | None = None
+    at_once: int = 8
+    timeout: float = 300.0
 
-    return LocalChat(name, temperature=temperature, max_tokens=max_tokens or 64, at_once=at_once)
-
-
-def check_name(name: str) -> None:
-    """Refuse a server's name that is none, without asking anybody.
-
-    Raises:
-        RequestError: saying how it is written.
-    """
-    if is_server(name):
-        from decodelab.backends.endpoint import Address
-
-        Address.of(name)
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for what, least in (("temperature", 0), ("max_tokens", 1), ("at_once", 1)):
+            value = getattr(self, what)
+            if value is not None and not least <= value < 1e6:
+                raise RequestError(f"{what} must be at least {least}, got {value}; leave it out for the usual")
+        if not 0 < self.timeout < 1e6:
+            raise RequestError(f"timeout must be above 0 seconds, got {self.timeout}; leave it out for the usual")
 
 
-def is_server(name: str) -> bool:
-    """Whether a name is a server's."""
-    return name.startswith(("openai:", "http:", "https:"))
+class Backend(Protocol):
+    """Where chat models run."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether a server answers: nothing can be known of the model before it is asked."""
+        ...
+
+    def check_name(self, name: str) -> None:
+        """Refuse a malformed name without loading or asking anything.
+
+        Raises:
+            RequestError: saying how it is written.
+        """
+        ...
+
+    def chat_model(self, name: str, settings: ChatSettings) -> ChatModel:
+        """The chat model of a name, as the user wrote it.
+
+        Raises:
+            ModelError: if it cannot be loaded.
+        """
+        ...

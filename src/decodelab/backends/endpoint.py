@@ -20,7 +20,7 @@ from anyio.from_thread import start_blocking_portal
 from pydantic import BaseModel, Field, ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from decodelab.backends.chat import Replies, Reply
+from decodelab.backends.chat import ChatSettings, Replies, Reply
 from decodelab.core.errors import DecodelabError, EndpointFailed, PromptTooLong, RequestError
 from decodelab.core.values import Chat
 
@@ -277,3 +277,23 @@ def _retry_after(value: str) -> float | None:
         return None
     seconds = (date.astimezone(UTC) - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+class OpenAIBackend:
+    """Servers that speak the OpenAI API's chat completions."""
+
+    remote = True
+
+    def check_name(self, name: str) -> None:
+        """Refuse a malformed address."""
+        Address.of(name)
+
+    def chat_model(self, name: str, settings: ChatSettings) -> Endpoint:
+        """A model of a server."""
+        return Endpoint(
+            name,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            at_once=settings.at_once,
+            timeout=settings.timeout,
+        )

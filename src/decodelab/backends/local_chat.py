@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from decodelab.backends.chat import Replies, Reply
+from decodelab.backends.chat import ChatSettings, Replies, Reply
 from decodelab.core.errors import PromptTooLong, RequestError
 from decodelab.core.values import Chat
 from decodelab.engine.job import encode_prompt
@@ -87,3 +87,21 @@ def plain_text(chat: Chat) -> str:
         f" {turn['content'].strip()}\n\n" if turn["role"] == "assistant" else f"{turn['content'].rstrip()}\nAnswer:"
         for turn in chat.messages
     )
+
+
+class LocalBackend:
+    """Models that this process loads."""
+
+    remote = False
+
+    def check_name(self, name: str) -> None:
+        """Any name may be a model's; loading tells."""
+
+    def chat_model(self, name: str, settings: ChatSettings) -> LocalChat:
+        """A model of this machine."""
+        return LocalChat(
+            name,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens or 64,
+            at_once=settings.at_once,
+        )

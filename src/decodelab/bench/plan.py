@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from decodelab.backends.chat import check_name, is_server
+from decodelab.backends.catalogue import backend_of
 from decodelab.core.errors import RequestError, StrategyError, did_you_mean
 from decodelab.io.text import file_name, read_text
 from decodelab.io.yaml import parse_yaml
@@ -293,7 +293,7 @@ class Plan(BaseModel):
                 says = "takes no judge; leave it out" if task.judge else "is judged by a model; write judge: MODEL"
                 raise RequestError(f"task {task.name} {says}")
             if task.judge is not None:
-                check_name(task.judge.name)
+                backend_of(task.judge.name).check_name(task.judge.name)
 
     def check_data(self) -> None:
         """Refuse what could only fail later: models and items that are not there.
@@ -310,7 +310,7 @@ class Plan(BaseModel):
                 task.examples()
             if isinstance(made, Checked):
                 made.check()
-            if task.judge is not None and not is_server(task.judge.name):
+            if task.judge is not None and not backend_of(task.judge.name).remote:
                 settings_of(task.judge.name)
         for name in self.models:
             settings = settings_of(name)

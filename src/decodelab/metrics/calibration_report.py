@@ -8,30 +8,23 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from decodelab.metrics.bootstrap import Statistic, bootstrap
+from decodelab.metrics.bootstrap import bootstrap
 from decodelab.metrics.calibration import (
     Bins,
     BrierParts,
     Equal,
     Expected,
-    auroc,
     bin_by_confidence,
-    brier,
     brier_parts,
     calibration_table,
     ece_if_calibrated,
-    macro_ce,
-    nll,
 )
+from decodelab.metrics.catalogue import confidence_metrics
 from decodelab.metrics.checks import Floats, judged
 from decodelab.metrics.ece_interval import ece_interval, max_ce_interval
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
 from decodelab.metrics.proportion import proportion
-from decodelab.metrics.selective import accuracy_at_coverage, risk_coverage
-
-COVERAGES = (0.5, 0.8, 0.9)
-"""Shares of items answered, for which accuracy is reported."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,30 +55,6 @@ class CalibrationReport:
             "ece_if_calibrated": asdict(self.expected),
             "bins": calibration_table(self.bins, self.low, self.high),
         }
-
-
-def calibration_statistics() -> dict[str, Statistic]:
-    """The quantities of a report whose intervals are a BCa bootstrap's, by name: functions of (confidence, correct).
-
-    >>> sorted(calibration_statistics())[:3]
-    ['accuracy_at_50', 'accuracy_at_80', 'accuracy_at_90']
-    """
-    found: dict[str, Statistic] = {
-        "macro_ce": lambda p, y: macro_ce(p, y).value,
-        "macro_ce_right": lambda p, y: macro_ce(p, y).right,
-        "macro_ce_wrong": lambda p, y: macro_ce(p, y).wrong,
-        "brier": brier,
-        "nll": nll,
-        "auroc": auroc,
-        "aurc": lambda p, y: risk_coverage(p, y).area,
-    }
-    for coverage in COVERAGES:
-        found[f"accuracy_at_{coverage:.0%}".rstrip("%")] = _at(coverage)
-    return found
-
-
-def _at(coverage: float) -> Statistic:
-    return lambda p, y: accuracy_at_coverage(p, y, coverage)
 
 
 def calibration_report(
@@ -135,8 +104,10 @@ def calibration_report(
             bin_by_confidence(p, y, bins, equal="mass"), p, y, clusters, level=level, resamples=resamples, seed=seed
         ),
     }
-    for name, statistic in calibration_statistics().items():
-        estimates[name] = bootstrap(statistic, p, y, clusters=clusters, level=level, resamples=resamples, seed=seed)
+    for name, metric in confidence_metrics().items():
+        estimates[name] = bootstrap(
+            metric.statistic, p, y, clusters=clusters, level=level, resamples=resamples, seed=seed
+        )
         if advance is not None:
             advance(name)
     return CalibrationReport(

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from decodelab.core.capabilities import Need
-from decodelab.core.integers import last_integer_text
-from decodelab.core.stage import Kind, Stage, check_choice
+from decodelab.core.stage import Kind, Stage
 from decodelab.core.values import Candidate
+from decodelab.select.readers import READERS, Reader
 
 
 @dataclass(frozen=True)
 class Vote(Stage):
     """Rank the candidates by how many of them give the same answer.
 
-    The answer of a text is its last integer (commas between thousands and zeros after the point removed, other
-    fractions passed over; compared as written but for leading zeros), its last line that is not empty, or the whole
-    text stripped. Candidates without an answer have no vote and come last. Ties go to the answer seen first.
+    The answer of a text is what a reader makes of it (`decodelab.select.readers`): its last integer, its last line that
+    is not empty, the whole text stripped, or what a third party's reader or a Python function gives. Candidates without
+    an answer have no vote and come last. Ties go to the answer seen first.
 
     Raises:
         InvalidParameter: if `answer` is none of these.
@@ -28,7 +28,7 @@ class Vote(Stage):
     'vote(answer=line)'
     """
 
-    answer: Annotated[Literal["integer", "line", "text"], "what counts as the answer: integer, line or text"] = (
+    answer: Annotated[str | Reader, "what counts as the answer: integer, line, text, or a function of a text"] = (
         "integer"
     )
 
@@ -40,7 +40,13 @@ class Vote(Stage):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_choice(self, "answer", ("integer", "line", "text"), fix="integer takes the last number of the text")
+        READERS.check_parameter(
+            self,
+            "answer",
+            accepts=callable,
+            accepted="a function of a text",
+            fix="integer takes the last number of the text",
+        )
 
     def answer_of(self, text: str) -> str | None:
         """The answer a text gives, or None.
@@ -48,17 +54,8 @@ class Vote(Stage):
         >>> Vote().answer_of("7 + 1,005 is 1,012.")
         '1012'
         """
-        if self.answer == "integer":
-            found = last_integer_text(text)
-            if found is None:
-                return None
-            sign = "-" if found.startswith("-") else ""
-            digits = found.lstrip("-").lstrip("0")
-            return sign + digits if digits else "0"
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        if not lines:
-            return None
-        return lines[-1] if self.answer == "line" else text.strip()
+        read = READERS.load(self.answer) if isinstance(self.answer, str) else self.answer
+        return read(text)
 
     def rank(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
         """The candidates with the share of votes for their answer, most first."""

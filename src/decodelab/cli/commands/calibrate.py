@@ -33,16 +33,6 @@ MEANINGS = {
     "ece": "mean gap per bin; gaps within a bin cancel",
     "max_ce": "largest gap of any bin",
     "ece_equal_mass": "ECE with bins of equally many items",
-    "macro_ce": "mean of the next two; nothing cancels",
-    "macro_ce_right": "mean of 1 - confidence in right answers",
-    "macro_ce_wrong": "mean confidence in wrong answers",
-    "brier": "mean squared error; 0.25 for a constant 0.5",
-    "nll": "in nats; 0.693 for a constant 0.5",
-    "auroc": "P(right answer ranks above wrong); 0.5 is chance",
-    "aurc": "mean risk over all coverages; lower is better",
-    "accuracy_at_50": "accuracy of the most confident 50 %",
-    "accuracy_at_80": "accuracy of the most confident 80 %",
-    "accuracy_at_90": "accuracy of the most confident 90 %",
     "adaptive_ce": "over all options, with bins of equal mass",
 }
 
@@ -179,14 +169,15 @@ def _run(
     diagram: Path | None,
     as_json: bool,
 ) -> None:
-    from decodelab.metrics.calibration_report import calibration_report, calibration_statistics
+    from decodelab.metrics.calibration_report import calibration_report
+    from decodelab.metrics.catalogue import confidence_metrics
     from decodelab.tasks.confidences import confidence_of
 
     items = answers.items
     fit = test = None
     if method != "none":
         fit, test = _fit(items, method, validation, how["seed"])
-    steps = len(calibration_statistics())
+    steps = len(confidence_metrics())
     done = 0
     with progress(steps * (1 if test is None else 3), "measuring") as advance:
 
@@ -280,10 +271,13 @@ def _recalibration(
 
 
 def _rows(document: dict[str, Any], whole: CalibrationReport) -> list[tuple[str, ...]]:
+    from decodelab.metrics.catalogue import confidence_metrics
+
     rows: list[tuple[str, ...]] = [("quantity", "value", f"{document['level']:.0%} interval", "meaning")]
+    meanings = MEANINGS | {name: metric.meaning for name, metric in confidence_metrics().items()}
     for name, e in document["estimates"].items():
         interval = "-" if e["low"] is None or math.isnan(e["low"]) else f"{e['low']:.3f} to {e['high']:.3f}"
-        rows.append((name, _three(e["value"]), interval, MEANINGS.get(name, "")))
+        rows.append((name, _three(e["value"]), interval, meanings[name]))
     chance = f"expected if calibrated; p {_p(whole.expected.p_value)} for the observed ECE"
     at = 1 + next(i for i, row in enumerate(rows) if row[0] == "ece")
     rows.insert(at, ("ece if calibrated", f"{whole.expected.mean:.3f}", "-", chance))

@@ -19,45 +19,12 @@ from decodelab.report.console import console
 
 if TYPE_CHECKING:
     from decodelab.metrics.estimate import Estimate
-    from decodelab.metrics.text_report import Judges, Sample
+    from decodelab.metrics.metric import Judges, Sample
 
 EXAMPLE = '{"text": "..."}'
 _COLUMNS = 3
 ALL = ""
 """The name of the single group without --by."""
-
-MEANINGS = {
-    "texts": "number of texts",
-    "empty": "share of texts without words",
-    "words": "mean length in words",
-    "vocabulary": "distinct words over all texts",
-    "vocabulary_diversity": "distinct words / words, per text",
-    "distinct_1": "distinct words / words, over all texts",
-    "distinct_2": "distinct 2-grams / 2-grams",
-    "unique_2_grams": "distinct 2-grams",
-    "distinct_3": "distinct 3-grams / 3-grams",
-    "unique_3_grams": "distinct 3-grams",
-    "seq_rep_4": "share of repeated 4-grams in a text",
-    "token_repetition": "share of words among the previous 128",
-    "loops": "share of texts that end in a loop",
-    "compression_ratio": "bytes / gzipped bytes",
-    "self_bleu": "similarity of texts, 0 to 100",
-    "unique_per_prompt": "distinct texts per prompt",
-    "self_bleu_per_prompt": "similarity of a prompt's texts",
-    "exact_match": "share equal to a reference",
-    "integer_match": "share with a reference's last integer",
-    "rouge_1": "overlap of words with the reference",
-    "rouge_2": "overlap of 2-grams",
-    "rouge_l": "longest common subsequence",
-    "bleu": "corpus BLEU, 0 to 100",
-    "chrf": "corpus chrF, 0 to 100",
-    "accepted": "share accepted by the grammar",
-    "acceptable": "mean probability from the judge",
-    "pairwise_distance": "mean of 1 - cosine over pairs",
-    "coherence": "mean cosine of prompt and text",
-    "mauve": "similarity to human texts, 0 to 1",
-    "mauve_smoothed": "the same, less noisy for few texts",
-}
 
 
 def command(
@@ -174,7 +141,7 @@ def _generated(text: str) -> list[tuple[str, dict[str, Any]]] | None:
 
 
 def _sample(where: str, row: dict[str, Any], field: str) -> Sample:
-    from decodelab.metrics.text_report import Sample
+    from decodelab.metrics.metric import Sample
 
     text = row.get(field)
     if not isinstance(text, str):
@@ -202,7 +169,7 @@ def _texts(file: Path, field: str) -> list[str]:
 def _judges(
     grammar: str | None, judge: str | None, label: str | None, embedder: str | None, human: list[str] | None
 ) -> Judges:
-    from decodelab.metrics.text_report import Judges
+    from decodelab.metrics.metric import Judges
 
     accepts = acceptable = embed = None
     if grammar is not None:
@@ -227,6 +194,8 @@ def _show(found: dict[str, dict[str, Estimate]], by: str | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from decodelab.metrics.catalogue import text_metrics
+
     if by is not None:
         names = list(found)
         for begin in range(0, len(names), _COLUMNS):
@@ -245,8 +214,9 @@ def _show(found: dict[str, dict[str, Estimate]], by: str | None) -> None:
     table.add_column("value", justify="right")
     table.add_column("interval", justify="right")
     table.add_column("meaning")
+    metrics = text_metrics()
     for quantity, estimate in found[ALL].items():
-        table.add_row(quantity, *_cells(estimate), MEANINGS.get(quantity, ""))
+        table.add_row(quantity, *_cells(estimate), metrics[quantity].meaning)
     console().print(table)
 
 

@@ -1,0 +1,58 @@
+"""Back ends by the scheme of a model's name: `SCHEME:...`; a name without a scheme is a local model's.
+
+A third party adds one with an entry point in the group `decodelab.backends`, named by its scheme: a class without
+parameters whose objects are `decodelab.backends.chat.Backend`.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from decodelab.backends.chat import Backend, ChatModel, ChatSettings
+from decodelab.core.errors import ModelError
+from decodelab.core.registry import Registry
+
+LOCAL = "local"
+
+BACKENDS: Registry[type[Backend]] = Registry(
+    "back end",
+    "decodelab.backends",
+    {
+        LOCAL: "decodelab.backends.local_chat:LocalBackend",
+        "openai": "decodelab.backends.endpoint:OpenAIBackend",
+        "http": "decodelab.backends.endpoint:OpenAIBackend",
+        "https": "decodelab.backends.endpoint:OpenAIBackend",
+    },
+    broken=ModelError,
+)
+
+
+def backend_of(name: str) -> Backend:
+    """The back end of a model's name.
+
+    Raises:
+        ModelError: if the package that provides it cannot be imported.
+
+    >>> backend_of("pocket-nano").remote, backend_of("openai:http://127.0.0.1:8000/v1#tiny").remote
+    (False, True)
+    """
+    scheme, colon, _ = name.partition(":")
+    known = bool(colon) and (scheme in BACKENDS.ours or scheme in BACKENDS.entries())
+    return cast(Backend, BACKENDS.make(scheme if known else LOCAL))
+
+
+def chat_model(
+    name: str, *, temperature: float = 0.0, max_tokens: int | None = None, at_once: int = 8, timeout: float = 300.0
+) -> ChatModel:
+    """A chat model: a local one by a name that `load` takes, or a server's as `openai:http://HOST:PORT/v1#MODEL`.
+
+    Args:
+        name: of the model.
+        temperature, max_tokens, at_once, timeout: as in `ChatSettings`.
+
+    Raises:
+        RequestError: for an invalid name or number.
+        ModelError: for a model that cannot be loaded.
+    """
+    settings = ChatSettings(temperature, max_tokens, at_once, timeout)
+    return backend_of(name).chat_model(name, settings)

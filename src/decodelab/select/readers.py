@@ -1,0 +1,53 @@
+"""Answer readers by name: what a text gives as its answer, in a form in which equal answers are equal texts.
+
+A third party adds one with an entry point in the group `decodelab.readers` that names a function of a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from decodelab.core.integers import last_integer_text
+from decodelab.core.registry import Registry
+
+Reader = Callable[[str], str | None]
+"""The answer that a text gives, or None."""
+
+READERS: Registry[Reader] = Registry(
+    "answer reader",
+    "decodelab.readers",
+    {
+        "integer": "decodelab.select.readers:integer",
+        "line": "decodelab.select.readers:last_line",
+        "text": "decodelab.select.readers:whole_text",
+    },
+)
+
+
+def integer(text: str) -> str | None:
+    """The last integer; commas between thousands, leading zeros and zeros after the point are removed.
+
+    >>> integer("7 + 1,005 is 1,012."), integer("2.5")
+    ('1012', None)
+    """
+    found = last_integer_text(text)
+    if found is None:
+        return None
+    sign = "-" if found.startswith("-") else ""
+    digits = found.lstrip("-").lstrip("0")
+    return sign + digits if digits else "0"
+
+
+def last_line(text: str) -> str | None:
+    """The last line that is not empty, stripped.
+
+    >>> last_line("So: 12  ")
+    'So: 12'
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else None
+
+
+def whole_text(text: str) -> str | None:
+    """The whole text, stripped."""
+    return text.strip() or None
