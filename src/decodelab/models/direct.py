@@ -20,7 +20,8 @@ from transformers.models.mistral.modeling_mistral import MistralForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 
-from decodelab.models.cache import GrowingLayer, KeyValueCache
+from decodelab.models.cache import KeyValueCache
+from decodelab.models.growing_layer import GrowingLayer
 
 _CLASSES = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
 _ROPE_TYPES = ("default", "linear", "llama3", "yarn")

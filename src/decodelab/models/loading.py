@@ -103,10 +103,12 @@ def load(name: str | Path, *, dtype: str = "auto", device: str = "auto") -> Lang
 
 
 def _transformers_model(source: str | Path, name: str, dtype: str, device: str) -> LanguageModel:
-    source = checkpoint.locate(source)
-    if checkpoint.is_encoder_decoder(checkpoint.read_config(source)):
+    from decodelab.models.pretrained import load_pretrained
+
+    found = load_pretrained(source, name, dtype, device)
+    if found.model.config.is_encoder_decoder:
         from decodelab.models.encoder_decoder import EncoderDecoderModel as Model
     else:
         from decodelab.models.transformers_model import TransformersModel as Model
 
-    return Model.load(source, name=name, dtype=dtype, device=device)
+    return Model(found.model, found.tokenizer, name=found.name, directory=found.directory)
