@@ -199,7 +199,7 @@ class Engine:
             if self._queues[kind].busy:
                 if self.memory is not None and kind != self._turn:
                     for prefixes in self._prefix_caches.values():
-                        prefixes.forget()
+                        prefixes.clear()
                 self._turn = kind
                 return
 

@@ -1,4 +1,4 @@
-"""Model directories: finding them, checking them before anything is loaded, and what they say of themselves.
+"""Model directories: finding and checking them before anything is loaded, and reading their metadata.
 
 Nothing here imports torch or transformers; `decodelab.models.pretrained` loads what is described here.
 """
@@ -34,7 +34,7 @@ _UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model directory says of itself, read without loading weights.
+    """Metadata of a model directory, read without loading weights.
 
     Attributes:
         name: the name to load it by.
@@ -167,7 +167,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def is_encoder_decoder(config: Mapping[str, Any]) -> bool:
-    """Whether a model with this configuration reads its prompt apart from what it writes."""
+    """Whether this is the configuration of an encoder-decoder model."""
     return bool(config.get("is_encoder_decoder"))
 
 

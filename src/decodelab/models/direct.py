@@ -1,4 +1,4 @@
-"""The forward pass of Llama-shaped decoders, without the machinery around it.
+"""The forward pass of Llama-like decoders without the overhead of transformers' modules.
 
 A step of a small model is mostly Python: a hundred module calls, each through hooks, decorators and output classes.
 This is the same arithmetic, operation by operation, on the same weights, as one function; for a model of a million

@@ -1,4 +1,4 @@
-"""Encoder-decoder models of transformers (T5, BART and their kin) behind the `LanguageModel` protocol."""
+"""`EncoderDecoderModel`: encoder-decoder models of transformers, such as T5 and BART."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class EncoderDecoderModel:
     values the rows of a prompt share. Processors see the decoder's tokens, as in transformers, not the prompt's.
 
     Differs from transformers: `forced_bos_token_id` is a stage (`forced_bos`) and belongs to the strategy `default`,
-    like `forced_eos_token_id` where the settings say at which length; other strategies are taken as they are written.
+    like `forced_eos_token_id` where the settings give a length; other strategies run as written.
 
     Args:
         model: a `PreTrainedModel` with an encoder, a decoder and a language-model head, already on its device.
@@ -65,7 +65,7 @@ class EncoderDecoderModel:
         directory: where it was loaded from; its files give the digest.
 
     Raises:
-        ModelError: when the architecture is not one of `PROVEN_PAIRS`, or says no token to begin with.
+        ModelError: when the architecture is not one of `PROVEN_PAIRS`, or its settings name no token to begin with.
     """
 
     whole_prompts: Final = True
@@ -169,7 +169,7 @@ class EncoderDecoderModel:
         check_prompts(self.name, prompts, self._vocab.size, self._most, "positions of the encoder")
         rows, width = len(prompts), max(map(len, prompts))
         pads = [width - len(prompt) for prompt in prompts]
-        # Encoders count positions from the left. What fills the padding does not matter: it is masked.
+        # Encoders count positions from the left. The token in the padding does not matter: it is masked.
         padded = [[*prompt, *[0] * pad] for prompt, pad in zip(prompts, pads, strict=True)]
         ids = torch.tensor(padded, device=self.device)
         if any(pads):
@@ -243,7 +243,7 @@ def _begin(model: Any) -> Tokens:
 
 
 def _forced_tokens(source: Pretrained) -> dict[str, Any]:
-    """The tokens that a model's own settings force; at the end only where they say at which length."""
+    """The tokens that a model's own settings force; at the end only where they give a length."""
     own, settings = source.model.generation_config, source.generation_settings()
     bounded = "max_length" in settings or "max_new_tokens" in settings
     fields = ["forced_bos_token_id", *["forced_eos_token_id"] * bounded]

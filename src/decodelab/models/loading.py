@@ -43,7 +43,7 @@ def model_info(name: str) -> ModelInfo:
 
 
 def settings_of(name: str) -> dict[str, Any] | None:
-    """The generation settings of a model, which is looked at but not loaded; None of a hub model, which is elsewhere.
+    """The generation settings of a model, read without loading it; None for a hub model, which is not read.
 
     Raises:
         ModelNotFound: when there is no such model.

@@ -1,4 +1,4 @@
-"""Models of transformers: how they are loaded, and what every kind of them says of itself."""
+"""`Pretrained`: how models of transformers are loaded, and what decoder-only and encoder-decoder models share."""
 
 from __future__ import annotations
 

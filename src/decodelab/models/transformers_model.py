@@ -1,4 +1,4 @@
-"""Any decoder-only causal language model of transformers."""
+"""`TransformersModel`: any decoder-only causal language model of transformers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SHARING = frozenset({
     "llama", "minimax_m2", "mistral", "mixtral", "modernbert-decoder", "nemotron", "olmo2", "opt", "persimmon", "phi",
     "phi3", "qwen2", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2", "vaultgemma",
 })  # fmt: skip
-"""Those whose forked rows share their past: their attention goes through transformers' attention interface alone."""
+"""Those whose forked rows share prefixes: their attention goes through transformers' attention interface alone."""
 
 
 class TransformersModel:
@@ -148,13 +148,13 @@ class TransformersModel:
         check_prompts(self.name, prompts, self._vocab.size, self.context_length, "the context")
         width = max(map(len, prompts))
         pads = [width - len(prompt) for prompt in prompts]
-        # What fills the padding does not matter: it is masked.
+        # The token in the padding does not matter: it is masked.
         ids = [[0] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
         cache = KeyValueCache([kind() for kind in self._layer_types], pads, self.device, self._unshared)
         logits = self._forward(torch.tensor(ids, device=self.device), cache, last=True, shown=shown)[:, -1]
         if any(layer.length != width for layer in cache.growing):
             raise ModelError(
-                f"{self.name}: {type(self.model).__name__} does not keep its past as keys and values alone; "
+                f"{self.name}: {type(self.model).__name__} keeps other state than keys and values; "
                 "not supported yet; use a decoder-only transformer"
             )
         return logits, cache
@@ -166,16 +166,16 @@ class TransformersModel:
 
     @torch.inference_mode()
     def load_prefix(
-        self, pasts: Sequence[Sequence[ProtocolSegment]], lengths: Sequence[int], tokens: Tensor
+        self, segments: Sequence[Sequence[ProtocolSegment]], lengths: Sequence[int], tokens: Tensor
     ) -> tuple[Tensor, KeyValueCache]:
-        """Prefill prompts that begin with segments that are remembered: the logits after each and their cache.
+        """Prefill prompts whose prefixes are stored: the logits after each, and their cache.
 
         Args:
-            pasts: for each row, the segments of its beginning, in order.
-            lengths: how many tokens of them count, at least one.
-            tokens: what follows, int64 [rows, k].
+            segments: for each row, the segments of its prefix, in order.
+            lengths: how many tokens of them to use, at least one.
+            tokens: the rest of each prompt, int64 [rows, k].
         """
-        rows = [[segment for segment in past if isinstance(segment, Segment)] for past in pasts]
+        rows = [[segment for segment in row if isinstance(segment, Segment)] for row in segments]
         cache = KeyValueCache([kind() for kind in self._layer_types], [0] * len(rows), self.device, self._unshared)
         cache.fill(rows, lengths, room=tokens.shape[1] + ROOM)
         return self._forward(tokens.to(self.device), cache, last=True)[:, -1], cache
@@ -254,7 +254,7 @@ class TransformersModel:
 
     @torch.inference_mode()
     def _probe(self) -> None:
-        """Refuse a model that a cache and left padding change: one not causal, or whose past is elsewhere.
+        """Refuse a model whose logits change with a cache and left padding: not causal, or with state elsewhere.
 
         Raises:
             ModelError: when logits from a padded batch and its cache are not those of the sequence alone.
@@ -274,7 +274,7 @@ class TransformersModel:
         expected = torch.stack([plain[9:], plain[2:5]]).double()
         difference = torch.linalg.vector_norm(logits.double() - expected, dim=-1)
         scale = torch.linalg.vector_norm(expected - expected.mean(-1, keepdim=True), dim=-1)
-        # Above the rounding of the number format, below what a lost past, the future or a wrong position does.
+        # Above the rounding of the number format, below what a lost prefix, the future or a wrong position does.
         tolerance = 0.01 if self.dtype == torch.float32 else 0.1
         if bool((difference > tolerance * scale).any()):
             raise ModelError(f"{kind}: a cache or padding changes its logits, so it is not a causal decoder; {fix}")
@@ -327,14 +327,14 @@ def _layers(model: Any, parameters: Any) -> list[Any]:
         raise ModelError(f"{name}: transformers knows no key/value cache for it; {fix}") from error
     for layer in layers:
         if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer):
-            raise ModelError(f"{name}: a layer keeps its past as {type(layer).__name__}; {fix}")
+            raise ModelError(f"{name}: a layer keeps its state as {type(layer).__name__}; {fix}")
     if all(type(layer) is DummyLayer for layer in layers):
         raise ModelError(f"{name}: no layer keeps keys and values; {fix}")
     return layers
 
 
 def _unshared(model: Any, layers: Sequence[Any]) -> str | None:
-    """Why rows that are forked cannot share their past; None when they can."""
+    """Why forked rows cannot share prefixes; None when they can."""
     if model.config.model_type in SHARING and not any(type(layer) is DummyLayer for layer in layers):
         return None
     return (
