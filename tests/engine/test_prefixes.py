@@ -26,7 +26,7 @@ def tree(nano) -> PrefixCache:
 
 
 def computed(tree: PrefixCache, *prompts: tuple[int, ...]) -> list[int]:
-    found = tree.start(prompts)
+    found = tree.prefill(prompts)
     return [found.computed[found.prompts.index(p)] for p in prompts]
 
 
@@ -61,7 +61,7 @@ def test_a_pass_computes_as_much_of_every_prompt_in_it(tree):
 def test_the_logits_are_those_of_each_prompt_alone_whatever_is_kept(nano, admissions, kept):
     tree = PrefixCache(nano, kept * 50_000)
     for prompts in admissions:
-        found = tree.start(prompts)
+        found = tree.prefill(prompts)
         assert sorted(found.prompts) == sorted(prompts)
         assert list(found.cache.lengths) == [len(p) for p in found.prompts]
         for row, prompt in enumerate(found.prompts):
@@ -83,15 +83,15 @@ def test_what_was_not_used_for_longest_is_forgotten_first(nano):
     assert tree.nbytes == 2 * each
     tree.limit(each)
     assert [tree.known(p) > 0 for p in (a, b, c)] == [False, False, True]
-    tree.forget()
+    tree.clear()
     assert tree.known(c) == tree.nbytes == 0
 
 
 def test_a_beginning_that_there_is_no_room_for_is_not_computed_apart(nano):
     tree = PrefixCache(nano, 0)
     prompts = [(*HEADER, i) for i in range(300, 304)]
-    assert tree.start(prompts, room=100).computed == [61] * 4
-    assert sorted(tree.start(prompts, room=2**30).computed) == [1, 1, 1, 61]
+    assert tree.prefill(prompts, room=100).computed == [61] * 4
+    assert sorted(tree.prefill(prompts, room=2**30).computed) == [1, 1, 1, 61]
     assert tree.nbytes == 0
 
 

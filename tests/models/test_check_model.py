@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from decodelab.models import TableModel
-from decodelab.models.table import TableCache, TableVocab
+from decodelab.models.table import TableCache
+from decodelab.models.table_vocab import TableVocab
 from decodelab.testing.model import check_model
 
 # Every next word depends on the whole prefix, so that no mistake goes unseen.
@@ -60,8 +61,8 @@ class LastLogitsEverywhere(Honest):
         return logits[:, -1:].expand_as(logits), cache
 
 
-class LetsFillerSpeak(Honest):
-    """Pads on the left inside `extend`, as if filler came first."""
+class ReadsPadding(Honest):
+    """Pads on the left inside `decode`, as if padding came first."""
 
     def decode(self, cache, tokens):
         logits, cache = super().decode(cache, tokens)
@@ -69,7 +70,7 @@ class LetsFillerSpeak(Honest):
         return torch.stack([row.roll(n, 0) for row, n in zip(logits, short, strict=True)]), cache
 
 
-class DropsFiller(Honest):
+class DropsPadding(Honest):
     def decode(self, cache, tokens):
         logits, cache = super().decode(cache, tokens)
         return logits, TableCache([tuple(t for t in row if t != -1) for row in cache.rows])
@@ -141,17 +142,17 @@ def test_an_honest_model_passes():
 @pytest.mark.parametrize(
     ("model", "promise"),
     [
-        (ForgetsTokens(), "extend by one token: the cache says it holds"),
-        (OnlyTheLastLogits(), "extend by three tokens: logits must be of shape"),
-        (LastLogitsEverywhere(), "extend by three tokens: log-probabilities of row 0, token 0 differ"),
-        (LetsFillerSpeak(), "extend by different numbers of tokens: log-probabilities of row"),
-        (DropsFiller(), "extend by different numbers of tokens: the cache says it holds"),
-        (MixesUpTheBatch(), "start: log-probabilities of row 0"),
-        (DependsOnTheBatch(), "start: log-probabilities of row 0"),
-        (Nan(), "start: logits must not be NaN"),
-        (TooWide(), r"start: logits must be of shape \[\d, 5\], got \[\d, 6\]"),
-        (Whole(), "start: logits must be floating point"),
-        (TakesEmptyPrompts(), "start must refuse an empty prompt"),
+        (ForgetsTokens(), "decode by one token: the cache says it holds"),
+        (OnlyTheLastLogits(), "decode by three tokens: logits must be of shape"),
+        (LastLogitsEverywhere(), "decode by three tokens: log-probabilities of row 0, token 0 differ"),
+        (ReadsPadding(), "decode by different numbers of tokens: log-probabilities of row"),
+        (DropsPadding(), "decode by different numbers of tokens: the cache says it holds"),
+        (MixesUpTheBatch(), "prefill: log-probabilities of row 0"),
+        (DependsOnTheBatch(), "prefill: log-probabilities of row 0"),
+        (Nan(), "prefill: logits must not be NaN"),
+        (TooWide(), r"prefill: logits must be of shape \[\d, 5\], got \[\d, 6\]"),
+        (Whole(), "prefill: logits must be floating point"),
+        (TakesEmptyPrompts(), "prefill must refuse an empty prompt"),
         (LosesText(), "decode"),
         (AddsBosToCompletions(), "encode_completion must not add BOS"),
         (with_cache(select=lambda self, rows: Cache(self.rows[: len(rows)])), "after select"),
@@ -161,14 +162,14 @@ def test_an_honest_model_passes():
         (with_cache(join=lambda self, other: Cache(other.rows + self.rows)), "after join"),
         (with_cache(join=lambda self, other: self), "after join"),
         (with_cache(nbytes=0), "must have bytes, got 0"),
-        (with_cache(lengths=property(lambda self: [7] * len(self.rows))), "start: the cache says it holds"),
+        (with_cache(lengths=property(lambda self: [7] * len(self.rows))), "prefill: the cache says it holds"),
     ],
     ids=[
         "forgets a token",
         "gives the last logits only",
         "gives the last logits for all tokens",
-        "takes filler for tokens",
-        "does not hold filler",
+        "takes padding for tokens",
+        "does not hold padding",
         "mixes up the rows",
         "depends on the batch",
         "NaN",

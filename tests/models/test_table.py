@@ -101,7 +101,7 @@ class TestRows:
     @pytest.mark.parametrize(
         ("tokens", "error", "why"),
         [
-            ([[1, -1, 0]], ValueError, "filler must come after all tokens of a row"),
+            ([[1, -1, 0]], ValueError, "padding must come after all tokens of a row"),
             ([[-1]], UnknownToken, "got -1"),
             ([[1, -1, -1, -1]], PromptTooLong, "5 tokens exceed the context length 4"),
         ],

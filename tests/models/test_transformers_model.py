@@ -50,7 +50,8 @@ class TestRealWeights:
 
     @pytest.mark.parametrize("count", [1, 8])
     def test_greedy_is_that_of_transformers_token_for_token(self, stories260k_dir, count):
-        model = TransformersModel.load(stories260k_dir)
+        model = load(stories260k_dir)
+        assert isinstance(model, TransformersModel)
         prompts = [(1, 403, 407, 10 + i) for i in range(count)]
         model.model.generation_config.eos_token_id = None
         ids = torch.tensor(prompts)
@@ -164,7 +165,7 @@ class TestPrompts:
 
     def test_filler_stands_after_the_tokens_of_a_row_and_fits_the_context(self, model):
         _, cache = model.prefill([(1,)])
-        with pytest.raises(ValueError, match="filler must come after all tokens of a row"):
+        with pytest.raises(ValueError, match="padding must come after all tokens of a row"):
             model.decode(cache, torch.tensor([[1, -1, 2]]))
         _, cache = model.prefill([(1,) * 126, (1,)])
         with pytest.raises(PromptTooLong, match="129 tokens exceed the context length 128"):

@@ -8,7 +8,7 @@ from transformers import GPT2Tokenizer, PreTrainedTokenizerFast
 
 from decodelab.core.errors import RequestError, UnknownToken
 from decodelab.core.values import Chat
-from decodelab.models import TransformersModel
+from decodelab.models import load
 from decodelab.models.transformers_vocab import TransformersVocab
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -24,13 +24,17 @@ TEMPLATE = (
 @pytest.fixture(scope="module")
 def pieces(stories260k_dir) -> TransformersVocab:
     """SentencePiece as Llama uses it: a space is put before every text, unknown characters fall back to bytes."""
-    return TransformersModel.load(stories260k_dir).vocab
+    vocab = load(stories260k_dir).vocab
+    assert isinstance(vocab, TransformersVocab)
+    return vocab
 
 
 @pytest.fixture(scope="module")
 def characters(babyllama_dir) -> TransformersVocab:
     """One token a character, no fallback."""
-    return TransformersModel.load(babyllama_dir).vocab
+    vocab = load(babyllama_dir).vocab
+    assert isinstance(vocab, TransformersVocab)
+    return vocab
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def to_llama_cpp_logits_processor(
     Args:
         strategy: processors, with `sample` or `greedy` at most.
         vocab: the model's vocabulary, for stages that look at words or special tokens.
-        seed: of the coins that stages toss; the tokens are drawn by llama.cpp.
+        seed: of the random numbers that stages draw; the tokens are drawn by llama.cpp.
 
     Raises:
         UnsupportedStrategy: if there is more than processors with `sample` or `greedy`.

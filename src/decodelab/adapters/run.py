@@ -17,7 +17,7 @@ from decodelab.strategy.strategy import Strategy
 
 
 class Run:
-    """The states of a strategy's processors for the rows of one generation, whoever runs it.
+    """The states of a strategy's processors for the rows of one generation that another system runs.
 
     At each step the rows are given as all their tokens. A row that continues one of the last step's by one token
     continues from its state; rows may be copied, dropped and reordered, as beams are. Rows that begin with known
@@ -105,7 +105,7 @@ class Run:
         return found if self.rows else None
 
     def _known_prompts(self, rows: list[Tokens]) -> list[Tokens] | None:
-        """The prompts that the rows begin with and have equally many tokens after; None where there are none."""
+        """The known prompts that the rows begin with, all followed by as many tokens; None if there are none."""
         known = sorted(set(self.prompts), key=len, reverse=True)
         found = [next((p for p in known if row[: len(p)] == p), None) for row in rows]
         prompts = [p for p in found if p is not None]
@@ -139,8 +139,8 @@ class Run:
             self.states = follow(self.processors, self.states, torch.tensor(generated, dtype=torch.int64).T, size)
         except NeedsLogits as asked:
             raise UnsupportedStrategy(
-                f"{asked} learns from the logits of every step, and the rows have a past that it has not seen; "
-                "it needs a generation that goes on token by token"
+                f"{asked} learns from the logits of every step, and these rows have steps that it has not seen; "
+                "generate token by token"
             ) from None
 
 

@@ -60,8 +60,8 @@ class TransformersProcessor(Stage):
     """Processors of transformers, or any callables of token ids and scores, as a stage.
 
     Rows of equal length are processed together, so no row is padded. What they give must follow from their arguments:
-    a processor that remembers its last call does not survive rows that fork or move. As an object it has no
-    text, so a strategy with it cannot be written down and read back.
+    a processor that keeps state between calls breaks when rows fork or move. The stage has no text form, so a
+    strategy with it cannot be written and read back.
 
     Raises:
         InvalidParameter: if something that is given cannot be called.
@@ -127,13 +127,13 @@ def to_logits_processor(
 ) -> StrategyLogitsProcessor:
     """A strategy's processors as one `transformers.LogitsProcessor`, for `model.generate(logits_processor=[...])`.
 
-    Each row has its own state, also under beams. Make a new one for every call of `generate`: what a call goes on
-    from is the last one's rows. Pass `do_sample=True, top_k=0` there, or transformers cuts to its own 50.
+    Each row has its own state, also under beams. Make a new one for every call of `generate`: it takes each call
+    for a continuation of the last one's rows. Pass `do_sample=True, top_k=0` there, or transformers cuts to its own 50.
 
     Args:
         strategy: processors, with `sample` or `greedy` at most.
         vocab: the model's vocabulary, for stages that look at words or special tokens.
-        seed: of the coins that stages toss; the tokens are drawn by transformers.
+        seed: of the random numbers that stages draw; the tokens are drawn by transformers.
         pad_token_id: the token that pads prompts on the left, so that it does not count as a part of them.
 
     Raises:

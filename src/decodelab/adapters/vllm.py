@@ -50,7 +50,7 @@ def to_vllm_logits_processor(
     Args:
         strategy: for requests that bring none; None leaves their logits as they are.
         vocab: the model's vocabulary, for stages that look at words or special tokens.
-        seed: of the coins that stages toss, for requests without a seed; the tokens are drawn by vLLM.
+        seed: of the random numbers that stages draw, for requests without a seed; the tokens are drawn by vLLM.
         interface: the class to inherit from; vLLM's when None, which must then be installed.
 
     Raises:

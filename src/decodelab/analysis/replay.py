@@ -36,16 +36,16 @@ def states_after(
 
     Raises:
         RequestError, UnknownToken, VocabularyMismatch: if what is given does not fit `rows` rows of `size` logits.
-        StrategyError: if a processor needs a vocabulary or past logits that are not given.
+        StrategyError: if a processor needs a vocabulary, or logits of earlier steps, that are not given.
     """
     vocab = model.vocab if vocab is None and model is not None else vocab
     if vocab is not None and vocab.size != size:
         raise VocabularyMismatch(
             f"distribution: the vocabulary has {vocab.size} tokens, the logits {size}; give the logits of that model"
         )
-    prompts, pasts = _by_row(prompt_tokens, rows, size, "prompt_tokens"), _by_row(generated, rows, size, "generated")
+    prompts, texts = _by_row(prompt_tokens, rows, size, "prompt_tokens"), _by_row(generated, rows, size, "generated")
     if state is not None:
-        if any(prompts) or any(pasts):
+        if any(prompts) or any(texts):
             raise RequestError("distribution: give the tokens or the state they led to, not both")
         if isinstance(state, str | Mapping) or not isinstance(state, Sequence) or len(state) != len(processors):
             raise RequestError(
@@ -53,12 +53,12 @@ def states_after(
                 f"got {brief(state)}; write None for those without"
             )
         return [(slice(None), list(state))]
-    if len(prompts) == len(pasts) == 1:
-        return [(slice(None), _replay(processors, prompts[0], pasts[0], range(rows), size, vocab, model))]
+    if len(prompts) == len(texts) == 1:
+        return [(slice(None), _replay(processors, prompts[0], texts[0], range(rows), size, vocab, model))]
     return [
         (
             slice(i, i + 1),
-            _replay(processors, prompts[i % len(prompts)], pasts[i % len(pasts)], [i], size, vocab, model),
+            _replay(processors, prompts[i % len(prompts)], texts[i % len(texts)], [i], size, vocab, model),
         )
         for i in range(rows)
     ]

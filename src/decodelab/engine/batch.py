@@ -72,7 +72,7 @@ class Batch:
         logits = raw.float().cpu()
         normaliser = log_normaliser(logits)
         self._check_finite(logits, normaliser)
-        work = process(self.processors, self.states, self.stops.begun(logits, positions))
+        work = process(self.processors, self.states, self.stops.masked(logits, positions))
         processed = work.logits
         processed_normaliser = normaliser if processed is logits else log_normaliser(processed)
         if processed is not logits:
@@ -144,7 +144,7 @@ class Batch:
     def _check_support(self, normaliser: Tensor, work: Processed) -> None:
         """Refuse rows in which no token is left, naming the stage that removed the last.
 
-        A search that says `drops_dead_ends` does without such rows; it is refused jobs of which nothing is left.
+        A search that declares `drops_dead_ends` drops such rows; only a job without any other row fails.
         """
         dead = ~normaliser.isfinite()
         if not bool(dead.any()):
@@ -160,7 +160,7 @@ class Batch:
         raise empty_support(work, row, self._place(row))
 
     def _place(self, row: int) -> str:
-        """Where a row stands, for errors."""
+        """The row and its position, for errors."""
         return f"for {self.jobs[int(self.row_jobs[row])].name} at new token {int(self.history.positions[row]) + 1}"
 
     def _partials(self, parents: Tensor, tokens: Tensor) -> list[Partial]:
@@ -171,7 +171,7 @@ class Batch:
         ]
 
     def _unit_embeddings(self) -> Tensor:
-        """The model's token vectors."""
+        """The model's token embeddings, scaled to unit length."""
         if not isinstance(self.model, Embeddings):
             raise UnsupportedStrategy(
                 f"{self.jobs[0].strategy}: {self.model.name} shows no vectors of its tokens, which it compares; "
@@ -180,7 +180,7 @@ class Batch:
         return self.model.unit_embeddings
 
     def _judge(self, scorer: AnyScorer, parents: Tensor, tokens: Tensor) -> Tensor:
-        """What a scorer gives each row `parents[i]` continued with `tokens[i]`, asked once a job: float64 [n]."""
+        """The score of each row `parents[i]` continued with `tokens[i]`, float64 [n]; one call per job."""
         values = torch.zeros(len(parents), dtype=torch.float64)
         jobs = self.row_jobs[parents]
         for job in jobs.unique().tolist():
@@ -246,16 +246,16 @@ class Batch:
         self.peak_bytes = torch.maximum(self.peak_bytes, held * token_bytes)
 
     def cancel(self, number: int) -> bool:
-        """Make the job of that number end at its next token; False when there is none unfinished."""
+        """Make the job of that number end at its next token; False when no unfinished job has it."""
         for i, job in enumerate(self.jobs):
             if job.index == number and i not in self.done:
-                # A limit of one more token ends every continuation, whatever the search.
+                # A limit of one more token ends every continuation under any search.
                 self.stops.max_new_tokens[i] = int(self.history.positions[self.row_jobs == i].min()) + 1
                 return True
         return False
 
     def newly_done(self) -> Iterator[Generation]:
-        """The generations of jobs that have no rows any more; a job is done when its own is taken."""
+        """The generations of jobs without rows left; a job is done once its generation is taken."""
         live = set(self.row_jobs.tolist()) if len(self.history.ended) else range(len(self.jobs))
         for job in range(len(self.jobs)):
             if job not in live and job not in self.done:
@@ -266,7 +266,7 @@ class Batch:
         return [job for i, job in enumerate(self.jobs) if i not in self.done]
 
     def interrupted(self) -> Iterator[Generation]:
-        """The generations of all jobs that are not done, as far as they came."""
+        """The generations so far of all jobs that are not done."""
         for job in range(len(self.jobs)):
             if job not in self.done:
                 yield self._generation(job)
@@ -298,5 +298,5 @@ class Batch:
 
 
 def is_identity(parents: Tensor, rows: int) -> bool:
-    """Whether all rows go on, in order."""
+    """Whether all rows continue, in order."""
     return len(parents) == rows and parents.tolist() == list(range(rows))

@@ -1,4 +1,4 @@
-"""`compose`: the models that strategies make of the one they decode."""
+"""`compose`: the models that stages such as `contrast` and `guidance` make of another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from decodelab.strategy.strategy import Strategy, StrategyLike
 
 
 class Composer:
-    """Makes the models of strategies from one model; what several are made of is loaded once.
+    """Composes models from one model and others by name; each of those is loaded once.
 
     The other models are loaded onto the device of the first.
 
@@ -27,7 +27,7 @@ class Composer:
         self._made: dict[tuple[Composition, ...], LanguageModel] = {(): model}
 
     def __call__(self, compositions: Sequence[Composition]) -> LanguageModel:
-        """The model that these compositions make, in order.
+        """The model that these stages make, in order.
 
         Raises:
             ModelError: if a part cannot be loaded, or has another vocabulary.
@@ -48,7 +48,7 @@ class Composer:
 
 
 def _refuse_encoder_decoder(composition: Composition, model: LanguageModel) -> None:
-    """Refuse a model whose new tokens do not follow its prompt: what they follow differs from part to part."""
+    """Refuse a model whose new tokens do not follow its prompt: parts would need different decoder inputs."""
     if isinstance(model, EncoderDecoder):
         raise UnsupportedStrategy(
             f"{composition}: {model.name} is an encoder-decoder model, of which no other model can be made; "
@@ -57,7 +57,7 @@ def _refuse_encoder_decoder(composition: Composition, model: LanguageModel) -> N
 
 
 def compose(model: LanguageModel | str, strategy: StrategyLike) -> LanguageModel:
-    """The model that the stages of a strategy make, such as `contrast` and `guidance`, to be scored or looked at.
+    """The model that the stages of a strategy make, such as `contrast` and `guidance`, to score with or inspect.
 
     `generate` and `Engine` compose by themselves.
 

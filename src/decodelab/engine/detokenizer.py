@@ -1,4 +1,4 @@
-"""Text of a row while it grows, token by token, without ever breaking a character."""
+"""`Detokenizer`: the text of a row, token by token, without splitting characters."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from decodelab.core.values import Tokens
 
 @dataclass(frozen=True)
 class Detokenizer:
-    """The text generated so far and the tokens whose text is not settled yet; a value, so rows can fork.
+    """The text generated so far and the tokens whose text is not final yet; immutable, so rows can fork.
 
     Tokens that end inside a UTF-8 character are held back until the character is complete.
 
     Attributes:
         context: the prompt and the tokens already in the text; as many as are needed are decoded with what follows.
         pending: tokens not yet in the text.
-        text: the settled text.
+        text: the final text.
     """
 
     context: Tokens
@@ -39,5 +39,5 @@ class Detokenizer:
         return Detokenizer((*self.context, *pending), (), self.text + added)
 
     def flushed(self, vocab: Vocab) -> str:
-        """The text with what is held back decoded as far as it goes."""
+        """The text including that of the pending tokens."""
         return self.text + (vocab.decode_completion(self.context, self.pending) if self.pending else "")

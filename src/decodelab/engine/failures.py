@@ -1,4 +1,4 @@
-"""What goes wrong in a step, by name: a forward pass that raises, and numbers that are no distribution."""
+"""Errors of a step: a forward pass that raises, logits that are not finite, a chain that leaves no token."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def empty_support(work: Processed, row: int, place: str) -> EmptySupport:
 
 
 def forward_failed(model: str, error: Exception) -> DecodelabError:
-    """The error for whatever a model raised in a forward pass; one of ours stays what it is."""
+    """The error for an exception of a forward pass; a `DecodelabError` is returned as it is."""
     if isinstance(error, DecodelabError):
         return error
     what = " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What the rows of a batch have generated, and how hypotheses that ended are kept."""
+"""`History`: what the rows of a batch have generated, and the hypotheses that ended."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Job:
     """One prompt under one strategy.
 
     Attributes:
-        index: its number, which its generation bears.
+        index: its number, the `index` of its generation.
         name: what errors call it.
         prompt: the prompt as text.
         tokens: its token ids, never empty.
@@ -30,7 +30,7 @@ class Job:
         max_new_tokens: the limit, no more than the context allows.
         seed: the seed of its draws.
         limits: the limits it was asked for with.
-        begin: what the decoder begins with that reads the prompt; empty for a model without one.
+        begin: of an encoder-decoder model, what its decoder begins with; else empty.
         first_sample: the index of its first sample, so that further samples of a prompt can be drawn without the first.
     """
 
@@ -47,7 +47,7 @@ class Job:
 
     @property
     def before(self) -> Tokens:
-        """What the new tokens follow: the prompt, or what the decoder of an encoder-decoder model begins with."""
+        """The tokens before the new ones: the prompt, or what the decoder of an encoder-decoder model begins with."""
         return self.begin or self.tokens
 
     @property
@@ -58,10 +58,10 @@ class Job:
 
 
 def checked_ids(size: int, tokens: Iterable[SupportsIndex], what: str) -> Tokens:
-    """Token ids of a vocabulary of that size that were given as such.
+    """Token ids, checked against the size of the vocabulary.
 
     Raises:
-        RequestError: if they are no integers.
+        RequestError: if they are not integers.
         UnknownToken: if one is outside the vocabulary.
     """
     try:
@@ -80,7 +80,7 @@ def encode_prompt(model: LanguageModel, prompt: Prompt) -> tuple[str, Tokens]:
     """A prompt's text and token ids.
 
     Raises:
-        RequestError: if it is neither text nor ids nor a chat.
+        RequestError: if it is not text, ids or a chat.
         EmptyPrompt: if there are no tokens and the model has no BOS token.
         UnknownToken: if a token id is outside the vocabulary.
     """
@@ -127,7 +127,7 @@ def make_job(model: LanguageModel, index: int, prompt: Prompt, strategy: Strateg
 
 
 def check_limits(model: LanguageModel, limits: Limits) -> None:
-    """Refuse limits that make no sense.
+    """Refuse invalid limits.
 
     Raises:
         InvalidParameter: saying which and what is allowed.

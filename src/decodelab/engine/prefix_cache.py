@@ -1,4 +1,4 @@
-"""Prompts that begin alike: what they have in common is computed once, and kept for those that come later."""
+"""`PrefixCache`: common prefixes of prompts are computed once and kept for later prompts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from decodelab.core.protocols import Cache, LanguageModel, PrefixCaching, Segmen
 from decodelab.core.values import Tokens
 
 LEAST = 16
-"""Tokens that prompts must have in common for it to be worth remembering: every prompt begins with BOS."""
+"""Tokens a common prefix must have to be worth keeping: every prompt begins with BOS."""
 
 SAVED = 32
-"""Tokens that computing a common beginning apart must save; below, one more forward pass costs more."""
+"""Tokens that computing a common prefix separately must save; below that, one more forward pass costs more."""
 
 
 MOST_BYTES = 256 * 2**20
@@ -24,13 +24,13 @@ MOST_BYTES = 256 * 2**20
 
 
 class Prefilled(NamedTuple):
-    """Prompts that are computed.
+    """Prompts after their prefill.
 
     Attributes:
         prompts: in the order of the rows.
-        logits: those after each, [rows, vocab].
+        logits: after the last token of each, [rows, vocab].
         cache: of these rows.
-        computed: how many tokens were computed for each; the others were known.
+        computed: how many tokens were computed for each; the others were in the prefix cache.
     """
 
     prompts: list[Tokens]
@@ -41,7 +41,7 @@ class Prefilled(NamedTuple):
 
 @dataclass(eq=False)
 class _Node:
-    """Tokens that follow those of the nodes above, and what the model remembers of them."""
+    """Tokens that follow those of the nodes above, and their stored segment."""
 
     tokens: Tokens
     segment: Segment | None
@@ -50,20 +50,20 @@ class _Node:
     children: dict[Tokens, _Node] = field(default_factory=dict)
 
     def key(self, tokens: Tokens) -> Tokens:
-        """Under what a child that begins with these tokens stands: prompts have no beginning shorter than `LEAST`."""
+        """The key of a child that begins with these tokens; at the root, `LEAST` tokens long."""
         return tokens[: 1 if self.parent is not None else LEAST]
 
 
 class PrefixCache:
-    """Computes prompts, each only from where it differs from those computed before or beside it.
+    """Computes prompts, each only from where it differs from those computed before or together with it.
 
-    A radix tree over token ids: a node holds what the model remembers of some tokens, and a path from the root the
-    beginning of the prompts below. Leaves that were not used for longest go first when it exceeds its bytes. A model
-    that is not `Resumable` computes every prompt whole, and nothing is kept.
+    A radix tree over token ids: a node holds a stored segment of tokens, and a path from the root spells a common
+    prefix of the prompts below. When it exceeds its bytes, the least recently used leaves are evicted. For a model
+    without `PrefixCaching`, every prompt is computed whole and nothing is kept.
 
     Source: Zheng et al., "SGLang: Efficient Execution of Structured Language Model Programs" (2024), section 3
-    (RadixAttention). Differs in that prompts which are computed together also share what they begin with, and that rows
-    copy what they begin with into their own cache, so that forgetting never waits for them.
+    (RadixAttention). Differs in that prompts computed together share their prefixes too, and that rows copy theirs into
+    their own cache, so that eviction never waits for them.
 
     Args:
         model: the language model.
@@ -77,19 +77,19 @@ class PrefixCache:
         self._clock = 0
         self._root = _Node((), None, None, 0)
 
-    def start(self, prompts: Sequence[Tokens], room: int | None = None) -> Prefilled:
-        """Compute different prompts, their common beginnings once, and keep them.
+    def prefill(self, prompts: Sequence[Tokens], room: int | None = None) -> Prefilled:
+        """Compute distinct prompts, their common prefixes once, and keep them.
 
         Args:
-            prompts: token ids, none twice.
-            room: bytes there are for common beginnings while the prompts are computed; None: any.
+            prompts: token ids, all distinct.
+            room: bytes available for common prefixes while the prompts are computed; None: no bound.
         """
         if not isinstance(self.model, PrefixCaching):
             logits, cache = self.model.prefill(prompts)
             return Prefilled(list(prompts), logits, cache, [len(prompt) for prompt in prompts])
         paid = dict.fromkeys(prompts, 0)
-        for beginnings in _shared(sorted(prompts)):
-            new = [tokens for tokens in beginnings if len(tokens) - self.known(tokens) >= LEAST]
+        for shared in _shared(sorted(prompts)):
+            new = [tokens for tokens in shared if len(tokens) - self.known(tokens) >= LEAST]
             taken = sum(self.model.cache_bytes(len(tokens), 1, 0) for tokens in new)
             if room is not None:
                 room -= taken
@@ -101,16 +101,16 @@ class PrefixCache:
         return found._replace(computed=[n + paid[p] for p, n in zip(found.prompts, found.computed, strict=True)])
 
     def known(self, tokens: Tokens) -> int:
-        """How many tokens at the beginning of a prompt need not be computed; its last one always is."""
+        """How many tokens at the start of a prompt need not be computed; its last one always is."""
         return sum(count for _, count in self._path(tokens[:-1]))
 
     def keep(self, tokens: Tokens, cache: Cache, row: int) -> None:
-        """Remember a row that holds just these tokens, as it came from the model, if there is room."""
+        """Store a row that holds exactly these tokens, as it came from the model, if there is room."""
         self._keep(tokens, cache, row)
         self._shrink()
 
     def _keep(self, tokens: Tokens, cache: Cache, row: int) -> None:
-        """Remember a row whatever is held already."""
+        """Store a row without looking at the room."""
         if not isinstance(self.model, PrefixCaching):
             return
         path = self._path(tokens)
@@ -132,13 +132,13 @@ class PrefixCache:
         self.most_bytes = nbytes
         self._shrink()
 
-    def forget(self) -> None:
-        """Forget everything."""
+    def clear(self) -> None:
+        """Evict everything."""
         self._root.children.clear()
         self.nbytes = 0
 
     def _shrink(self) -> None:
-        """Forget what was not used for longest, until what is left may be kept."""
+        """Evict the least recently used leaves until the rest fits."""
         while self.nbytes > self.most_bytes:
             node = min((n for n in self._nodes() if not n.children), key=lambda n: n.used)
             assert node.parent is not None
@@ -149,7 +149,7 @@ class PrefixCache:
     def _compute(
         self, model: PrefixCaching, prompts: Sequence[Tokens], keep: Callable[[Tokens, Cache, int], None]
     ) -> Prefilled:
-        """Compute each prompt from where it is not known, and keep them."""
+        """Compute the unknown rest of each prompt, and keep them."""
         parts = [self._part(model, group) for group in self._alike(prompts)]
         for part in parts:
             for row, tokens in enumerate(part.prompts):
@@ -165,7 +165,7 @@ class PrefixCache:
         return whole
 
     def _part(self, model: PrefixCaching, prompts: list[Tokens]) -> Prefilled:
-        """Compute prompts in one pass, the same number of tokens of each where any of them is known."""
+        """Compute prompts in one pass; where their prefixes are known, the same number of tokens of each."""
         if not self.known(prompts[0]):
             logits, cache = self.model.prefill(prompts)
             return Prefilled(prompts, logits, cache, [len(prompt) for prompt in prompts])
@@ -185,14 +185,14 @@ class PrefixCache:
         return Prefilled(prompts, logits, cache, [count] * len(prompts))
 
     def _alike(self, prompts: Sequence[Tokens]) -> Iterator[list[Tokens]]:
-        """Groups to be computed in one pass: the unknown ones; those of which about as much is to be computed."""
+        """Groups to compute in one pass each: unknown prompts, and prompts with about as many tokens to compute."""
         rest = {prompt: len(prompt) - self.known(prompt) for prompt in prompts}
         new = [prompt for prompt in prompts if rest[prompt] == len(prompt)]
         if new:
             yield new
         group: list[Tokens] = []
         for prompt in sorted((p for p in prompts if rest[p] < len(p)), key=lambda p: rest[p]):
-            # All of a group compute as much as the last one, so that something must be known beyond that.
+            # All of a group compute as many tokens as its last one; something must be known before those.
             most = rest[prompt]
             if group and (most > 2 * rest[group[0]] + LEAST or min(len(p) for p in group) <= most):
                 yield group
@@ -202,7 +202,7 @@ class PrefixCache:
             yield group
 
     def _path(self, tokens: Tokens) -> list[tuple[_Node, int]]:
-        """The nodes that hold the beginning of these tokens, and how many tokens of each."""
+        """The nodes that spell a prefix of these tokens, and how many tokens of each."""
         path: list[tuple[_Node, int]] = []
         node, at = self._root, 0
         while at < len(tokens) and (child := node.children.get(node.key(tokens[at:]))) is not None:
@@ -215,7 +215,7 @@ class PrefixCache:
         return path
 
     def _split(self, node: _Node, at: int) -> None:
-        """Put the tokens of a node from `at` on into a node below it."""
+        """Move the tokens of a node from `at` on into a child."""
         assert node.segment is not None
         head, tail = node.segment.split(at)
         below = _Node(node.tokens[at:], tail, node, node.used, node.children)
@@ -233,28 +233,28 @@ class PrefixCache:
 
 
 def _common(one: Tokens, other: Tokens) -> int:
-    """How many tokens at the beginning are the same."""
+    """The length of the common prefix."""
     if one == other:
         return len(one)
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _shared(prompts: list[Tokens]) -> Iterator[list[Tokens]]:
-    """Beginnings of several of these prompts, which are in order, that are worth computing once: short ones first."""
+    """Common prefixes of these sorted prompts that are worth computing once, short ones first."""
     ranges = [(prompts, 0)]
     while ranges:
-        beginnings: list[Tokens] = []
+        shared: list[Tokens] = []
         below: list[tuple[list[Tokens], int]] = []
         for group, known in ranges:
             if len(group) < 2:
                 continue
-            # In order of their tokens, what the first and the last have in common all have.
+            # The prompts are sorted: a prefix of the first and the last is a prefix of all.
             depth = _common(group[0], group[-1])
             if depth - known >= LEAST and (depth - known) * (len(group) - 1) >= SAVED:
-                beginnings.append(group[0][:depth])
+                shared.append(group[0][:depth])
                 known = depth
             ends = [i for i in range(1, len(group)) if group[i][depth : depth + 1] != group[i - 1][depth : depth + 1]]
             below += [(group[a:b], known) for a, b in zip([0, *ends], [*ends, len(group)], strict=True)]
-        if beginnings:
-            yield beginnings
+        if shared:
+            yield shared
         ranges = below

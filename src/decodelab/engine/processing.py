@@ -1,4 +1,4 @@
-"""The processors of a step: stages in a row that can be fused go through one compiled chain, the others one by one."""
+"""Applies the processors of a step; consecutive stages that can be fused run as one compiled chain."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from decodelab.kernels.fused import Fused, apply_fused, fused_form, suits
 
 @dataclass(frozen=True)
 class Processed:
-    """Logits that went through processors, and what each of them did.
+    """Logits after all processors, and what each processor did.
 
     Attributes:
         processors, states: the processors and their states in this step.
         start: float32 [rows, vocab], what the first was given.
         logits: float32 [rows, vocab], what the last gave.
-        given: for each processor the logits to update its state with; for one without a state it may be others.
+        given: for each processor the logits to update its state with; arbitrary for one without a state.
     """
 
     processors: Sequence[Processor]
@@ -46,9 +46,9 @@ class Processed:
 
 
 def process(processors: Sequence[Processor], states: Sequence[Any], logits: Tensor) -> Processed:
-    """Put logits [rows, vocab] through all processors.
+    """Apply all processors to logits [rows, vocab].
 
-    A stage with a state begins a chain of its own, so that what it was given is there for its update.
+    A stage with a state begins a new chain, because its update needs the logits it was given.
     """
     start, given = logits, list[Tensor]()
     chain: list[Fused] = []

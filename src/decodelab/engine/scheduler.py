@@ -6,7 +6,7 @@ from collections.abc import Generator, Hashable, Iterator, Sequence
 
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy
 from decodelab.core.events import Observer
-from decodelab.core.protocols import Composition, LanguageModel, LooksAhead, TreeSearch
+from decodelab.core.protocols import Composition, LanguageModel
 from decodelab.core.values import Limits, Prompt
 from decodelab.engine.composing import Composer
 from decodelab.engine.job import Job, check_limits, make_job
@@ -22,7 +22,7 @@ from decodelab.search.speculative import Speculative
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
 Kind = tuple[tuple[Composition, ...], Hashable]
-"""What jobs of one runner have in common: the stages that make their model, and how its passes are made."""
+"""What jobs of one runner have in common: the stages that make their model, and the driver or name of the runner."""
 
 
 class Engine:
@@ -70,7 +70,7 @@ class Engine:
         self._submitted = 0
         self._compose = Composer(self.model)
         self._prefix_caches: dict[tuple[Composition, ...], PrefixCache] = {}
-        self._turn: Kind = ((), None)
+        self._turn: Kind = ((), "batched")
         self._queues: dict[Kind, Queue] = {self._turn: self._new_queue(self._turn)}
 
     def submit(
@@ -130,9 +130,9 @@ class Engine:
         model = self._compose(compositions)
         if isinstance(passes, Speculative):
             return SpeculativeRunner(model, passes, self._compose.load, self.memory, self.observers)
-        if passes is LooksAhead:
+        if passes == "hidden_states":
             return HiddenStatesRunner(model, self.memory, self.observers)
-        if passes is TreeSearch:
+        if passes == "tree":
             return TreeRunner(model, self.max_rows, self.memory, self.observers)
         prefixes = self._prefix_caches[compositions] = PrefixCache(model)
         return BatchedRunner(model, prefixes, self.memory, self.observers)
@@ -199,7 +199,7 @@ class Engine:
             if self._queues[kind].busy:
                 if self.memory is not None and kind != self._turn:
                     for prefixes in self._prefix_caches.values():
-                        prefixes.forget()
+                        prefixes.clear()
                 self._turn = kind
                 return
 
@@ -210,10 +210,9 @@ def _kind(strategy: Strategy) -> Kind:
     Raises:
         UnsupportedStrategy: for a driver that is not known here.
     """
-    search, driver = strategy.search, strategy.driver
-    if isinstance(driver, Speculative):
-        return strategy.compositions, driver
-    if driver is not None:
+    driver = strategy.driver
+    if driver is None:
+        return strategy.compositions, strategy.search_stage.runner
+    if driver.runner != "speculative":
         raise UnsupportedStrategy(f"{driver}: this engine cannot make passes as it says; leave it out")
-    passes = next((protocol for protocol in (LooksAhead, TreeSearch) if isinstance(search, protocol)), None)
-    return strategy.compositions, passes
+    return strategy.compositions, driver

@@ -89,7 +89,7 @@ def score_many(
         max_rows: completions computed at once, at most; bounds the memory and changes no result.
         stride: tokens a window goes further where a pair exceeds the context.
         alternatives: how many of the most probable tokens to give for each place.
-        report: told how far it is after each step.
+        report: called after each step with the progress.
 
     >>> import decodelab as dl
     >>> coin = dl.TableModel(["H", "T"], {...: {"H": 0.25, "T": 0.75}}, bos="<s>")
@@ -193,7 +193,7 @@ class _Span:
 
 
 class _Places(NamedTuple):
-    """What a model says of tokens in their places, [n] each; `best` and `best_logprobs` are [n, alternatives]."""
+    """Log-probabilities and ranks of tokens in their places, [n] each; the best tokens there, [n, alternatives]."""
 
     logprobs: Tensor
     ranks: Tensor
@@ -203,7 +203,7 @@ class _Places(NamedTuple):
 
 def _items(model: LanguageModel, pairs: Sequence[tuple[Prompt, str | Sequence[int]]]) -> list[_Item]:
     """The pairs in tokens; a prompt of several pairs is encoded once."""
-    # An id stands for its object only as long as that lives, so the object is kept too.
+    # An id is unique only while its object lives, so the object is kept too.
     known: dict[str | int, tuple[Prompt, str, Tokens]] = {}
     items: list[_Item] = []
     for i, (prompt, completion) in enumerate(pairs):
@@ -225,7 +225,7 @@ def _items(model: LanguageModel, pairs: Sequence[tuple[Prompt, str | Sequence[in
 
 
 def _spans(model: LanguageModel, index: int, item: _Item, stride: int | None) -> list[_Span]:
-    """What has to be computed for an item: itself, or its windows."""
+    """What must be computed for an item: the whole, or its windows."""
     whole = item.given + item.target
     given = len(item.given)
     try:
@@ -264,16 +264,16 @@ def _scored(
 
 
 def _positions(model: LanguageModel) -> int:
-    """How many positions a batch may have, from where the model computes, if it says so."""
+    """How many positions a batch may have on the device of the model, where it is known."""
     device = getattr(model, "device", None)
     return _POSITIONS if device is None or device.type == "cpu" else _POSITIONS_ON_ACCELERATOR
 
 
 def _batches(spans: Sequence[_Span], max_rows: int, positions: int, context: int | None) -> Iterator[list[list[_Span]]]:
-    """Group spans by what precedes them, and groups of like lengths into batches; the longest come first.
+    """Group spans by their prefix, and groups of similar length into batches, the longest first.
 
-    What precedes is shared where it is at least as long as what follows; else it is computed for each span: attention
-    over a past that rows share is made for few new tokens a row.
+    A prefix is shared where it is at least as long as what follows; otherwise it is computed for each span, because
+    attention over shared prefixes is made for few new tokens a row.
     """
     groups: dict[Tokens, list[_Span]] = {}
     for span in spans:
@@ -300,7 +300,7 @@ def _batches(spans: Sequence[_Span], max_rows: int, positions: int, context: int
 
 
 def _fits(batch: Sequence[Sequence[_Span]], max_rows: int, positions: int, context: int | None) -> bool:
-    """Whether groups make a batch of bounded size, little of whose prefill is padding, that can be extended at once."""
+    """Whether groups fit one batch: bounded in size, little padding in its prefill, decoded in one pass."""
     given = [len(group[0].given) for group in batch]
     longest = max(len(group[0].target) for group in batch)
     rows = sum(map(len, batch))
@@ -315,7 +315,7 @@ def _fits(batch: Sequence[Sequence[_Span]], max_rows: int, positions: int, conte
 def _computed(
     model: LanguageModel, batch: Sequence[Sequence[_Span]], alternatives: int
 ) -> Iterator[tuple[_Span, _Places]]:
-    """Prefill once what each group has in common, fork it for its spans, and extend all of them together."""
+    """Prefill the common prefix of each group once, fork it for its spans, and decode all of them together."""
     logits, cache = model.prefill([group[0].given for group in batch])
     spans = [span for group in batch for span in group]
     prompts = torch.tensor([i for i, group in enumerate(batch) for _ in group])

@@ -1,4 +1,4 @@
-"""When a hypothesis ends: EOS, stop tokens, stop strings, the limit. One object a batch of rows."""
+"""`StoppingCriteria`: when a hypothesis ends: EOS, stop tokens, stop strings, the limit."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class StoppingCriteria:
 
     @staticmethod
     def of(vocab: Vocab, limits: Limits, max_new_tokens: Sequence[int]) -> StoppingCriteria:
-        """The stops of a batch of jobs."""
+        """The criteria of a batch of jobs."""
         codes = torch.full((vocab.size,), CONTINUES, dtype=torch.int64)
         codes[list(limits.stop_token_ids)] = STOP
         codes[list(vocab.eos_ids)] = EOS
         return StoppingCriteria(vocab, limits, codes, torch.tensor(max_new_tokens))
 
-    def begun(self, logits: Tensor, positions: Tensor) -> Tensor:
-        """Logits [rows, vocab] without what would end a row that has not reached the minimum."""
+    def masked(self, logits: Tensor, positions: Tensor) -> Tensor:
+        """Logits [rows, vocab] without the tokens that would end a row below `min_new_tokens`."""
         if not self.limits.min_new_tokens:
             return logits
         early = positions < self.limits.min_new_tokens
@@ -68,7 +68,7 @@ class StoppingCriteria:
     def cut(self, text: Detokenizer, token: int) -> str | None:
         """The text of a row, cut before the stop string that this token completes; None if it completes none."""
         after = text.push(self.vocab, token).text
-        # Only what ends in the new text counts: an earlier one was let pass by the minimum length.
+        # Only a stop string that ends in the new text counts: earlier ones came before min_new_tokens.
         start = len(text.text) + 1
         found = [at for s in self.limits.stop if (at := after.find(s, max(0, start - len(s)))) >= 0]
         return after[: min(found)] if found else None

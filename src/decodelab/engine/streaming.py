@@ -1,4 +1,4 @@
-"""Streaming text: an observer that hands on each piece of text as soon as it is certain."""
+"""`TextStream`: an observer that passes on each piece of text as soon as it is final."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class TextStream:
     """Call `write(generation index, sample index, text)` for each new piece of text.
 
     The pieces join to the candidate's text, except where a model with byte tokens emits bytes that are no UTF-8.
-    Characters are never broken, and text that may be the beginning of a stop string is held back
-    until it is known not to be. With `revises=True` (beams) the text comes only when it is final.
+    Characters are never split, and text that may begin a stop string is held back until it is known not to. With
+    `revises=True` (beams) the text of a candidate comes in one piece at its end.
 
     >>> import decodelab as dl
     >>> model = dl.load("pocket-nano")

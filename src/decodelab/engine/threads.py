@@ -1,4 +1,4 @@
-"""How many CPU threads a model is worth."""
+"""How many CPU threads to use for a model."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SMALL = 20_000_000
 def threads_for(model: LanguageModel) -> Iterator[None]:
     """Compute with a small model on one thread inside the block; leave torch's choice to larger ones.
 
-    Shared out, the matrices of pocket-small gain a tenth on two idle cores; where the cores have other work, threads
-    that wait for each other made `decodelab demo` take seven minutes instead of twenty seconds.
+    On two idle cores a second thread makes pocket-small a tenth faster; on busy cores, threads that wait for each other
+    made `decodelab demo` take seven minutes instead of twenty seconds.
     """
     import torch
 

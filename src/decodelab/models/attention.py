@@ -1,4 +1,4 @@
-"""The attention of transformers' own forward passes, led elsewhere through its attention interface."""
+"""Our attention functions inside transformers' forward passes, through its attention interface."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def configs(model: Any) -> list[Any]:
 
 @contextmanager
 def attending(parts: Sequence[Any], attend: Attend) -> Iterator[None]:
-    """Within this block the layers of a model attend by `attend`; `parts` are its `configs`.
+    """Within this context the layers of a model use `attend`; `parts` are its `configs`.
 
     transformers builds no mask for an attention function that it knows no mask function for.
     """

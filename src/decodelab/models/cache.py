@@ -1,4 +1,4 @@
-"""The key/value cache of a transformers model: written in place, gathered by row, the past of forked rows shared."""
+"""The key/value cache of a transformers model: written in place, gathered by row, with prefixes that rows share."""
 
 from __future__ import annotations
 
@@ -10,96 +10,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin, DummyLayer
+from transformers.cache_utils import Cache, DummyLayer
 
 from decodelab.core.notices import PlainCacheWarning
 from decodelab.core.protocols import Cache as ProtocolCache
+from decodelab.models.growing_layer import ROOM, GrowingLayer
 from decodelab.models.prefix import Bucket, Prefixes, SharedAttention, bucketed
-
-ROOM = 32
-"""Positions of spare room a new buffer gets at least."""
 
 ROOM_OF_FORKS = 8
 """The same for what rows hold beyond a shared prefix: there are many of them, and beams move every step anyway."""
 
 SHARED_FROM = 2048
-"""Positions that sharing a beginning must save for it to pay: attention in two parts is more operations."""
+"""Positions that sharing a prefix must save to be worth it: attention in two parts takes more operations."""
 
 _MOST_BLOCKS = 4
 """Blocks of prefixes before two are merged: each costs a few operations a layer in every step."""
-
-
-class GrowingLayer(CacheLayerMixin):
-    """Keys and values of one layer, [rows, heads, positions, size], in buffers with room to grow.
-
-    `transformers.DynamicLayer` concatenates (and so copies) everything at every step; here a step writes its
-    own positions, and a copy is made only when the buffer is full, half as large again each time. Layers with
-    a sliding window are kept at full length too: the window is in the mask, and rewinding stays possible.
-    """
-
-    is_sliding = False
-
-    def __init__(self, room: int = ROOM) -> None:
-        super().__init__()
-        self.key_buffer: Tensor | None = None
-        self.value_buffer: Tensor | None = None
-        self.length = 0
-        self.room = room
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Make empty buffers shaped for these states."""
-        capacity = key_states.shape[-2] + self.room
-        self.key_buffer = _resized(key_states, capacity)
-        self.value_buffer = _resized(value_states, capacity)
-        self.is_initialized = True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Append the states of new positions; returns those of all positions, as views."""
-        if self.key_buffer is None or self.value_buffer is None:
-            self.lazy_initialization(key_states, value_states)
-            assert self.key_buffer is not None
-            assert self.value_buffer is not None
-        start, count = self.length, key_states.shape[-2]
-        end = start + count
-        if end > self.key_buffer.shape[-2]:
-            capacity = grown(end, self.room)
-            self.key_buffer = _copied(self.key_buffer, start, capacity)
-            self.value_buffer = _copied(self.value_buffer, start, capacity)
-        self.key_buffer.narrow(-2, start, count).copy_(key_states)
-        self.value_buffer.narrow(-2, start, count).copy_(value_states)
-        self.length = end
-        return self.key_buffer.narrow(-2, 0, end), self.value_buffer.narrow(-2, 0, end)
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length and offset of the keys the next `query_length` tokens will meet."""
-        return self.length + query_length, 0
-
-    def get_seq_length(self) -> int:
-        """Positions held."""
-        return self.length
-
-    def get_max_length(self) -> int:
-        """-1: no maximum."""
-        return -1
-
-    def buffers(self) -> list[Tensor]:
-        """The key and the value buffer; none before the first update."""
-        return [b for b in (self.key_buffer, self.value_buffer) if b is not None]
-
-
-def grown(positions: int, room: int) -> int:
-    """New capacity, in positions, of a buffer that must grow to hold this many, given the room of its kind."""
-    return positions + max(room, positions // 2 if room == ROOM else positions // 8)
-
-
-def _resized(like: Tensor, positions: int) -> Tensor:
-    return like.new_empty((*like.shape[:-2], positions, like.shape[-1]))
-
-
-def _copied(buffer: Tensor, length: int, capacity: int) -> Tensor:
-    copy = _resized(buffer, capacity)
-    copy.narrow(-2, 0, length).copy_(buffer.narrow(-2, 0, length))
-    return copy
 
 
 @dataclass(frozen=True)
@@ -118,7 +43,7 @@ class Segment:
 
     @cached_property
     def prefixes(self) -> Prefixes:
-        """It as what rows share, in the same memory; the same object for all that ask."""
+        """It as prefixes that rows share, in the same memory; always the same object."""
         return Prefixes(tuple(t[None] for t in self.tensors[::2]), tuple(t[None] for t in self.tensors[1::2]), (0,))
 
     @property
@@ -135,22 +60,22 @@ class Segment:
 class KeyValueCache(Cache):
     """The cache of a transformers model's rows.
 
-    What a row holds by itself ends at the same position for all rows: shorter ones are padded on the left. Rows that
-    are forked leave what they had in `blocks` of prefixes, which are not moved with them, and go on with nothing of
-    their own: a fork copies no past, and selecting, cutting back and joining rows moves only what they added since.
-    Rows of different prompts that begin alike are `headed`: what they begin with is a block, the rest of the prompt is
-    their own. Such rows are made whole again, each with a copy, before they are forked.
+    The rows' own parts end at the same position: shorter ones are padded on the left. When rows are forked, what they
+    hold becomes a block of shared prefixes (`blocks`), and their own parts start empty: a fork copies no prefix, and
+    selecting, rewinding and joining rows moves only what they added since. Rows of different prompts with a common
+    prefix are `headed`: that prefix is a block, the rest of the prompt is their own. Before such rows are forked, each
+    gets a copy of its whole prompt.
 
     Keys are stored as the model rotated them at their absolute positions, so moving a row along the buffer
     changes nothing but its padding.
 
     Attributes:
-        pads: positions of padding before what each row holds by itself.
+        pads: positions of padding before each row's own part.
         pad_tensor: the same as int64 [rows] on the model's device; None when no row is padded.
         blocks: the prefixes rows share; none at first.
-        owners: for each row, the block and the sequence in it that is its past; empty without blocks.
-        headed: whether blocks are beginnings of prompts whose rest their rows hold themselves.
-        unshared: why the model cannot attend to shared prefixes, so that forks copy the past (said at the first, if it
+        owners: for each row, the block and the sequence in it that is its prefix; empty without blocks.
+        headed: whether blocks hold common prefixes of prompts whose rest is in the rows' own parts.
+        unshared: why the model cannot attend to shared prefixes, so that forks copy (a warning at the first fork, if it
             is not empty); None when it can.
     """
 
@@ -182,7 +107,7 @@ class KeyValueCache(Cache):
         self.base_tensor = torch.tensor(self.bases, device=self.device) if self.bases else None
         self._buckets = None
 
-    # What transformers asks at every step, without its walk over all layers.
+    # Overrides of what transformers asks at every step, which would walk over all layers.
 
     @property
     def is_sliding(self) -> list[bool]:
@@ -246,7 +171,7 @@ class KeyValueCache(Cache):
 
     @torch.inference_mode()
     def segment(self, row: int, start: int, stop: int) -> Segment:
-        """A copy of the keys and values of a row's tokens `prefill` to `stop`."""
+        """A copy of the keys and values of a row's tokens `start` to `stop`."""
         base = self.bases[row] if self.bases else 0
         parts: list[list[Tensor]] = []
         if start < base:
@@ -262,23 +187,23 @@ class KeyValueCache(Cache):
         return Segment(tuple(torch.cat(tensors, -2) for tensors in zip(*parts, strict=True)))
 
     @torch.inference_mode()
-    def fill(self, pasts: Sequence[Sequence[Segment]], lengths: Sequence[int], room: int) -> None:
-        """Put the first `lengths` tokens of these segments into the rows of an empty cache, with room for more.
+    def fill(self, segments: Sequence[Sequence[Segment]], lengths: Sequence[int], room: int) -> None:
+        """Copy the first `lengths` tokens of these segments into the rows of an empty cache, with room for more.
 
-        A first segment that all rows have in common is not copied but shared, where that pays and the model can.
+        A first segment that all rows have in common is shared instead, where that is worth it and the model can.
         """
-        head, rows = pasts[0][0], len(pasts)
+        head, rows = segments[0][0], len(segments)
         saved = len(head) * (rows - 1)
-        alike = len(head) <= min(lengths) and all(past[0] is head for past in pasts)
+        alike = len(head) <= min(lengths) and all(own[0] is head for own in segments)
         if self.unshared is None and saved >= SHARED_FROM and alike:
             self.blocks, self.owners, self.headed = [head.prefixes], [(0, 0)] * rows, True
-            pasts, lengths = [past[1:] for past in pasts], [length - len(head) for length in lengths]
+            segments, lengths = [own[1:] for own in segments], [length - len(head) for length in lengths]
         width = max(lengths)
         for at, layer in enumerate(self.growing if width else ()):
             for kind, name in enumerate(("key_buffer", "value_buffer")):
                 like = head.tensors[2 * at + kind]
                 whole = like.new_zeros((rows, like.shape[0], width + max(room, layer.room), like.shape[-1]))
-                for row, (past, length) in enumerate(zip(pasts, lengths, strict=True)):
+                for row, (past, length) in enumerate(zip(segments, lengths, strict=True)):
                     place = width - length
                     for segment in past:
                         part = segment.tensors[2 * at + kind].narrow(-2, 0, min(len(segment), width - place))
@@ -336,7 +261,7 @@ class KeyValueCache(Cache):
 
     @torch.inference_mode()
     def fork(self, rows: Tensor) -> KeyValueCache:
-        """A copy of the given rows (int64 [n]) that goes its own way; the past they have in common is not copied."""
+        """An independent copy of the given rows (int64 [n]); prefixes they share are not copied."""
         if self.headed or not self.blocks:
             self._share()
         index = rows.tolist()
@@ -370,7 +295,7 @@ class KeyValueCache(Cache):
                 f"rewind: lengths must be in [1, tokens held] for each row, got {list(lengths)} for {held}"
             )
         if any(n < base for n, base in zip(lengths, self.bases, strict=False)):
-            self._thaw()
+            self._move_to_rows()
         own = [n - base for n, base in zip(lengths, self.bases, strict=True)] if self.bases else list(lengths)
         width = max(own, default=0)
         pads = [width - n for n in own]
@@ -393,12 +318,12 @@ class KeyValueCache(Cache):
         """The rows of this cache followed by those of another of the same model."""
         assert isinstance(other, KeyValueCache)
         if bool(self.blocks) != bool(other.blocks) or self.headed != other.headed:
-            # Beside rows that share their past, a whole prompt of one's own would be padding for all of them.
+            # A row with a whole prompt in its own part would pad the rows whose prompt is shared.
             for cache in (self, other):
                 if cache.headed or not cache.blocks:
-                    cache._freeze()
+                    cache._move_to_blocks()
         places: list[int] = []
-        for block in other.blocks:  # rows that were forked from one another have blocks in common
+        for block in other.blocks:  # rows forked from the same cache share blocks
             known = next((at for at, mine in enumerate(self.blocks) if mine is block), len(self.blocks))
             if known == len(self.blocks):
                 self.blocks = [*self.blocks, block]
@@ -432,16 +357,16 @@ class KeyValueCache(Cache):
         return joined
 
     def _share(self) -> None:
-        """Make what each row holds a prefix before it is forked, or say that the model cannot share one."""
+        """Turn what rows hold into shared prefixes before a fork, or warn that the model cannot share them."""
         if self.unshared is None:
-            self._freeze()
+            self._move_to_blocks()
         elif self.unshared:
             warnings.warn(self.unshared, PlainCacheWarning, stacklevel=3)
 
-    def _freeze(self) -> None:
-        """Make what each row holds a prefix; the rows go on with nothing of their own."""
+    def _move_to_blocks(self) -> None:
+        """Turn what each row holds into a shared prefix; the rows' own parts are empty afterwards."""
         if self.headed:
-            self._thaw()
+            self._move_to_rows()
         held = [(layer.buffers(), layer.length) for layer in self.growing]
         keys, values = (tuple(buffers[i].narrow(-2, 0, n) for buffers, n in held) for i in (0, 1))
         self.blocks = [Prefixes(keys, values, tuple(self.pads))]
@@ -452,8 +377,8 @@ class KeyValueCache(Cache):
             layer.room = ROOM_OF_FORKS
         self._set_pads([0] * len(self.pads))
 
-    def _thaw(self) -> None:
-        """Give each row a copy of its prefix and share nothing any more."""
+    def _move_to_rows(self) -> None:
+        """Copy each row's prefix into its own part; nothing is shared afterwards."""
         lengths = list(self.lengths)
         width = max(lengths)
         for at, layer in enumerate(self.growing):
@@ -477,7 +402,7 @@ class KeyValueCache(Cache):
         self._set_pads([width - n for n in lengths])
 
     def _drop_unused(self) -> None:
-        """Let go of blocks nobody reads, and of sequences once half of a block's are not read."""
+        """Drop blocks that no row uses, and unused sequences once they are half of a block."""
         blocks: list[Prefixes] = []
         moved: dict[tuple[int, int], tuple[int, int]] = {}
         for at, block in enumerate(self.blocks):
@@ -492,7 +417,7 @@ class KeyValueCache(Cache):
         self.owners = [moved[owner] for owner in self.owners]
 
     def _merge_smallest(self) -> None:
-        """Make one block of the two that are the least to copy."""
+        """Merge the two smallest blocks."""
         order = sorted(range(len(self.blocks)), key=lambda i: self.blocks[i].nbytes)
         one, two = sorted(order[:2])
         shift = len(self.blocks[one].pads)

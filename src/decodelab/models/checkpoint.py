@@ -1,6 +1,6 @@
-"""Model directories: finding them, checking them before anything is loaded, and what they say of themselves.
+"""Model directories: finding and checking them before anything is loaded, and reading their metadata.
 
-Nothing here imports torch or transformers, except `read`, which loads.
+Nothing here imports torch or transformers; `decodelab.models.pretrained` loads what is described here.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decodelab.core.errors import ModelError, ModelFormatError, ModelNotFound
-from decodelab.core.quiet import quiet
+from decodelab.core.errors import ModelFormatError, ModelNotFound
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "vocab.json",
@@ -35,7 +34,7 @@ _UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model directory says of itself, read without loading weights.
+    """Metadata of a model directory, read without loading weights.
 
     Attributes:
         name: the name to load it by.
@@ -127,7 +126,7 @@ def own_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def digest(directory: Path) -> str:
     """SHA-256 over the configuration, weight and tokenizer files of a directory, in hex."""
     files = [directory / "config.json", *weight_files(directory)]
-    names = (*_TOKENIZER_FILES, "merges.txt", "added_tokens.json", "tokenizer_config.json")
+    names = (*TOKENIZER_FILES, "merges.txt", "added_tokens.json", "tokenizer_config.json")
     files += [directory / name for name in names if (directory / name).is_file()]
     sha = hashlib.sha256()
     for file in files:
@@ -168,7 +167,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def is_encoder_decoder(config: Mapping[str, Any]) -> bool:
-    """Whether a model with this configuration reads its prompt apart from what it writes."""
+    """Whether this is the configuration of an encoder-decoder model."""
     return bool(config.get("is_encoder_decoder"))
 
 
@@ -308,61 +307,3 @@ def _fetch(hub_id: str) -> Path:
             f"model: {hub_id!r} is no directory, and not in the local hub cache, and {why}; "
             "give a directory, or load a shipped model such as pocket-small"
         ) from error
-
-
-def read(directory: Path, dtype: Any) -> tuple[Any, Any]:
-    """Load the model and tokenizer of a directory on CPU; `dtype` is a torch dtype, or None for the checkpoint's own.
-
-    Raises:
-        ModelNotFound: when it is not there.
-        ModelFormatError: when it is incomplete, damaged or unsafe.
-        ModelError: when transformers has no language model for it.
-    """
-    config = read_config(directory)
-    weight_files(directory)
-    if not any((directory / name).is_file() for name in _TOKENIZER_FILES):
-        raise ModelFormatError(
-            f"model: {str(directory)!r} has no tokenizer (tokenizer.json); save the tokenizer beside the model"
-        )
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
-    )
-
-    kind = config["model_type"]
-    if kind not in CONFIG_MAPPING:
-        why = "runs code of its own, which decodelab never does" if "auto_map" in config else "is not in transformers"
-        raise ModelError(f"model: {str(directory)!r} is of type {kind!r}, which {why}; use another model")
-    pair = is_encoder_decoder(config)
-    if kind not in (MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES if pair else MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
-        raise ModelError(f"model: {str(directory)!r} is of type {kind!r}, which is no language model; name another")
-    with quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
-        except Exception as error:  # the tokenizers library raises bare Exception
-            raise ModelFormatError(
-                f"model: the tokenizer of {str(directory)!r} cannot be read ({one_line(error)}); get a complete copy"
-            ) from error
-        try:
-            loaded: Any = (AutoModelForSeq2SeqLM if pair else AutoModelForCausalLM).from_pretrained(
-                directory,
-                dtype="auto" if dtype is None else dtype,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        except Exception as error:
-            raise ModelFormatError(
-                f"model: {str(directory)!r} cannot be loaded ({one_line(error)}); get a complete copy"
-            ) from error
-    model, report = loaded
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelFormatError(
-            f"model: the weights of {str(directory)!r} lack {len(missing)} tensors, the first is {missing[0]}; "
-            "get a complete copy"
-        )
-    return model, tokenizer

@@ -1,4 +1,4 @@
-"""Language models whose logits are made of those of several models that are fed the same tokens."""
+"""Language models that combine the logits of several models given the same tokens."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Combine = Callable[[Sequence[Tensor]], Tensor]
 def log_linear(logits: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """The weighted sum of log-probabilities, float32 [..., vocab], unnormalised.
 
-    What is impossible for a part of positive weight stays impossible. Under a negative weight an impossible token
-    counts as one of log-probability `FLOOR`, so that the sum is finite. A part of weight 0 has no say.
+    A token that is impossible for a part of positive weight stays impossible. Under a negative weight an impossible
+    token counts as one of log-probability `FLOOR`, so that the sum is finite. A part of weight 0 is ignored.
 
     >>> distribution = torch.tensor([[0.5, 0.5, 0.0]]).log()
     >>> total = log_linear([distribution, torch.tensor([[0.25, 0.75, 0.0]]).log()], [2.0, -1.0])
@@ -60,7 +60,7 @@ def plausible(logits: Tensor, alpha: float) -> Tensor:
 
 
 def check_model_name(stage: Stage, parameter: str, name: object) -> None:
-    """Refuse what cannot be the name of a model.
+    """Refuse an invalid model name.
 
     Raises:
         InvalidParameter: if it is no text, or empty.
@@ -72,7 +72,7 @@ def check_model_name(stage: Stage, parameter: str, name: object) -> None:
 
 
 def check_vocabulary(stage: Stage, model: LanguageModel, other: LanguageModel) -> None:
-    """Refuse a part that does not have the vocabulary of the model it goes with.
+    """Refuse a part whose vocabulary differs from the model's.
 
     Raises:
         VocabularyMismatch: naming both models and the first difference.
@@ -161,7 +161,7 @@ class ComposedModel:
         return self.combine([logits for logits, _ in begun]), ComposedCache([cache for _, cache in begun])
 
     def given(self, prompts: Sequence[Tokens]) -> Sequence[Sequence[Tokens]]:
-        """What each part is given for these prompts."""
+        """The prompts of each part."""
         return [prompts] * len(self.parts)
 
     def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, ComposedCache]:
@@ -173,9 +173,9 @@ class ComposedModel:
 
 
 class ComposedCache:
-    """The rows of several models, of which those of the first are counted.
+    """The rows of several models; lengths are those of the first.
 
-    A row of another part may be longer or shorter, always by as much as when it began.
+    A row of another part may be longer or shorter, by a difference that never changes.
 
     Attributes:
         parts: a cache for each model, of the same rows.
@@ -220,8 +220,8 @@ class ComposedCache:
 
 
 def needs_whole_prompts(model: LanguageModel) -> bool:
-    """Whether what follows the tokens given to `prefill` means something else to a model than a prompt.
+    """Whether a model must be given whole prompts: tokens it decodes mean something else to it than prompt tokens.
 
-    Such a prompt can neither be computed in chunks nor go on from a shorter one.
+    Such a prompt can neither be computed in chunks nor continue a stored prefix.
     """
     return bool(getattr(model, "whole_prompts", False))

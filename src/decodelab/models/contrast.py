@@ -16,7 +16,7 @@ from decodelab.models.composed import ComposedModel, check_model_name, check_voc
 
 @dataclass(frozen=True)
 class Contrast(Stage):
-    """Prefer what the model finds more probable than a weaker one, the amateur, does.
+    """Prefer tokens that the model finds more probable than a weaker model, the amateur, does.
 
     Of tokens at least `alpha` times as probable as the model's best, the logits are
     (1 + beta) log p_expert - beta log p_amateur (O'Brien & Lewis 2023, equation 2); all others are removed. With
@@ -56,7 +56,7 @@ class Contrast(Stage):
         check_number(self, "amateur_temperature", low=0, low_open=True, fix="use 1 to leave the amateur as it is")
 
     def no_effect(self) -> str | None:
-        """Without contrast and without a cut nothing is left to do."""
+        """beta=0 and alpha=0 change nothing."""
         return "beta=0 and alpha=0 leave the model as it is" if self.beta == 0 and self.alpha == 0 else None
 
     def compose(self, model: LanguageModel, load: Load) -> LanguageModel:

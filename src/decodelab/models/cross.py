@@ -45,7 +45,7 @@ class DecoderCache:
     """The rows of an encoder-decoder model.
 
     A prompt's keys and values are held once, whatever the number of rows (samples, beams) that read them; what a row
-    wrote is its own. A row holds, as others count it, its prompt and its new tokens, not what the decoder began with.
+    wrote is its own. The length of a row counts its prompt and its new tokens, not what the decoder began with.
 
     Attributes:
         own: what the decoder wrote, what it began with included.
@@ -106,7 +106,7 @@ class DecoderCache:
 
     @torch.inference_mode()
     def select(self, rows: Tensor) -> DecoderCache:
-        """The given rows (int64 [n]), in that order; prompts are let go once half of them are not read."""
+        """The given rows (int64 [n]), in that order; prompts are dropped once half of them are unused."""
         self.own = self.own.select(rows)
         self._own([self.owners[i] for i in rows.tolist()])
         return self
@@ -122,7 +122,7 @@ class DecoderCache:
 
     @torch.inference_mode()
     def fork(self, rows: Tensor) -> DecoderCache:
-        """A copy of the given rows (int64 [n]) that goes its own way; prompts are not copied."""
+        """An independent copy of the given rows (int64 [n]); prompts are not copied."""
         layers = [CrossLayer() for _ in self.layers]
         for mine, copy in zip(self.layers, layers, strict=True):
             assert mine.keys is not None

@@ -1,4 +1,4 @@
-"""The forward pass of Llama-shaped decoders, without the machinery around it.
+"""The forward pass of Llama-like decoders without the overhead of transformers' modules.
 
 A step of a small model is mostly Python: a hundred module calls, each through hooks, decorators and output classes.
 This is the same arithmetic, operation by operation, on the same weights, as one function; for a model of a million
@@ -20,7 +20,8 @@ from transformers.models.mistral.modeling_mistral import MistralForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 
-from decodelab.models.cache import GrowingLayer, KeyValueCache
+from decodelab.models.cache import KeyValueCache
+from decodelab.models.growing_layer import GrowingLayer
 
 _CLASSES = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
 _ROPE_TYPES = ("default", "linear", "llama3", "yarn")

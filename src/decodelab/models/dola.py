@@ -20,7 +20,7 @@ from decodelab.models.composed import composed_digest, log_linear, plausible
 
 @dataclass(frozen=True)
 class Dola(Stage):
-    """Prefer what the last layer finds more probable than an earlier layer does.
+    """Prefer tokens that the last layer finds more probable than an earlier layer does.
 
     The model's head is put on the hidden states of the candidate layers. Of those the one whose distribution has the
     largest Jensen-Shannon divergence from the last layer's is taken (for each row and step by itself), and the logits

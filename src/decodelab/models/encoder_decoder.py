@@ -1,4 +1,4 @@
-"""Encoder-decoder models of transformers (T5, BART and their kin) behind the `LanguageModel` protocol."""
+"""`EncoderDecoderModel`: encoder-decoder models of transformers, such as T5 and BART."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import EmptyPrompt, ModelError, PromptTooLong, UnknownToken
-from decodelab.core.protocols import PAD, Cache
+from decodelab.core.errors import ModelError, PromptTooLong, UnknownToken
+from decodelab.core.protocols import Cache
 from decodelab.core.values import Tokens
-from decodelab.models import checkpoint
 from decodelab.models.attention import attending, configs
-from decodelab.models.cache import ROOM, GrowingLayer, KeyValueCache, grown
+from decodelab.models.cache import KeyValueCache
 from decodelab.models.cross import CrossLayer, DecoderCache
-from decodelab.models.transformers_model import device_named, digest_in_memory, dtype_named, vocab_of
+from decodelab.models.growing_layer import ROOM, GrowingLayer, grown
+from decodelab.models.pretrained import Pretrained
+from decodelab.models.token_checks import check_prompts, checked_tokens
 from decodelab.models.transformers_vocab import TransformersVocab
 
 PROVEN_PAIRS = frozenset({"bart", "blenderbot", "marian", "mbart", "mt5", "pegasus", "plbart", "t5", "umt5"})
@@ -55,7 +56,7 @@ class EncoderDecoderModel:
     values the rows of a prompt share. Processors see the decoder's tokens, as in transformers, not the prompt's.
 
     Differs from transformers: `forced_bos_token_id` is a stage (`forced_bos`) and belongs to the strategy `default`,
-    like `forced_eos_token_id` where the settings say at which length; other strategies are taken as they are written.
+    like `forced_eos_token_id` where the settings give a length; other strategies run as written.
 
     Args:
         model: a `PreTrainedModel` with an encoder, a decoder and a language-model head, already on its device.
@@ -64,7 +65,7 @@ class EncoderDecoderModel:
         directory: where it was loaded from; its files give the digest.
 
     Raises:
-        ModelError: when the architecture is not one of `PROVEN_PAIRS`, or says no token to begin with.
+        ModelError: when the architecture is not one of `PROVEN_PAIRS`, or its settings name no token to begin with.
     """
 
     whole_prompts: Final = True
@@ -76,51 +77,27 @@ class EncoderDecoderModel:
                 f"{type(model).__name__}: an encoder-decoder model of type {config.model_type!r}, which is not "
                 f"supported yet; use one of {', '.join(sorted(PROVEN_PAIRS))}"
             )
-        self.model = model.eval()
-        self._name = name or config.model_type
-        self._directory = directory
-        plain = vocab_of(model, tokenizer)
-        self._vocab = PairVocab(tokenizer, plain.size, plain.eos_ids, plain.bos_id)
+        self._source = source = Pretrained(model, tokenizer, name, directory)
+        self.model = source.model
+        self._vocab = PairVocab(tokenizer, source.vocab_size, source.eos_ids, source.bos_id)
         self._begin = _begin(model)
-        self._generation_config = _generation_config(model, directory)
+        self._generation_config = source.generation_settings() | _forced_tokens(source)
         self._encoder, self._decoder = model.get_encoder(), model.get_decoder()
         self._configs = [*configs(self._decoder), config]
         self._positions = getattr(self._decoder, "embed_positions", None)
         self._most = None if self._positions is None else int(config.max_position_embeddings)
         self._layers = int(getattr(config, "num_decoder_layers", None) or config.decoder_layers)
-        self._digest: str | None = None
         self._bytes: tuple[int, int] | None = None
-
-    @staticmethod
-    def load(
-        path_or_id: str | Path, *, name: str | None = None, dtype: str = "auto", device: str = "auto"
-    ) -> EncoderDecoderModel:
-        """Load a directory or a hub model as `TransformersModel.load` does.
-
-        Raises:
-            ModelNotFound, ModelFormatError, ModelError: as there.
-        """
-        place = device_named(device)
-        kind = dtype_named(dtype, place)
-        directory = checkpoint.locate(path_or_id)
-        model, tokenizer = checkpoint.read(directory, kind)
-        return EncoderDecoderModel(model.to(place), tokenizer, name=name or str(path_or_id), directory=directory)
 
     @property
     def name(self) -> str:
         """The name it was loaded under."""
-        return self._name
+        return self._source.name
 
     @property
     def digest(self) -> str:
         """SHA-256 over configuration, weights and tokenizer, in hex; computed when first asked for."""
-        if self._digest is None:
-            self._digest = (
-                checkpoint.digest(self._directory)
-                if self._directory is not None
-                else digest_in_memory(self.model, self._vocab.tokenizer)
-            )
-        return self._digest
+        return self._source.digest
 
     @property
     def vocab(self) -> PairVocab:
@@ -189,10 +166,10 @@ class EncoderDecoderModel:
             PromptTooLong: when a prompt exceeds the encoder's positions.
             UnknownToken: when a token id is outside the vocabulary.
         """
-        self._check(prompts)
+        check_prompts(self.name, prompts, self._vocab.size, self._most, "positions of the encoder")
         rows, width = len(prompts), max(map(len, prompts))
         pads = [width - len(prompt) for prompt in prompts]
-        # Encoders count positions from the left. What fills the padding does not matter: it is masked.
+        # Encoders count positions from the left. The token in the padding does not matter: it is masked.
         padded = [[*prompt, *[0] * pad] for prompt, pad in zip(prompts, pads, strict=True)]
         ids = torch.tensor(padded, device=self.device)
         if any(pads):
@@ -217,21 +194,14 @@ class EncoderDecoderModel:
             UnknownToken: when a token id is outside the vocabulary; tokens on an accelerator are not looked at.
         """
         assert isinstance(cache, DecoderCache)
-        if len(tokens) != len(cache.owners) or not tokens.numel():
-            raise ValueError(f"extend: tokens must be [{len(cache.owners)}, k >= 1], got {list(tokens.shape)}")
+        tokens = checked_tokens(self.name, tokens, len(cache.owners), self._vocab.size)
         longest = max(cache.own.lengths) + tokens.shape[1]
         if self._most is not None and longest > self._most:
             raise PromptTooLong(
                 f"{self.name}: {longest} tokens exceed the {self._most} positions of the decoder; ask for fewer"
             )
-        if tokens.device.type == "cpu":
-            low, high = torch.aminmax(tokens)
-            self._check_ids(int(tokens[:, 0].min() if low == PAD else low), int(high))
-            filler = tokens == PAD
-            if low == PAD and bool((filler[:, :-1] & ~filler[:, 1:]).any()):
-                raise ValueError("extend: filler must come after all tokens of a row")
         nothing = torch.empty(1, 1, 0, device=self.device)
-        return self._forward(tokens.to(self.device).clamp(min=0), cache, nothing), cache
+        return self._forward(tokens.to(self.device), cache, nothing), cache
 
     def _forward(self, ids: Tensor, cache: DecoderCache, read: Tensor) -> Tensor:
         """Logits [rows, k, vocab] of tokens appended to a cache; `read` is looked at the first time only."""
@@ -259,23 +229,6 @@ class EncoderDecoderModel:
         finally:
             hook.remove()
 
-    def _check(self, prompts: Sequence[Tokens]) -> None:
-        if not prompts:
-            raise ValueError("start: no prompts")
-        for prompt in prompts:
-            if not prompt:
-                raise EmptyPrompt(f"{self.name}: a prompt must have at least one token, got none; begin with BOS")
-            if self._most is not None and len(prompt) > self._most:
-                raise PromptTooLong(
-                    f"{self.name}: the prompt has {len(prompt)} tokens, its encoder {self._most} positions; shorten it"
-                )
-            self._check_ids(min(prompt), max(prompt))
-
-    def _check_ids(self, low: int, high: int) -> None:
-        if low < 0 or high >= self._vocab.size:
-            got = low if low < 0 else high
-            raise UnknownToken(f"{self.name}: token ids must be in [0, {self._vocab.size}), got {got}")
-
 
 def _begin(model: Any) -> Tokens:
     """What the decoder begins with."""
@@ -289,11 +242,10 @@ def _begin(model: Any) -> Tokens:
     )
 
 
-def _generation_config(model: Any, directory: Path | None) -> dict[str, Any]:
-    """The model's own settings, with the tokens that it forces."""
-    own = model.generation_config.to_diff_dict()
-    settings = checkpoint.own_settings(own) if directory is None else checkpoint.generation_settings(directory)
-    forced = {name: own.get(name) for name in ("forced_bos_token_id", "forced_eos_token_id")}
-    if "max_length" not in settings and "max_new_tokens" not in settings:
-        del forced["forced_eos_token_id"]
-    return settings | {name: token for name, token in forced.items() if token is not None}
+def _forced_tokens(source: Pretrained) -> dict[str, Any]:
+    """The tokens that a model's own settings force; at the end only where they give a length."""
+    own, settings = source.model.generation_config, source.generation_settings()
+    bounded = "max_length" in settings or "max_new_tokens" in settings
+    fields = ["forced_bos_token_id", *["forced_eos_token_id"] * bounded]
+    forced = {field: own.to_diff_dict().get(field) for field in fields}
+    return {field: token for field, token in forced.items() if token is not None}

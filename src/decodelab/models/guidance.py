@@ -17,12 +17,12 @@ from decodelab.models.composed import ComposedModel, log_linear
 
 @dataclass(frozen=True)
 class Guidance(Stage):
-    """Push the text towards its prompt: away from what would be said without it, or after a negative prompt.
+    """Push the text towards its prompt: away from what the model writes without it, or after a negative prompt.
 
     The logits are log p_without + scale * (log p_with - log p_without), p_without being the model's distribution after
     the same new tokens behind `negative_prompt`, or behind the last token of the prompt when that is empty, as in
     transformers (`guidance_scale`, `negative_prompt_ids`). 1 is the model itself, more follows the prompt more closely,
-    0 does not know it. A token that is impossible without the prompt counts as one of log-probability -1000 there where
+    0 ignores it. A token that is impossible without the prompt counts as one of log-probability -1000 there where
     scale is greater than 1.
 
     transformers hands processors behind it these sums as they are; here as there, a search normalises them. The
@@ -69,7 +69,7 @@ class Guidance(Stage):
 
 
 class _Guided(ComposedModel):
-    """A model beside itself: with the prompt, and with what stands in its place."""
+    """A model run twice: with the prompt, and with the negative prompt."""
 
     def __init__(self, stage: Guidance, model: LanguageModel) -> None:
         super().__init__(stage, (model, model), self._guided)
@@ -84,12 +84,12 @@ class _Guided(ComposedModel):
 
     @property
     def whole_prompts(self) -> bool:
-        """True: what follows the prompt follows what stands in its place, too."""
+        """True: the negative prompt is extended with the same tokens."""
         return True
 
     @property
     def context_length(self) -> int | None:
-        """The longest sequence for which both hold all new tokens, however short the prompt."""
+        """The longest sequence for which both contexts hold all new tokens, for a prompt of any length."""
         own = self.parts[0].context_length
         return None if own is None else own - max(len(self.negative) - 1, 0)
 
@@ -99,7 +99,7 @@ class _Guided(ComposedModel):
         return model.cache_bytes(prompt, rows, new) + model.cache_bytes(len(self.negative) or 1, rows, new)
 
     def given(self, prompts: Sequence[Tokens]) -> Sequence[Sequence[Tokens]]:
-        """The prompts, and what stands in their place."""
+        """The prompts, and the negative prompt for each."""
         return prompts, [self.negative or prompt[-1:] for prompt in prompts]
 
     def _guided(self, logits: Sequence[Tensor]) -> Tensor:

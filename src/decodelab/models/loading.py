@@ -43,7 +43,7 @@ def model_info(name: str) -> ModelInfo:
 
 
 def settings_of(name: str) -> dict[str, Any] | None:
-    """The generation settings of a model, which is looked at but not loaded; None of a hub model, which is elsewhere.
+    """The generation settings of a model, read without loading it; None for a hub model, which is not read.
 
     Raises:
         ModelNotFound: when there is no such model.
@@ -103,10 +103,12 @@ def load(name: str | Path, *, dtype: str = "auto", device: str = "auto") -> Lang
 
 
 def _transformers_model(source: str | Path, name: str, dtype: str, device: str) -> LanguageModel:
-    source = checkpoint.locate(source)
-    if checkpoint.is_encoder_decoder(checkpoint.read_config(source)):
+    from decodelab.models.pretrained import load_pretrained
+
+    found = load_pretrained(source, name, dtype, device)
+    if found.model.config.is_encoder_decoder:
         from decodelab.models.encoder_decoder import EncoderDecoderModel as Model
     else:
         from decodelab.models.transformers_model import TransformersModel as Model
 
-    return Model.load(source, name=name, dtype=dtype, device=device)
+    return Model(found.model, found.tokenizer, name=found.name, directory=found.directory)

@@ -26,9 +26,9 @@ def weight_bytes(model: LanguageModel) -> int:
 
 
 def available_bytes() -> int | None:
-    """Bytes that can still be had where models are loaded by default: of the GPU's memory, or the machine's.
+    """Bytes still available where models are loaded by default: of the GPU's memory, or the machine's.
 
-    Of the machine's on Linux only, and no more than a container is allowed; None where it is not known.
+    The machine's memory on Linux only, within the limit of a container; None where it is not known.
     """
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]

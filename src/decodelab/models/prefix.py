@@ -1,9 +1,9 @@
-"""A past that several rows share, and attention over it.
+"""Prefixes that several rows share, and attention over them.
 
 Rows of one prompt (samples, beams) have its keys and values in common. `Prefixes` holds them once; each row keeps only
-what it added since, and attends to both parts under one softmax. The queries of all rows of a prompt meet its keys in
-one matrix product, which reads them once for all rows and not once a row: that is where the time goes
-in a batch of many continuations of few prompts.
+what it added since, and attends to both parts under one softmax. One matrix product multiplies the queries of all rows
+of a prompt with its keys, which are then read once and not once a row: in a batch of many continuations of few prompts,
+that reading takes most of the time.
 
 Source: Juravsky et al., "Hydragen: High-Throughput LLM Inference with Shared Prefixes" (2024), section 3. They run two
 attention kernels and merge their outputs by the log-sum-exps; here the scores of both parts lie side by side and one
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 _PRODUCT = 8
-"""What one more matrix product costs, in rows of an existing one."""
+"""The cost of one more matrix product, in rows of an existing one."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _padded(tensor: Tensor, width: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Sequences whose rows attend to them in one product, each with the same number of places for rows.
+    """Sequences that are attended to in one matrix product, each with the same number of places for rows.
 
     Attributes:
         block: which of the cache's `Prefixes`.
@@ -96,7 +96,7 @@ class Bucket:
 
 
 def bucketed(owners: Sequence[tuple[int, int]], sizes: Sequence[int], device: torch.device) -> list[Bucket]:
-    """Divide rows into buckets with little padding.
+    """Divide rows into groups with little padding.
 
     Args:
         owners: for each row its block and the sequence in it.

@@ -13,20 +13,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import (
-    EmptyPrompt,
-    ModelFormatError,
-    ModelNotFound,
-    PromptTooLong,
-    RequestError,
-    UnknownToken,
-    did_you_mean,
-)
+from decodelab.core.errors import EmptyPrompt, ModelFormatError, PromptTooLong, UnknownToken, did_you_mean
 from decodelab.core.protocols import PAD, Cache
-from decodelab.core.values import Chat, Tokens
-
-Row = Mapping[str, float]
-"""Probabilities of the next word; words left out have probability 0."""
+from decodelab.core.values import Tokens
+from decodelab.models.table_vocab import TableVocab
+from decodelab.models.table_yaml import Row, key_text, read_table, written_table
 
 Table = Mapping[Any, Row] | Callable[[tuple[str, ...]], Row | Sequence[float]]
 """Rows by prefix (a tuple of words), by last word or for everything else (...); or a function of the prefix."""
@@ -34,19 +25,6 @@ Table = Mapping[Any, Row] | Callable[[tuple[str, ...]], Row | Sequence[float]]
 _TOLERANCE = 1e-9
 _REMEMBERED = 1 << 16
 """Rows of a callable table that are kept."""
-_FIELDS = (
-    "name",
-    "vocab",
-    "eos",
-    "bos",
-    "separator",
-    "context_length",
-    "missing",
-    "tree",
-    "rows",
-    "after",
-    "otherwise",
-)
 
 
 class Outcome(NamedTuple):
@@ -127,8 +105,8 @@ class TableModel:
                 if key is not ... and not isinstance(key, str | tuple):
                     raise ModelFormatError(f"table: keys must be tuples of words, words or ..., got {key!r}")
                 for word in () if key is ... else (key,) if isinstance(key, str) else key:
-                    self._known(word, f"the prefix {_shown_key(key)}")
-                self._rows[key] = self._checked(row, _shown_key(key))
+                    self._known(word, f"the prefix {key_text(key)}")
+                self._rows[key] = self._checked(row, key_text(key))
 
     def _known(self, word: str, where: str) -> int:
         ids = self._vocab.ids
@@ -170,7 +148,7 @@ class TableModel:
         distribution = (
             self._name
             if callable(self._table)
-            else sorted([_shown_key(key), list(map(repr, row))] for key, row in self._rows.items())
+            else sorted([key_text(key), list(map(repr, row))] for key, row in self._rows.items())
         )
         vocab = self._vocab
         parts = [vocab.words, vocab.eos_ids, vocab.bos_id, vocab.separator, self._missing, self._context, distribution]
@@ -206,14 +184,14 @@ class TableModel:
             if prefix not in self._rows:
                 if len(self._rows) >= _REMEMBERED:
                     self._rows.clear()
-                self._rows[prefix] = self._checked(self._table(prefix), _shown_key(prefix))
+                self._rows[prefix] = self._checked(self._table(prefix), key_text(prefix))
             return self._rows[prefix]
         for key in (prefix, *prefix[-1:], ...):
             if key in self._rows:
                 return self._rows[key]
         if vocab.eos_ids and (self._missing == "eos" or (tokens and tokens[-1] in vocab.eos_ids)):
             return tuple(1.0 if i == vocab.eos_ids[0] else 0.0 for i in range(vocab.size))
-        raise ModelFormatError(f"table: there is no row after {_shown_key(prefix)}; add one, or say missing=eos")
+        raise ModelFormatError(f"table: there is no row after {key_text(prefix)}; add one, or say missing=eos")
 
     def enumerate(self, prompt: str | Tokens, max_new_tokens: int) -> Iterator[Outcome]:
         """Yield every sequence of non-zero probability that ends by EOS, at `max_new_tokens` or at the context length.
@@ -251,7 +229,7 @@ class TableModel:
             UnknownToken: when a token id is outside the vocabulary.
         """
         if not prompts:
-            raise ValueError("start: no prompts")
+            raise ValueError("prefill: no prompts")
         prompts = [tuple(map(int, prompt)) for prompt in prompts]
         self._check(prompts)
         return self._logits(prompts), TableCache(prompts)
@@ -263,12 +241,12 @@ class TableModel:
         """
         assert isinstance(cache, TableCache)
         if len(tokens) != len(cache.rows) or not tokens.numel():
-            raise ValueError(f"extend: tokens must be [{len(cache.rows)}, k >= 1], got {list(tokens.shape)}")
+            raise ValueError(f"decode: tokens must be [{len(cache.rows)}, k >= 1], got {list(tokens.shape)}")
         held = cache.rows
         given = [tuple(row) for row in tokens.tolist()]
         counts = [row.index(PAD) if PAD in row else len(row) for row in given]
         if any(token != PAD for row, n in zip(given, counts, strict=True) for token in row[n:]):
-            raise ValueError("extend: filler must come after all tokens of a row")
+            raise ValueError("decode: padding must come after all tokens of a row")
         self._check([old + row[: max(n, 1)] for old, row, n in zip(held, given, counts, strict=True)])
         if self._context is not None and max(cache.lengths) + tokens.shape[1] > self._context:
             raise PromptTooLong(
@@ -329,28 +307,7 @@ class TableModel:
         >>> [(model.vocab.decode(o.tokens), round(o.logprob, 3)) for o in two]
         [('A A', -1.204), ('B C', -2.12)]
         """
-        import yaml
-
-        name = "table"
-        text = str(source)
-        if isinstance(source, Path) or ("\n" not in text and text.endswith((".yaml", ".yml"))):
-            path = Path(source).expanduser()
-            if not path.is_file():
-                raise ModelNotFound(f"model: there is no file {str(path)!r}; check the path")
-            name = str(source)
-            try:
-                text = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ModelFormatError(f"model: cannot read {str(path)!r}: {error}") from error
-        try:
-            # BaseLoader keeps every scalar as text, so that the word `no` is a word, and builds no other objects.
-            data = yaml.load(text, Loader=yaml.BaseLoader)
-            return _from_data(data, name)
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
-            raise ModelFormatError(f"table: {name!r} is not YAML ({reason})") from error
-        except RecursionError as error:
-            raise ModelFormatError(f"table: {name!r} is nested without end") from error
+        return TableModel(**read_table(source))
 
     def to_yaml(self) -> str:
         """Write the table as YAML that `from_yaml` reads back as an equal table.
@@ -358,225 +315,19 @@ class TableModel:
         Raises:
             ModelFormatError: when the table is a callable.
         """
-        import yaml
-
         if callable(self._table):
             raise ModelFormatError("table: a callable table cannot be written; enumerate it into a mapping first")
-        words = self._vocab.words
+        vocab, words = self._vocab, self._vocab.words
         rows = {key: {words[i]: p for i, p in enumerate(row) if p > 0} for key, row in self._rows.items()}
-        trees = {key: row for key, row in rows.items() if isinstance(key, tuple)}
-        taken: set[tuple[str, ...]] = set()
-
-        def tree(prefix: tuple[str, ...]) -> dict[str, Any]:
-            taken.add(prefix)
-            return {
-                word: [repr(p), tree((*prefix, word))] if (*prefix, word) in trees else repr(p)
-                for word, p in trees[prefix].items()
-            }
-
-        vocab = self._vocab
         data: dict[str, Any] = {"name": self._name, "vocab": list(words)}
-        # A plain null would be read back as the word `null`: what is not there is left out.
+        # A plain null would be read back as the word `null`: an empty list stands for None.
         data["eos"] = words[vocab.eos_ids[0]] if vocab.eos_ids else []
         data["bos"] = words[vocab.bos_id] if vocab.bos_id is not None else []
         data["separator"] = vocab.separator
         data["missing"] = self._missing
         if self._context is not None:
             data["context_length"] = str(self._context)
-        if () in trees:
-            data["tree"] = tree(())
-        others = [{"prefix": list(key), "next": tree(key)} for key in sorted(trees, key=len) if key not in taken]
-        if others:
-            data["rows"] = others
-        after = {key: {w: repr(p) for w, p in row.items()} for key, row in rows.items() if isinstance(key, str)}
-        if after:
-            data["after"] = after
-        if ... in rows:
-            data["otherwise"] = {w: repr(p) for w, p in rows[...].items()}
-        return yaml.dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None)
-
-
-def _shown_key(key: Any) -> str:
-    if key is ...:
-        return "any other prefix"
-    if isinstance(key, str):
-        return f"the last word {key!r}"
-    return repr(" ".join(key)) if key else "the empty prefix"
-
-
-def _from_data(data: Any, name: str) -> TableModel:
-    if not isinstance(data, dict):
-        raise ModelFormatError(f"table: {name!r} must be a YAML mapping with `tree`, `rows`, `after` or `otherwise`")
-    for field in data:
-        if field not in _FIELDS:
-            hint = did_you_mean(field, _FIELDS) or f"; allowed are {', '.join(_FIELDS)}"
-            raise ModelFormatError(f"table: unknown field {field!r}{hint}")
-    table: dict[Any, Row] = {}
-    seen: dict[str, None] = {}
-
-    def add(key: Any, row: Any) -> None:
-        """Take in a row, and the trees below it."""
-        if not isinstance(row, dict):
-            raise ModelFormatError(
-                f"table: what follows {_shown_key(key)} must map words to probabilities, got {row!r}"
-            )
-        if key in table:
-            raise ModelFormatError(f"table: there are two rows after {_shown_key(key)}; keep one")
-        table[key] = probs = {}
-        below = {}
-        for word, entry in row.items():
-            seen[word] = None
-            probability, tree = (entry[0], entry[1]) if isinstance(entry, list) and len(entry) == 2 else (entry, None)
-            probs[word] = _probability(probability, word)
-            if tree is not None:
-                if not isinstance(key, tuple):
-                    raise ModelFormatError(f"table: the row after {_shown_key(key)} cannot go on with a tree; use rows")
-                below[word] = tree
-        for word, tree in below.items():
-            add((*key, word), tree)
-
-    if "tree" in data:
-        add((), data["tree"])
-    for entry in _expect(data.get("rows", []), list, "rows"):
-        if not isinstance(entry, dict) or set(entry) != {"prefix", "next"}:
-            raise ModelFormatError(f"table: each of rows must have the fields prefix and next, got {entry!r}")
-        prefix = tuple(_expect(entry["prefix"], list, "prefix"))
-        seen.update(dict.fromkeys(prefix))
-        add(prefix, entry["next"])
-    for word, row in _expect(data.get("after", {}), dict, "after").items():
-        seen[word] = None
-        add(word, row)
-    if "otherwise" in data:
-        add(..., data["otherwise"])
-    context_length = data.get("context_length")
-    if context_length is not None and not (isinstance(context_length, str) and context_length.isdecimal()):
-        raise ModelFormatError(f"table: context_length must be a whole number, got {context_length!r}")
-    for field in ("name", "eos", "bos", "separator", "missing"):
-        # An empty list stands for None in eos and bos: a YAML null would be the word `null`.
-        if not isinstance(data.get(field, ""), str) and not (field in ("eos", "bos") and data[field] == []):
-            raise ModelFormatError(f"table: {field} must be text, got {data[field]!r}")
-    return TableModel(
-        _expect(data.get("vocab", list(seen)), list, "vocab"),
-        table,
-        eos=data.get("eos", "</s>") or None,
-        bos=data.get("bos") or None,
-        context_length=int(context_length) if context_length is not None else None,
-        missing=data.get("missing", "error"),
-        separator=data.get("separator", " "),
-        name=data.get("name", name),
-    )
-
-
-def _expect(value: Any, kind: type, field: str) -> Any:
-    if not isinstance(value, kind):
-        wanted = "a list" if kind is list else "a mapping"
-        raise ModelFormatError(f"table: {field} must be {wanted}, got {value!r}")
-    return value
-
-
-def _probability(text: Any, word: str) -> float:
-    try:
-        top, _, bottom = text.partition("/")
-        return float(top) / float(bottom) if bottom else float(top)
-    except (AttributeError, ValueError, ZeroDivisionError) as error:
-        raise ModelFormatError(
-            f"table: {word!r} must have a probability such as 0.5 or 1/3, or [probability, tree], got {text!r}"
-        ) from error
-
-
-class TableVocab:
-    """The words of a table, in the order of their ids.
-
-    >>> vocab = TableVocab(["a", "ab", "<s>"], eos=None, bos="<s>", separator="")
-    >>> vocab.encode("aab"), vocab.decode([2, 0, 1])
-    ((2, 0, 1), 'aab')
-    """
-
-    def __init__(self, words: Sequence[str], *, eos: str | None, bos: str | None, separator: str):
-        self.words = tuple(words)
-        if not self.words:
-            raise ModelFormatError("table: the vocabulary is empty; give it words")
-        for word in self.words:
-            if not isinstance(word, str) or not word or (separator and separator in word):
-                raise ModelFormatError(f"table: words must be text without {separator!r} in it, got {word!r}")
-        self.ids = {word: i for i, word in enumerate(self.words)}
-        self.separator = separator
-        if len(self.ids) != len(self.words):
-            twice = next(word for i, word in enumerate(self.words) if self.ids[word] != i)
-            raise ModelFormatError(f"table: the vocabulary has {twice!r} twice; words must differ")
-        self._eos = self.ids[eos] if eos is not None else None
-        self._bos = self.ids[bos] if bos is not None else None
-
-    @property
-    def size(self) -> int:
-        """The number of words."""
-        return len(self.words)
-
-    @property
-    def bos_id(self) -> int | None:
-        """The word that begins a sequence, if any."""
-        return self._bos
-
-    @property
-    def eos_ids(self) -> tuple[int, ...]:
-        """The word that ends a sequence, if any."""
-        return () if self._eos is None else (self._eos,)
-
-    def encode(self, text: str) -> Tokens:
-        """Ids of a text's words, with BOS before them if there is one.
-
-        Raises:
-            UnknownToken: when a word is not in the vocabulary.
-        """
-        return (*(() if self._bos is None else (self._bos,)), *self._split(text))
-
-    def _split(self, text: str) -> Tokens:
-        if self.separator:
-            words = [word for word in text.split(self.separator) if word]
-        else:
-            words = []
-            while text:
-                lengths = range(min(len(text), max(map(len, self.words))), 0, -1)
-                word = next((text[:n] for n in lengths if text[:n] in self.ids), text[0])
-                words.append(word)
-                text = text[len(word) :]
-        for word in words:
-            if word not in self.ids:
-                hint = did_you_mean(word, self.ids) or f"; its {self.size} words include {', '.join(self.words[:5])}"
-                raise UnknownToken(f"prompt: {word!r} is not in the table's vocabulary{hint}")
-        return tuple(self.ids[word] for word in words)
-
-    def encode_completion(self, prompt: Tokens, text: str) -> Tokens:
-        """Ids of the words of text that follows a prompt: no BOS."""
-        return self._split(text)
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The words, joined; BOS and EOS left out."""
-        hidden = (self._bos, self._eos)
-        return self.separator.join(self.words[t] for t in tokens if t not in hidden)
-
-    def decode_completion(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
-        """The words that follow a prompt, with the separator between them and the prompt."""
-        before, after = self.decode(prompt), self.decode(tokens)
-        return self.separator + after if before and after else after
-
-    def token_text(self, token: int) -> str:
-        """The word."""
-        return self.words[token]
-
-    def token_bytes(self, token: int, first: bool = False) -> bytes:
-        """The word as UTF-8, with the separator before it unless it is the first; BOS and EOS add nothing."""
-        if token in (self._bos, self._eos):
-            return b""
-        return (self.words[token] if first else self.separator + self.words[token]).encode()
-
-    def render_chat(self, chat: Chat) -> tuple[str, Tokens]:
-        """Refuse: a table has no chat template.
-
-        Raises:
-            RequestError: always.
-        """
-        raise RequestError("chat: a table has no chat template; give the prompt as text")
+        return written_table(data, rows)
 
 
 class TableCache:

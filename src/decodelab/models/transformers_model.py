@@ -1,8 +1,7 @@
-"""Any decoder-only causal language model of transformers."""
+"""`TransformersModel`: any decoder-only causal language model of transformers."""
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,21 +14,17 @@ from torch.nn.functional import normalize
 from transformers import DynamicCache
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
-from decodelab.core.errors import (
-    EmptyPrompt,
-    ModelError,
-    PromptTooLong,
-    UnknownToken,
-    UnsupportedStrategy,
-    did_you_mean,
-)
-from decodelab.core.protocols import PAD, Cache
+from decodelab.core.errors import ModelError, PromptTooLong, UnsupportedStrategy
+from decodelab.core.protocols import Cache
 from decodelab.core.protocols import Segment as ProtocolSegment
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
 from decodelab.models.attention import attending, configs, prefixed
-from decodelab.models.cache import ROOM, ROOM_OF_FORKS, GrowingLayer, KeyValueCache, Segment, grown
+from decodelab.models.cache import ROOM_OF_FORKS, KeyValueCache, Segment
 from decodelab.models.direct import Direct
+from decodelab.models.growing_layer import ROOM, GrowingLayer, grown
+from decodelab.models.pretrained import Pretrained
+from decodelab.models.token_checks import check_prompts, checked_tokens
 from decodelab.models.transformers_vocab import TransformersVocab
 
 PROVEN = frozenset({
@@ -50,9 +45,7 @@ SHARING = frozenset({
     "llama", "minimax_m2", "mistral", "mixtral", "modernbert-decoder", "nemotron", "olmo2", "opt", "persimmon", "phi",
     "phi3", "qwen2", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "stablelm", "starcoder2", "vaultgemma",
 })  # fmt: skip
-"""Those whose forked rows share their past: their attention goes through transformers' attention interface alone."""
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Those whose forked rows share prefixes: their attention goes through transformers' attention interface alone."""
 
 
 class TransformersModel:
@@ -73,9 +66,8 @@ class TransformersModel:
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str | None = None, directory: Path | None = None):
-        self.model = model.eval()
-        self._name = name or model.config.model_type
-        self._directory = directory
+        self._source = source = Pretrained(model, tokenizer, name, directory)
+        self.model = source.model
         parameters = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in parameters
         self._takes_last = "logits_to_keep" in parameters
@@ -84,58 +76,23 @@ class TransformersModel:
         self._windows: list[int | None] = [getattr(layer, "sliding_window", None) for layer in layers]
         self._unshared = _unshared(model, layers)
         self._configs = configs(model)
-        self._vocab = vocab_of(model, tokenizer)
+        self._vocab = TransformersVocab(tokenizer, source.vocab_size, source.eos_ids, source.bos_id)
         self._context = checkpoint.context_length(model.config.get_text_config(decoder=True).to_dict())
-        self._digest: str | None = None
         self._token_bytes: int | None = None
-        own = model.generation_config
-        self._generation_config = (
-            checkpoint.generation_settings(directory)
-            if directory is not None
-            else checkpoint.own_settings(own.to_diff_dict() if own is not None else {})
-        )
+        self._generation_config = source.generation_settings()
         self._direct = Direct.of(model)
         if model.config.model_type not in PROVEN:
             self._probe()
 
-    @staticmethod
-    def load(
-        path_or_id: str | Path, *, name: str | None = None, dtype: str = "auto", device: str = "auto"
-    ) -> TransformersModel:
-        """Load a directory, or a model of the Hugging Face hub by its id, from safetensors and without remote code.
-
-        Args:
-            path_or_id: a directory as `save_pretrained` writes it, or `owner/name`.
-            name: what to call it; its path or id when not given.
-            dtype: float32, bfloat16, float16, or auto: float32 on CPU, the checkpoint's own elsewhere.
-            device: cpu, cuda, cuda:N, mps, or auto: the first there is of CUDA, MPS and CPU.
-
-        Raises:
-            ModelNotFound: when there is no such directory or hub model.
-            ModelFormatError: when it is incomplete, damaged, or not in safetensors.
-            ModelError: when the architecture is not supported, or the device or dtype is not there.
-        """
-        place = device_named(device)
-        kind = dtype_named(dtype, place)
-        directory = checkpoint.locate(path_or_id)
-        model, tokenizer = checkpoint.read(directory, kind)
-        return TransformersModel(model.to(place), tokenizer, name=name or str(path_or_id), directory=directory)
-
     @property
     def name(self) -> str:
         """The name it was loaded under."""
-        return self._name
+        return self._source.name
 
     @property
     def digest(self) -> str:
         """SHA-256 over configuration, weights and tokenizer, in hex; computed when first asked for."""
-        if self._digest is None:
-            self._digest = (
-                checkpoint.digest(self._directory)
-                if self._directory is not None
-                else digest_in_memory(self.model, self._vocab.tokenizer)
-            )
-        return self._digest
+        return self._source.digest
 
     @property
     def vocab(self) -> TransformersVocab:
@@ -188,16 +145,16 @@ class TransformersModel:
         return self._start(prompts, None)
 
     def _start(self, prompts: Sequence[Tokens], shown: list[Tensor] | None) -> tuple[Tensor, KeyValueCache]:
-        self._check(prompts)
+        check_prompts(self.name, prompts, self._vocab.size, self.context_length, "the context")
         width = max(map(len, prompts))
         pads = [width - len(prompt) for prompt in prompts]
-        # What fills the padding does not matter: it is masked.
+        # The token in the padding does not matter: it is masked.
         ids = [[0] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
         cache = KeyValueCache([kind() for kind in self._layer_types], pads, self.device, self._unshared)
         logits = self._forward(torch.tensor(ids, device=self.device), cache, last=True, shown=shown)[:, -1]
         if any(layer.length != width for layer in cache.growing):
             raise ModelError(
-                f"{self.name}: {type(self.model).__name__} does not keep its past as keys and values alone; "
+                f"{self.name}: {type(self.model).__name__} keeps other state than keys and values; "
                 "not supported yet; use a decoder-only transformer"
             )
         return logits, cache
@@ -209,16 +166,16 @@ class TransformersModel:
 
     @torch.inference_mode()
     def load_prefix(
-        self, pasts: Sequence[Sequence[ProtocolSegment]], lengths: Sequence[int], tokens: Tensor
+        self, segments: Sequence[Sequence[ProtocolSegment]], lengths: Sequence[int], tokens: Tensor
     ) -> tuple[Tensor, KeyValueCache]:
-        """Prefill prompts that begin with segments that are remembered: the logits after each and their cache.
+        """Prefill prompts whose prefixes are stored: the logits after each, and their cache.
 
         Args:
-            pasts: for each row, the segments of its beginning, in order.
-            lengths: how many tokens of them count, at least one.
-            tokens: what follows, int64 [rows, k].
+            segments: for each row, the segments of its prefix, in order.
+            lengths: how many tokens of them to use, at least one.
+            tokens: the rest of each prompt, int64 [rows, k].
         """
-        rows = [[segment for segment in past if isinstance(segment, Segment)] for past in pasts]
+        rows = [[segment for segment in row if isinstance(segment, Segment)] for row in segments]
         cache = KeyValueCache([kind() for kind in self._layer_types], [0] * len(rows), self.device, self._unshared)
         cache.fill(rows, lengths, room=tokens.shape[1] + ROOM)
         return self._forward(tokens.to(self.device), cache, last=True)[:, -1], cache
@@ -235,24 +192,12 @@ class TransformersModel:
 
     def _extend(self, cache: Cache, tokens: Tensor, shown: list[Tensor] | None) -> tuple[Tensor, KeyValueCache]:
         assert isinstance(cache, KeyValueCache)
-        if len(tokens) != len(cache.pads) or not tokens.numel():
-            raise ValueError(f"extend: tokens must be [{len(cache.pads)}, k >= 1], got {list(tokens.shape)}")
+        tokens = checked_tokens(self.name, tokens, len(cache.pads), self._vocab.size)
         longest = max(cache.lengths) + tokens.shape[1]
         if self.context_length is not None and longest > self.context_length:
             raise PromptTooLong(
                 f"{self.name}: {longest} tokens exceed the context length {self.context_length}; ask for fewer"
             )
-        if tokens.device.type == "cpu":
-            low, high = (int(bound) for bound in torch.aminmax(tokens))
-            self._check_ids(int(tokens[:, 0].min()) if low == PAD else low, high)
-            if low == PAD:
-                filler = tokens == PAD
-                if bool((filler[:, :-1] & ~filler[:, 1:]).any()):
-                    raise ValueError("extend: filler must come after all tokens of a row")
-                # What stands for filler does not matter: nothing before it sees it.
-                tokens = tokens.clamp(min=0)
-        else:
-            tokens = tokens.clamp(min=0)
         return self._forward(tokens.to(cache.device), cache, shown=shown), cache
 
     @cached_property
@@ -309,7 +254,7 @@ class TransformersModel:
 
     @torch.inference_mode()
     def _probe(self) -> None:
-        """Refuse a model that a cache and left padding change: one not causal, or whose past is elsewhere.
+        """Refuse a model whose logits change with a cache and left padding: not causal, or with state elsewhere.
 
         Raises:
             ModelError: when logits from a padded batch and its cache are not those of the sequence alone.
@@ -329,7 +274,7 @@ class TransformersModel:
         expected = torch.stack([plain[9:], plain[2:5]]).double()
         difference = torch.linalg.vector_norm(logits.double() - expected, dim=-1)
         scale = torch.linalg.vector_norm(expected - expected.mean(-1, keepdim=True), dim=-1)
-        # Above the rounding of the number format, below what a lost past, the future or a wrong position does.
+        # Above the rounding of the number format, below what a lost prefix, the future or a wrong position does.
         tolerance = 0.01 if self.dtype == torch.float32 else 0.1
         if bool((difference > tolerance * scale).any()):
             raise ModelError(f"{kind}: a cache or padding changes its logits, so it is not a causal decoder; {fix}")
@@ -361,50 +306,6 @@ class TransformersModel:
             shown += out.hidden_states
         return out.logits
 
-    def _check(self, prompts: Sequence[Tokens]) -> None:
-        if not prompts:
-            raise ValueError("start: no prompts")
-        for prompt in prompts:
-            if not prompt:
-                raise EmptyPrompt(f"{self.name}: a prompt must have at least one token, got none; begin with BOS")
-            if self.context_length is not None and len(prompt) > self.context_length:
-                raise PromptTooLong(
-                    f"{self.name}: the prompt has {len(prompt)} tokens, the context {self.context_length}; shorten it"
-                )
-            self._check_ids(min(prompt), max(prompt))
-
-    def _check_ids(self, low: int, high: int) -> None:
-        if low < 0 or high >= self._vocab.size:
-            got = low if low < 0 else high
-            raise UnknownToken(f"{self.name}: token ids must be in [0, {self._vocab.size}), got {got}")
-
-
-def vocab_of(model: Any, tokenizer: Any) -> TransformersVocab:
-    """A tokenizer over as many ids as a model's logits have."""
-    head = model.get_output_embeddings()
-    config = model.config.get_text_config(decoder=True)
-    size = config.vocab_size if head is None else head.weight.shape[0]
-    own = model.generation_config
-    eos = None if own is None else own.eos_token_id
-    ids = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
-    if tokenizer.eos_token_id is not None:
-        ids.append(tokenizer.eos_token_id)
-    bos = tokenizer.bos_token_id
-    if bos is None and own is not None:
-        bos = own.bos_token_id
-    return TransformersVocab(tokenizer, size, list(dict.fromkeys(ids)), bos)
-
-
-def digest_in_memory(model: Any, tokenizer: Any) -> str:
-    """SHA-256 over the configuration, weights and tokenizer of a model that is nowhere but in memory, in hex."""
-    sha = hashlib.sha256(model.config.to_json_string().encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    for piece, token in sorted(tokenizer.get_vocab().items()):
-        sha.update(f"{piece}\0{token}\0".encode())
-    return sha.hexdigest()
-
 
 def _layers(model: Any, parameters: Any) -> list[Any]:
     """The layers of a cache as transformers would make them for this model.
@@ -426,49 +327,17 @@ def _layers(model: Any, parameters: Any) -> list[Any]:
         raise ModelError(f"{name}: transformers knows no key/value cache for it; {fix}") from error
     for layer in layers:
         if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer):
-            raise ModelError(f"{name}: a layer keeps its past as {type(layer).__name__}; {fix}")
+            raise ModelError(f"{name}: a layer keeps its state as {type(layer).__name__}; {fix}")
     if all(type(layer) is DummyLayer for layer in layers):
         raise ModelError(f"{name}: no layer keeps keys and values; {fix}")
     return layers
 
 
 def _unshared(model: Any, layers: Sequence[Any]) -> str | None:
-    """Why rows that are forked cannot share their past; None when they can."""
+    """Why forked rows cannot share prefixes; None when they can."""
     if model.config.model_type in SHARING and not any(type(layer) is DummyLayer for layer in layers):
         return None
     return (
         f"{type(model).__name__}: beams and samples of a prompt do not share its cache, which is copied for each; "
         "the result is the same, it takes longer and more memory"
     )
-
-
-def device_named(name: str) -> torch.device:
-    """The device of that name, checked to be there.
-
-    Raises:
-        ModelError: when there is no such device.
-    """
-    if name == "auto":
-        return torch.device(
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
-    there = ["cpu"]
-    there += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
-    there += ["mps"] if torch.backends.mps.is_available() else []
-    if name not in there:
-        raise ModelError(f"device: must be one of auto, {', '.join(there)} on this machine, got {name!r}; use auto")
-    return torch.device(name)
-
-
-def dtype_named(name: str, device: torch.device) -> torch.dtype | None:
-    """The number format of that name; None means the checkpoint's own.
-
-    Raises:
-        ModelError: when the name is unknown.
-    """
-    if name == "auto":
-        return torch.float32 if device.type == "cpu" else None
-    if name not in DTYPES:
-        allowed = ", ".join(["auto", *DTYPES])
-        raise ModelError(f"dtype: must be one of {allowed}, got {name!r}{did_you_mean(name, DTYPES) or '; use auto'}")
-    return DTYPES[name]

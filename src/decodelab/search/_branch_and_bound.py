@@ -26,6 +26,7 @@ from decodelab.core.stage import Kind, Stage
 from decodelab.core.values import Certificate
 from decodelab.search._children import Children, children_of
 from decodelab.search._frontier import Frontier, items, pop, push
+from decodelab.search._ranking import bound, normalised
 
 Order = Callable[[float, float, int], tuple[float, ...]]
 """From bound, log-probability and length of a child to its place in the queue: the smallest comes first."""
@@ -86,7 +87,9 @@ class BranchAndBound:
         ended: list[tuple[int, int, int]] = []
         for family in children_of(logits, numbers, scores, lengths, most):
             given_up = max(given_up, self._bound(family.rest, family.length, state.limit))
-            family = family.chosen(self._bounds(family, state.limit) > self._worst(pool))
+            family = family.chosen(
+                bound(family.scores, family.length, state.limit, self.length_penalty) > self._worst(pool)
+            )
             reasons = tree.ends(torch.full_like(family.tokens, family.node), family.tokens)
             pool = self._entered(pool, family, reasons, state.ended, ended)
             family = family.chosen(reasons == 0)
@@ -124,7 +127,7 @@ class BranchAndBound:
         over = (reasons != 0) if self.cut else (reasons != 0) & (reasons != LENGTH)
         best = over.nonzero()[: self.n, 0].tolist()  # of one length, so the most probable score best
         for i in best:
-            score = float(family.scores[i]) / family.length**self.length_penalty
+            score = normalised(float(family.scores[i]), family.length, self.length_penalty)
             if score > self._worst(pool):
                 entry = (score, first + len(ended))
                 pool = tuple(sorted((*pool, entry), key=lambda found: (-found[0], found[1]))[: self.n])
@@ -153,10 +156,7 @@ class BranchAndBound:
 
     def _bound(self, score: float, length: int, limit: int) -> float:
         """No hypothesis that begins with a child of this log-probability and length scores better."""
-        return score / (limit if self.length_penalty > 0 else length) ** self.length_penalty
-
-    def _bounds(self, family: Children, limit: int) -> Tensor:
-        return family.scores / (limit if self.length_penalty > 0 else family.length) ** self.length_penalty
+        return bound(score, length, limit, self.length_penalty)
 
     def _key(self, family: Children, limit: int) -> tuple[float, ...]:
         """The place of a family's next child in the queue; equal ones in the order in which they were found."""

@@ -17,7 +17,7 @@ class Pool:
     Attributes:
         scores: float64 [jobs, width], what they are ranked by, -inf where empty.
         hypotheses: int64 [jobs, width], their numbers, -1 where empty.
-        texts: int64 [jobs, width], what stands for their texts, where equal texts are one; else all zero.
+        texts: int64 [jobs, width], a number for each text, where equal texts share a place; else all zero.
     """
 
     scores: Tensor
@@ -32,13 +32,13 @@ class Pool:
         return Pool(scores, numbers - 1, numbers)
 
     def enter(self, jobs: Tensor, scores: Tensor, over: Tensor, first: int, texts: Tensor | None) -> Pool:
-        """With hypotheses of some jobs that just ended.
+        """Add hypotheses of some jobs that just ended.
 
         Args:
             jobs: int64 [n], the jobs.
             scores: float64 [n, candidates], what their candidates are ranked by.
             over: bool [n, candidates], which of them ended; their numbers count up from `first`, in order.
-            texts: int64 [n, candidates], what stands for their texts: of equal ones the best is kept; None: all are.
+            texts: int64 [n, candidates], a number for each text: of equal ones the best is kept; None: all are.
         """
         if not bool(over.any()):
             return self
@@ -74,7 +74,7 @@ class Pool:
 
 
 def repeats(texts: Tensor, valid: Tensor) -> Tensor:
-    """Which places say what a valid place before them in their row says already: bool [rows, places].
+    """Which places repeat the text of a valid place before them in their row: bool [rows, places].
 
     >>> repeats(torch.tensor([[7, 8, 7, 7]]), torch.tensor([[True, True, True, False]]))
     tensor([[False, False,  True, False]])

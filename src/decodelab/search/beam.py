@@ -15,6 +15,7 @@ from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search._by_job import best_of_jobs, places
 from decodelab.search._pool import Pool, repeats
+from decodelab.search._ranking import EarlyStopping, Normaliser, bound, check_ranking, is_done, normalised
 from decodelab.search._top import top_ids
 
 
@@ -123,11 +124,9 @@ class Beam(Stage):
 
     width: Annotated[int, "hypotheses kept at every step, at least 1"]
     length_penalty: Annotated[float, "exponent of the normaliser; 0 is the plain sum"] = 1.0
-    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends the search"] = False
+    early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends the search"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
-    normaliser: Annotated[
-        Literal["length", "gnmt"] | None, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"
-    ] = "length"
+    normaliser: Annotated[Normaliser, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"] = "length"
     sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
         Literal["processed", "model"],
@@ -144,9 +143,7 @@ class Beam(Stage):
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_number(self, "width", low=1, integer=True, fix="use width=1 for a single beam")
-        check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
-        check_choice(self, "early_stopping", (True, False, "never"), fix="see decodelab strategies")
-        check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
+        check_ranking(self, self.width)
         check_choice(
             self, "normaliser", ("length", "gnmt", None), fix="leave it out to divide by length^length_penalty"
         )
@@ -196,17 +193,21 @@ class Beam(Stage):
         possible = found.keys.isfinite()
         first = possible.cumsum(1) <= self.width
         over = possible & (found.reasons != 0) & first
-        length = rows.positions[beams.cumsum(0) - 1] + 1
+        length = (rows.positions[beams.cumsum(0) - 1] + 1).double()
+        ranked_by = self.length_penalty, self.normaliser
         pool = state.pool
         if bool(over.any()):
-            pool = pool.enter(live, self._normalised(found.scores, length[:, None]), over, state.ended, found.texts)
+            scores = normalised(found.scores, length[:, None], *ranked_by)
+            pool = pool.enter(live, scores, over, state.ended, found.texts)
 
         going = possible & (found.reasons == 0)
         going &= going.cumsum(1) <= self.width
         worst = pool.worst(live)
         if bool(worst.isfinite().any()):
             best = found.scores.masked_fill(~going, -torch.inf).amax(dim=1)
-            going &= ~self._done(worst, best, length, rows.max_new_tokens[live])[:, None]
+            ever = bound(best, length, rows.max_new_tokens[live].double(), *ranked_by)
+            done = is_done(self.early_stopping, worst, normalised(best, length, *ranked_by), ever)
+            going &= ~torch.as_tensor(done)[:, None]
         advance = Advance(
             found.parents[going], found.tokens[going], found.parents[over], found.tokens[over], found.reasons[over]
         )
@@ -298,21 +299,6 @@ class Beam(Stage):
             dtype=torch.int64,
         )
         return numbers
-
-    def _normalised(self, scores: Tensor, length: Tensor) -> Tensor:
-        """What finished hypotheses of these log-probabilities and lengths are ranked by."""
-        if self.normaliser is None:
-            return scores
-        size = length.double() if self.normaliser == "length" else (length.double() + 5) / 6
-        return scores / size**self.length_penalty
-
-    def _done(self, worst: Tensor, best: Tensor, length: Tensor, limit: Tensor) -> Tensor:
-        """Whether each live job is done: bool [jobs]."""
-        full = worst.isfinite()
-        if self.early_stopping is True:
-            return full
-        horizon = limit if self.early_stopping == "never" and self.length_penalty > 0 else length
-        return full & (self._normalised(best, horizon) <= worst)
 
     def finished(self, state: BeamState, job: int) -> list[Ranked]:
         """The n best finished hypotheses of a job."""

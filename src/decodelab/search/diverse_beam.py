@@ -15,6 +15,7 @@ from decodelab.core.reasons import LENGTH
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search._by_job import places
+from decodelab.search._ranking import EarlyStopping, Normaliser
 from decodelab.search.beam import Beam, BeamState
 
 
@@ -95,11 +96,9 @@ class DiverseBeam(Stage):
         Literal["hamming", "cumulative", "ngram", "embedding"], "likeness: hamming, cumulative, ngram or embedding"
     ] = "hamming"
     length_penalty: Annotated[float, "exponent of the normaliser; 0 is the plain sum"] = 1.0
-    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends a group"] = False
+    early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends a group"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
-    normaliser: Annotated[
-        Literal["length", "gnmt"] | None, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"
-    ] = "length"
+    normaliser: Annotated[Normaliser, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"] = "length"
     sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
         Literal["processed", "model"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,10 +14,11 @@ from decodelab.core.errors import EmptySupport, InvalidParameter
 from decodelab.core.phrases import spellings
 from decodelab.core.protocols import Advance, Ranked, Rows, Vocab
 from decodelab.core.reasons import CONTINUES
-from decodelab.core.stage import Kind, Stage, brief, check_choice, check_number
+from decodelab.core.stage import Kind, Stage, brief, check_number
 from decodelab.core.values import Partial, Tokens
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search._pool import Pool
+from decodelab.search._ranking import EarlyStopping, bound, check_ranking, is_done, normalised
 from decodelab.search._top import top_ids
 
 Phrase = tuple[str, ...]
@@ -90,7 +91,7 @@ class ForceWords(Stage):
     phrases: Annotated[Sequence[str | Sequence[str]], "texts that must appear; a list among them: one of these"]
     width: Annotated[int, "hypotheses kept at every step, at least 1"] = 8
     length_penalty: Annotated[float, "exponent of the length that divides a finished score"] = 1.0
-    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends the search"] = False
+    early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends the search"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
 
     name: ClassVar[str] = "force_words"
@@ -105,9 +106,7 @@ class ForceWords(Stage):
         """Check the parameters."""
         object.__setattr__(self, "phrases", _as_phrases(self))
         check_number(self, "width", low=1, integer=True, fix="use at least as many as tokens of the phrases")
-        check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
-        check_choice(self, "early_stopping", (True, False, "never"), fix="see decodelab strategies")
-        check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
+        check_ranking(self, self.width)
 
     @property
     def peak_rows(self) -> int:
@@ -221,17 +220,17 @@ class ForceWords(Stage):
         """The pool with hypotheses of a job that just ended."""
         if not finished:
             return pool
-        scores = torch.tensor([[c.score / len(c.tokens) ** self.length_penalty for c in finished]], dtype=torch.float64)
+        scores = torch.tensor(
+            [[normalised(c.score, len(c.tokens), self.length_penalty) for c in finished]], dtype=torch.float64
+        )
         return pool.enter(torch.tensor([job]), scores, torch.ones_like(scores, dtype=torch.bool), ended, None)
 
     def _done(self, pool: Pool, job: int, kept: Sequence[_Candidate], limit: int) -> bool:
-        """Whether nothing that goes on is waited for."""
-        worst = float(pool.worst(torch.tensor([job])))
-        if worst == -torch.inf or self.early_stopping is True:
-            return worst > -torch.inf
-        never = self.early_stopping == "never" and self.length_penalty > 0
-        horizon = limit if never else len(kept[0].tokens)
-        return kept[0].score / horizon**self.length_penalty <= worst
+        """Whether the search of a job ends, given the hypotheses that would continue."""
+        best, length = kept[0].score, len(kept[0].tokens)
+        now = normalised(best, length, self.length_penalty)
+        ever = bound(best, length, limit, self.length_penalty)
+        return bool(is_done(self.early_stopping, float(pool.worst(torch.tensor([job]))), now, ever))
 
     def _failure(self, own: Sequence[_Candidate], rows: Rows) -> str:
         """Why nothing was found."""

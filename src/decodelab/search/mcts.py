@@ -16,6 +16,7 @@ from decodelab.core.protocols import AnyScorer, Growth, Ranked, Tree
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.scorers.catalogue import check_scorer
 from decodelab.search._children import Children, children_of
+from decodelab.search._ranking import normalised
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,7 @@ class MCTS(Stage):
     def _value(self, family: Children, place: int, tree: Tree) -> float:
         """What a sequence that ends is worth."""
         if self.scorer is None:
-            return float(family.scores[place]) / family.length**self.length_penalty
+            return normalised(float(family.scores[place]), family.length, self.length_penalty)
         node, token = torch.tensor([family.node]), family.tokens[place : place + 1]
         return float(tree.judge(self.scorer, node, token)[0])
 

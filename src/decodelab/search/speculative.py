@@ -11,7 +11,7 @@ from decodelab.core.protocols import LanguageModel
 from decodelab.core.stage import Kind, Stage, brief, check_choice, check_number
 
 NGRAM = "ngram"
-"""The name of the draft that is no model."""
+"""The `draft` that is no model but prompt lookup."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from decodelab.kernels.fused import log_normaliser
 from decodelab.scorers.catalogue import check_scorer
 from decodelab.search._by_job import best_of_jobs
 from decodelab.search._pool import Pool
+from decodelab.search._ranking import EarlyStopping, check_ranking, is_done, normalised
 from decodelab.search._top import top_ids
 
 _SENTENCE_END = re.compile(r"""(?:[.!?…\u3002\uff01\uff1f][)\]}"'’”»]*|\n)\s*\Z""")
@@ -73,7 +74,7 @@ class ValueBeam(Stage):
     )
     candidates: Annotated[int | None, "continuations a step that are judged, at least width; none is 4 * width"] = None
     length_penalty: Annotated[float, "exponent of the length that divides the log-probability; 0 is the sum"] = 1.0
-    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends the search"] = False
+    early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends the search"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
 
     name: ClassVar[str] = "value_beam"
@@ -90,9 +91,7 @@ class ValueBeam(Stage):
         check_choice(self, "every", ("token", "sentence"), fix="token judges after every token")
         if self.candidates is not None:
             check_number(self, "candidates", low=self.width, integer=True, fix="judge at least as many as are kept")
-        check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
-        check_choice(self, "early_stopping", (True, False, "never"), fix="see decodelab strategies")
-        check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
+        check_ranking(self, self.width)
 
     def no_effect(self) -> str | None:
         """A weight of 0 guides nothing."""
@@ -126,8 +125,9 @@ class ValueBeam(Stage):
         values = state.values[parents]
         values[possible] = self._values(values[possible], parents[possible], tokens[possible], reasons[possible], rows)
 
-        length = rows.positions[torch.searchsorted(rows.jobs, live)] + 1
-        ranks = (scores / (length[:, None].double() ** self.length_penalty) + values).masked_fill(~possible, -torch.inf)
+        length = (rows.positions[torch.searchsorted(rows.jobs, live)] + 1).double()
+        ranks = normalised(scores, length[:, None], self.length_penalty) + values
+        ranks.masked_fill_(~possible, -torch.inf)
         # Stable: of equal ones the more probable goes first.
         order = ranks.sort(dim=1, descending=True, stable=True).indices
         ranks, scores, values, parents, tokens, reasons, possible = (
@@ -139,7 +139,10 @@ class ValueBeam(Stage):
 
         going = possible & (reasons == 0)
         going &= going.cumsum(1) <= self.width
-        going &= ~self._done(pool.worst(live), ranks.masked_fill(~going, -torch.inf).amax(1))[:, None]
+        best = ranks.masked_fill(~going, -torch.inf).amax(1)
+        # Nothing is known of what the scorer will say, so nothing bounds what a continuation may come to.
+        done = is_done(self.early_stopping, pool.worst(live), best, torch.full_like(best, torch.inf))
+        going &= ~torch.as_tensor(done)[:, None]
         advance = Advance(parents[going], tokens[going], parents[over], tokens[over], reasons[over])
         return advance, ValueBeamState(scores[going], values[going], pool, state.ended + int(over.sum()))
 
@@ -153,12 +156,6 @@ class ValueBeam(Stage):
         values = kept.clone()
         values[due] = self.weight * rows.judge(self.scorer, parents[due], tokens[due])
         return values
-
-    def _done(self, worst: Tensor, best: Tensor) -> Tensor:
-        """Whether each live job is done: bool [jobs]."""
-        if self.early_stopping == "never":
-            return torch.zeros_like(worst, dtype=torch.bool)
-        return worst.isfinite() & (torch.ones_like(worst, dtype=torch.bool) if self.early_stopping else best <= worst)
 
     def finished(self, state: ValueBeamState, job: int) -> list[Ranked]:
         """The n best finished hypotheses of a job."""

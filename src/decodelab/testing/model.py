@@ -87,7 +87,7 @@ def _check_refusals(model: LanguageModel) -> None:
             model.prefill([prompt])
         except DecodelabError:
             continue
-        raise AssertionError(f"start must refuse {what} with a DecodelabError")
+        raise AssertionError(f"prefill must refuse {what} with a DecodelabError")
 
 
 def _prefixes(rows: Sequence[Tokens], new: Sequence[Tokens]) -> list[list[Tokens]]:
@@ -106,40 +106,40 @@ class _Run:
 
     def all(self) -> None:
         """Everything in one life of a cache."""
-        rows, cache = self.prefill(self.prompts, "start")
-        rows, cache = self.decode(rows, cache, 1, "extend by one token")
-        rows, cache = self.decode(rows, cache, 3, "extend by three tokens")
-        rows, cache = self.ragged(rows, cache, "extend by different numbers of tokens")
-        rows, cache = self.decode(rows, cache, 1, "extend after rewind of filler")
+        rows, cache = self.prefill(self.prompts, "prefill")
+        rows, cache = self.decode(rows, cache, 1, "decode by one token")
+        rows, cache = self.decode(rows, cache, 3, "decode by three tokens")
+        rows, cache = self.ragged(rows, cache, "decode by different numbers of tokens")
+        rows, cache = self.decode(rows, cache, 1, "decode after rewind of padding")
 
         n = len(rows)
         index = [*reversed(range(n)), 0, 0]
         rows, cache = [rows[i] for i in index], cache.select(torch.tensor(index))
         self.count(rows, cache, "after select")
-        rows, cache = self.decode(rows, cache, 1, "extend after select forked and reordered rows", fork=True)
+        rows, cache = self.decode(rows, cache, 1, "decode after select forked and reordered rows", fork=True)
         cut = [max(1, len(row) - i % 4) for i, row in enumerate(rows)]
         rows, cache = [row[:k] for row, k in zip(rows, cut, strict=True)], cache.rewind(cut)
         self.count(rows, cache, "after rewind")
-        rows, cache = self.decode(rows, cache, 1, "extend after rewind by different numbers of tokens")
-        rows, cache = self.decode(rows, cache, 2, "extend after rewind by different numbers of tokens")
+        rows, cache = self.decode(rows, cache, 1, "decode after rewind by different numbers of tokens")
+        rows, cache = self.decode(rows, cache, 2, "decode after rewind by different numbers of tokens")
         cut = [len(row) - 2 for row in rows]
         rows, cache = [row[:k] for row, k in zip(rows, cut, strict=True)], cache.rewind(cut)
         self.count(rows, cache, "after rewind")
-        rows, cache = self.decode(rows, cache, 1, "extend after rewind by the same number of tokens")
+        rows, cache = self.decode(rows, cache, 1, "decode after rewind by the same number of tokens")
 
         longest = max(self.prompts, key=len)
-        other_rows, other = self.prefill([longest, self.prompts[0]], "start")
+        other_rows, other = self.prefill([longest, self.prompts[0]], "prefill")
         rows, cache = rows + other_rows, cache.join(other)
         self.count(rows, cache, "after join")
-        rows, cache = self.decode(rows, cache, 1, "extend after join")
+        rows, cache = self.decode(rows, cache, 1, "decode after join")
         index = [len(rows) - 1, 0]
         rows, cache = [rows[i] for i in index], cache.select(torch.tensor(index))
-        rows, cache = self.decode(rows, cache, 2, "extend after select dropped rows")
+        rows, cache = self.decode(rows, cache, 2, "decode after select dropped rows")
 
         shortest = min(self.prompts, key=len)
-        rows, cache = self.prefill([shortest] * 3, "start with equal prompts")
-        rows, cache = self.decode(rows, cache, 1, "extend of equal prompts")
-        self.decode(rows, cache, 2, "extend of equal prompts")
+        rows, cache = self.prefill([shortest] * 3, "prefill with equal prompts")
+        rows, cache = self.decode(rows, cache, 1, "decode of equal prompts")
+        self.decode(rows, cache, 2, "decode of equal prompts")
 
     def prefill(self, prompts: Sequence[Tokens], what: str) -> tuple[list[Tokens], Cache]:
         logits, cache = self.model.prefill(prompts)
@@ -161,7 +161,7 @@ class _Run:
         return grown, cache
 
     def ragged(self, rows: list[Tokens], cache: Cache, what: str) -> tuple[list[Tokens], Cache]:
-        """Append three, two or one likely tokens a row, filled up, and rewind the filler."""
+        """Append three, two or one likely tokens a row, filled up, and rewind the padding."""
         new = [tokens[: 3 - i % 3] for i, tokens in enumerate(self.likely(rows, 3, fork=False))]
         logits, cache = self.model.decode(cache, torch.tensor([(*t, *[PAD] * (3 - len(t))) for t in new]))
         self.shape(logits, (len(rows), 3, self.model.vocab.size), what)
@@ -170,7 +170,7 @@ class _Run:
         self.count([(*row, PAD, PAD, PAD) for row in rows], cache, what)
         grown = [row + tokens for row, tokens in zip(rows, new, strict=True)]
         cache = cache.rewind([len(row) for row in grown])
-        self.count(grown, cache, "after rewind of filler")
+        self.count(grown, cache, "after rewind of padding")
         return grown, cache
 
     def likely(self, rows: list[Tokens], count: int, fork: bool) -> list[Tokens]:
@@ -189,7 +189,7 @@ class _Run:
         """Log-probabilities after a sequence prefilled by itself, float64 [vocab]."""
         if tokens not in self.known:
             logits, _ = self.model.prefill([tokens])
-            self.shape(logits, (1, self.model.vocab.size), "start")
+            self.shape(logits, (1, self.model.vocab.size), "prefill")
             self.known[tokens] = logits[0].double().log_softmax(-1).cpu()
         return self.known[tokens]
 

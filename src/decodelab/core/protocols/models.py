@@ -63,7 +63,7 @@ class ByteVocab(Protocol):
 
 
 class Cache(Protocol):
-    """What a model remembers of its rows; opaque, owned by the model.
+    """The state of a model's rows; opaque, owned by the model.
 
     The methods return the cache to use from now on; the old one must not be used again.
     """
@@ -150,7 +150,7 @@ class LanguageModel(Protocol):
 
 
 class Segment(Protocol):
-    """What a model remembers of some consecutive tokens of a sequence; opaque, owned by the model."""
+    """The stored keys and values of some consecutive tokens; opaque, owned by the model."""
 
     @property
     def nbytes(self) -> int:
@@ -164,19 +164,19 @@ class Segment(Protocol):
 
 @runtime_checkable
 class PrefixCaching(Protocol):
-    """A language model that can begin a prompt from what it remembers of another that begins alike."""
+    """A language model that can store the prefix of a prompt and load it for others that begin with it."""
 
     def store_prefix(self, cache: Cache, row: int, start: int, stop: int) -> Segment:
         """A copy of what a cache holds of tokens `start` to `stop` of a row; the cache stays as it is."""
         ...
 
     def load_prefix(
-        self, pasts: Sequence[Sequence[Segment]], lengths: Sequence[int], tokens: Tensor
+        self, segments: Sequence[Sequence[Segment]], lengths: Sequence[int], tokens: Tensor
     ) -> tuple[Tensor, Cache]:
-        """Prefill prompts of which the beginning is known.
+        """Prefill prompts whose prefixes are stored.
 
         Args:
-            pasts: for each row, the segments of its beginning, in order.
+            segments: for each row, the segments of its prefix, in order.
             lengths: how many tokens of them count, at least one.
             tokens: what follows, int64 [rows, k].
 

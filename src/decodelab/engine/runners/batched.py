@@ -100,7 +100,7 @@ class BatchedRunner:
                 self._long_prompts.append(_LongPrompt([job]))
         if at_once:
             try:
-                found = self._prefixes.start(list(dict.fromkeys(job.tokens for job in at_once)), room)
+                found = self._prefixes.prefill(list(dict.fromkeys(job.tokens for job in at_once)), room)
             except Exception as error:  # whatever a model raises: memory, a kernel, its own code
                 yield from self._failed(at_once, error)
             else:
@@ -164,7 +164,7 @@ class BatchedRunner:
     def _failed(self, jobs: Iterable[Job], error: Exception) -> list[Failed]:
         """The outcomes of jobs whose forward pass raised."""
         if not isinstance(error, DecodelabError):
-            self._prefixes.forget()  # it may have been memory that was missing
+            self._prefixes.clear()  # it may have been memory that was missing
         return failed(jobs, forward_failed(self.model.name, error))
 
     def _prefill_chunk(self) -> Iterator[Failed]:
@@ -179,7 +179,7 @@ class BatchedRunner:
         chunk = tokens[prompt.done : end]
         try:
             if prompt.cache is None:
-                _, logits, prompt.cache, (prompt.computed,) = self._prefixes.start([chunk])
+                _, logits, prompt.cache, (prompt.computed,) = self._prefixes.prefill([chunk])
             else:
                 logits, prompt.cache = self.model.decode(prompt.cache, torch.tensor([chunk]))
                 logits = logits[:, -1]

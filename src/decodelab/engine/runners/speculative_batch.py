@@ -133,7 +133,7 @@ class SpeculativeBatch(Batch):
             row = int((~normaliser.isfinite()).nonzero()[0])
             raise non_finite(name, logits[row], self._place(int(rows[row])))
         positions = self.history.positions[rows] + at
-        work = process(self.processors, self._ahead, self.stops.begun(logits, positions))
+        work = process(self.processors, self._ahead, self.stops.masked(logits, positions))
         going = log_normaliser(work.logits).isfinite().nonzero()[:, 0]
         given, ahead, distributions = work.given, self._ahead, work.logits
         if len(going) < len(rows):

@@ -159,10 +159,10 @@ class TreeJob:
         bad = (~normalisers.isfinite()).nonzero()[:, 0].tolist()
         if bad:
             raise non_finite(self.model.name, logits[bad[0]], self._place(nodes[bad[0]]))
-        begun = self.stops.begun(logits, torch.tensor([node.depth for node in nodes]))
+        masked = self.stops.masked(logits, torch.tensor([node.depth for node in nodes]))
         seen: list[_Node] = []
         for row, node in enumerate(nodes):
-            work = process(self.processors, node.states, begun[row : row + 1])
+            work = process(self.processors, node.states, masked[row : row + 1])
             own = logits[row : row + 1].clone()
             processed = own if work.logits.data_ptr() == logits[row].data_ptr() else work.logits
             processed_normaliser = normalisers[row : row + 1] if processed is own else log_normaliser(processed)

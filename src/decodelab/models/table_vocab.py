@@ -1,0 +1,103 @@
+"""The vocabulary of a table: whole words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from decodelab.core.errors import ModelFormatError, RequestError, UnknownToken, did_you_mean
+from decodelab.core.values import Chat, Tokens
+
+
+class TableVocab:
+    """The words of a table, in the order of their ids.
+
+    >>> vocab = TableVocab(["a", "ab", "<s>"], eos=None, bos="<s>", separator="")
+    >>> vocab.encode("aab"), vocab.decode([2, 0, 1])
+    ((2, 0, 1), 'aab')
+    """
+
+    def __init__(self, words: Sequence[str], *, eos: str | None, bos: str | None, separator: str):
+        self.words = tuple(words)
+        if not self.words:
+            raise ModelFormatError("table: the vocabulary is empty; give it words")
+        for word in self.words:
+            if not isinstance(word, str) or not word or (separator and separator in word):
+                raise ModelFormatError(f"table: words must be text without {separator!r} in it, got {word!r}")
+        self.ids = {word: i for i, word in enumerate(self.words)}
+        self.separator = separator
+        if len(self.ids) != len(self.words):
+            twice = next(word for i, word in enumerate(self.words) if self.ids[word] != i)
+            raise ModelFormatError(f"table: the vocabulary has {twice!r} twice; words must differ")
+        self._eos = self.ids[eos] if eos is not None else None
+        self._bos = self.ids[bos] if bos is not None else None
+
+    @property
+    def size(self) -> int:
+        """The number of words."""
+        return len(self.words)
+
+    @property
+    def bos_id(self) -> int | None:
+        """The word that begins a sequence, if any."""
+        return self._bos
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The word that ends a sequence, if any."""
+        return () if self._eos is None else (self._eos,)
+
+    def encode(self, text: str) -> Tokens:
+        """Ids of a text's words, with BOS before them if there is one.
+
+        Raises:
+            UnknownToken: when a word is not in the vocabulary.
+        """
+        return (*(() if self._bos is None else (self._bos,)), *self._split(text))
+
+    def _split(self, text: str) -> Tokens:
+        if self.separator:
+            words = [word for word in text.split(self.separator) if word]
+        else:
+            words = []
+            while text:
+                lengths = range(min(len(text), max(map(len, self.words))), 0, -1)
+                word = next((text[:n] for n in lengths if text[:n] in self.ids), text[0])
+                words.append(word)
+                text = text[len(word) :]
+        for word in words:
+            if word not in self.ids:
+                hint = did_you_mean(word, self.ids) or f"; its {self.size} words include {', '.join(self.words[:5])}"
+                raise UnknownToken(f"prompt: {word!r} is not in the table's vocabulary{hint}")
+        return tuple(self.ids[word] for word in words)
+
+    def encode_completion(self, prompt: Tokens, text: str) -> Tokens:
+        """Ids of the words of text that follows a prompt: no BOS."""
+        return self._split(text)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The words, joined; BOS and EOS left out."""
+        hidden = (self._bos, self._eos)
+        return self.separator.join(self.words[t] for t in tokens if t not in hidden)
+
+    def decode_completion(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """The words that follow a prompt, with the separator between them and the prompt."""
+        before, after = self.decode(prompt), self.decode(tokens)
+        return self.separator + after if before and after else after
+
+    def token_text(self, token: int) -> str:
+        """The word."""
+        return self.words[token]
+
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        """The word as UTF-8, with the separator before it unless it is the first; BOS and EOS add nothing."""
+        if token in (self._bos, self._eos):
+            return b""
+        return (self.words[token] if first else self.separator + self.words[token]).encode()
+
+    def render_chat(self, chat: Chat) -> tuple[str, Tokens]:
+        """Refuse: a table has no chat template.
+
+        Raises:
+            RequestError: always.
+        """
+        raise RequestError("chat: a table has no chat template; give the prompt as text")
