@@ -151,7 +151,7 @@ def test_an_honest_model_passes():
         (Nan(), "start: logits must not be NaN"),
         (TooWide(), r"start: logits must be of shape \[\d, 5\], got \[\d, 6\]"),
         (Whole(), "start: logits must be floating point"),
-        (TakesEmptyPrompts(), "start must refuse an empty prompt"),
+        (TakesEmptyPrompts(), "prefill must refuse an empty prompt"),
         (LosesText(), "decode"),
         (AddsBosToCompletions(), "encode_completion must not add BOS"),
         (with_cache(select=lambda self, rows: Cache(self.rows[: len(rows)])), "after select"),

@@ -164,7 +164,7 @@ class TestPrompts:
 
     def test_filler_stands_after_the_tokens_of_a_row_and_fits_the_context(self, model):
         _, cache = model.prefill([(1,)])
-        with pytest.raises(ValueError, match="filler must come after all tokens of a row"):
+        with pytest.raises(ValueError, match="padding must come after all tokens of a row"):
             model.decode(cache, torch.tensor([[1, -1, 2]]))
         _, cache = model.prefill([(1,) * 126, (1,)])
         with pytest.raises(PromptTooLong, match="129 tokens exceed the context length 128"):

@@ -238,7 +238,7 @@ def test_a_setting_that_cannot_be_honoured_is_refused_by_name(config, named):
         ({"bad_words_ids": "damn"}, "bad_words_ids must be a list of token ids, got damn"),
         ({"suppress_tokens": 5}, "suppress_tokens must be a list of token ids, got 5"),
         ({"forced_eos_token_id": 2}, "forced_eos_token_id needs max_new_tokens or max_length"),
-        ({"exponential_decay_length_penalty": 5}, "decay_length_penalty must be a start and a factor, got 5"),
+        ({"exponential_decay_length_penalty": 5}, "decay_length_penalty must be a list [start, factor], got 5"),
         ({"min_new_tokens": -1}, "min_new_tokens: n must be"),
         ({"do_sample": True, "top_h": 1.5}, "top_h: h must be"),
     ],

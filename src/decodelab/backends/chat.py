@@ -69,9 +69,9 @@ def chat_model(
     """
     for what, value, least in (("temperature", temperature, 0), ("max_tokens", max_tokens, 1), ("at_once", at_once, 1)):
         if value is not None and not least <= value < 1e6:
-            raise RequestError(f"{what} must be at least {least}, got {value}; leave it out for the usual")
+            raise RequestError(f"{what} must be at least {least}, got {value}; leave it out for the default")
     if not 0 < timeout < 1e6:
-        raise RequestError(f"timeout must be above 0 seconds, got {timeout}; leave it out for the usual")
+        raise RequestError(f"timeout must be above 0 seconds, got {timeout}; leave it out for the default")
     if is_server(name):
         from decodelab.backends.endpoint import Endpoint
 

@@ -51,7 +51,7 @@ def _refuse_encoder_decoder(composition: Composition, model: LanguageModel) -> N
     """Refuse a model whose new tokens do not follow its prompt: what they follow differs from part to part."""
     if isinstance(model, EncoderDecoder):
         raise UnsupportedStrategy(
-            f"{composition}: {model.name} is an encoder-decoder model, of which no other model can be made; "
+            f"{composition}: {model.name} is an encoder-decoder model, which model stages do not support; "
             "use a decoder-only one"
         )
 
@@ -80,6 +80,6 @@ def compose(model: LanguageModel | str, strategy: StrategyLike) -> LanguageModel
     for stage in plan.stages:
         if stage.kind != "model" and stage != Sample():
             raise UnsupportedStrategy(
-                f"{stage} ({stage.kind}) makes no model; leave only stages such as contrast, dola, guidance and mix"
+                f"{stage} ({stage.kind}) is not a model stage; keep only contrast, dola, guidance and mix"
             )
     return Composer(load(model) if isinstance(model, str) else model)(plan.compositions)

@@ -176,9 +176,7 @@ def _overlap(
     if with_references == 0:
         return {}
     if with_references < len(samples):
-        raise InvalidData(
-            f"references are there for {with_references} of {len(samples)} texts; give them for all, or for none"
-        )
+        raise InvalidData(f"{with_references} of {len(samples)} texts have references; give them for all texts or none")
     texts, references = [s.text for s in samples], [list(s.references) for s in samples]
     scores = [rouge(t, r) for t, r in zip(texts, references, strict=True)]
     pairs = list(zip(texts, references, strict=True))

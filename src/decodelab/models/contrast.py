@@ -53,11 +53,11 @@ class Contrast(Stage):
         check_number(self, "alpha", low=0, high=1, fix="use 0.1 as the papers do, 0 to remove nothing")
         if self.beta is not None:
             check_number(self, "beta", low=0, fix="use 0.5; none is the plain difference of Li et al.")
-        check_number(self, "amateur_temperature", low=0, low_open=True, fix="use 1 to leave the amateur as it is")
+        check_number(self, "amateur_temperature", low=0, low_open=True, fix="use 1 to leave the amateur unchanged")
 
     def no_effect(self) -> str | None:
         """Without contrast and without a cut nothing is left to do."""
-        return "beta=0 and alpha=0 leave the model as it is" if self.beta == 0 and self.alpha == 0 else None
+        return "beta=0 and alpha=0 leave the model unchanged" if self.beta == 0 and self.alpha == 0 else None
 
     def compose(self, model: LanguageModel, load: Load) -> LanguageModel:
         """The model contrasted with the amateur.

@@ -218,7 +218,7 @@ class EncoderDecoderModel:
         """
         assert isinstance(cache, DecoderCache)
         if len(tokens) != len(cache.owners) or not tokens.numel():
-            raise ValueError(f"extend: tokens must be [{len(cache.owners)}, k >= 1], got {list(tokens.shape)}")
+            raise ValueError(f"decode: tokens must be [{len(cache.owners)}, k >= 1], got {list(tokens.shape)}")
         longest = max(cache.own.lengths) + tokens.shape[1]
         if self._most is not None and longest > self._most:
             raise PromptTooLong(
@@ -229,7 +229,7 @@ class EncoderDecoderModel:
             self._check_ids(int(tokens[:, 0].min() if low == PAD else low), int(high))
             filler = tokens == PAD
             if low == PAD and bool((filler[:, :-1] & ~filler[:, 1:]).any()):
-                raise ValueError("extend: filler must come after all tokens of a row")
+                raise ValueError("decode: padding must come after all tokens of a row")
         nothing = torch.empty(1, 1, 0, device=self.device)
         return self._forward(tokens.to(self.device).clamp(min=0), cache, nothing), cache
 
@@ -261,7 +261,7 @@ class EncoderDecoderModel:
 
     def _check(self, prompts: Sequence[Tokens]) -> None:
         if not prompts:
-            raise ValueError("start: no prompts")
+            raise ValueError("prefill: no prompts")
         for prompt in prompts:
             if not prompt:
                 raise EmptyPrompt(f"{self.name}: a prompt must have at least one token, got none; begin with BOS")

@@ -49,7 +49,7 @@ class Guidance(Stage):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_number(self, "scale", low=0, fix="use 1.5 to follow the prompt more closely, 1 for the model itself")
+        check_number(self, "scale", low=0, fix="use 1.5 to follow the prompt more closely, 1 to leave it unchanged")
         if not isinstance(self.negative_prompt, str):
             raise InvalidParameter(
                 f"guidance: negative_prompt must be text, got {brief(self.negative_prompt)}; leave it out for none"
@@ -57,7 +57,7 @@ class Guidance(Stage):
 
     def no_effect(self) -> str | None:
         """The model itself."""
-        return "scale=1 is the model itself" if self.scale == 1 else None
+        return "scale=1 leaves the model unchanged" if self.scale == 1 else None
 
     def compose(self, model: LanguageModel, load: Load) -> LanguageModel:
         """The model guided by itself.

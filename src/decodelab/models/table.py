@@ -155,7 +155,7 @@ class TableModel:
         total = math.fsum(probs)
         if abs(total - 1) > _TOLERANCE:
             raise ModelFormatError(
-                f"table: the row after {where} must sum to 1, got {total:.12g}; mend its probabilities"
+                f"table: the row after {where} must sum to 1, got {total:.12g}; fix its probabilities"
             )
         return tuple(probs)
 
@@ -213,7 +213,7 @@ class TableModel:
                 return self._rows[key]
         if vocab.eos_ids and (self._missing == "eos" or (tokens and tokens[-1] in vocab.eos_ids)):
             return tuple(1.0 if i == vocab.eos_ids[0] else 0.0 for i in range(vocab.size))
-        raise ModelFormatError(f"table: there is no row after {_shown_key(prefix)}; add one, or say missing=eos")
+        raise ModelFormatError(f"table: there is no row for {_shown_key(prefix)}; add one, or set missing=eos")
 
     def enumerate(self, prompt: str | Tokens, max_new_tokens: int) -> Iterator[Outcome]:
         """Yield every sequence of non-zero probability that ends by EOS, at `max_new_tokens` or at the context length.
@@ -251,7 +251,7 @@ class TableModel:
             UnknownToken: when a token id is outside the vocabulary.
         """
         if not prompts:
-            raise ValueError("start: no prompts")
+            raise ValueError("prefill: no prompts")
         prompts = [tuple(map(int, prompt)) for prompt in prompts]
         self._check(prompts)
         return self._logits(prompts), TableCache(prompts)
@@ -263,12 +263,12 @@ class TableModel:
         """
         assert isinstance(cache, TableCache)
         if len(tokens) != len(cache.rows) or not tokens.numel():
-            raise ValueError(f"extend: tokens must be [{len(cache.rows)}, k >= 1], got {list(tokens.shape)}")
+            raise ValueError(f"decode: tokens must be [{len(cache.rows)}, k >= 1], got {list(tokens.shape)}")
         held = cache.rows
         given = [tuple(row) for row in tokens.tolist()]
         counts = [row.index(PAD) if PAD in row else len(row) for row in given]
         if any(token != PAD for row, n in zip(given, counts, strict=True) for token in row[n:]):
-            raise ValueError("extend: filler must come after all tokens of a row")
+            raise ValueError("decode: padding must come after all tokens of a row")
         self._check([old + row[: max(n, 1)] for old, row, n in zip(held, given, counts, strict=True)])
         if self._context is not None and max(cache.lengths) + tokens.shape[1] > self._context:
             raise PromptTooLong(
@@ -350,7 +350,7 @@ class TableModel:
             reason = " ".join(str(error).split())
             raise ModelFormatError(f"table: {name!r} is not YAML ({reason})") from error
         except RecursionError as error:
-            raise ModelFormatError(f"table: {name!r} is nested without end") from error
+            raise ModelFormatError(f"table: {name!r} is nested in itself") from error
 
     def to_yaml(self) -> str:
         """Write the table as YAML that `from_yaml` reads back as an equal table.
@@ -421,7 +421,7 @@ def _from_data(data: Any, name: str) -> TableModel:
                 f"table: what follows {_shown_key(key)} must map words to probabilities, got {row!r}"
             )
         if key in table:
-            raise ModelFormatError(f"table: there are two rows after {_shown_key(key)}; keep one")
+            raise ModelFormatError(f"table: there are two rows for {_shown_key(key)}; keep one")
         table[key] = probs = {}
         below = {}
         for word, entry in row.items():

@@ -197,7 +197,7 @@ class TransformersModel:
         logits = self._forward(torch.tensor(ids, device=self.device), cache, last=True, shown=shown)[:, -1]
         if any(layer.length != width for layer in cache.growing):
             raise ModelError(
-                f"{self.name}: {type(self.model).__name__} does not keep its past as keys and values alone; "
+                f"{self.name}: {type(self.model).__name__} keeps more of its past than keys and values, which is "
                 "not supported yet; use a decoder-only transformer"
             )
         return logits, cache
@@ -236,7 +236,7 @@ class TransformersModel:
     def _extend(self, cache: Cache, tokens: Tensor, shown: list[Tensor] | None) -> tuple[Tensor, KeyValueCache]:
         assert isinstance(cache, KeyValueCache)
         if len(tokens) != len(cache.pads) or not tokens.numel():
-            raise ValueError(f"extend: tokens must be [{len(cache.pads)}, k >= 1], got {list(tokens.shape)}")
+            raise ValueError(f"decode: tokens must be [{len(cache.pads)}, k >= 1], got {list(tokens.shape)}")
         longest = max(cache.lengths) + tokens.shape[1]
         if self.context_length is not None and longest > self.context_length:
             raise PromptTooLong(
@@ -248,7 +248,7 @@ class TransformersModel:
             if low == PAD:
                 filler = tokens == PAD
                 if bool((filler[:, :-1] & ~filler[:, 1:]).any()):
-                    raise ValueError("extend: filler must come after all tokens of a row")
+                    raise ValueError("decode: padding must come after all tokens of a row")
                 # What stands for filler does not matter: nothing before it sees it.
                 tokens = tokens.clamp(min=0)
         else:
@@ -363,7 +363,7 @@ class TransformersModel:
 
     def _check(self, prompts: Sequence[Tokens]) -> None:
         if not prompts:
-            raise ValueError("start: no prompts")
+            raise ValueError("prefill: no prompts")
         for prompt in prompts:
             if not prompt:
                 raise EmptyPrompt(f"{self.name}: a prompt must have at least one token, got none; begin with BOS")
@@ -423,7 +423,7 @@ def _layers(model: Any, parameters: Any) -> list[Any]:
     try:
         layers = DynamicCache(config=config).layers
     except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise ModelError(f"{name}: transformers knows no key/value cache for it; {fix}") from error
+        raise ModelError(f"{name}: transformers has no key/value cache for it; {fix}") from error
     for layer in layers:
         if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer):
             raise ModelError(f"{name}: a layer keeps its past as {type(layer).__name__}; {fix}")

@@ -67,8 +67,8 @@ class AdaptiveP(Stage):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_number(self, "target", low=0.0, high=1.0, fix="try 0.3 to 0.6; leave adaptive_p out to turn it off")
-        check_number(self, "decay", low=0.0, high=0.99, fix="try 0.9, which remembers about ten tokens")
+        check_number(self, "target", low=0.0, high=1.0, fix="try 0.3 to 0.6; leave adaptive_p out to disable it")
+        check_number(self, "decay", low=0.0, high=0.99, fix="try 0.9, which averages over about ten tokens")
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Averages:
         """Averages of rows that have always hit the target."""

@@ -48,7 +48,7 @@ class Ban(TokenProcessor):
     def __post_init__(self) -> None:
         """Check the parameters."""
         object.__setattr__(self, "words", as_words(self, "words"))
-        check_choice(self, "prompt", (True, False), fix="true looks for the beginning of a word in the prompt too")
+        check_choice(self, "prompt", (True, False), fix="true also matches the start of a word in the prompt")
 
     def no_effect(self) -> str | None:
         """Nothing is banned."""

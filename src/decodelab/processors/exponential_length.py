@@ -43,8 +43,8 @@ class ExponentialLength(PositionProcessor):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_number(self, "start", low=0, integer=True, fix="use 0 to begin with the second new token")
-        check_number(self, "factor", low=0.0, low_open=True, fix="use 1.01 for a gentle push")
+        check_number(self, "start", low=0, integer=True, fix="use 0 to start at the second new token")
+        check_number(self, "factor", low=0.0, low_open=True, fix="use 1.01 for a gradual increase")
 
     def no_effect(self) -> str | None:
         """A factor of 1 does not grow."""

@@ -46,7 +46,7 @@ class Grammar(TextConstraint):
         check_text(self, "text", self.text)
         if "%llguidance" in self.text:
             raise InvalidParameter(
-                "grammar: text must not set %llguidance options, decodelab sets its own; leave them out"
+                "grammar: text must not set %llguidance options, which decodelab sets; leave them out"
             )
         check_grammar(self, "text", self.text, self.text)
 

@@ -45,7 +45,7 @@ class MinNewTokens(PositionProcessor):
 
     def no_effect(self) -> str | None:
         """Every text has at least no tokens."""
-        return "there are always at least 0 tokens" if self.n == 0 else None
+        return "a minimum of 0 is always met" if self.n == 0 else None
 
     def acts_on(self, vocab: Vocab) -> Tokens:
         """The end tokens."""

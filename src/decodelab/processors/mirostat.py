@@ -86,9 +86,9 @@ class Mirostat(Stage):
         """Check the parameters."""
         check_number(self, "tau", low=0.0, fix="2 to 5 bits suit most models")
         check_number(self, "eta", low=0.0, fix="try 0.1")
-        check_choice(self, "version", (1, 2), fix="2 is simpler and holds tau as well")
+        check_choice(self, "version", (1, 2), fix="2 is simpler and reaches tau as well")
         check_choice(self, "surprise", ("full", "truncated"), fix="full is the paper's, truncated llama.cpp's")
-        check_number(self, "m", low=2, integer=True, fix="leave it out for 100, the paper's value")
+        check_number(self, "m", low=2, integer=True, fix="leave it out for the paper's 100")
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Controller:
         """Controllers at mu = 2 tau."""

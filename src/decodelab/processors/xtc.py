@@ -68,7 +68,7 @@ class XTC(TokenProcessor):
         """A coin that never falls, or a threshold that two tokens cannot reach."""
         if self.probability == 0.0:
             return "probability 0 excludes nothing"
-        return "no two tokens can reach a threshold above 0.5" if self.threshold > 0.5 else None
+        return "two tokens cannot both reach a threshold above 0.5" if self.threshold > 0.5 else None
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Coins:
         """The rows' coins, before the first toss."""

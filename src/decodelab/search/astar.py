@@ -56,12 +56,12 @@ class AStar(BoundedSearch):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_choice(self, "heuristic", ("bound", "mean"), fix="bound proves that nothing better is left")
+        check_choice(self, "heuristic", ("bound", "mean"), fix="bound proves that no better sequence is left")
         check_number(self, "n", low=1, integer=True, fix="use n=5 for the five best")
         check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
         check_number(self, "budget", low=1, integer=True, fix="use 2000 for short sequences")
         check_number(self, "rows", low=1, integer=True, fix="use 1 for plain A*")
-        check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
+        check_choice(self, "cut", (True, False), fix="true also counts sequences cut off by the limit")
 
     def prefix_budget(self, max_new_tokens: int) -> int:
         """Its budget."""

@@ -84,7 +84,7 @@ class ContrastiveSearch(Stage):
     def no_effect(self) -> str | None:
         """Greedy search in disguise."""
         if self.k == 1 or self.alpha == 0:
-            return f"{'k=1' if self.k == 1 else 'alpha=0'} is greedy search, which costs less"
+            return f"{'k=1' if self.k == 1 else 'alpha=0'} is greedy search, which is cheaper"
         return None
 
     def init(self, jobs: int, samples: Tensor) -> ContrastiveState:
@@ -94,7 +94,9 @@ class ContrastiveSearch(Stage):
     def step(self, logits: Tensor, state: ContrastiveState, rows: Rows) -> tuple[Advance, ContrastiveState]:
         """Look at the k best tokens of every row and append the best of them."""
         if rows.ahead is None:
-            raise UnsupportedStrategy(f"{self}: nobody shows it hidden states here; run it with decodelab.generate")
+            raise UnsupportedStrategy(
+                f"{self}: needs hidden states, which this caller does not provide; run it with decodelab.generate"
+            )
         context, held = state.context, state.held
         if context is None or held is None:
             context, held = _beside([rows.ahead.prompts[job] for job in rows.jobs.tolist()])

@@ -121,7 +121,7 @@ class DiverseBeam(Stage):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_number(self, "width", low=1, integer=True, fix="use as many as groups for one hypothesis each")
+        check_number(self, "width", low=1, integer=True, fix="use width=groups for one hypothesis per group")
         check_number(self, "groups", low=1, high=self.width, integer=True, fix="use 2 or more for diversity")
         if self.width % self.groups:
             less = self.width - self.width % self.groups
@@ -134,7 +134,7 @@ class DiverseBeam(Stage):
         check_choice(self, "diversity", kinds, fix="leave it out for hamming")
         check_choice(self, "accumulate", ("logprobs", "penalised"), fix="leave it out for logprobs")
         check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
-        check_number(self, "ngram", low=1, high=4, integer=True, fix="2 counts pairs of neighbouring tokens")
+        check_number(self, "ngram", low=1, high=4, integer=True, fix="2 counts pairs of adjacent tokens")
         check_number(self, "decay", low=0, low_open=True, fix="use 1.0")
         try:
             group = self._group
@@ -145,9 +145,9 @@ class DiverseBeam(Stage):
     def no_effect(self) -> str | None:
         """One group, or no penalty."""
         if self.groups == 1:
-            return "one group has no other to keep away from; write beam"
+            return "a single group has no other group to differ from; use beam"
         if self.penalty == 0 and not self.sampling:
-            return "without a penalty all groups find the same; write a penalty above 0"
+            return "without a penalty all groups find the same beams; use a penalty above 0"
         return None
 
     def deterministic(self) -> bool:

@@ -52,7 +52,7 @@ class Exact(BoundedSearch):
         """Check the parameters."""
         check_number(self, "budget", low=1, integer=True, fix="use 10000 for short sequences")
         check_number(self, "rows", low=1, integer=True, fix="use 1 for plain depth-first search")
-        check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
+        check_choice(self, "cut", (True, False), fix="true also counts sequences cut off by the limit")
 
     def prefix_budget(self, max_new_tokens: int) -> int:
         """Its budget."""

@@ -104,7 +104,7 @@ class ForceWords(Stage):
     def __post_init__(self) -> None:
         """Check the parameters."""
         object.__setattr__(self, "phrases", _as_phrases(self))
-        check_number(self, "width", low=1, integer=True, fix="use at least as many as tokens of the phrases")
+        check_number(self, "width", low=1, integer=True, fix="use at least the number of tokens in the phrases")
         check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
         check_choice(self, "early_stopping", (True, False, "never"), fix="see decodelab strategies")
         check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")

@@ -140,10 +140,10 @@ class MCTS(Stage):
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_number(self, "simulations", low=1, integer=True, fix="use 50, as the paper does")
-        check_number(self, "c_puct", low=0, fix="use 1.0; greater values explore more")
+        check_number(self, "c_puct", low=0, fix="use 1.0; larger values explore more")
         if self.scorer is not None:
             check_scorer(self, "scorer")
-        check_choice(self, "rollout", ("greedy", "sample"), fix="greedy plays the same continuation every time")
+        check_choice(self, "rollout", ("greedy", "sample"), fix="greedy repeats the same continuation")
         check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
         check_number(self, "n", low=1, integer=True, fix="use n=5 for the five best")
 

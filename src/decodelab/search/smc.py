@@ -71,7 +71,7 @@ class SMC(Stage):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_number(self, "particles", low=1, integer=True, fix="a few dozen are a start")
+        check_number(self, "particles", low=1, integer=True, fix="start with a few dozen")
         check_scorer(self, "scorer")
         check_number(self, "weight", fix="use 1.0 for e^score")
         check_number(self, "threshold", low=0, high=1, fix="use 0.5 for half the particles")

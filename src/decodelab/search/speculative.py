@@ -77,7 +77,7 @@ class Speculative(Stage):
                 "write speculative(draft=ngram)"
             )
         check_number(self, "k", low=1, high=256, integer=True, fix="4 suits most drafts")
-        check_choice(self, "adaptive", (True, False), fix="true lets the draft length follow acceptance")
+        check_choice(self, "adaptive", (True, False), fix="true adapts the number of proposals to the acceptance rate")
         check_number(self, "ngram", low=1, integer=True, fix="3 suits most texts")
 
     @property

@@ -87,9 +87,9 @@ class ValueBeam(Stage):
         check_number(self, "width", low=1, integer=True, fix="use width=1 for a single beam")
         check_scorer(self, "scorer")
         check_number(self, "weight", fix="use 0 for a plain beam")
-        check_choice(self, "every", ("token", "sentence"), fix="token judges after every token")
+        check_choice(self, "every", ("token", "sentence"), fix="token scores after every token")
         if self.candidates is not None:
-            check_number(self, "candidates", low=self.width, integer=True, fix="judge at least as many as are kept")
+            check_number(self, "candidates", low=self.width, integer=True, fix="score at least as many as are kept")
         check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
         check_choice(self, "early_stopping", (True, False, "never"), fix="see decodelab strategies")
         check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")

@@ -87,7 +87,7 @@ def _check_refusals(model: LanguageModel) -> None:
             model.prefill([prompt])
         except DecodelabError:
             continue
-        raise AssertionError(f"start must refuse {what} with a DecodelabError")
+        raise AssertionError(f"prefill must refuse {what} with a DecodelabError")
 
 
 def _prefixes(rows: Sequence[Tokens], new: Sequence[Tokens]) -> list[list[Tokens]]:
