@@ -256,7 +256,7 @@ def test_a_model_that_shows_no_hidden_states_is_named():
         UnsupportedStrategy, match=r"contrastive_search: needs hidden states, which coin does not expose"
     ):
         dl.generate(table, "a", "contrastive_search", max_new_tokens=2)
-    with pytest.raises(UnsupportedStrategy, match=r"which pocket-nano with guidance\(scale=2.0\) does not show"):
+    with pytest.raises(UnsupportedStrategy, match=r"which pocket-nano with guidance\(scale=2.0\) does not expose"):
         dl.generate("pocket-nano", "a", "guidance=2 | contrastive_search", max_new_tokens=2)
 
 

@@ -133,7 +133,7 @@ def test_scores_carry_no_penalty_and_rank_all_groups_together(tree):
 def test_the_first_group_is_a_plain_beam_and_one_group_is_all_of_it(random_table):
     model = random_table(6)
     beam = dl.generate(model, "", "beam(width=3, n=3)", max_new_tokens=5)[0].candidates
-    with pytest.warns(dl.NoEffectWarning, match="one group"):
+    with pytest.warns(dl.NoEffectWarning, match="a single group"):
         alone = dl.generate(model, "", "diverse_beam(width=3, groups=1, n=3)", max_new_tokens=5)
     assert alone[0].candidates == beam
     (g,) = dl.generate(model, "", "diverse_beam(width=6, groups=2, penalty=3, n=6)", max_new_tokens=5)

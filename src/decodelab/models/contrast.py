@@ -16,7 +16,7 @@ from decodelab.models.composed import ComposedModel, check_model_name, check_voc
 
 @dataclass(frozen=True)
 class Contrast(Stage):
-    """Prefer what the model finds more probable than a weaker one, the amateur, does.
+    """Prefer tokens that the model finds more probable than a weaker model, the amateur, does.
 
     Of tokens at least `alpha` times as probable as the model's best, the logits are
     (1 + beta) log p_expert - beta log p_amateur (O'Brien & Lewis 2023, equation 2); all others are removed. With
@@ -38,8 +38,8 @@ class Contrast(Stage):
     """
 
     amateur: Annotated[str, "the weaker model: a shipped model, a directory, a table or a hub id"] = "pocket-nano"
-    alpha: Annotated[float, "share of the best token's probability that a token needs, in [0, 1]; 0 removes none"] = 0.1
-    beta: Annotated[float | None, "weight of the contrast, at least 0; none is the plain difference"] = 0.5
+    alpha: Annotated[float, "smallest probability to keep, relative to the largest, in [0, 1]; 0 removes none"] = 0.1
+    beta: Annotated[float | None, "weight of the contrast, at least 0; none means the plain difference"] = 0.5
     amateur_temperature: Annotated[float, "divides the amateur's logits, greater than 0"] = 1.0
 
     name: ClassVar[str] = "contrast"

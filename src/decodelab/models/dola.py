@@ -20,7 +20,7 @@ from decodelab.models.composed import composed_digest, log_linear, plausible
 
 @dataclass(frozen=True)
 class Dola(Stage):
-    """Prefer what the last layer finds more probable than an earlier layer does.
+    """Prefer tokens that the last layer finds more probable than an earlier layer does.
 
     The model's head is put on the hidden states of the candidate layers. Of those the one whose distribution has the
     largest Jensen-Shannon divergence from the last layer's is taken (for each row and step by itself), and the logits
@@ -46,7 +46,7 @@ class Dola(Stage):
     """
 
     layers: Annotated[str | Sequence[int], "the early layers to choose from: low, high, or numbers from 0"] = "high"
-    alpha: Annotated[float, "share of the best token's probability that a token needs, in [0, 1]; 0 removes none"] = 0.1
+    alpha: Annotated[float, "smallest probability to keep, relative to the largest, in [0, 1]; 0 removes none"] = 0.1
 
     name: ClassVar[str] = "dola"
     kind: ClassVar[Kind] = "model"

@@ -17,7 +17,7 @@ from decodelab.models.composed import ComposedModel, log_linear
 
 @dataclass(frozen=True)
 class Guidance(Stage):
-    """Push the text towards its prompt: away from what would be said without it, or after a negative prompt.
+    """Push the text towards its prompt and away from the distribution without it, or after a negative prompt.
 
     The logits are log p_without + scale * (log p_with - log p_without), p_without being the model's distribution after
     the same new tokens behind `negative_prompt`, or behind the last token of the prompt when that is empty, as in
@@ -37,10 +37,8 @@ class Guidance(Stage):
     4
     """
 
-    scale: Annotated[
-        float, "how far to go from the distribution without the prompt to that with it, at least 0; 1 is the model"
-    ]
-    negative_prompt: Annotated[str, "what stands in the prompt's place; empty for its last token"] = ""
+    scale: Annotated[float, "weight of the prompt, at least 0: 0 ignores it, 1 is the model, above 1 amplifies it"]
+    negative_prompt: Annotated[str, "text in the prompt's place; empty uses the prompt's last token alone"] = ""
 
     name: ClassVar[str] = "guidance"
     kind: ClassVar[Kind] = "model"

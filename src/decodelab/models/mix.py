@@ -18,7 +18,7 @@ from decodelab.models.composed import ComposedModel, check_model_name, check_voc
 
 @dataclass(frozen=True)
 class Mix(Stage):
-    """Decode the weighted mean of several models' distributions: of their probabilities, or of their logits.
+    """Decode from the weighted mean of several models' probabilities, or of their logits.
 
     `space="probs"` is the linear mixture, sum of w_i p_i: a token that one of the models finds likely is likely.
     `space="logits"` is the geometric one, the product of p_i^w_i normalised: a token that one of them finds impossible
@@ -32,8 +32,10 @@ class Mix(Stage):
     'mix(models=[pocket-nano], weights=[0.75, 0.25])'
     """
 
-    models: Annotated[Sequence[str] | str, "the other models, by name; one may stand alone"]
-    weights: Annotated[Sequence[float] | None, "of the decoded model, then of each other; sum 1; none is equal"] = None
+    models: Annotated[Sequence[str] | str, "names of the other models; a single one needs no list"]
+    weights: Annotated[
+        Sequence[float] | None, "of the decoded model, then of each other; they sum to 1; none means equal weights"
+    ] = None
     space: Annotated[Literal["probs", "logits"], "what is averaged: probs (linear) or logits (geometric)"] = "probs"
 
     name: ClassVar[str] = "mix"

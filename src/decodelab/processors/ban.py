@@ -39,8 +39,8 @@ class Ban(TokenProcessor):
     [[0.0, 0.0, -inf, -inf]]
     """
 
-    words: Annotated[Sequence[Word] | Word, "texts, token ids or lists of ids; one may stand alone"]
-    prompt: Annotated[bool, "whether a word may begin in the prompt, or only among generated tokens"] = True
+    words: Annotated[Sequence[Word] | Word, "texts, token ids or lists of ids; a single one needs no list"]
+    prompt: Annotated[bool, "whether to match words that start in the prompt, too"] = True
 
     name: ClassVar[str] = "ban"
     source: ClassVar[str] = "transformers, NoBadWordsLogitsProcessor"

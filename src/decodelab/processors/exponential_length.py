@@ -18,7 +18,7 @@ _FLOAT32_MAX = torch.finfo(torch.float32).max
 
 @dataclass(frozen=True)
 class ExponentialLength(PositionProcessor):
-    """Raise the logits of the end-of-sequence tokens exponentially from some length on.
+    """Raise the logits of end-of-sequence tokens exponentially from a given length on.
 
     With k new tokens more than `start`, a logit z becomes z + |z| (factor^k - 1), which transformers calls the
     exponential decay length penalty; a logit of exactly 0 never moves. Logits stay within float32, where
@@ -34,8 +34,8 @@ class ExponentialLength(PositionProcessor):
     [[1.0, 1.0, 0.0]]
     """
 
-    start: Annotated[int, "how many new tokens there are before it begins, at least 0"]
-    factor: Annotated[float, "growth for each token, greater than 0; above 1 favours an end, below 1 delays it"] = 1.01
+    start: Annotated[int, "number of new tokens before it starts, at least 0"]
+    factor: Annotated[float, "growth per token, greater than 0; above 1 favours an end, below 1 delays it"] = 1.01
 
     name: ClassVar[str] = "exponential_length"
     reads_raw_logits: ClassVar[bool] = True

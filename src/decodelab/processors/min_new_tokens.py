@@ -15,7 +15,7 @@ from decodelab.processors._positions import PositionProcessor, Positions, remove
 
 @dataclass(frozen=True)
 class MinNewTokens(PositionProcessor):
-    """Remove the model's end-of-sequence tokens until there are enough new ones.
+    """Remove the model's end-of-sequence tokens until there are enough new tokens.
 
     transformers' `min_new_tokens`; its `min_length` counts the prompt as well: `prompt=true`. It stands where it is
     written among the stages; the option `min_new_tokens` of `generate` comes before all stages, and holds back stop
@@ -32,8 +32,8 @@ class MinNewTokens(PositionProcessor):
     [[0.0, 0.0, -inf]]
     """
 
-    n: Annotated[int, "how many tokens there are at least, the end not counted"]
-    prompt: Annotated[bool, "whether the prompt's tokens are counted too"] = False
+    n: Annotated[int, "smallest number of tokens, not counting the end"]
+    prompt: Annotated[bool, "whether to count the prompt's tokens, too"] = False
 
     name: ClassVar[str] = "min_new_tokens"
     source: ClassVar[str] = "transformers, MinNewTokensLengthLogitsProcessor"

@@ -43,8 +43,10 @@ class Watermark(TokenProcessor):
 
     green_fraction: Annotated[float, "share of the vocabulary on the green list, in (0, 1)"] = 0.25
     bias: Annotated[float, "added to the logits of green tokens, in [0, 1e30]"] = 2.0
-    key: Annotated[int, "the secret: any integer; who has it can detect the watermark, and remove it"] = 0
-    context: Annotated[int, "how many last tokens decide the green list, at least 1; few stand more edits"] = 1
+    key: Annotated[int, "secret integer; whoever has it can detect and remove the watermark"] = 0
+    context: Annotated[
+        int, "number of last tokens that determine the green list, at least 1; fewer survive more edits"
+    ] = 1
 
     name: ClassVar[str] = "watermark"
     source: ClassVar[str] = "Kirchenbauer et al. 2023 (A watermark for large language models), algorithm 2"

@@ -122,18 +122,20 @@ class Beam(Stage):
     """
 
     width: Annotated[int, "hypotheses kept at every step, at least 1"]
-    length_penalty: Annotated[float, "exponent of the normaliser; 0 is the plain sum"] = 1.0
-    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends the search"] = False
+    length_penalty: Annotated[float, "exponent of the normaliser; 0 means the plain sum"] = 1.0
+    early_stopping: Annotated[
+        bool | Literal["never"], "when a full pool of finished hypotheses ends the search: true, false or never"
+    ] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
     normaliser: Annotated[
-        Literal["length", "gnmt"] | None, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"
+        Literal["length", "gnmt"] | None, "divisor of a finished score: length, gnmt ((5 + t) / 6), or none"
     ] = "length"
-    sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
+    sampling: Annotated[bool, "whether to draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
         Literal["processed", "model"],
-        "whose log-probabilities are summed: those of the processed distribution, or the model's own",
+        "log-probabilities to sum: processed, or the model's own (model)",
     ] = "processed"
-    dedupe: Annotated[Literal["text"] | None, "text: hypotheses of the same text share one place; or none"] = None
+    dedupe: Annotated[Literal["text"] | None, "text keeps one hypothesis per text; none keeps all"] = None
 
     name: ClassVar[str] = "beam"
     kind: ClassVar[Kind] = "search"

@@ -52,7 +52,7 @@ class _Others:
 
 @dataclass(frozen=True)
 class DiverseBeam(Stage):
-    """Keep `groups` beams of `width / groups` hypotheses each, every group away from those before it.
+    """Keep `groups` beams of `width / groups` hypotheses, each penalised for similarity to those before.
 
     In each step the groups go on one after the other. A group ranks its continuations by log-probability minus
     `penalty` times their likeness to what the groups before it have just chosen (equation 4), but the log-
@@ -88,30 +88,33 @@ class DiverseBeam(Stage):
     ['a', 'b']
     """
 
-    width: Annotated[int, "hypotheses kept at every step by all groups together, a multiple of groups"]
-    groups: Annotated[int, "groups that keep away from one another, at least 1"]
-    penalty: Annotated[float, "how much likeness costs, in nats, at least 0"] = 0.5
+    width: Annotated[int, "hypotheses kept at every step in all groups together, a multiple of groups"]
+    groups: Annotated[int, "number of groups, at least 1"]
+    penalty: Annotated[float, "penalty for similarity, in nats, at least 0"] = 0.5
     diversity: Annotated[
-        Literal["hamming", "cumulative", "ngram", "embedding"], "likeness: hamming, cumulative, ngram or embedding"
+        Literal["hamming", "cumulative", "ngram", "embedding"],
+        "measure of similarity: hamming, cumulative, ngram or embedding",
     ] = "hamming"
-    length_penalty: Annotated[float, "exponent of the normaliser; 0 is the plain sum"] = 1.0
-    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends a group"] = False
+    length_penalty: Annotated[float, "exponent of the normaliser; 0 means the plain sum"] = 1.0
+    early_stopping: Annotated[
+        bool | Literal["never"], "when a full pool of finished hypotheses ends a group: true, false or never"
+    ] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
     normaliser: Annotated[
-        Literal["length", "gnmt"] | None, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"
+        Literal["length", "gnmt"] | None, "divisor of a finished score: length, gnmt ((5 + t) / 6), or none"
     ] = "length"
-    sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
+    sampling: Annotated[bool, "whether to draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
         Literal["processed", "model"],
-        "whose log-probabilities are summed: those of the processed distribution, or the model's own",
+        "log-probabilities to sum: processed, or the model's own (model)",
     ] = "processed"
-    dedupe: Annotated[Literal["text"] | None, "text: hypotheses of the same text share one place; or none"] = None
+    dedupe: Annotated[Literal["text"] | None, "text keeps one hypothesis per text; none keeps all"] = None
     accumulate: Annotated[
         Literal["logprobs", "penalised"],
-        "what a group goes on from: log-probabilities, or what is left after penalties",
+        "scores that a group carries on: logprobs, or penalised ones",
     ] = "logprobs"
     ngram: Annotated[int, "length of the n-grams of diversity=ngram, from 1 to 4"] = 2
-    decay: Annotated[float, "how many different tokens divide the penalty of diversity=cumulative by e"] = 1.0
+    decay: Annotated[float, "number of differing tokens that divide the penalty of diversity=cumulative by e"] = 1.0
 
     name: ClassVar[str] = "diverse_beam"
     kind: ClassVar[Kind] = "search"

@@ -57,7 +57,7 @@ class _Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class ForceWords(Stage):
-    """Search for the most probable texts that hold all of the given phrases, with beam banks.
+    """Search for the most probable texts that contain all of the given phrases, with beam banks.
 
     A phrase is a text that must appear in what is generated, or a list of texts of which one must. A hypothesis ends
     only when it holds them all; of hypotheses that the token limit ends, those that lack one are dropped.
@@ -87,10 +87,12 @@ class ForceWords(Stage):
     'a a b'
     """
 
-    phrases: Annotated[Sequence[str | Sequence[str]], "texts that must appear; a list among them: one of these"]
+    phrases: Annotated[Sequence[str | Sequence[str]], "texts that must appear; of a nested list, one must appear"]
     width: Annotated[int, "hypotheses kept at every step, at least 1"] = 8
     length_penalty: Annotated[float, "exponent of the length that divides a finished score"] = 1.0
-    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends the search"] = False
+    early_stopping: Annotated[
+        bool | Literal["never"], "when a full pool of finished hypotheses ends the search: true, false or never"
+    ] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
 
     name: ClassVar[str] = "force_words"

@@ -91,7 +91,7 @@ class SearchState:
 
 @dataclass(frozen=True)
 class MCTS(Stage):
-    """Choose every token by playing continuations to their end: Monte Carlo tree search with the PUCT rule.
+    """Choose every token by Monte Carlo tree search with the PUCT rule, simulating continuations to the end.
 
     A simulation walks down from the present prefix to the child of the greatest
 
@@ -123,11 +123,13 @@ class MCTS(Stage):
     ('b c', -0.458)
     """
 
-    simulations: Annotated[int, "sequences played to the end for each token chosen"]
-    c_puct: Annotated[float, "how much what was seldom visited is preferred; 0 only follows the values"] = 1.0
-    scorer: Annotated[AnyScorer | None, "what a finished sequence is worth; none: its log-probability"] = None
-    rollout: Annotated[Literal["greedy", "sample"], "how a simulation goes on to its end"] = "greedy"
-    length_penalty: Annotated[float, "exponent of the length that divides the log-probability (no scorer)"] = 1.0
+    simulations: Annotated[int, "simulations to the end for each chosen token"]
+    c_puct: Annotated[float, "weight of exploration; 0 only follows the values"] = 1.0
+    scorer: Annotated[AnyScorer | None, "value of a finished sequence; none means its log-probability"] = None
+    rollout: Annotated[Literal["greedy", "sample"], "how a simulation continues to its end: greedy or sample"] = (
+        "greedy"
+    )
+    length_penalty: Annotated[float, "exponent of the length that divides the log-probability (without scorer)"] = 1.0
     n: Annotated[int, "sequences returned"] = 1
 
     name: ClassVar[str] = "mcts"

@@ -40,7 +40,7 @@ class ValueBeamState:
 
 @dataclass(frozen=True)
 class ValueBeam(Stage):
-    """Keep the `width` hypotheses that are best by their probability and a scorer's judgement of their text together.
+    """Keep the `width` hypotheses that are best by log-probability plus a scorer's value of their text.
 
     A hypothesis of t tokens and log-probability s under the processed distribution ranks by
     s / t^length_penalty + weight * score(text so far). Each step, the scorer is asked once for the `candidates` most
@@ -66,14 +66,14 @@ class ValueBeam(Stage):
     """
 
     width: Annotated[int, "hypotheses kept at every step, at least 1"]
-    scorer: Annotated[AnyScorer, "judges the text so far: logprob, entropy, self_eval, path_cost, a function"]
-    weight: Annotated[float, "what multiplies a judgement that is added to the log-probability"] = 1.0
-    every: Annotated[Literal["token", "sentence"], "when to judge: after every token, or at the ends of sentences"] = (
-        "token"
-    )
-    candidates: Annotated[int | None, "continuations a step that are judged, at least width; none is 4 * width"] = None
-    length_penalty: Annotated[float, "exponent of the length that divides the log-probability; 0 is the sum"] = 1.0
-    early_stopping: Annotated[bool | Literal["never"], "true, false or never: when a full pool ends the search"] = False
+    scorer: Annotated[AnyScorer, "scores the text so far: logprob, entropy, self_eval, path_cost or a function"]
+    weight: Annotated[float, "factor of the scorer's value, which is added to the log-probability"] = 1.0
+    every: Annotated[Literal["token", "sentence"], "when to score: after every token, or at sentence ends"] = "token"
+    candidates: Annotated[int | None, "continuations to score per step, at least width; none means 4 * width"] = None
+    length_penalty: Annotated[float, "exponent of the length that divides the log-probability; 0 means the sum"] = 1.0
+    early_stopping: Annotated[
+        bool | Literal["never"], "when a full pool of finished hypotheses ends the search: true, false or never"
+    ] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
 
     name: ClassVar[str] = "value_beam"

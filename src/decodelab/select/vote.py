@@ -15,7 +15,7 @@ from decodelab.core.values import Candidate
 
 @dataclass(frozen=True)
 class Vote(Stage):
-    """Rank the candidates by how many of them give the same answer.
+    """Rank the candidates by how many give the same answer (self-consistency).
 
     The answer of a text is its last integer (commas between thousands and zeros after the point removed, other
     fractions passed over; compared as written but for leading zeros), its last line that is not empty, or the whole
@@ -28,9 +28,9 @@ class Vote(Stage):
     'vote(answer=line)'
     """
 
-    answer: Annotated[Literal["integer", "line", "text"], "what counts as the answer: integer, line or text"] = (
-        "integer"
-    )
+    answer: Annotated[
+        Literal["integer", "line", "text"], "what to compare: the last integer, the last line, or the text"
+    ] = "integer"
 
     name: ClassVar[str] = "vote"
     kind: ClassVar[Kind] = "selection"

@@ -35,7 +35,7 @@ from decodelab.search.sample import Sample
 
 @dataclass(frozen=True)
 class Default(Stage):
-    """What the model's authors recommend: the strategy in its generation_config.
+    """Use the model's own settings: the strategy in its generation_config.
 
     Stands for processors and a search; a search written after it replaces the config's own, as in
     `default | sample(n=8)`. A model without settings is decoded greedily, as transformers does.
