@@ -77,10 +77,10 @@ def test_strategies_lists_what_makes_models(run):
         (["generate", "the", "-s", "contrast(amateur=pocket-nano)"], "pocket-nano has a different vocabulary from toy"),
         (["generate", "the", "-s", "contrast(amateur=pocket-nan)"], "did you mean 'pocket-nano'?"),
         (["generate", "the", "-s", "dola"], "toy does not expose the hidden states of its layers"),
-        (["generate", "the", "-s", "contrastive_search"], "needs hidden states, which toy does not show"),
+        (["generate", "the", "-s", "contrastive_search"], "needs hidden states, which toy does not expose"),
         (["generate", "the", "-s", "greedy | guidance=2"], "guidance (model) cannot come after greedy (search)"),
         (["compare", "the", "-s", "dola", "--no-html"], "toy does not expose the hidden states of its layers"),
-        (["score", "the", " cat", "-s", "top_p=0.9"], "top_p=0.9 (processor) makes no model"),
+        (["score", "the", " cat", "-s", "top_p=0.9"], "top_p=0.9 (processor) is not a model stage"),
         (["score", "the", " cat", "-s", "guidance(scale=2"], "expected"),
     ],
 )

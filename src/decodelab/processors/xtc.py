@@ -34,7 +34,7 @@ class Coins:
 
 @dataclass(frozen=True)
 class XTC(TokenProcessor):
-    """With some probability, remove all tokens above the threshold except the least probable of them.
+    """With some probability, remove all tokens that reach the threshold except the least probable.
 
     A coin is tossed for each row at each step; its toss depends on seed, prompt, sample index and position alone, so
     two xtc stages in one chain share it. A token of exactly the threshold counts; of equal tokens that of highest id
