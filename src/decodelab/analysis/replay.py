@@ -46,7 +46,7 @@ def states_after(
     prompts, pasts = _by_row(prompt_tokens, rows, size, "prompt_tokens"), _by_row(generated, rows, size, "generated")
     if state is not None:
         if any(prompts) or any(pasts):
-            raise RequestError("distribution: give the tokens or the state they led to, not both")
+            raise RequestError("distribution: give the tokens or the state after them, not both")
         if isinstance(state, str | Mapping) or not isinstance(state, Sequence) or len(state) != len(processors):
             raise RequestError(
                 f"distribution: state must be a list with the state of each of the {len(processors)} processors, "
@@ -97,7 +97,7 @@ def _replay(
     except NeedsLogits as asked:
         if model is None:
             raise StrategyError(
-                f"distribution: {asked} learns from the logits at each generated token; pass model= or state="
+                f"distribution: {asked} updates its state from each token's logits; pass model= or state="
             ) from None
     return follow(processors, states, tokens, size, _past_logits(model, prompt, generated))
 

@@ -30,7 +30,7 @@ class Composer:
         """The model that these compositions make, in order.
 
         Raises:
-            ModelError: if a part cannot be loaded, or has another vocabulary.
+            ModelError: if a part cannot be loaded, or has a different vocabulary.
             StrategyError: if the model is not one they can be made of.
         """
         asked = tuple(compositions)
@@ -67,7 +67,7 @@ def compose(model: LanguageModel | str, strategy: StrategyLike) -> LanguageModel
 
     Raises:
         UnsupportedStrategy: if there are processors, a search or other stages.
-        ModelError: if a part cannot be loaded, or has another vocabulary.
+        ModelError: if a part cannot be loaded, or has a different vocabulary.
 
     >>> import decodelab as dl
     >>> both = dl.compose("pocket-small", "mix(models=[pocket-nano])")

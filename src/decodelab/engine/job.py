@@ -157,7 +157,7 @@ def check_rows(job: Job, most: int = MOST_ROWS) -> None:
     """
     if job.rows > most:
         raise InvalidParameter(
-            f"{job.strategy}: asks for {job.rows} rows at once, at most {most} are possible; ask for fewer"
+            f"{job.strategy}: needs {job.rows} rows at once, but at most {most} are possible; ask for fewer"
         )
 
 

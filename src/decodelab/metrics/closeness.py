@@ -50,7 +50,7 @@ def mauve(human: ArrayLike, model: ArrayLike, *, clusters: int | None = None, se
         seed: of k-means.
 
     Raises:
-        InvalidData: for NaN, fewer than 2 texts a side, different dimensions, or more clusters than texts.
+        InvalidData: for NaN, fewer than 2 texts on each side, different dimensions, or more clusters than texts.
 
     Source: Pillutla et al. 2021, sections 2 and 3; k-means after PCA to 90 % of the variance, as theirs. scikit-learn's
     k-means (k-means++, 5 starts) stands in for faiss, so clusters differ a little; the arithmetic after it is the same.

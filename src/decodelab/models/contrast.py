@@ -29,7 +29,7 @@ class Contrast(Stage):
 
     Raises:
         InvalidParameter: if a parameter is out of its range.
-        VocabularyMismatch: when it is composed, if the amateur has another vocabulary.
+        VocabularyMismatch: when it is composed, if the amateur has a different vocabulary.
 
     >>> import decodelab as dl
     >>> found = dl.generate("pocket-small", "What is 2 + 3?", "contrast(beta=1) | greedy", max_new_tokens=4)
@@ -63,7 +63,7 @@ class Contrast(Stage):
         """The model contrasted with the amateur.
 
         Raises:
-            VocabularyMismatch: if the amateur has another vocabulary.
+            VocabularyMismatch: if the amateur has a different vocabulary.
         """
         amateur = load(self.amateur)
         check_vocabulary(self, model, amateur)

@@ -26,7 +26,7 @@ class Mix(Stage):
 
     Raises:
         InvalidParameter: if there are no models, or the weights are not one for each, at least 0, with a sum of 1.
-        VocabularyMismatch: when it is composed, if a model has another vocabulary.
+        VocabularyMismatch: when it is composed, if a model has a different vocabulary.
 
     >>> str(Mix(["pocket-nano"], [0.75, 0.25]))
     'mix(models=[pocket-nano], weights=[0.75, 0.25])'
@@ -77,7 +77,7 @@ class Mix(Stage):
         """The mixture of the model and the others.
 
         Raises:
-            VocabularyMismatch: if one has another vocabulary.
+            VocabularyMismatch: if one has a different vocabulary.
         """
         others = [load(name) for name in self.models]
         for other in others:

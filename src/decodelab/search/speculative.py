@@ -37,7 +37,7 @@ class Speculative(Stage):
 
     Raises:
         InvalidParameter: if a parameter is out of its range.
-        VocabularyMismatch: when it is run, if the draft has another vocabulary.
+        VocabularyMismatch: when it is run, if the draft has a different vocabulary.
         UnsupportedStrategy: when it is run, under a search other than greedy or sample, or a processor whose state
             cannot be joined.
 

@@ -40,7 +40,7 @@ class SpeculativeRunner:
         observers: told of every step of every position.
 
     Raises:
-        ModelError: if the draft model cannot be loaded, or has another vocabulary.
+        ModelError: if the draft model cannot be loaded, or has a different vocabulary.
     """
 
     def __init__(
