@@ -37,7 +37,7 @@ def data_dir() -> Path:
     folder = Path(named).resolve()
     if not folder.is_dir():
         # Asked for and not there is a mistake, never a reason to pass over the tests in silence.
-        pytest.fail(f"DECODELAB_DATA names {folder}, which is not a folder; mend or unset it", pytrace=False)
+        pytest.fail(f"DECODELAB_DATA names {folder}, which is not a folder; fix or unset it", pytrace=False)
     return folder
 
 

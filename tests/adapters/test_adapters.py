@@ -172,7 +172,7 @@ def test_coins_are_replayed_with_the_tokens():
 def test_what_learns_from_logits_refuses_a_past_whose_logits_it_has_not_seen():
     run = Run(dl.parse("mirostat"), None, 0)
     run.process([(1,)], torch.zeros(1, 3))
-    with pytest.raises(UnsupportedStrategy, match=r"^mirostat learns from the logits of every step"):
+    with pytest.raises(UnsupportedStrategy, match=r"^mirostat updates its state from every step's logits"):
         run.process([(1, 2, 2)], torch.zeros(1, 3))
 
 

@@ -202,7 +202,9 @@ def test_it_is_the_distribution_of_every_step_of_the_engine_with_the_state_or_th
 
 def test_a_stage_that_learns_from_logits_says_what_it_lacks():
     assert dl.distribution([0.0, 1.0], [WarmerAfterSurprises()], prompt_tokens=[0]).tolist() == softmax(0, 1)
-    with pytest.raises(StrategyError, match=r"^distribution: warmer learns from the logits .* pass model= or state="):
+    with pytest.raises(
+        StrategyError, match=r"^distribution: warmer updates its state from each token's logits; pass model= or state="
+    ):
         dl.distribution([0.0, 1.0], [OneLessForEach(), WarmerAfterSurprises()], generated=[0])
 
 
@@ -231,7 +233,7 @@ def test_a_model_stands_for_its_default():
         ({"prompt_tokens": [[0], 1]}, RequestError, "one for each of the 1 rows"),
         ({"prompt_tokens": [0.5]}, RequestError, "must be text or token ids"),
         ({"state": []}, RequestError, "state must be a list with the state of each of the 1 processors"),
-        ({"state": [None], "generated": [1]}, RequestError, "the tokens or the state they led to, not both"),
+        ({"state": [None], "generated": [1]}, RequestError, "the tokens or the state after them, not both"),
     ],
 )
 def test_a_past_that_does_not_fit_is_refused(given, error, why):

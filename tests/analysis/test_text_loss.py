@@ -73,7 +73,7 @@ def test_a_chunk_takes_one_token_more_than_the_context_length():
     found = split_loss(coin, "T T T H T H", ratio=0.5, context_length=2)
     assert (found.train.tokens, found.train.scored) == (3, 2)
     assert found.validation.perplexity == pytest.approx(perplexity([math.log(0.75), math.log(0.25)]))
-    with pytest.raises(RequestError, match="train part of the text has 3 tokens, a chunk takes 4"):
+    with pytest.raises(RequestError, match="train part of the text has 3 tokens, but a chunk needs 4"):
         split_loss(coin, "T T T H T H", ratio=0.5, context_length=3)
 
 
@@ -86,7 +86,7 @@ def test_a_ratio_that_leaves_a_part_empty_is_refused(ratio):
 
 def test_a_context_length_has_to_be_said_where_there_is_no_bound_and_to_fit_where_there_is():
     distribution = {...: {"H": 0.25, "T": 0.75}}
-    with pytest.raises(InvalidParameter, match="say how many tokens"):
+    with pytest.raises(InvalidParameter, match="set the tokens per chunk"):
         split_loss(dl.TableModel(["H", "T"], distribution), "T T T H T H")
     for length in (0, 5):
         with pytest.raises(InvalidParameter, match=rf"in \[1, 4\], the context of table, got {length}"):

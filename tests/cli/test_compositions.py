@@ -74,13 +74,13 @@ def test_strategies_lists_what_makes_models(run):
     [
         (["generate", "the", "-s", "guidance=-1"], "scale must be a finite number, at least 0, got -1"),
         (["generate", "the", "-s", "mix(models=['twin.yaml'], weights=[0.5, 0.6])"], "weights must sum to 1"),
-        (["generate", "the", "-s", "contrast(amateur=pocket-nano)"], "pocket-nano has another vocabulary than toy"),
+        (["generate", "the", "-s", "contrast(amateur=pocket-nano)"], "pocket-nano has a different vocabulary from toy"),
         (["generate", "the", "-s", "contrast(amateur=pocket-nan)"], "did you mean 'pocket-nano'?"),
-        (["generate", "the", "-s", "dola"], "toy does not show the hidden states of its layers"),
-        (["generate", "the", "-s", "contrastive_search"], "needs hidden states, which toy does not show"),
+        (["generate", "the", "-s", "dola"], "toy does not expose the hidden states of its layers"),
+        (["generate", "the", "-s", "contrastive_search"], "needs hidden states, which toy does not expose"),
         (["generate", "the", "-s", "greedy | guidance=2"], "guidance (model) cannot come after greedy (search)"),
-        (["compare", "the", "-s", "dola", "--no-html"], "toy does not show the hidden states of its layers"),
-        (["score", "the", " cat", "-s", "top_p=0.9"], "top_p=0.9 (processor) makes no model"),
+        (["compare", "the", "-s", "dola", "--no-html"], "toy does not expose the hidden states of its layers"),
+        (["score", "the", " cat", "-s", "top_p=0.9"], "top_p=0.9 (processor) is not a model stage"),
         (["score", "the", " cat", "-s", "guidance(scale=2"], "expected"),
     ],
 )

@@ -87,7 +87,7 @@ def test_what_the_numbers_leave_out_is_noted(run):
         (("-s", "beem(width=3)"), "unknown stage 'beem'; did you mean 'beam'?"),
         (("--prompt-tokens", "0"), "prompt_tokens must be at least 1, got 0"),
         (("--prompt-tokens", "2", "--new-tokens", "0"), "new_tokens must be at least 1, got 0"),
-        (("--prompt-tokens", "10", "--new-tokens", "4"), "exceed the context of 12 of toy"),
+        (("--prompt-tokens", "10", "--new-tokens", "4"), "exceed the context length 12 of toy"),
         (("--prompt-tokens", "many"), "--prompt-tokens"),
         (("-m", "nowhere"), "nowhere"),
         (("--prompt-tokens", "2", "--new-tokens", "4", "-s", "mcts(simulations=3)"), "depends on what it finds"),

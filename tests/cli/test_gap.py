@@ -105,9 +105,9 @@ def test_text_that_would_command_the_terminal_is_shown_as_escapes(run, folder: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--widths", "0"], '--widths must be numbers from 1, got "0"; write for example 1,3,10'),
-        (["--widths", "1,x"], '--widths must be numbers from 1, got "1,x"'),
-        (["--widths", ""], "--widths must be numbers from 1"),
+        (["--widths", "0"], '--widths must be numbers of at least 1, got "0"; write for example 1,3,10'),
+        (["--widths", "1,x"], '--widths must be numbers of at least 1, got "1,x"'),
+        (["--widths", ""], "--widths must be numbers of at least 1"),
         (["--budget", "0"], "--budget must be at least 1, got 0"),
         (["--processors", "beam(width=2)"], "cannot come after beam"),
         (["--processors", "top_pp=0.5"], "unknown stage 'top_pp'"),

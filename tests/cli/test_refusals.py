@@ -80,7 +80,7 @@ MODELS = {
     "an empty directory": ("empty", Path.mkdir, "has no config.json"),
     "a directory without weights": ("bare", _config, "has no model.safetensors"),
     "a pickle": ("pickled", _pickled, "a pickle that can run code"),
-    "half-written weights": ("half", _half_written, "half-written"),
+    "half-written weights": ("half", _half_written, "incomplete"),
     "a table that is no distribution": ("bad.yaml", lambda p: p.write_text("tree: {a: 0.5}"), "must sum to 1"),
     "a file of another kind": ("notes.txt", lambda p: p.write_text("x"), "is a file"),
 }

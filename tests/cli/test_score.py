@@ -127,7 +127,7 @@ def test_training_and_validation_loss_of_a_text(run, folder: Path):
         (["--text", "short.txt", "--split", "1"], "ratio must be in (0, 1), got 1.0"),
         (["--text", "short.txt", "--split", "nan"], "ratio must be in (0, 1), got nan"),
         (["--text", "short.txt", "--split", "0.5", "--context-length", "13"], "context_length must be in [1, 12]"),
-        (["--text", "short.txt", "--split", "0.5"], "the train part of the text has 2 tokens, a chunk takes 13"),
+        (["--text", "short.txt", "--split", "0.5"], "the train part of the text has 2 tokens, but a chunk needs 13"),
         (["--text", "short.txt", "--context-length", "4"], "--split takes --text"),
         (["the", "cat", "--split", "0.5"], "--split takes --text"),
         (["the", "cat", "--text", "short.txt"], "not more than one"),

@@ -180,7 +180,7 @@ def test_the_logits_of_chosen_steps(run):
     assert [t["processed_p"] for t in lay["top"][:2]] == [1.0, 0.0]
     assert second["logits"]["chosen"] == pytest.approx(math.log(0.7), abs=1e-6)
     shown = run("trace", "-m", "toy.yaml", "-s", "top_k=1", "--logits-at", "1").stdout
-    assert "kept 1 of 2, all of a logit of -0.511 or more" in shown
+    assert "kept 1 of 2 tokens: those with a logit of at least -0.511" in shown
 
 
 def test_a_cut_that_is_no_upper_part_has_no_cut_off(run):

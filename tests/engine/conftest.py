@@ -16,7 +16,7 @@ from decodelab.models.transformers_vocab import TransformersVocab
 
 
 class WithVocab:
-    """A model as it is, under another vocabulary of the same size."""
+    """A model as it is, under a different vocabulary of the same size."""
 
     def __init__(self, model: LanguageModel, vocab: Vocab) -> None:
         self.model = model

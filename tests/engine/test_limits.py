@@ -103,7 +103,7 @@ def test_min_new_tokens_holds_for_beams(random_table):
         ({"stop_token_ids": [99]}, r"stop_token_ids must be in \[0, 5\], got 99"),
         ({"stop_token_ids": [-1]}, r"stop_token_ids must be in \[0, 5\], got -1"),
         ({"max_rows": 0}, "max_rows must be at least 1, got 0"),
-        ({"strategy": "sample(n=100000)"}, "asks for 100000 rows at once"),
+        ({"strategy": "sample(n=100000)"}, "needs 100000 rows at once"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused_in_one_line(uniform, options, message):

@@ -181,7 +181,9 @@ class TestWindows:
         assert score.logprob == pytest.approx(dl.score(stories, prompt[-511:], (7, 8)).logprob, abs=1e-4)
 
     def test_without_a_stride_a_text_beyond_the_context_is_refused_with_the_way_out(self, stories):
-        with pytest.raises(PromptTooLong, match=r"700 tokens, the context holds 512; .* give a stride, such as 256"):
+        with pytest.raises(
+            PromptTooLong, match=r"700 tokens, the context length is 512; .* give a stride, such as 256"
+        ):
             dl.score(stories, (1,), [5] * 699)
 
     @pytest.mark.parametrize("stride", [0, -3, 513])

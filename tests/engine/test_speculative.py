@@ -589,7 +589,7 @@ class Elsewhere(Stage):
 
 
 def test_a_driver_the_engine_does_not_know_is_refused_by_name(endless):
-    with pytest.raises(UnsupportedStrategy, match="elsewhere: this engine cannot make passes as it says"):
+    with pytest.raises(UnsupportedStrategy, match="elsewhere: this engine does not support it"):
         dl.generate(endless, "a", dl.Strategy((dl.Greedy(), Elsewhere())))
 
 

@@ -189,7 +189,7 @@ def test_p_values_of_calibrated_systems_are_below_5_percent_in_5_percent_of_case
         ([0.5, -0.1], [1, 0], "must be in [0, 1], got -0.1"),
         ([0.5, math.nan], [1, 0], "must be finite, got nan at position 1"),
         ([0.5, 0.6], [1, 2], "correct must be 0 or 1, got 2"),
-        ([0.5, 0.6], [1], "need one value an item each, got confidence 2, correct 1"),
+        ([0.5, 0.6], [1], "need one value per item each, got confidence 2, correct 1"),
         ([], [], "must not be empty"),
         (["high"], [1], "must be numbers"),
     ],

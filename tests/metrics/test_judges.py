@@ -114,7 +114,7 @@ def test_entailment_both_ways_groups_meanings(nli: Path):
 
 
 def test_an_entailment_judge_needs_its_label(cola: Path):
-    with pytest.raises(InvalidData, match="one must say entailment"):
+    with pytest.raises(InvalidData, match="one must contain entailment"):
         Entailment(Classifier(str(cola)))
 
 

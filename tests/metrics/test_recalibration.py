@@ -118,14 +118,14 @@ def test_what_was_fitted_on_cannot_be_the_test(method: str):
     fit = METHODS[method](validation)
     assert len(fit.apply(test)) == len(test)
     for seen in (validation, items, items[np.array([0, 1, *range(10, 60)])]):
-        with pytest.raises(InvalidData, match="test it on a split that it has not seen"):
+        with pytest.raises(InvalidData, match="test it on a split that was not used for fitting"):
             fit.apply(seen)
 
 
 def test_another_sample_of_a_prompt_that_was_fitted_on_is_refused_too():
     validation = Labelled.confidences(["p1#0", "p2#0"], [0.5, 0.6], [1, 0], clusters=["p1", "p2"])
     test = Labelled.confidences(["p1#1", "p3#0"], [0.5, 0.6], [1, 0], clusters=["p1", "p3"])
-    with pytest.raises(InvalidData, match="it has not seen"):
+    with pytest.raises(InvalidData, match="was not used for fitting"):
         temperature_scaling(validation).apply(test)
 
 
@@ -146,10 +146,10 @@ def test_a_split_keeps_clusters_whole_and_does_not_depend_on_the_other_items():
     [
         (lambda: Labelled.confidences(["a", "a"], [0.5, 0.5], [1, 0]), "must all differ"),
         (lambda: Labelled.confidences(["a"], [1.5], [1]), "must be in [0, 1]"),
-        (lambda: Labelled.confidences(["a"], [0.5, 0.6], [1, 1]), "one value an item each"),
+        (lambda: Labelled.confidences(["a"], [0.5, 0.6], [1, 1]), "one value per item each"),
         (lambda: Labelled.options(["a"], [[math.nan, 0.0]], [0]), "must be finite"),
         (lambda: Labelled.options(["a"], [[0.0, 1.0]], [2]), "must be options 0 to 1"),
-        (lambda: overconfident(1).split(), "too few to divide"),
+        (lambda: overconfident(1).split(), "too few to split"),
         (lambda: overconfident(10).split(1.0), "between 0 and 1"),
         (lambda: temperature_scaling(overconfident(1)), "at least 2 validation items"),
         (lambda: platt_scaling(questions(5)), "needs confidences"),

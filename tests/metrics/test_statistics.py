@@ -324,7 +324,7 @@ def test_a_tie_is_half_a_win():
     ("rows", "why"),
     [
         ([("a", "b", 1)], "no finite strength"),
-        ([("a", "b", 1), ("b", "a", 1), ("c", "d", 1), ("d", "c", 1)], "never met the rest"),
+        ([("a", "b", 1), ("b", "a", 1), ("c", "d", 1), ("d", "c", 1)], "never met the others"),
         ([("a", "a", 1)], "judged against itself"),
         ([("a", "b", 2)], "must be in [0, 1], got 2"),
         ([], "needs judgements"),
@@ -341,7 +341,7 @@ def test_judgements_that_rank_nobody_are_refused(rows, why):
     [
         (lambda: mean([]), "must not be empty"),
         (lambda: mean([1.0, math.nan]), "must be finite, got nan at position 1"),
-        (lambda: mean([1.0, 2.0], ["a"]), "one value an item, got 1 for 2"),
+        (lambda: mean([1.0, 2.0], ["a"]), "one value per item, got 1 for 2"),
         (lambda: mean([1.0, 2.0], level=95), "level must be between 0 and 1, got 95"),
         (lambda: paired_difference([1, 2], [1]), "got a 2, b 1"),
         (lambda: proportion([0.5]), "must be 0 or 1, got 0.5"),

@@ -290,7 +290,7 @@ def test_ratings_of_a_judge(answer, rating):
         (lambda: bleu(["a"], []), "got 0 for 1"),
         (lambda: bleu(["a"], [[]]), "item 0 needs a list"),
         (lambda: bleu(["a"], [["a"]], tokenize="words"), "must be one of"),
-        (lambda: mauve([[1.0], [2.0]], [[1.0, 2.0]]), "at least 2 texts a side"),
+        (lambda: mauve([[1.0], [2.0]], [[1.0, 2.0]]), "at least 2 texts on each side"),
         (lambda: mauve([[1.0], [2.0]], [[1.0], [2.0]], clusters=9), "from 2 to the number of texts 4, got 9"),
     ],
 )

@@ -476,7 +476,9 @@ def test_model_names_with_hyphens_need_no_quotes():
 
 
 def test_what_has_no_effect_is_said():
-    assert Strategy.of("guidance=1 | greedy").no_effects() == ["guidance(scale=1.0): scale=1 is the model itself"]
+    assert Strategy.of("guidance=1 | greedy").no_effects() == [
+        "guidance(scale=1.0): scale=1 leaves the model unchanged"
+    ]
     assert len(Strategy.of("contrast(alpha=0, beta=0) | greedy").no_effects()) == 1
     assert not Strategy.of("contrast(beta=0) | guidance=0 | greedy").no_effects()
 
@@ -518,9 +520,12 @@ def test_bad_parameters_are_refused_in_one_line(strategy, complaint):
 @pytest.mark.parametrize(
     ("strategy", "complaint"),
     [
-        ('contrast(amateur="other.yaml")', r"contrast: .* another vocabulary .*token 2 is d where .* has c"),
-        ("contrast(amateur=pocket-nano)", r"contrast: pocket-nano has another vocabulary .*1024 tokens where .* has 5"),
-        ('mix(models=["two.yaml", "other.yaml"])', r"mix: .* another vocabulary"),
+        ('contrast(amateur="other.yaml")', r"contrast: .* a different vocabulary .*token 2 is d where .* has c"),
+        (
+            "contrast(amateur=pocket-nano)",
+            r"contrast: pocket-nano has a different vocabulary .*1024 tokens where .* has 5",
+        ),
+        ('mix(models=["two.yaml", "other.yaml"])', r"mix: .* a different vocabulary"),
     ],
 )
 def test_another_vocabulary_is_refused_naming_both_models(folder, strategy, complaint):
@@ -531,7 +536,7 @@ def test_another_vocabulary_is_refused_naming_both_models(folder, strategy, comp
 def test_other_end_tokens_are_another_vocabulary():
     endless = dl.TableModel(WORDS, {...: {"a": 1.0}}, eos=None, bos="</s>", name="endless")
     ending = dl.TableModel(WORDS, {...: {"a": 1.0}}, name="ending")
-    with pytest.raises(VocabularyMismatch, match=r"endless has another vocabulary than ending \(other tokens end"):
+    with pytest.raises(VocabularyMismatch, match=r"endless has a different vocabulary from ending \(other tokens end"):
         made(dl.Contrast("x"), ending, {"x": endless})
 
 
@@ -541,7 +546,7 @@ def test_a_model_that_is_not_there_is_named(folder):
 
 
 def test_layers_are_refused_where_there_are_none(folder):
-    with pytest.raises(UnsupportedStrategy, match="dola: table does not show the hidden states"):
+    with pytest.raises(UnsupportedStrategy, match="dola: table does not expose the hidden states"):
         dl.generate("one.yaml", "a", "dola", max_new_tokens=2)
     with pytest.raises(InvalidParameter, match=r"layers must be in \[0, 3\], got 4; pocket-nano has 4 blocks"):
         dl.generate("pocket-nano", "a", "dola(layers=[1, 4])", max_new_tokens=2)
@@ -550,21 +555,21 @@ def test_layers_are_refused_where_there_are_none(folder):
 def test_a_prompt_too_long_for_any_part_is_refused_before_anything_is_computed(folder):
     with pytest.raises(PromptTooLong, match=r"guidance: negative_prompt has 21 tokens, .* holds 20"):
         dl.generate("one.yaml", "a", dl.Guidance(2, "a " * 20), max_new_tokens=2)
-    with pytest.raises(PromptTooLong, match=r"prompt 0 has 9 tokens, .* with guidance.* holds 8 in all"):
+    with pytest.raises(PromptTooLong, match=r"prompt 0 has 9 tokens, .* with guidance.* has context length 8"):
         dl.generate("one.yaml", "a b a b a b a b", dl.Guidance(2, "a " * 12), max_new_tokens=2)
     (found,) = dl.generate("one.yaml", "a", dl.Mix("two.yaml") | dl.Greedy(), max_new_tokens=3)
     assert len(found.best.tokens) <= 3
 
 
 def test_compose_takes_only_stages_that_make_models():
-    with pytest.raises(UnsupportedStrategy, match=r"top_p=0.9 \(processor\) makes no model"):
+    with pytest.raises(UnsupportedStrategy, match=r"top_p=0.9 \(processor\) is not a model stage"):
         dl.compose("pocket-nano", "guidance=2 | top_p=0.9")
-    with pytest.raises(UnsupportedStrategy, match=r"greedy \(search\) makes no model"):
+    with pytest.raises(UnsupportedStrategy, match=r"greedy \(search\) is not a model stage"):
         dl.compose("pocket-nano", "guidance=2 | greedy")
 
 
 def test_a_distribution_from_logits_alone_has_no_models_in_it():
-    with pytest.raises(StrategyError, match=r"guidance\(scale=2.0\) makes the logits"):
+    with pytest.raises(StrategyError, match=r"guidance\(scale=2.0\) computes the logits"):
         dl.distribution([1.0, 2.0], "guidance=2")
 
 

@@ -191,7 +191,7 @@ class TestBrokenDirectories:
     def test_weights_with_bytes_to_spare(self, broken):
         with (broken / "model.safetensors").open("ab") as stream:
             stream.write(b"more")
-        assert "half-written" in refusal(broken)
+        assert "incomplete" in refusal(broken)
 
     def test_a_file_of_noise_as_weights(self, broken):
         (broken / "model.safetensors").write_bytes(bytes(range(256)) * 20)
@@ -267,11 +267,11 @@ class TestUnsafeAndUnsupported:
 
     def test_an_encoder_decoder_that_is_no_language_model(self, broken):
         edit(broken / "config.json", model_type="whisper", is_encoder_decoder=True)
-        assert "of type 'whisper', which is no language model" in refusal(broken)
+        assert "of type 'whisper', which is not a language model" in refusal(broken)
 
     def test_no_language_model_at_all(self, broken):
         edit(broken / "config.json", model_type="vit")
-        assert "of type 'vit', which is no language model" in refusal(broken)
+        assert "of type 'vit', which is not a language model" in refusal(broken)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ class TestRows:
         assert model.probs((0, 1, 1)) == (0, 1)
 
     def test_a_prefix_without_row_is_an_error_that_names_it(self):
-        with pytest.raises(ModelFormatError, match="no row after 'C D'; add one, or say missing=eos"):
+        with pytest.raises(ModelFormatError, match="no row for 'C D'; add one, or set missing=eos"):
             tree(missing="error").probs(tree().vocab.encode("C D"))
 
     def test_or_ends_the_sequence_when_asked_to(self):
@@ -344,7 +344,7 @@ class TestYaml:
             ("tree: {a: [1, {}, 2]}", "'a' must have a probability"),
             ("tree: {a: 0.5}", "must sum to 1, got 0.5"),
             ("tree: [a, b]", "must map words to probabilities"),
-            ("rows: [{prefix: [a], next: {a: 1}}, {prefix: [a], next: {a: 1}}]", "there are two rows after 'a'"),
+            ("rows: [{prefix: [a], next: {a: 1}}, {prefix: [a], next: {a: 1}}]", "there are two rows for 'a'"),
             ("rows: [{after: [a]}]", "must have the fields prefix and next"),
             ("rows: {a: 1}", "rows must be a list"),
             ("after: {a: {b: [1, {b: 1}]}}", "cannot go on with a tree; use rows"),
@@ -353,7 +353,7 @@ class TestYaml:
             ("{otherwise: {a: 1}, eos: [a]}", "eos must be text, got"),
             ("{otherwise: {a: 1}, missing: maybe}", "missing must be error or eos"),
             ("tree: &t {a: [1, *t]}", "is not YAML"),
-            ("tree: " + "{a: [1, " * 600 + "x" + "]}" * 600, "nested without end"),
+            ("tree: " + "{a: [1, " * 600 + "x" + "]}" * 600, "nested in itself"),
             ("tree: !!python/object/apply:os.getcwd []", "must map words to probabilities"),
         ],
     )

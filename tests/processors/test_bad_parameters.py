@@ -53,7 +53,7 @@ def test_what_is_no_number_is_refused(make, value):
     [
         ("tfs_z=1.0", "z = 1 keeps every token"),
         ("xtc=0.0", "probability 0 excludes nothing"),
-        ("xtc(probability=0.5, threshold=0.6)", "no two tokens can reach a threshold above 0.5"),
+        ("xtc(probability=0.5, threshold=0.6)", "two tokens cannot both reach a threshold above 0.5"),
         ("dynamic_temperature=0.0", "range 0 around temperature 1 changes nothing"),
     ],
 )

@@ -249,9 +249,9 @@ def test_a_pattern_reaches_into_the_bytes_of_a_character(stories260k_dir):
             "grammar: text nowhere.lark cannot be read|grammar: text .nowhere.lark. cannot",
         ),
         (lambda: dl.JSONSchema('{"type": '), "json_schema: schema is not JSON"),
-        (lambda: dl.Regex("a\ud800"), "regex: pattern holds half a character, .* at character 2"),
-        (lambda: dl.Grammar('start: "\ud800"'), "grammar: text holds half a character"),
-        (lambda: dl.JSONSchema({"const": "\ud800"}), "json_schema: schema holds half a character"),
+        (lambda: dl.Regex("a\ud800"), "regex: pattern has a lone surrogate, .* at character 2"),
+        (lambda: dl.Grammar('start: "\ud800"'), "grammar: text has a lone surrogate"),
+        (lambda: dl.JSONSchema({"const": "\ud800"}), "json_schema: schema has a lone surrogate"),
         (lambda: dl.JSONSchema({"x-guidance": 3}), "json_schema: x-guidance in schema must be a mapping, got 3"),
         (lambda: dl.Grammar('%llguidance {"no_forcing": true}\nstart: "a"'), "grammar: text must not set %llguidance"),
         (lambda: dl.JSONSchema("[1]"), "json_schema: schema must be a mapping"),
@@ -275,5 +275,5 @@ def test_a_vocabulary_without_bytes_is_refused():
         size, bos_id, eos_ids = 3, 0, (2,)
 
     stage: Stage = dl.Regex("a")
-    with pytest.raises(UnsupportedStrategy, match="regex: this model's vocabulary does not tell the bytes"):
+    with pytest.raises(UnsupportedStrategy, match="regex: this model's vocabulary does not give the bytes"):
         stage.init([(0,)], Silent(), None)  # type: ignore[attr-defined]

@@ -157,5 +157,5 @@ def test_what_means_nothing_is_refused(text, message):
 
 
 def test_what_changes_nothing_is_reported():
-    assert dl.parse("min_new_tokens=0").no_effects() == ["min_new_tokens=0: there are always at least 0 tokens"]
+    assert dl.parse("min_new_tokens=0").no_effects() == ["min_new_tokens=0: a minimum of 0 is always met"]
     assert len(dl.parse("exponential_length(start=3, factor=1)").no_effects()) == 1

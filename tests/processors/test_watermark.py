@@ -146,6 +146,6 @@ def test_what_is_no_watermark_is_refused(text, message):
 def test_what_cannot_be_scored_is_refused():
     with pytest.raises(UnknownToken, match=r"^watermark: token id 50 is outside the vocabulary of 50"):
         dl.watermark_z([1, 50], dl.Watermark(), SIZE)
-    with pytest.raises(RequestError, match=r"^watermark: green_fraction=0.25 of 3 tokens is none; raise it"):
+    with pytest.raises(RequestError, match=r"^watermark: green_fraction=0.25 of 3 tokens is less than one; raise it"):
         dl.watermark_z([1, 2], dl.Watermark(), 3)
     assert dl.parse("watermark(bias=0)").no_effects() == ["watermark(bias=0.0): a bias of 0 changes nothing"]

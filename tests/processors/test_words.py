@@ -211,7 +211,7 @@ STAGES = {
 
 @pytest.mark.parametrize("name", STAGES)
 def test_an_id_outside_the_vocabulary_is_a_mismatch(applied, name):
-    with pytest.raises(VocabularyMismatch, match=rf"^{name}: token id 7 is outside the model's vocabulary of 5; were"):
+    with pytest.raises(VocabularyMismatch, match=rf"^{name}: token id 7 is outside the model's vocabulary of 5; are"):
         applied(STAGES[name]([1, 7]), [0.0] * SPACED.size, vocab=SPACED)
 
 

@@ -162,7 +162,7 @@ def test_numbers_of_any_kind_are_taken():
 
 
 def test_a_scorer_that_needs_the_model_says_so_where_there_is_none():
-    with pytest.raises(ScorerFailed, match="logprob asks the model"):
+    with pytest.raises(ScorerFailed, match="logprob needs the model"):
         judged("logprob", texts("a"))
 
 

@@ -64,7 +64,7 @@ def test_text_that_ends_ends_where_transformers_ends_it(model):
 
 @pytest.mark.parametrize("strategy", ["contrastive_search(k=1)", "contrastive_search(alpha=0)"])
 def test_one_candidate_or_no_penalty_is_greedy_search(model, strategy):
-    with pytest.warns(UserWarning, match="is greedy search, which costs less"):
+    with pytest.warns(UserWarning, match="is greedy search, which is cheaper"):
         found = dl.generate(model, PROMPTS, strategy, max_new_tokens=12)
     greedy = dl.generate(model, PROMPTS, "greedy", max_new_tokens=12)
     assert [g.best.tokens for g in found] == [g.best.tokens for g in greedy]
@@ -252,9 +252,11 @@ def test_bad_parameters_are_refused(strategy, complaint):
 
 def test_a_model_that_shows_no_hidden_states_is_named():
     table = dl.TableModel(["a"], {...: {"a": 1.0}}, eos=None, bos="<s>", name="coin")
-    with pytest.raises(UnsupportedStrategy, match=r"contrastive_search: needs hidden states, which coin does not show"):
+    with pytest.raises(
+        UnsupportedStrategy, match=r"contrastive_search: needs hidden states, which coin does not expose"
+    ):
         dl.generate(table, "a", "contrastive_search", max_new_tokens=2)
-    with pytest.raises(UnsupportedStrategy, match=r"which pocket-nano with guidance\(scale=2.0\) does not show"):
+    with pytest.raises(UnsupportedStrategy, match=r"which pocket-nano with guidance\(scale=2.0\) does not expose"):
         dl.generate("pocket-nano", "a", "guidance=2 | contrastive_search", max_new_tokens=2)
 
 

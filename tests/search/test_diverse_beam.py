@@ -133,7 +133,7 @@ def test_scores_carry_no_penalty_and_rank_all_groups_together(tree):
 def test_the_first_group_is_a_plain_beam_and_one_group_is_all_of_it(random_table):
     model = random_table(6)
     beam = dl.generate(model, "", "beam(width=3, n=3)", max_new_tokens=5)[0].candidates
-    with pytest.warns(dl.NoEffectWarning, match="one group"):
+    with pytest.warns(dl.NoEffectWarning, match="a single group"):
         alone = dl.generate(model, "", "diverse_beam(width=3, groups=1, n=3)", max_new_tokens=5)
     assert alone[0].candidates == beam
     (g,) = dl.generate(model, "", "diverse_beam(width=6, groups=2, penalty=3, n=6)", max_new_tokens=5)
@@ -271,12 +271,12 @@ def test_refusals(random_table):
         dl.Strategy.of("diverse_beam(width=2, groups=2, diversity=jaccard)")
     with pytest.raises(InvalidParameter, match=r"^diverse_beam: normaliser must be one of length, gnmt, none"):
         dl.Strategy.of("diverse_beam(width=2, groups=2, normaliser=mean)")
-    with pytest.raises(UnsupportedStrategy, match=r"random-1 shows no vectors of its tokens"):
+    with pytest.raises(UnsupportedStrategy, match=r"random-1 has no token embeddings"):
         dl.generate(random_table(1), "", "diverse_beam(width=2, groups=2, diversity=embedding)", max_new_tokens=2)
 
 
 def test_what_has_no_effect_is_said():
     assert dl.Strategy.of("diverse_beam(width=4, groups=1)").no_effects() == [
-        "diverse_beam(width=4, groups=1): one group has no other to keep away from; write beam"
+        "diverse_beam(width=4, groups=1): a single group has no other group to differ from; use beam"
     ]
     assert "without a penalty" in dl.Strategy.of("diverse_beam(width=4, groups=2, penalty=0)").no_effects()[0]

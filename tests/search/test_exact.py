@@ -254,7 +254,7 @@ def test_a_selection_chooses_among_the_n_best():
         ("astar(heuristic=zero)", "astar: heuristic must be one of bound, mean, got zero"),
         ("astar(length_penalty=inf)", "astar: length_penalty must be a finite number, got"),
         ("best_first(width=2, n=3)", "best_first: n must be an integer in \\[1, 2\\], got 3"),
-        ("exact(rows=5000)", "asks for 5000 rows at once, at most 4096 are possible"),
+        ("exact(rows=5000)", "needs 5000 rows at once, but at most 4096 are possible"),
     ],
 )
 def test_bad_parameters_are_refused_in_one_line(strategy, message):

@@ -159,7 +159,7 @@ def test_jobs_in_a_batch_are_what_they_are_alone(random_table):
         ("smc(particles=4, scorer=logprob, weight=inf)", r"smc: weight must be a finite number"),
         ("smc(particles=4, scorer=logprob, threshold=2)", r"smc: threshold must be in \[0, 1\], got 2"),
         ("smc(particles=4, scorer=logprop)", r"smc: scorer must be one of logprob, .* got logprop; did you mean"),
-        ('smc(particles=4, scorer="<f>")', r'got "<f>"; a function of Python\'s can be given in Python only'),
+        ('smc(particles=4, scorer="<f>")', r'got "<f>"; a Python function can be given in Python only'),
         ("smc(particles=4, scorer=7)", r"smc: scorer must be a scorer's name or a function .* got 7"),
         ("smc(particles=4)", r"smc needs scorer"),
     ],

@@ -143,7 +143,7 @@ def test_refusals(random_table):
     with pytest.raises(InvalidParameter, match=r"stochastic_beam: width must be an integer, at least 1, got 0"):
         dl.StochasticBeam(0)
     (g,) = dl.generate(random_table(1), "", "sample(n=3)", max_new_tokens=2)
-    with pytest.raises(InvalidParameter, match=r"is of sample\(n=3\), which draws otherwise; generate with"):
+    with pytest.raises(InvalidParameter, match=r"is of sample\(n=3\), which samples differently; generate with"):
         dl.stochastic_beam_weights(g)
     (g,) = dl.generate(random_table(1), "", "stochastic_beam(width=1)", max_new_tokens=2)
     with pytest.raises(InvalidParameter, match=r"width must be at least 2, got 1"):

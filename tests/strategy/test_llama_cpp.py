@@ -155,7 +155,7 @@ def test_a_mass_of_nothing_keeps_one_token_as_in_llama_cpp():
         ({"top_k": "many"}, "llama.cpp: top_k must be a number, got many; the default is 40"),
         ({"top_p": math.nan}, "llama.cpp: top_p must be a number, got nan; the default is 0.95"),
         ({"min_p": True}, "llama.cpp: min_p must be a number, got true; the default is 0.05"),
-        ({"mirostat": 3}, "llama.cpp: mirostat must be 0, 1 or 2, got 3; 0 is off"),
+        ({"mirostat": 3}, "llama.cpp: mirostat must be 0, 1 or 2, got 3; 0 means off"),
         ({"top_k": 2.5}, "top_k: k must be an integer"),
         ({"repeat_penalty": -1}, "repetition_penalty: penalty must be"),
         ({"dry_multiplier": 1, "dry_allowed_length": 0}, "dry: allowed_length must be"),

@@ -150,7 +150,7 @@ def test_parameters_that_mean_nothing_are_refused_by_name(given, message):
         ({"response_format": {"type": "json_object"}}, "openai: response_format="),
         ({"guided_json": {}}, "openai: guided_json="),
         ({"temperature": 0, "n": 2}, "openai: n=2 with temperature 0; greedy has one result"),
-        ({"min_tokens": 3, "stop_token_ids": [7]}, "openai: min_tokens holds back stop_token_ids too"),
+        ({"min_tokens": 3, "stop_token_ids": [7]}, "openai: min_tokens also suppresses stop_token_ids"),
     ],
 )
 def test_parameters_that_cannot_be_honoured_are_refused_by_name(given, message):

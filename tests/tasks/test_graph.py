@@ -197,7 +197,7 @@ def test_made_items_are_right_and_read_back_as_they_were_written(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{}", "is no item of the graph task (no 'graph_params')"),
+        ("{}", "is not an item of the graph task (no 'graph_params')"),
         ("[1]", "needs an object"),
         ("{", "not JSON"),
         (

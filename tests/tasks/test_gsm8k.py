@@ -124,7 +124,7 @@ def test_parameters_that_make_no_sense_are_refused(parameters):
         ('{"question": "2 + 2?", "answer": "4"}', "line 1: the answer must end in #### and an integer"),
         ('{"question": "2 + 2?", "answer": "#### four"}', "line 1: the answer must end in #### and an integer"),
         ('{"question": "2 + 2?"}', "line 1: needs the field 'answer'"),
-        ('{"question": "\\ud800", "answer": "#### 4"}', "line 1: 'question' has half a character"),
+        ('{"question": "\\ud800", "answer": "#### 4"}', "line 1: 'question' has a lone surrogate"),
         ("", "has no items"),
     ],
 )

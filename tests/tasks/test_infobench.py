@@ -104,12 +104,12 @@ def test_the_ratio_is_over_all_questions_and_beside_it_stands_the_mean_of_the_it
     assert InfoBench().aggregate(judged) == pytest.approx(
         {"DRFR": 5 / 15, "DRFR easy": 2 / 3, "DRFR hard": 3 / 12, "ambiguous": 1}
     )
-    with pytest.raises(InvalidData, match="no judged answer"):
+    with pytest.raises(InvalidData, match="no answer is judged yet"):
         following_ratio([])
 
 
 def test_it_takes_a_judge():
-    with pytest.raises(RequestError, match="judged by a model; name one"):
+    with pytest.raises(RequestError, match="judged by a model; set judge"):
         InfoBench().judge(TITLE, "x")
     with pytest.raises(InvalidData, match="rules must be course or paper, got 'papers'"):
         InfoBench("papers")

@@ -163,7 +163,7 @@ def test_what_it_does_wrong_is_named_with_the_item(own, function, message):
 @pytest.mark.parametrize(
     ("scorer", "message"),
     [
-        ("other.py:score", "there is no file .*other.py.*; it is looked for beside the items"),
+        ("other.py:score", "there is no file .*other.py.*; it must be in the folder of the items"),
         ("mine.py:missing", "has no function 'missing'"),
         ("mine.py:number", "has no function 'number'"),
         ("broken.py:score", r"cannot be loaded \(ZeroDivisionError"),
@@ -176,7 +176,7 @@ def test_a_file_that_cannot_be_loaded_is_refused_before_anything_runs(own, tmp_p
 
 
 def test_items_of_one_id_are_refused(file):
-    with pytest.raises(InvalidData, match="line 2: id '1' is there twice"):
+    with pytest.raises(InvalidData, match="line 2: id '1' is listed twice"):
         JSONL().read(file({"prompt": "?", "answer": "4", "id": 1}, {"prompt": "?", "answer": "4", "id": "1"}))
 
 

@@ -67,7 +67,7 @@ def test_the_courses_files_are_read_with_its_prompt(data):
 def test_a_row_that_is_no_question_is_refused_with_its_line(tmp_path, row):
     file = tmp_path / "x_test.csv"
     file.write_text(row)
-    with pytest.raises(InvalidData, match="line 2: is no multiple choice item"):
+    with pytest.raises(InvalidData, match="line 2: is not a multiple-choice item"):
         MMLU().read(file)
 
 

@@ -67,7 +67,7 @@ def test_the_pocket_models_call_as_their_own_template_writes_calls():
 
 
 def test_a_template_that_does_not_tell_how_a_call_begins_is_refused(vocab):
-    with pytest.raises(RequestError, match="does not tell how a call of submit_paths begins"):
+    with pytest.raises(RequestError, match="does not show how a call of submit_paths begins"):
         vocab(PLAIN).render_chat(asked("forced"))
     assert vocab(PLAIN).render_chat(asked("free"))[0].endswith(">")
 

@@ -51,11 +51,11 @@ def test_prompts_are_lines_or_jsonl(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ('{"prompt": ""}', "line 1: needs the field 'prompt' as text that is not empty"),
+        ('{"prompt": ""}', "line 1: needs the field 'prompt' as non-empty text"),
         ('{"prompt": "a"}\n{"text": "b"}', "line 2: needs the field 'prompt'"),
-        ('{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}', "line 2: id 'x' is there twice"),
+        ('{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}', "line 2: id 'x' is listed twice"),
         ('{"prompt": "a", "id": 1.5}', "id must be a text or a whole number, got 1.5"),
-        ('{"prompt": "\\ud800"}', "line 1: 'prompt' has half a character"),
+        ('{"prompt": "\\ud800"}', "line 1: 'prompt' has a lone surrogate"),
         ("", "has no prompts"),
     ],
 )

@@ -38,7 +38,7 @@ class Run:
             plain = stage.kind == "processor" or stage.name == "greedy" or str(stage) == "sample"
             if not plain:
                 raise UnsupportedStrategy(
-                    f"{stage} cannot run inside another system's generation, which has a search of its own; "
+                    f"{stage} cannot run inside another system's generation, which has its own search; "
                     "give processors only, with `default` resolved by strategy.resolve(model)"
                 )
         self.processors = strategy.processors
@@ -72,7 +72,7 @@ class Run:
             self.given.append(logits)
             logits = processor.apply(logits, state)
             if not bool(logits.logsumexp(-1).isfinite().all()):
-                raise EmptySupport(f"{processor} left no token to choose from; loosen it or reorder the stages")
+                raise EmptySupport(f"{processor} left no token to choose from; relax it or reorder the stages")
         if self.greedy:
             best = logits.argmax(-1, keepdim=True)
             logits = torch.full_like(logits, -torch.inf).scatter_(-1, best, 0.0)

@@ -33,7 +33,7 @@ class Request:
             RequestError: if vLLM does not know the last ones yet.
         """
         if any(token < 0 for token in self.output):
-            raise RequestError("vllm: output tokens are not known yet; switch asynchronous scheduling off")
+            raise RequestError("vllm: output tokens are not known yet; turn off asynchronous scheduling")
         return (*self.prompt, *self.output)
 
 
@@ -105,7 +105,7 @@ def to_vllm_logits_processor(
         ) -> Request:
             """A new request; without a seed of its own it differs from others of its prompt by its number."""
             if prompt is None:
-                raise RequestError("vllm: a strategy needs the prompt's tokens, and embeddings have none")
+                raise RequestError("vllm: a strategy needs the prompt's tokens; embeddings have none")
             own_seed = getattr(params, "seed", None)
             self.started += 1
             run = Run(chosen, vocab, seed + self.started if own_seed is None else own_seed)

@@ -145,7 +145,7 @@ def predict_cost(
         if number < 1:
             raise InvalidParameter(f"{name} must be at least 1, got {number}; count tokens, prompts and rows from 1")
     if not 0 <= acceptance <= 1:
-        raise InvalidParameter(f"acceptance must be in [0, 1], got {acceptance}; use 0 for the most it can cost")
+        raise InvalidParameter(f"acceptance must be in [0, 1], got {acceptance}; use 0 for the highest cost")
     lm = load(model) if isinstance(model, str) else model
     plan = Strategy.of(strategy).resolve(lm)
     composer = Composer(lm)
@@ -211,7 +211,7 @@ def _check_context(model: LanguageModel, prompt: int, new: int) -> None:
         held, room = new, model.longest_answer
     if room is not None and held > room:
         raise PromptTooLong(
-            f"{prompt} prompt and {new} new tokens exceed the context of {room} of {model.name}; ask for fewer"
+            f"{prompt} prompt and {new} new tokens exceed the context length {room} of {model.name}; ask for fewer"
         )
 
 
@@ -228,7 +228,9 @@ def _decoding(plan: Strategy, words: int, steps: int, acceptance: float) -> _Dec
     search, driver = plan.search, plan.driver
     if isinstance(driver, Speculative):
         if not plan.search_stage.independent_rows:
-            raise UnsupportedStrategy(f"{driver} drives greedy and sample only, got {search}; leave one of them out")
+            raise UnsupportedStrategy(
+                f"{driver} works with greedy and sample only, got {search}; leave one of them out"
+            )
         return _drafted(driver, search.peak_rows, steps, acceptance)
     if plan.runner == "tree":
         nodes = _most_nodes(plan.search_stage, steps)
@@ -268,7 +270,7 @@ def _most_nodes(search: Stage, steps: int) -> int:
     budget = search.prefix_budget(steps)
     if budget is None:
         raise UnsupportedStrategy(
-            f"{search}: its cost depends on what it finds; run it on a prompt and read the cost of the generation"
+            f"{search}: its cost depends on what it finds; run it on a prompt and read the generation's cost"
         )
     return budget
 

@@ -123,7 +123,7 @@ def distribution(
         plan = plan.resolve(lm)
     if plan.compositions:
         raise StrategyError(
-            f"distribution: {plan.compositions[0]} makes the logits, which are given here; "
+            f"distribution: {plan.compositions[0]} computes the logits, but here they are given; "
             "take them from decodelab.compose(model, ...)"
         )
     if plan.stages[0].kind == "source" or not plan.search_stage.independent_rows:
@@ -181,7 +181,7 @@ def _chain(processors: Sequence[Processor], logits: Tensor, states: Sequence[Any
                 begin = end
         distributions.append(tuple(branches))
         if not all(bool(branch.after.logsumexp(-1).isfinite().all()) for branch in distributions[-1]):
-            raise EmptySupport(f"distribution: {processor} left no token to choose from; loosen it")
+            raise EmptySupport(f"distribution: {processor} left no token to choose from; relax it")
     return distributions
 
 

@@ -179,7 +179,7 @@ def read_widths(text: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdecimal() and len(part) < 9 and int(part) > 0 for part in parts):
-        raise InvalidParameter(f"--widths must be numbers from 1, got {brief(text)}; write for example 1,3,10")
+        raise InvalidParameter(f"--widths must be numbers of at least 1, got {brief(text)}; write for example 1,3,10")
     return tuple(sorted({int(part) for part in parts}))
 
 

@@ -97,7 +97,7 @@ def _replay(
     except NeedsLogits as asked:
         if model is None:
             raise StrategyError(
-                f"distribution: {asked} learns from the logits at each generated token; pass model= or state="
+                f"distribution: {asked} updates its state from each token's logits; pass model= or state="
             ) from None
     return follow(processors, states, tokens, size, _past_logits(model, prompt, generated))
 

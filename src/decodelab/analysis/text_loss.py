@@ -101,7 +101,7 @@ def split_loss(
 def _checked_length(model: LanguageModel, length: int | None) -> int:
     length = model.context_length if length is None else length
     if length is None:
-        raise InvalidParameter(f"context_length: {model.name} has an unbounded context; say how many tokens to feed")
+        raise InvalidParameter(f"context_length: {model.name} has an unbounded context; set the tokens per chunk")
     if length < 1 or (model.context_length is not None and length > model.context_length):
         raise InvalidParameter(
             f"context_length must be in [1, {model.context_length or 'any'}], the context of {model.name}, got {length}"
@@ -114,7 +114,7 @@ def _chunks(name: str, tokens: Tokens, length: int) -> list[Tokens]:
     chunks = [tokens[i : i + length + 1] for i in range(0, len(tokens) - length, length)]
     if not chunks:
         raise RequestError(
-            f"the {name} part of the text has {len(tokens)} tokens, a chunk takes {length + 1}; "
+            f"the {name} part of the text has {len(tokens)} tokens, but a chunk needs {length + 1}; "
             "give a longer text, a shorter context length or another ratio"
         )
     return chunks

@@ -186,9 +186,9 @@ class Trace:
 
 UNDER: dict[str, Callable[[Trace], Statistics]] = {
     "under the model": lambda trace: trace.under_model,
-    "under the distribution it was chosen from": lambda trace: trace.under_processed,
+    "under the processed distribution": lambda trace: trace.under_processed,
 }
-"""The two statistics of a trace, with what to call them."""
+"""The two sets of statistics of a trace, by label."""
 
 
 class _Node(NamedTuple):

@@ -1,4 +1,4 @@
-"""Statistics of a traced text, named so that the perplexity of a token and that of a sequence cannot be confused."""
+"""Statistics of a traced text, with separate names for token perplexity and sequence perplexity."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from statistics import median
 
 LABELS = {
-    "mean_surprise_bits": "mean surprise of a token (bits)",
-    "median_surprise_bits": "median surprise of a token (bits)",
-    "std_surprise_bits": "std of a token's surprise (bits)",
-    "mean_token_perplexity": "mean perplexity of a token",
-    "median_token_perplexity": "median perplexity of a token",
-    "std_token_perplexity": "std of a token's perplexity",
+    "mean_surprise_bits": "mean surprise per token (bits)",
+    "median_surprise_bits": "median surprise per token (bits)",
+    "std_surprise_bits": "std of the surprise (bits)",
+    "mean_token_perplexity": "mean perplexity per token",
+    "median_token_perplexity": "median perplexity per token",
+    "std_token_perplexity": "std of the token perplexity",
     "sequence_perplexity": "perplexity of the sequence",
 }
-"""What to call each of the statistics, by field."""
+"""The label of each statistic, by field."""
 
 
 @dataclass(frozen=True)

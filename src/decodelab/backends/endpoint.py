@@ -87,7 +87,7 @@ class Address:
         except ValueError:
             host, parts = None, urlsplit("")
         if parts.username is not None or parts.password is not None or parts.query:
-            raise RequestError(f"endpoint: an address has no password and no query; put the key into {KEY}")
+            raise RequestError(f"endpoint: the address must have no password and no query; put the key into {KEY}")
         if not name.startswith("openai:") or parts.scheme not in ("http", "https") or not host or not model:
             raise RequestError(f"endpoint: write openai:http://HOST:PORT/v1#MODEL, got {name[:100]!r}")
         return Address(url.rstrip("/"), model, _is_here(host))

@@ -174,8 +174,8 @@ class Batch:
         """The model's token embeddings, scaled to unit length."""
         if not isinstance(self.model, Embeddings):
             raise UnsupportedStrategy(
-                f"{self.jobs[0].strategy}: {self.model.name} shows no vectors of its tokens, which it compares; "
-                "write another diversity"
+                f"{self.jobs[0].strategy}: {self.model.name} has no token embeddings, which this diversity needs; "
+                "choose another"
             )
         return self.model.unit_embeddings
 

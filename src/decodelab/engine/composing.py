@@ -30,7 +30,7 @@ class Composer:
         """The model that these stages make, in order.
 
         Raises:
-            ModelError: if a part cannot be loaded, or has another vocabulary.
+            ModelError: if a part cannot be loaded, or has a different vocabulary.
             StrategyError: if the model is not one they can be made of.
         """
         asked = tuple(compositions)
@@ -51,7 +51,7 @@ def _refuse_encoder_decoder(composition: Composition, model: LanguageModel) -> N
     """Refuse a model whose new tokens do not follow its prompt: parts would need different decoder inputs."""
     if isinstance(model, EncoderDecoder):
         raise UnsupportedStrategy(
-            f"{composition}: {model.name} is an encoder-decoder model, of which no other model can be made; "
+            f"{composition}: {model.name} is an encoder-decoder model, which model stages do not support; "
             "use a decoder-only one"
         )
 
@@ -67,7 +67,7 @@ def compose(model: LanguageModel | str, strategy: StrategyLike) -> LanguageModel
 
     Raises:
         UnsupportedStrategy: if there are processors, a search or other stages.
-        ModelError: if a part cannot be loaded, or has another vocabulary.
+        ModelError: if a part cannot be loaded, or has a different vocabulary.
 
     >>> import decodelab as dl
     >>> both = dl.compose("pocket-small", "mix(models=[pocket-nano])")
@@ -80,6 +80,6 @@ def compose(model: LanguageModel | str, strategy: StrategyLike) -> LanguageModel
     for stage in plan.stages:
         if stage.kind != "model" and stage != Sample():
             raise UnsupportedStrategy(
-                f"{stage} ({stage.kind}) makes no model; leave only stages such as contrast, dola, guidance and mix"
+                f"{stage} ({stage.kind}) is not a model stage; keep only contrast, dola, guidance and mix"
             )
     return Composer(load(model) if isinstance(model, str) else model)(plan.compositions)

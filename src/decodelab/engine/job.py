@@ -119,7 +119,7 @@ def make_job(model: LanguageModel, index: int, prompt: Prompt, strategy: Strateg
     if model.context_length is not None:
         if len(tokens) >= model.context_length:
             raise PromptTooLong(
-                f"prompt {index} has {len(tokens)} tokens, {model.name} holds {model.context_length} in all; "
+                f"prompt {index} has {len(tokens)} tokens, {model.name} has context length {model.context_length}; "
                 f"shorten it to at most {model.context_length - 1}"
             )
         room = min(room, model.context_length - len(tokens))
@@ -135,7 +135,7 @@ def check_limits(model: LanguageModel, limits: Limits) -> None:
     """
     if limits.max_new_tokens < 1:
         raise InvalidParameter(
-            f"max_new_tokens must be at least 1, got {limits.max_new_tokens}; ask for a token or more"
+            f"max_new_tokens must be at least 1, got {limits.max_new_tokens}; ask for at least one token"
         )
     if not 0 <= limits.min_new_tokens <= limits.max_new_tokens:
         raise InvalidParameter(
@@ -157,7 +157,7 @@ def check_rows(job: Job, most: int = MOST_ROWS) -> None:
     """
     if job.rows > most:
         raise InvalidParameter(
-            f"{job.strategy}: asks for {job.rows} rows at once, at most {most} are possible; ask for fewer"
+            f"{job.strategy}: needs {job.rows} rows at once, but at most {most} are possible; ask for fewer"
         )
 
 

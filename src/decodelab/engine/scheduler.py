@@ -60,7 +60,9 @@ class Engine:
         observers: Sequence[Observer] = (),
     ) -> None:
         if max_rows < 1:
-            raise InvalidParameter(f"max_rows must be at least 1, got {max_rows}; it bounds the rows computed at once")
+            raise InvalidParameter(
+                f"max_rows must be at least 1, got {max_rows}; it is the number of rows computed at once"
+            )
         if memory is not None and memory < 1:
             raise InvalidParameter(f"memory must be at least 1 byte, got {memory}; leave it out for no bound")
         self.model = load(model) if isinstance(model, str) else model

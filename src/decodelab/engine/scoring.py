@@ -156,14 +156,14 @@ def windows(given: int, total: int, context: int | None, stride: int | None) -> 
     """
     if stride is not None and not 1 <= stride <= (context or stride):
         raise InvalidParameter(
-            f"stride must be in [1, {context or 'any'}], the tokens of the context, got {stride}; half of it is usual"
+            f"stride must be in [1, {context or 'any'}], the context length, got {stride}; half of it is usual"
         )
     if context is None or total <= context + 1:
         yield Window(0, given, total)
         return
     if stride is None:
         raise PromptTooLong(
-            f"prompt and completion have {total} tokens, the context holds {context}; "
+            f"prompt and completion have {total} tokens, the context length is {context}; "
             f"shorten them, or give a stride, such as {max(1, context // 2)}, to score in overlapping windows"
         )
     first = given

@@ -60,7 +60,7 @@ def read_rows(file: Path, example: str, columns: Sequence[str] = ()) -> list[tup
                 reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=columns, strict=True)
             rows = [(f"{file_name(file)}, line {reader.line_num}", row) for row in reader]
         except csv.Error as error:
-            raise RequestError(f"{file_name(file)}, line {reader.line_num}: {error}; mend it or write JSONL") from None
+            raise RequestError(f"{file_name(file)}, line {reader.line_num}: {error}; fix it or write JSONL") from None
     if not rows:
         raise RequestError(f"{file_name(file)} has no items; write {example}")
     return rows

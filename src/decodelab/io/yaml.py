@@ -25,4 +25,4 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
     except Exception as error:  # PyYAML raises whatever Python does for scalars such as 2001-99-99 or !!timestamp x
-        raise RequestError(f"{where} is not YAML: {' '.join(str(error).split())[:200]}; mend it") from None
+        raise RequestError(f"{where} is not YAML: {' '.join(str(error).split())[:200]}; fix it") from None

@@ -76,7 +76,7 @@ def bradley_terry(judgements: Iterable[Judgement]) -> BradleyTerry:
     rows = list(judgements)
     for a, b, outcome in rows:
         if a == b:
-            raise InvalidData(f"bradley_terry: {a!r} is judged against itself; leave such judgements out")
+            raise InvalidData(f"bradley_terry: {a!r} is judged against itself; leave out such judgements")
         if not 0 <= outcome <= 1:
             raise InvalidData(f"bradley_terry: outcome must be in [0, 1], got {outcome}; 1 if the first is better")
     names = sorted({name for a, b, _ in rows for name in (a, b)})
@@ -102,7 +102,7 @@ def _check_rankable(names: list[str], wins: Floats) -> None:
         group = [n for n, g in zip(names, label, strict=True) if g == np.bincount(label).argmin()]
         shown = ", ".join(map(repr, group[:3])) + (", ..." if len(group) > 3 else "")
         raise InvalidData(
-            f"bradley_terry: {shown} always won, always lost or never met the rest, so there is no finite strength; "
+            f"bradley_terry: {shown} always won, always lost or never met the others, so no finite strength exists; "
             "add judgements or ties"
         )
 

@@ -189,7 +189,7 @@ def classified(probs: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
         raise InvalidData(f"probs must be [items, options], got shape {p.shape}")
     y = np.asarray(labels)
     if y.shape != (len(p),) or len(p) == 0:
-        raise InvalidData(f"labels must have one option an item, got shape {y.shape} for {len(p)} items")
+        raise InvalidData(f"labels must have one option per item, got shape {y.shape} for {len(p)} items")
     if not np.issubdtype(y.dtype, np.integer) or bool(((y < 0) | (y >= p.shape[1])).any()):
         raise InvalidData(f"labels must be options 0 to {p.shape[1] - 1}, got {y.tolist()[:3]}...; count from 0")
     return p, y.astype(np.int64)

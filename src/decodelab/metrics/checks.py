@@ -31,7 +31,7 @@ def numbers(what: str, values: ArrayLike, *, ndim: int = 1) -> Floats:
     bad = np.flatnonzero(~np.isfinite(array))
     if bad.size:
         raise InvalidData(
-            f"{what} must be finite, got {array.flat[bad[0]]} at position {bad[0]}; remove or mend that item"
+            f"{what} must be finite, got {array.flat[bad[0]]} at position {bad[0]}; remove or fix that item"
         )
     return array
 
@@ -65,7 +65,7 @@ def outcomes(what: str, values: ArrayLike) -> Floats:
     bad = np.flatnonzero((array != 0) & (array != 1))
     if bad.size:
         raise InvalidData(
-            f"{what} must be 0 or 1, got {array[bad[0]]:g} at position {bad[0]}; say of each item whether it is right"
+            f"{what} must be 0 or 1, got {array[bad[0]]:g} at position {bad[0]}; give 1 for each right item, else 0"
         )
     return array
 
@@ -86,7 +86,7 @@ def same_length(**arrays: Sequence[Any] | NDArray[Any]) -> int:
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{name} {n}" for name, n in lengths.items())
-        raise InvalidData(f"{', '.join(lengths)} need one value an item each, got {said}; make them equally long")
+        raise InvalidData(f"{', '.join(lengths)} need one value per item each, got {said}; give equal lengths")
     return next(iter(lengths.values()))
 
 
@@ -122,7 +122,7 @@ def cluster_ids(clusters: Sequence[Hashable] | NDArray[Any] | None, n: int) -> t
     if clusters is None:
         return np.arange(n), n
     if len(clusters) != n:
-        raise InvalidData(f"clusters needs one value an item, got {len(clusters)} for {n}; name the cluster of each")
+        raise InvalidData(f"clusters needs one value per item, got {len(clusters)} for {n}; name the cluster of each")
     seen: dict[Hashable, int] = {}
     ids = np.array([seen.setdefault(c, len(seen)) for c in clusters], dtype=np.int64)
     return ids, len(seen)

@@ -77,11 +77,11 @@ def load_encoder(name: str, kind: Any) -> tuple[PreTrainedModel, PreTrainedToken
         line = " ".join(str(error).split())[:300]
         if path.is_dir():
             raise ModelFormatError(f"{name!r} cannot be loaded: {line}") from None
-        raise ModelNotFound(f"{name!r} is no directory and cannot be fetched: {line}") from None
+        raise ModelNotFound(f"{name!r} is not a directory and cannot be fetched: {line}") from None
     if told["missing_keys"]:
         missing = sorted(told["missing_keys"])
         raise ModelFormatError(
-            f"{name!r} has no weights for {missing[0]} ({len(missing)} missing); it is of another kind"
+            f"{name!r} has no weights for {missing[0]} ({len(missing)} missing); it is a different kind of model"
         )
     model.eval()
     return model, tokenizer
@@ -110,5 +110,5 @@ def encoded(
         return_tensors="pt",
     )
     if not bool(batch["attention_mask"].any(-1).all()):  # pyright: ignore[reportAttributeAccessIssue]
-        raise InvalidData("a text has no tokens, so nothing can be said of it; leave empty texts out")
+        raise InvalidData("a text has no tokens and cannot be classified; leave out empty texts")
     return {k: v.to(model.device) for k, v in batch.items()}

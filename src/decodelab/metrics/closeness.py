@@ -50,7 +50,7 @@ def mauve(human: ArrayLike, model: ArrayLike, *, clusters: int | None = None, se
         seed: of k-means.
 
     Raises:
-        InvalidData: for NaN, fewer than 2 texts a side, different dimensions, or more clusters than texts.
+        InvalidData: for NaN, fewer than 2 texts on each side, different dimensions, or more clusters than texts.
 
     Source: Pillutla et al. 2021, sections 2 and 3; k-means after PCA to 90 % of the variance, as theirs. scikit-learn's
     k-means (k-means++, 5 starts) stands in for faiss, so clusters differ a little; the arithmetic after it is the same.
@@ -62,7 +62,7 @@ def mauve(human: ArrayLike, model: ArrayLike, *, clusters: int | None = None, se
     p, q = numbers("human", human, ndim=2), numbers("model", model, ndim=2)
     if p.shape[1] != q.shape[1] or min(len(p), len(q)) < 2:
         raise InvalidData(
-            f"mauve: needs at least 2 texts a side and features of one kind, got shapes {p.shape} and {q.shape}"
+            f"mauve: needs at least 2 texts on each side and features of one kind, got shapes {p.shape} and {q.shape}"
         )
     count = max(2, round(min(len(p), len(q)) / 10)) if clusters is None else clusters
     if not 2 <= count <= len(p) + len(q):

@@ -43,7 +43,7 @@ def option_probabilities(logprobs: ArrayLike) -> Floats:
     if bool(np.isnan(values).any()) or bool((values == math.inf).any()):
         raise InvalidData("logprobs must be log-probabilities, got NaN or +inf; check the model")
     if bool((values.max(-1) == -math.inf).any()):
-        raise InvalidData("logprobs must allow some option, got only -inf; the model rules out every one of them")
+        raise InvalidData("logprobs must allow some option, got only -inf; the model gives every option probability 0")
     return softmax(values, axis=-1)
 
 

@@ -39,9 +39,11 @@ def e_value(differences: ArrayLike, *, most: float = 1.0) -> float:
     """
     x = numbers("differences", differences)
     if not (0 < most < math.inf):
-        raise InvalidData(f"most must be a positive number, got {most}; it is the largest difference there can be")
+        raise InvalidData(f"most must be a positive number, got {most}; it is the largest possible difference")
     if float(x.max()) > most * (1 + 1e-9):
-        raise InvalidData(f"differences must be at most {most:g}, got {x.max():g}; say how large they can be")
+        raise InvalidData(
+            f"differences must be at most {most:g}, got {x.max():g}; set most to their largest possible value"
+        )
     gains = np.log1p(-np.outer(BETS, x / most)).sum(axis=1)
     largest = float(gains.max())
     return math.exp(min(largest, 700.0)) * float(np.exp(gains - largest).mean())

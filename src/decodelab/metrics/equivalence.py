@@ -34,7 +34,7 @@ class Entailment:
         found = [i for i, n in enumerate(names) if "entail" in n and not n.startswith(("not", "non"))]
         if len(found) != 1:
             raise InvalidData(
-                f"{self.judge.name} has the labels {', '.join(self.judge.labels)}; one must say entailment"
+                f"{self.judge.name} has the labels {', '.join(self.judge.labels)}; one must contain entailment"
             )
         return found[0]
 

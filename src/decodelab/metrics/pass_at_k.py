@@ -29,8 +29,8 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     """
     n, c, k = at_least("n", n, 1), at_least("c", c, 0), at_least("k", k, 1)
     if c > n:
-        raise InvalidData(f"pass_at_k: c must be at most n, got {c} of {n}; count what passed among what was made")
+        raise InvalidData(f"pass_at_k: c must be at most n, got {c} of {n}; count passing samples among all samples")
     if k > n:
-        raise InvalidData(f"pass_at_k: k must be at most n, got {k} of {n}; make more samples or ask for a smaller k")
+        raise InvalidData(f"pass_at_k: k must be at most n, got {k} of {n}; draw more samples or use a smaller k")
     ways = comb(n, k)
     return (ways - comb(n - c, k)) / ways

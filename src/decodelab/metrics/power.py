@@ -90,7 +90,9 @@ def sample_size(
     (969, 1035)
     """
     if difference == 0 or not math.isfinite(difference):
-        raise InvalidData(f"difference must not be 0, got {difference}; no number of items finds what is not there")
+        raise InvalidData(
+            f"difference must not be 0, got {difference}; no number of items can detect a difference of 0"
+        )
     if not 0 <= step < math.inf:
         raise InvalidData(f"step must be at least 0, got {step}; it is 1 for right or wrong")
     z = _z(power, alpha)

@@ -92,7 +92,7 @@ class Labelled:
         chosen = np.array([_unit(f"{seed}:{c}") < validation for c in self.clusters])
         if chosen.all() or not chosen.any():
             raise InvalidData(
-                f"split: {len(set(self.clusters))} independent items are too few to divide at {validation}; "
+                f"split: {len(set(self.clusters))} independent items are too few to split at {validation}; "
                 "add items or choose another seed"
             )
         return self[np.flatnonzero(chosen)], self[np.flatnonzero(~chosen)]
@@ -102,7 +102,7 @@ def _labelled(ids: Sequence[str], scores: Floats, labels: Ints, clusters: Sequen
     owner = tuple(ids if clusters is None else clusters)
     same_length(ids=ids, scores=scores, labels=labels, clusters=owner)
     if len(set(ids)) < len(ids):
-        raise InvalidData("ids must all differ, got one twice; give each sample of a prompt a name of its own")
+        raise InvalidData("ids must all differ, got one twice; give each sample of a prompt its own id")
     return Labelled(tuple(ids), scores, labels, owner)
 
 
@@ -149,8 +149,8 @@ class Recalibration:
         if self.fitted_on & set(test.ids) or self.clusters & set(test.clusters):
             shared = len(self.fitted_on & set(test.ids)) or len(self.clusters & set(test.clusters))
             raise InvalidData(
-                f"recalibration was fitted on {shared} of these items or clusters and would look better than it is; "
-                "test it on a split that it has not seen (Labelled.split)"
+                f"recalibration was fitted on {shared} of these items or clusters, so the result would be biased; "
+                "test it on a split that was not used for fitting (Labelled.split)"
             )
         return replace(test, scores=self.map(test.scores))
 
@@ -339,7 +339,7 @@ def negative_log_likelihood(scores: Floats, labels: Ints) -> float:
 
 def _enough(validation: Labelled) -> None:
     if len(validation) < 2:
-        raise InvalidData(f"recalibration needs at least 2 validation items, got {len(validation)}; take some 100")
+        raise InvalidData(f"recalibration needs at least 2 validation items, got {len(validation)}; use about 100")
 
 
 def _log_odds(p: Floats) -> Floats:

@@ -158,7 +158,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     file = directory / "config.json"
     if not file.is_file():
         raise ModelFormatError(
-            f"model: {str(directory)!r} has no config.json; give a directory that transformers' save_pretrained wrote"
+            f"model: {str(directory)!r} has no config.json; give a directory written by transformers' save_pretrained"
         )
     config = _json(file)
     if not isinstance(config.get("model_type"), str):
@@ -237,7 +237,7 @@ def safetensors_header(file: Path) -> dict[str, dict[str, Any]]:
         head = stream.read(8)
         if head.startswith(b"version "):
             raise ModelFormatError(
-                f"model: {str(file)!r} is a Git LFS pointer, not the weights; run `git lfs pull` where it came from"
+                f"model: {str(file)!r} is a Git LFS pointer, not the weights; run `git lfs pull` in its repository"
             )
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
         if 8 + length > size:
@@ -250,7 +250,7 @@ def safetensors_header(file: Path) -> dict[str, dict[str, Any]]:
             raise ModelFormatError(f"model: {str(file)!r} is not a safetensors file; get a complete copy") from error
     if size != end:
         raise ModelFormatError(
-            f"model: {str(file)!r} must be {end} bytes by its header, got {size}: half-written; get a complete copy"
+            f"model: {str(file)!r} must be {end} bytes by its header, got {size}: incomplete; get a complete copy"
         )
     if not header:
         raise ModelFormatError(f"model: {str(file)!r} holds no tensors; get a complete copy")
@@ -294,7 +294,7 @@ def _fetch(hub_id: str) -> Path:
         return download([WEIGHTS])
     except GatedRepoError as error:
         raise ModelNotFound(
-            f"model: {hub_id!r} on the hub asks for an accepted licence; accept it there, then run `hf auth login`"
+            f"model: {hub_id!r} on the hub requires accepting its licence; accept it there, then run `hf auth login`"
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelNotFound(
@@ -304,6 +304,6 @@ def _fetch(hub_id: str) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         raise ModelNotFound(
-            f"model: {hub_id!r} is no directory, and not in the local hub cache, and {why}; "
+            f"model: {hub_id!r} is not a directory and not in the local hub cache, and {why}; "
             "give a directory, or load a shipped model such as pocket-small"
         ) from error

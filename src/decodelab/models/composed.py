@@ -93,8 +93,8 @@ def check_vocabulary(stage: Stage, model: LanguageModel, other: LanguageModel) -
             why = f"token {token} is {texts[0]} where {model.name} has {texts[1]}"
     if why:
         raise VocabularyMismatch(
-            f"{stage.name}: {other.name} has another vocabulary than {model.name} ({why}); "
-            "take models that share a tokenizer"
+            f"{stage.name}: {other.name} has a different vocabulary from {model.name} ({why}); "
+            "use models that share a tokenizer"
         )
 
 

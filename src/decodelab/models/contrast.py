@@ -29,7 +29,7 @@ class Contrast(Stage):
 
     Raises:
         InvalidParameter: if a parameter is out of its range.
-        VocabularyMismatch: when it is composed, if the amateur has another vocabulary.
+        VocabularyMismatch: when it is composed, if the amateur has a different vocabulary.
 
     >>> import decodelab as dl
     >>> found = dl.generate("pocket-small", "What is 2 + 3?", "contrast(beta=1) | greedy", max_new_tokens=4)
@@ -38,8 +38,8 @@ class Contrast(Stage):
     """
 
     amateur: Annotated[str, "the weaker model: a shipped model, a directory, a table or a hub id"] = "pocket-nano"
-    alpha: Annotated[float, "share of the best token's probability that a token needs, in [0, 1]; 0 removes none"] = 0.1
-    beta: Annotated[float | None, "weight of the contrast, at least 0; none is the plain difference"] = 0.5
+    alpha: Annotated[float, "smallest probability to keep, relative to the largest, in [0, 1]; 0 removes none"] = 0.1
+    beta: Annotated[float | None, "weight of the contrast, at least 0; none means the plain difference"] = 0.5
     amateur_temperature: Annotated[float, "divides the amateur's logits, greater than 0"] = 1.0
 
     name: ClassVar[str] = "contrast"
@@ -53,7 +53,7 @@ class Contrast(Stage):
         check_number(self, "alpha", low=0, high=1, fix="use 0.1 as the papers do, 0 to remove nothing")
         if self.beta is not None:
             check_number(self, "beta", low=0, fix="use 0.5; none is the plain difference of Li et al.")
-        check_number(self, "amateur_temperature", low=0, low_open=True, fix="use 1 to leave the amateur as it is")
+        check_number(self, "amateur_temperature", low=0, low_open=True, fix="use 1 to leave the amateur unchanged")
 
     def no_effect(self) -> str | None:
         """beta=0 and alpha=0 change nothing."""
@@ -63,7 +63,7 @@ class Contrast(Stage):
         """The model contrasted with the amateur.
 
         Raises:
-            VocabularyMismatch: if the amateur has another vocabulary.
+            VocabularyMismatch: if the amateur has a different vocabulary.
         """
         amateur = load(self.amateur)
         check_vocabulary(self, model, amateur)

@@ -46,7 +46,7 @@ class Dola(Stage):
     """
 
     layers: Annotated[str | Sequence[int], "the early layers to choose from: low, high, or numbers from 0"] = "high"
-    alpha: Annotated[float, "share of the best token's probability that a token needs, in [0, 1]; 0 removes none"] = 0.1
+    alpha: Annotated[float, "smallest probability to keep, relative to the largest, in [0, 1]; 0 removes none"] = 0.1
 
     name: ClassVar[str] = "dola"
     kind: ClassVar[Kind] = "model"
@@ -81,13 +81,13 @@ class Dola(Stage):
         """
         if not isinstance(model, HiddenStates):
             raise UnsupportedStrategy(
-                f"dola: {model.name} does not show the hidden states of its layers; use a model of transformers"
+                f"dola: {model.name} does not expose the hidden states of its layers; use a transformers model"
             )
         layers = self.candidates(model.depth, model.tied)
         if max(layers) >= model.depth:
             raise InvalidParameter(
                 f"dola: layers must be in [0, {model.depth - 1}], got {max(layers)}; {model.name} has {model.depth} "
-                "blocks, and the last is what is contrasted with"
+                "blocks, and the last is the one contrasted"
             )
         return _Dola(self, model, layers)
 

@@ -37,10 +37,8 @@ class Guidance(Stage):
     4
     """
 
-    scale: Annotated[
-        float, "how far to go from the distribution without the prompt to that with it, at least 0; 1 is the model"
-    ]
-    negative_prompt: Annotated[str, "what stands in the prompt's place; empty for its last token"] = ""
+    scale: Annotated[float, "weight of the prompt, at least 0: 0 ignores it, 1 is the model, above 1 amplifies it"]
+    negative_prompt: Annotated[str, "text in the prompt's place; empty uses the prompt's last token alone"] = ""
 
     name: ClassVar[str] = "guidance"
     kind: ClassVar[Kind] = "model"
@@ -49,7 +47,7 @@ class Guidance(Stage):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_number(self, "scale", low=0, fix="use 1.5 to follow the prompt more closely, 1 for the model itself")
+        check_number(self, "scale", low=0, fix="use 1.5 to follow the prompt more closely, 1 to leave it unchanged")
         if not isinstance(self.negative_prompt, str):
             raise InvalidParameter(
                 f"guidance: negative_prompt must be text, got {brief(self.negative_prompt)}; leave it out for none"
@@ -57,7 +55,7 @@ class Guidance(Stage):
 
     def no_effect(self) -> str | None:
         """The model itself."""
-        return "scale=1 is the model itself" if self.scale == 1 else None
+        return "scale=1 leaves the model unchanged" if self.scale == 1 else None
 
     def compose(self, model: LanguageModel, load: Load) -> LanguageModel:
         """The model guided by itself.

@@ -18,7 +18,7 @@ from decodelab.models.composed import ComposedModel, check_model_name, check_voc
 
 @dataclass(frozen=True)
 class Mix(Stage):
-    """Decode the weighted mean of several models' distributions: of their probabilities, or of their logits.
+    """Decode from the weighted mean of several models' probabilities, or of their logits.
 
     `space="probs"` is the linear mixture, sum of w_i p_i: a token that one of the models finds likely is likely.
     `space="logits"` is the geometric one, the product of p_i^w_i normalised: a token that one of them finds impossible
@@ -26,14 +26,16 @@ class Mix(Stage):
 
     Raises:
         InvalidParameter: if there are no models, or the weights are not one for each, at least 0, with a sum of 1.
-        VocabularyMismatch: when it is composed, if a model has another vocabulary.
+        VocabularyMismatch: when it is composed, if a model has a different vocabulary.
 
     >>> str(Mix(["pocket-nano"], [0.75, 0.25]))
     'mix(models=[pocket-nano], weights=[0.75, 0.25])'
     """
 
-    models: Annotated[Sequence[str] | str, "the other models, by name; one may stand alone"]
-    weights: Annotated[Sequence[float] | None, "of the decoded model, then of each other; sum 1; none is equal"] = None
+    models: Annotated[Sequence[str] | str, "names of the other models; a single one needs no list"]
+    weights: Annotated[
+        Sequence[float] | None, "of the decoded model, then of each other; they sum to 1; none means equal weights"
+    ] = None
     space: Annotated[Literal["probs", "logits"], "what is averaged: probs (linear) or logits (geometric)"] = "probs"
 
     name: ClassVar[str] = "mix"
@@ -75,7 +77,7 @@ class Mix(Stage):
         """The mixture of the model and the others.
 
         Raises:
-            VocabularyMismatch: if one has another vocabulary.
+            VocabularyMismatch: if one has a different vocabulary.
         """
         others = [load(name) for name in self.models]
         for other in others:

@@ -133,7 +133,7 @@ class TableModel:
         total = math.fsum(probs)
         if abs(total - 1) > _TOLERANCE:
             raise ModelFormatError(
-                f"table: the row after {where} must sum to 1, got {total:.12g}; mend its probabilities"
+                f"table: the row after {where} must sum to 1, got {total:.12g}; fix its probabilities"
             )
         return tuple(probs)
 

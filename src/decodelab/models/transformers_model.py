@@ -324,7 +324,7 @@ def _layers(model: Any, parameters: Any) -> list[Any]:
     try:
         layers = DynamicCache(config=config).layers
     except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise ModelError(f"{name}: transformers knows no key/value cache for it; {fix}") from error
+        raise ModelError(f"{name}: transformers has no key/value cache for it; {fix}") from error
     for layer in layers:
         if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer):
             raise ModelError(f"{name}: a layer keeps its state as {type(layer).__name__}; {fix}")

@@ -273,6 +273,6 @@ class TransformersVocab:
         opening = _OBJECT_OPENS.sub("", written[0][:common])
         if not opening.startswith(before) or str(name) not in opening[len(before) :]:
             raise RequestError(
-                f"chat: the model's chat template does not tell how a call of {name} begins; let it choose"
+                f"chat: the model's chat template does not show how a call of {name} begins; let the model choose"
             )
         return opening[len(before) :]

@@ -70,7 +70,7 @@ def _spellings(stage: Stage, vocab: Vocab) -> _Spellings:
         return _known[vocab]
     if not isinstance(vocab, ByteVocab):
         raise UnsupportedStrategy(
-            f"{stage.name}: this model's vocabulary does not tell the bytes of its tokens, which constraints on text "
+            f"{stage.name}: this model's vocabulary does not give the bytes of its tokens, which constraints on text "
             "need; give it a method token_bytes"
         )
     ends = list(vocab.eos_ids)
@@ -136,7 +136,7 @@ class Matched:
             matcher.unsafe_compute_mask_ptr(bits[row].ctypes.data, 4 * words)
             if matcher.stop_reason() in _TOO_COMPLEX:
                 raise UnsupportedStrategy(
-                    f"the constraint is too complex to go on with ({matcher.stop_reason()}); make it simpler"
+                    f"the constraint is too complex to continue ({matcher.stop_reason()}); simplify it"
                 )
             # What cannot go on nor end is given the end all the same.
             if matcher.is_stopped() and not matcher.is_accepting():
@@ -196,8 +196,8 @@ def check_text(stage: Stage, parameter: str, text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidParameter(
-            f"{stage.name}: {parameter} holds half a character, {text[error.start]!r}, at character {error.start + 1}; "
-            "write the whole one"
+            f"{stage.name}: {parameter} has a lone surrogate, {text[error.start]!r}, at character {error.start + 1}; "
+            "write the whole character"
         ) from None
 
 

@@ -147,4 +147,4 @@ def check_scope(stage: TokenProcessor) -> None:
     """
     check_choice(stage, "prompt", (True, False), fix="true counts the prompt's tokens too")
     if getattr(stage, "window") is not None:  # noqa: B009  (not every stage has one)
-        check_number(stage, "window", low=1, integer=True, fix="use none to look at all tokens")
+        check_number(stage, "window", low=1, integer=True, fix="use none to count all tokens")

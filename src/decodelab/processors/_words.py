@@ -82,7 +82,7 @@ def check_ids(stage: Stage, words: Iterable[int | str | Sequence[int]], vocab: V
             if token >= vocab.size:
                 raise VocabularyMismatch(
                     f"{stage.name}: token id {token} is outside the model's vocabulary of {vocab.size}; "
-                    "were these ids made for another model?"
+                    "are these ids from another model?"
                 )
 
 

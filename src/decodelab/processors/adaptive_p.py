@@ -39,7 +39,7 @@ class Averages:
 
 @dataclass(frozen=True)
 class AdaptiveP(Stage):
-    """Favour the tokens whose probability is near a target that steers the average of the chosen ones to `target`.
+    """Favour tokens of probability near a moving target, so that the chosen tokens average `target`.
 
     Every token gets the logit 5 - 10 d^2 / (1 + d), where d = |p - aim| / 0.3 and p is its probability in the
     distribution this stage is given. The aim is 2 target - average, between 0 and 1; the average of the chosen tokens'
@@ -56,8 +56,8 @@ class AdaptiveP(Stage):
     [[0, 5, 2]]
     """
 
-    target: Annotated[float, "average probability of the chosen tokens to steer to, in [0, 1]"]
-    decay: Annotated[float, "weight of the past, in [0, 0.99]; about 1 / (1 - decay) tokens are remembered"] = 0.9
+    target: Annotated[float, "average probability of the chosen tokens to reach, in [0, 1]"]
+    decay: Annotated[float, "weight of the past, in [0, 0.99]; averages over about 1 / (1 - decay) tokens"] = 0.9
 
     name: ClassVar[str] = "adaptive_p"
     kind: ClassVar[Kind] = "processor"
@@ -67,8 +67,8 @@ class AdaptiveP(Stage):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_number(self, "target", low=0.0, high=1.0, fix="try 0.3 to 0.6; leave adaptive_p out to turn it off")
-        check_number(self, "decay", low=0.0, high=0.99, fix="try 0.9, which remembers about ten tokens")
+        check_number(self, "target", low=0.0, high=1.0, fix="try 0.3 to 0.6; leave adaptive_p out to disable it")
+        check_number(self, "decay", low=0.0, high=0.99, fix="try 0.9, which averages over about ten tokens")
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Averages:
         """Averages of rows that have always hit the target."""

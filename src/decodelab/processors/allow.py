@@ -73,7 +73,7 @@ class Begins:
 
 @dataclass(frozen=True)
 class Allow(TokenProcessor):
-    """Generate nothing but these words, one after another: texts, token ids or lists of ids.
+    """Generate only these words, one after another: texts, token ids or lists of ids.
 
     A word of several tokens, once begun, is completed; then any word may follow. A text is allowed as the tokenizer
     writes it, with and without a space before it. Between words the generation may end, unless `eos=false`. With
@@ -92,8 +92,8 @@ class Allow(TokenProcessor):
     [[-inf, -inf, 0.0, -inf]]
     """
 
-    words: Annotated[Sequence[Word] | Word, "texts, token ids or lists of ids; one may stand alone"]
-    eos: Annotated[bool, "whether the model's end-of-sequence tokens are allowed between words"] = True
+    words: Annotated[Sequence[Word] | Word, "texts, token ids or lists of ids; a single one needs no list"]
+    eos: Annotated[bool, "whether to allow end-of-sequence tokens between words"] = True
 
     name: ClassVar[str] = "allow"
     source: ClassVar[str] = "a trie of token sequences, De Cao et al. 2021 (GENRE), section 3.2, repeated"

@@ -39,8 +39,8 @@ class Ban(TokenProcessor):
     [[0.0, 0.0, -inf, -inf]]
     """
 
-    words: Annotated[Sequence[Word] | Word, "texts, token ids or lists of ids; one may stand alone"]
-    prompt: Annotated[bool, "whether a word may begin in the prompt, or only among generated tokens"] = True
+    words: Annotated[Sequence[Word] | Word, "texts, token ids or lists of ids; a single one needs no list"]
+    prompt: Annotated[bool, "whether to match words that start in the prompt, too"] = True
 
     name: ClassVar[str] = "ban"
     source: ClassVar[str] = "transformers, NoBadWordsLogitsProcessor"
@@ -48,7 +48,7 @@ class Ban(TokenProcessor):
     def __post_init__(self) -> None:
         """Check the parameters."""
         object.__setattr__(self, "words", as_words(self, "words"))
-        check_choice(self, "prompt", (True, False), fix="true looks for the beginning of a word in the prompt too")
+        check_choice(self, "prompt", (True, False), fix="true also matches the start of a word in the prompt")
 
     def no_effect(self) -> str | None:
         """Nothing is banned."""

@@ -92,7 +92,7 @@ class Breakers:
 
 @dataclass(frozen=True)
 class Dry(TokenProcessor):
-    """Penalise the tokens that would lengthen a repetition, exponentially in its length.
+    """Penalise tokens that would extend a repetition, exponentially in its length.
 
     If the last n tokens occurred before, followed by a token t, then t loses multiplier * base^(n - allowed_length),
     for the longest such n of at least allowed_length. A repetition cannot reach back over a sequence breaker, and a
@@ -112,14 +112,17 @@ class Dry(TokenProcessor):
     [[0.0, 0.0, 0.0, 0.0, -2.0]]
     """
 
-    multiplier: Annotated[float, "the penalty of a repetition of the allowed length, at least 0"] = 0.8
-    base: Annotated[float, "what each further token multiplies the penalty by, at least 1"] = 1.75
-    allowed_length: Annotated[int, "how many repeated tokens are free before the next one costs, at least 1"] = 2
+    multiplier: Annotated[float, "penalty of a repetition of the allowed length, at least 0"] = 0.8
+    base: Annotated[float, "factor of the penalty for each further token, at least 1"] = 1.75
+    allowed_length: Annotated[int, "length of a repetition without penalty, at least 1"] = 2
     window: Annotated[int | None, "search only this many last tokens; none searches all"] = None
-    sequence_breakers: Annotated[
-        Sequence[Word] | Word, "texts, token ids or lists of ids that no repetition reaches over"
-    ] = ("\n", ":", '"', "*")
-    prompt: Annotated[bool, "whether repetitions of the prompt count, or only of generated tokens"] = True
+    sequence_breakers: Annotated[Sequence[Word] | Word, "texts, token ids or lists of ids that end a repetition"] = (
+        "\n",
+        ":",
+        '"',
+        "*",
+    )
+    prompt: Annotated[bool, "whether to count repetitions of the prompt, too"] = True
 
     name: ClassVar[str] = "dry"
     source: ClassVar[str] = "p-e-w 2024 (DRY; text-generation-webui pull request 5677), and llama.cpp's sampler of it"

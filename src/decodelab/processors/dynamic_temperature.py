@@ -34,8 +34,10 @@ class DynamicTemperature(StatelessProcessor):
     [1.5, 0.502]
     """
 
-    range: Annotated[float, "how far the temperature may go to either side, at least 0"]
-    exponent: Annotated[float, "power of the relative entropy, at least 0; above 1 stays low for longer"] = 1.0
+    range: Annotated[float, "largest deviation of the temperature to either side, at least 0"]
+    exponent: Annotated[
+        float, "exponent of the relative entropy, at least 0; above 1 keeps the temperature low for longer"
+    ] = 1.0
     temperature: Annotated[float, "middle of the range, at least 0"] = 1.0
 
     name: ClassVar[str] = "dynamic_temperature"

@@ -18,7 +18,7 @@ _FLOAT32_MAX = torch.finfo(torch.float32).max
 
 @dataclass(frozen=True)
 class ExponentialLength(PositionProcessor):
-    """Raise the logits of the end-of-sequence tokens exponentially from some length on.
+    """Raise the logits of end-of-sequence tokens exponentially from a given length on.
 
     With k new tokens more than `start`, a logit z becomes z + |z| (factor^k - 1), which transformers calls the
     exponential decay length penalty; a logit of exactly 0 never moves. Logits stay within float32, where
@@ -34,8 +34,8 @@ class ExponentialLength(PositionProcessor):
     [[1.0, 1.0, 0.0]]
     """
 
-    start: Annotated[int, "how many new tokens there are before it begins, at least 0"]
-    factor: Annotated[float, "growth for each token, greater than 0; above 1 favours an end, below 1 delays it"] = 1.01
+    start: Annotated[int, "number of new tokens before it starts, at least 0"]
+    factor: Annotated[float, "growth per token, greater than 0; above 1 favours an end, below 1 delays it"] = 1.01
 
     name: ClassVar[str] = "exponential_length"
     reads_raw_logits: ClassVar[bool] = True
@@ -43,8 +43,8 @@ class ExponentialLength(PositionProcessor):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_number(self, "start", low=0, integer=True, fix="use 0 to begin with the second new token")
-        check_number(self, "factor", low=0.0, low_open=True, fix="use 1.01 for a gentle push")
+        check_number(self, "start", low=0, integer=True, fix="use 0 to start at the second new token")
+        check_number(self, "factor", low=0.0, low_open=True, fix="use 1.01 for a gradual increase")
 
     def no_effect(self) -> str | None:
         """A factor of 1 does not grow."""

@@ -15,7 +15,7 @@ from decodelab.processors._positions import PositionProcessor, Positions, forced
 
 @dataclass(frozen=True)
 class ForcedBOS(PositionProcessor):
-    """Make a token the first new one.
+    """Force the first new token.
 
     transformers forces it where the whole sequence, prompt included, has one token (made for encoder-decoders), which
     is `length=1`; by default it comes after a prompt of any length. A token that an earlier stage has removed is not

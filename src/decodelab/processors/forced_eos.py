@@ -17,7 +17,7 @@ from decodelab.processors._words import as_ids
 
 @dataclass(frozen=True)
 class ForcedEOS(PositionProcessor):
-    """Make the new token of a given number an end of sequence.
+    """Force an end-of-sequence token at a given position.
 
     transformers forces it at `max_length`, which counts the prompt: `prompt=true`. Of several end tokens each has the
     same chance, as there. A token that an earlier stage has removed is not brought back.
@@ -34,9 +34,9 @@ class ForcedEOS(PositionProcessor):
     [[-inf, -inf, 0.0]]
     """
 
-    at: Annotated[int, "the number of the new token that ends it, 1 for the first"]
-    tokens: Annotated[Sequence[int] | int | None, "end tokens to choose from; none: those of the model"] = None
-    prompt: Annotated[bool, "whether the prompt's tokens are counted too"] = False
+    at: Annotated[int, "position of the end among the new tokens, from 1"]
+    tokens: Annotated[Sequence[int] | int | None, "end tokens to choose from; none means the model's"] = None
+    prompt: Annotated[bool, "whether to count the prompt's tokens, too"] = False
 
     name: ClassVar[str] = "forced_eos"
     source: ClassVar[str] = "transformers, ForcedEOSTokenLogitsProcessor"

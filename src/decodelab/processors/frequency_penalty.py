@@ -26,8 +26,8 @@ class FrequencyPenalty(TokenPenalty):
     [[1.0, 0.5, -2.0]]
     """
 
-    penalty: Annotated[float, "subtracted for each occurrence; 0 is none, below 0 encourages repetition"]
-    prompt: Annotated[bool, "whether the prompt's tokens count, or only the generated ones"] = False
+    penalty: Annotated[float, "subtracted for each occurrence; 0 has no effect, below 0 encourages repetition"]
+    prompt: Annotated[bool, "whether to count the prompt's tokens, too"] = False
     window: Annotated[int | None, "count only this many last tokens; none counts all"] = None
 
     name: ClassVar[str] = "frequency_penalty"

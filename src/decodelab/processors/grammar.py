@@ -12,7 +12,7 @@ from decodelab.processors._matching import OPTIONS, TextConstraint, check_gramma
 
 @dataclass(frozen=True)
 class Grammar(TextConstraint):
-    r"""Generate text of the language of a context-free grammar.
+    r"""Generate text that a context-free grammar accepts.
 
     The grammar is written in llguidance's dialect of Lark: rules in lower case, terminals in upper case, `start` is
     what the whole generated text must be, terminals are regular expressions as in `regex`. Nothing is ignored between
@@ -46,7 +46,7 @@ class Grammar(TextConstraint):
         check_text(self, "text", self.text)
         if "%llguidance" in self.text:
             raise InvalidParameter(
-                "grammar: text must not set %llguidance options, decodelab sets its own; leave them out"
+                "grammar: text must not set %llguidance options, which decodelab sets; leave them out"
             )
         check_grammar(self, "text", self.text, self.text)
 

@@ -16,7 +16,7 @@ from decodelab.processors._matching import OPTIONS, TextConstraint, check_gramma
 
 @dataclass(frozen=True)
 class JSONSchema(TextConstraint):
-    """Generate one JSON value that a JSON schema describes.
+    """Generate one JSON value that is valid under a JSON schema.
 
     Properties come in the order of the schema; those it does not require may be left out. EOS is allowed exactly when
     the value is complete; the prompt is no part of it. Draws are those of `regex`: token by token among the legal
@@ -40,7 +40,7 @@ class JSONSchema(TextConstraint):
     """
 
     schema: Annotated[str | Mapping[str, Any], "the schema: a mapping, JSON text, or the path of a .json file"]
-    whitespace: Annotated[bool, "whether white space is allowed between the parts of the value"] = True
+    whitespace: Annotated[bool, "whether to allow white space between the parts of the value"] = True
 
     name: ClassVar[str] = "json_schema"
     source: ClassVar[str] = "JSON Schema 2020-12, as far as llguidance holds it"

@@ -37,7 +37,7 @@ class LogitBias(TokenProcessor):
     """
 
     bias: Annotated[
-        Mapping[Any, float] | Sequence[tuple[Word, float]], "token ids, texts or lists of ids, each with its bias"
+        Mapping[Any, float] | Sequence[tuple[Word, float]], "map of token ids, texts or lists of ids to biases"
     ]
 
     name: ClassVar[str] = "logit_bias"

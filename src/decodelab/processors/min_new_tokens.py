@@ -15,7 +15,7 @@ from decodelab.processors._positions import PositionProcessor, Positions, remove
 
 @dataclass(frozen=True)
 class MinNewTokens(PositionProcessor):
-    """Remove the model's end-of-sequence tokens until there are enough new ones.
+    """Remove the model's end-of-sequence tokens until there are enough new tokens.
 
     transformers' `min_new_tokens`; its `min_length` counts the prompt as well: `prompt=true`. It stands where it is
     written among the stages; the option `min_new_tokens` of `generate` comes before all stages, and holds back stop
@@ -32,8 +32,8 @@ class MinNewTokens(PositionProcessor):
     [[0.0, 0.0, -inf]]
     """
 
-    n: Annotated[int, "how many tokens there are at least, the end not counted"]
-    prompt: Annotated[bool, "whether the prompt's tokens are counted too"] = False
+    n: Annotated[int, "smallest number of tokens, not counting the end"]
+    prompt: Annotated[bool, "whether to count the prompt's tokens, too"] = False
 
     name: ClassVar[str] = "min_new_tokens"
     source: ClassVar[str] = "transformers, MinNewTokensLengthLogitsProcessor"
@@ -45,7 +45,7 @@ class MinNewTokens(PositionProcessor):
 
     def no_effect(self) -> str | None:
         """Every text has at least no tokens."""
-        return "there are always at least 0 tokens" if self.n == 0 else None
+        return "a minimum of 0 is always met" if self.n == 0 else None
 
     def acts_on(self, vocab: Vocab) -> Tokens:
         """The end tokens."""

@@ -34,7 +34,7 @@ class Controller:
 
 @dataclass(frozen=True)
 class Mirostat(Stage):
-    """Cut the improbable off so that the average surprise of the chosen tokens becomes tau.
+    """Cut off improbable tokens so that the average surprise of the chosen tokens approaches tau.
 
     A controller of each row holds mu, the surprise to allow, which begins at 2 tau. After each token
 
@@ -68,13 +68,11 @@ class Mirostat(Stage):
     [2.55]
     """
 
-    tau: Annotated[float, "surprise to aim at, in bits a token, at least 0"] = 5.0
+    tau: Annotated[float, "target surprise, in bits per token, at least 0"] = 5.0
     eta: Annotated[float, "learning rate, at least 0; 0 leaves mu at 2 tau"] = 0.1
     version: Annotated[int, "2: a threshold on surprise; 1: top-k with k from an estimated Zipf exponent"] = 2
-    surprise: Annotated[
-        str, "distribution that measures the chosen token: full (before the cut) or truncated (after it)"
-    ] = "full"
-    m: Annotated[int, "how many of the most probable tokens estimate the exponent (version 1), at least 2"] = 100
+    surprise: Annotated[str, "distribution for the surprise: full (before the cut) or truncated (after it)"] = "full"
+    m: Annotated[int, "number of top tokens to estimate the exponent from (version 1), at least 2"] = 100
 
     name: ClassVar[str] = "mirostat"
     kind: ClassVar[Kind] = "processor"
@@ -86,9 +84,9 @@ class Mirostat(Stage):
         """Check the parameters."""
         check_number(self, "tau", low=0.0, fix="2 to 5 bits suit most models")
         check_number(self, "eta", low=0.0, fix="try 0.1")
-        check_choice(self, "version", (1, 2), fix="2 is simpler and holds tau as well")
+        check_choice(self, "version", (1, 2), fix="2 is simpler and reaches tau as well")
         check_choice(self, "surprise", ("full", "truncated"), fix="full is the paper's, truncated llama.cpp's")
-        check_number(self, "m", low=2, integer=True, fix="leave it out for 100, the paper's value")
+        check_number(self, "m", low=2, integer=True, fix="leave it out for the paper's 100")
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Controller:
         """Controllers at mu = 2 tau."""

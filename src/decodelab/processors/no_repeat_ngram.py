@@ -32,7 +32,7 @@ class NoRepeatNGram(TokenProcessor):
     """
 
     size: Annotated[int, "the n of the n-grams, at least 1"]
-    prompt: Annotated[bool, "whether the prompt's n-grams count, or only the generated ones"] = True
+    prompt: Annotated[bool, "whether to count the prompt's n-grams, too"] = True
 
     name: ClassVar[str] = "no_repeat_ngram"
     source: ClassVar[str] = "Paulus, Xiong & Socher 2018, section 2.5"

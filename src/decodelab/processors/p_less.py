@@ -14,7 +14,7 @@ from decodelab.kernels.fused import P_LESS, Fused
 
 @dataclass(frozen=True)
 class PLess(StatelessProcessor):
-    """Keep the tokens at least as probable as the sum of squared probabilities; there is nothing to tune.
+    """Keep the tokens at least as probable as the sum of squared probabilities; has no parameters.
 
     That sum is the probability that two draws agree. It never exceeds the largest probability, so the most probable
     token always stays; a flat distribution keeps everything. With u = p / max p the rule is u sum(u) >= sum(u^2), which

@@ -17,7 +17,7 @@ _FAULT = re.compile(r"regex parse error:\n    (?P<text>[^\n]*)\n    (?P<before> 
 
 @dataclass(frozen=True)
 class Regex(TextConstraint):
-    r"""Generate text that matches a regular expression as a whole.
+    r"""Generate text that fully matches a regular expression.
 
     The generated text, from its first character to EOS, must match: `a|b` is one letter, and `.*` before and after
     a pattern makes it a search. The prompt is no part of it; the space between a prompt and what follows is. EOS is
@@ -39,7 +39,7 @@ class Regex(TextConstraint):
     'ba'
     """
 
-    pattern: Annotated[str, "the regular expression that the whole generated text must match"]
+    pattern: Annotated[str, "regular expression that the whole generated text must match"]
 
     name: ClassVar[str] = "regex"
     source: ClassVar[str] = "Willard and Louf 2023, Efficient guided generation; masks by llguidance"

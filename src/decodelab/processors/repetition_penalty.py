@@ -14,7 +14,7 @@ from decodelab.processors._token_counts import TokenPenalty, check_scope
 
 @dataclass(frozen=True)
 class RepetitionPenalty(TokenPenalty):
-    """Divide positive logits of tokens that have occurred by a penalty, and multiply negative ones.
+    """Divide positive logits of tokens that have occurred by a penalty, and multiply negative ones by it.
 
     The paper only divides, which favours tokens of negative logits; transformers, vLLM and llama.cpp multiply these as
     we do. It depends on where zero is among the logits: a model's logits and their log-softmax give different
@@ -30,7 +30,7 @@ class RepetitionPenalty(TokenPenalty):
     """
 
     penalty: Annotated[float, "greater than 0; above 1 discourages repetition, below 1 encourages it"]
-    prompt: Annotated[bool, "whether the prompt's tokens count, or only the generated ones"] = True
+    prompt: Annotated[bool, "whether to count the prompt's tokens, too"] = True
     window: Annotated[int | None, "count only this many last tokens; none counts all"] = None
 
     name: ClassVar[str] = "repetition_penalty"

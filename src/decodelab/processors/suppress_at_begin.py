@@ -32,7 +32,7 @@ class SuppressAtBegin(PositionProcessor):
     [[0.0, -inf]]
     """
 
-    tokens: Annotated[Sequence[int] | int, "token ids; one may stand alone"]
+    tokens: Annotated[Sequence[int] | int, "token ids; a single one needs no list"]
 
     name: ClassVar[str] = "suppress_at_begin"
     source: ClassVar[str] = "Radford et al. 2022 (Whisper), section 4.5; transformers"

@@ -16,7 +16,7 @@ _STRAIGHT = 1e-6
 
 @dataclass(frozen=True)
 class TailFree(StatelessProcessor):
-    """Cut where the curve of sorted probabilities has used up the share z of its curvature.
+    """Keep tokens until the share z of the curvature of the sorted probabilities is used up.
 
     Sort the n tokens still there (not -inf) by probability, equal ones by id. The absolute second differences |p_i - 2
     p_{i+1} + p_{i+2}|, i = 1..n-2, are divided by their sum (all equal if the sum is at most 1e-6). The token of rank i

@@ -26,7 +26,7 @@ class TopA(StatelessProcessor):
     [[False, False, True]]
     """
 
-    a: Annotated[float, "how much of the squared largest probability is asked for, in (0, 1]"]
+    a: Annotated[float, "factor of the squared largest probability, in (0, 1]"]
 
     name: ClassVar[str] = "top_a"
     source: ClassVar[str] = "BlinkDL 2022 (RWKV-LM, The top-a sampling method)"

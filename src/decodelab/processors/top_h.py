@@ -14,7 +14,7 @@ from decodelab.kernels.fused import TOP_H, Fused
 
 @dataclass(frozen=True)
 class TopH(StatelessProcessor):
-    """Keep the most probable tokens while their part of the entropy is at most h times the whole.
+    """Keep the most probable tokens while their share of the entropy is at most h.
 
     Only the 100 most probable tokens are considered, and their distribution is normalised. In order of probability, a
     token stays while the running sum of -p log p is at most h times the sum over all candidates; the first always
@@ -29,8 +29,8 @@ class TopH(StatelessProcessor):
     [[False, False, True, True]]
     """
 
-    h: Annotated[float, "how much of the entropy to keep, in (0, 1]"]
-    candidates: Annotated[int, "how many of the most probable tokens are considered, at least 1"] = 100
+    h: Annotated[float, "share of the entropy to keep, in (0, 1]"]
+    candidates: Annotated[int, "consider only this many of the most probable tokens, at least 1"] = 100
 
     name: ClassVar[str] = "top_h"
     source: ClassVar[str] = "Baghaei Potraghloo et al. 2025 (Top-H decoding), the authors' code"

@@ -43,8 +43,10 @@ class Watermark(TokenProcessor):
 
     green_fraction: Annotated[float, "share of the vocabulary on the green list, in (0, 1)"] = 0.25
     bias: Annotated[float, "added to the logits of green tokens, in [0, 1e30]"] = 2.0
-    key: Annotated[int, "the secret: any integer; who has it can detect the watermark, and remove it"] = 0
-    context: Annotated[int, "how many last tokens decide the green list, at least 1; few stand more edits"] = 1
+    key: Annotated[int, "secret integer; whoever has it can detect and remove the watermark"] = 0
+    context: Annotated[
+        int, "number of last tokens that determine the green list, at least 1; fewer survive more edits"
+    ] = 1
 
     name: ClassVar[str] = "watermark"
     source: ClassVar[str] = "Kirchenbauer et al. 2023 (A watermark for large language models), algorithm 2"
@@ -55,7 +57,7 @@ class Watermark(TokenProcessor):
             self, "green_fraction", low=0.0, high=1.0, low_open=True, high_open=True, fix="the paper tries 0.25 and 0.5"
         )
         check_number(self, "bias", low=0.0, high=1e30, fix="the paper tries 1 to 10")
-        check_number(self, "key", integer=True, fix="any integer will do, keep it secret")
+        check_number(self, "key", integer=True, fix="use any integer and keep it secret")
         check_number(self, "context", low=1, integer=True, fix="use 1 as the paper does")
 
     def no_effect(self) -> str | None:
@@ -148,7 +150,7 @@ def watermark_z(
     share = math.floor(watermark.green_fraction * vocab_size) / vocab_size
     if share == 0:
         raise RequestError(
-            f"watermark: green_fraction={watermark.green_fraction} of {vocab_size} tokens is none; raise it"
+            f"watermark: green_fraction={watermark.green_fraction} of {vocab_size} tokens is less than one; raise it"
         )
     first = max(len(prompt_tokens), watermark.context)
     pairs = [(text[at - watermark.context : at], text[at]) for at in range(first, len(text))]

@@ -34,7 +34,7 @@ class Coins:
 
 @dataclass(frozen=True)
 class XTC(TokenProcessor):
-    """With some probability, remove all tokens of at least the threshold but the least probable of them.
+    """With some probability, remove all tokens that reach the threshold except the least probable.
 
     A coin is tossed for each row at each step; its toss depends on seed, prompt, sample index and position alone, so
     two xtc stages in one chain share it. A token of exactly the threshold counts; of equal tokens that of highest id
@@ -50,10 +50,8 @@ class XTC(TokenProcessor):
     [[True, True, False]]
     """
 
-    probability: Annotated[float, "how often the top choices are excluded, in [0, 1]"]
-    threshold: Annotated[float, "probability that makes a token a top choice, in [0, 1]; above 0.5 nothing happens"] = (
-        0.1
-    )
+    probability: Annotated[float, "how often top choices are removed, in [0, 1]"]
+    threshold: Annotated[float, "smallest probability of a top choice, in [0, 1]; has no effect above 0.5"] = 0.1
 
     name: ClassVar[str] = "xtc"
     uses_randomness: ClassVar[bool] = True
@@ -68,7 +66,7 @@ class XTC(TokenProcessor):
         """A coin that never falls, or a threshold that two tokens cannot reach."""
         if self.probability == 0.0:
             return "probability 0 excludes nothing"
-        return "no two tokens can reach a threshold above 0.5" if self.threshold > 0.5 else None
+        return "two tokens cannot both reach a threshold above 0.5" if self.threshold > 0.5 else None
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Coins:
         """The rows' coins, before the first toss."""

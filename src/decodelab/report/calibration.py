@@ -1,4 +1,4 @@
-"""A calibration as a picture (PNG, SVG, PDF) or as one HTML file that needs nothing else."""
+"""A calibration as an image (PNG, SVG, PDF) or as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_suffix(file: Path) -> None:
 
 
 def diagram_bytes(figure: Figure, suffix: str, rows: list[tuple[str, ...]], title: str) -> bytes:
-    """The file's content for a suffix; the HTML page has the table of quantities under the diagram."""
+    """The file's content for a suffix; the HTML page has the table of quantities below the diagram."""
     if suffix.lower() != ".html":
         return _saved(figure, suffix.lower()[1:])
     from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -1,4 +1,4 @@
-"""Gaps over beam widths as a picture."""
+"""Gaps against beam widths as an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE, _OTHERS, _BAND = "#0b5c8a", "#9db8c9", "#dce7ee"
 
 
 def figure_of(gap: Gap) -> Figure:
-    """Draw the gap of every prompt and their mean, and the share of prompts below the optimum, over the widths."""
+    """Draw the gap of every prompt, their mean, and the share of prompts below the optimum, against the width."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -34,7 +34,7 @@ def figure_of(gap: Gap) -> Figure:
 
 
 def title_of(gap: Gap) -> str:
-    """What was searched, in a line."""
+    """A one-line title: model, prompts, limit, proofs."""
     return f"{gap.model}, {len(gap.cases)} prompts, at most {gap.max_new_tokens} tokens, {gap.proved} optima proved"
 
 
@@ -47,8 +47,8 @@ def _draw_gaps(axes: Axes, gap: Gap) -> None:
     low = [max(s.mean_gap, 0.0) for s in summaries]
     high = [max(s.mean_gap_bound, 0.0) for s in summaries]
     if gap.proved < len(gap.cases):
-        axes.fill_between(places, low, high, color=_BAND, label="mean, at most")
-    axes.plot(places, low, color=_LINE, marker="o", markersize=3, label="mean, to the best known")
+        axes.fill_between(places, low, high, color=_BAND, label="mean, bound")
+    axes.plot(places, low, color=_LINE, marker="o", markersize=3, label="mean, to the best known sequence")
     axes.set_ylabel("gap to the optimum (nats)", fontsize=8)
     axes.legend(fontsize=7, frameon=False)
 
@@ -57,9 +57,9 @@ def _draw_shares(axes: Axes, gap: Gap) -> None:
     places = range(len(gap.widths))
     summaries = gap.summaries()
     for name, values, style in (
-        ("below the best known", [s.below for s in summaries], "-"),
-        ("a shorter one wins", [s.shorter for s in summaries], "--"),
-        ("the empty one wins", [s.empty for s in summaries], ":"),
+        ("below the best known sequence", [s.below for s in summaries], "-"),
+        ("a shorter sequence wins", [s.shorter for s in summaries], "--"),
+        ("the empty sequence wins", [s.empty for s in summaries], ":"),
     ):
         shares = [100 * value / len(gap.cases) for value in values]
         axes.plot(places, shares, color=_LINE, linestyle=style, marker="o", markersize=3, label=name)

@@ -38,11 +38,11 @@ def judged(scorer: AnyScorer, partials: Sequence[Partial], model: LanguageModel 
     except Exception as error:  # whatever other people's code raises
         culprit = next((p for p in partials if _raises(ask, p)), partials[0])
         raised = f"raised {type(error).__name__}: {brief(' '.join(str(error).split()))}"
-        raise ScorerFailed(f"scorer {name} {raised} for the text {brief(culprit.text)}; mend the scorer") from error
+        raise ScorerFailed(f"scorer {name} {raised} for the text {brief(culprit.text)}; fix the scorer") from error
     if len(answers) != len(partials):
         raise ScorerFailed(
-            f"scorer {name} gave {len(answers)} numbers for {len(partials)} texts, the first of them "
-            f"{brief(partials[0].text)}; give one a text"
+            f"scorer {name} gave {len(answers)} numbers for {len(partials)} texts, the first being "
+            f"{brief(partials[0].text)}; return one per text"
         )
     return [_finite(answer, name, partial) for answer, partial in zip(answers, partials, strict=True)]
 
@@ -55,7 +55,7 @@ def _asked(scorer: AnyScorer, model: LanguageModel | None) -> tuple[str, Ask]:
     name, found = plain(scorer), find_scorer(scorer)
     if isinstance(found, ModelScorer):
         if model is None:
-            raise ScorerFailed(f"scorer {name} asks the model, and there is none here; use one that judges texts")
+            raise ScorerFailed(f"scorer {name} needs the model, which is not available here; use a scorer of texts")
         return name, lambda partials: found.score(model, partials)
     return name, lambda partials: found(partials[0].prompt, [p.text for p in partials])
 
@@ -76,6 +76,6 @@ def _finite(answer: Any, name: str, partial: Partial) -> float:
     if not math.isfinite(value):
         raise ScorerFailed(
             f"scorer {name} must give a finite number, got {brief(answer)} for the text {brief(partial.text)}; "
-            "for the impossible give a large negative number"
+            "for impossible texts return a large negative number"
         )
     return value

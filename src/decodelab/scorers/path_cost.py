@@ -49,7 +49,7 @@ def path_cost(prompt: str, texts: Sequence[str]) -> list[float]:
     """
     graph = {(source, target): int(weight) for source, target, weight in _EDGE.findall(prompt)}
     if not graph:
-        raise InvalidData("path_cost: the prompt has no graph; its edges must stand there as 0->1:4")
+        raise InvalidData("path_cost: the prompt has no graph; write its edges as 0->1:4")
     return [-_wrong(graph, text) or 0.0 for text in texts]
 
 

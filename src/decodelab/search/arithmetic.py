@@ -32,7 +32,7 @@ class ArithmeticState:
 
 @dataclass(frozen=True)
 class Arithmetic(Stage):
-    """Draw n continuations whose codes are spread evenly over the unit interval, each an ordinary sample of its own.
+    """Draw n evenly spread continuations, each of which is by itself an ordinary sample.
 
     Every sequence owns an interval of [0, 1) as long as its probability, as in arithmetic coding. Sample i is the
     sequence in whose interval the code (b + i/n) mod 1 lies, where b is uniform and the prompt's own. Each sample
@@ -57,7 +57,7 @@ class Arithmetic(Stage):
     ['a', 'a', 'a', 'b']
     """
 
-    n: Annotated[int, "continuations a prompt, at least 1"]
+    n: Annotated[int, "continuations per prompt, at least 1"]
 
     name: ClassVar[str] = "arithmetic"
     kind: ClassVar[Kind] = "search"

@@ -21,7 +21,7 @@ def by_mean(bound: float, score: float, length: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class AStar(BoundedSearch):
-    """Go on from whatever prefix promises the best finished sequence, until none promises more than what was found.
+    """Expand the prefix with the best possible finished sequence, until none can beat the best one found.
 
     A sequence of t tokens and log-probability s under the processed distribution scores s / t^length_penalty. `bound`,
     the admissible heuristic, promises the best a prefix could come to: what follows costs nothing and goes on for the
@@ -44,24 +44,26 @@ class AStar(BoundedSearch):
     ['', 'a a a a']
     """
 
-    heuristic: Annotated[Literal["bound", "mean"], "bound (admissible) or mean: what a prefix promises"] = "bound"
+    heuristic: Annotated[Literal["bound", "mean"], "estimate of the best completion: bound (admissible) or mean"] = (
+        "bound"
+    )
     n: Annotated[int, "sequences returned"] = 1
-    length_penalty: Annotated[float, "exponent of the length that divides the score; 0 is the plain sum"] = 0.0
-    budget: Annotated[int, "prefixes whose next-token distribution may be computed, a forward token each"] = 2_000
-    rows: Annotated[int, "prefixes computed in one pass; more is faster a prefix and looks at more of them"] = 1
-    cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
+    length_penalty: Annotated[float, "exponent of the length that divides the score; 0 means the plain sum"] = 0.0
+    budget: Annotated[int, "prefixes to evaluate at most, one forward token each"] = 2_000
+    rows: Annotated[int, "prefixes evaluated in one pass; more is faster per prefix but evaluates more of them"] = 1
+    cut: Annotated[bool, "whether sequences cut off by max_new_tokens count as finished"] = True
 
     name: ClassVar[str] = "astar"
     source: ClassVar[str] = "Hart, Nilsson & Raphael 1968; over continuations as in Meister et al. 2020, section 4"
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_choice(self, "heuristic", ("bound", "mean"), fix="bound proves that nothing better is left")
+        check_choice(self, "heuristic", ("bound", "mean"), fix="bound proves that no better sequence is left")
         check_number(self, "n", low=1, integer=True, fix="use n=5 for the five best")
         check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
         check_number(self, "budget", low=1, integer=True, fix="use 2000 for short sequences")
         check_number(self, "rows", low=1, integer=True, fix="use 1 for plain A*")
-        check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
+        check_choice(self, "cut", (True, False), fix="true also counts sequences cut off by the limit")
 
     def prefix_budget(self, max_new_tokens: int) -> int:
         """Its budget."""

@@ -130,9 +130,9 @@ class Beam(Stage):
     sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
         Literal["processed", "model"],
-        "whose log-probabilities are summed: those of the processed distribution, or the model's own",
+        "log-probabilities to sum: processed, or the model's own (model)",
     ] = "processed"
-    dedupe: Annotated[Literal["text"] | None, "text: hypotheses of the same text share one place; or none"] = None
+    dedupe: Annotated[Literal["text"] | None, "text keeps one hypothesis per text; none keeps all"] = None
 
     name: ClassVar[str] = "beam"
     kind: ClassVar[Kind] = "search"

@@ -36,7 +36,7 @@ class BestFirstState:
 
 @dataclass(frozen=True)
 class BestFirst(Stage):
-    """Return what beam search returns, looking only at the prefixes it must: the most probable prefix goes on first.
+    """Return what beam search returns, evaluating only the necessary prefixes, most probable first.
 
     Of each length only the `width` most probable prefixes are taken from the queue, as a beam keeps them. A sequence
     that has ended keeps its place at all greater lengths, as in the beam search of the paper (its algorithm 1), and is
@@ -57,7 +57,7 @@ class BestFirst(Stage):
     ('', 1)
     """
 
-    width: Annotated[int, "prefixes of each length that may go on, at least 1"]
+    width: Annotated[int, "most prefixes expanded at each length, at least 1"]
     n: Annotated[int, "sequences returned, at most width"] = 1
 
     name: ClassVar[str] = "best_first"

@@ -36,7 +36,7 @@ class ContrastiveState:
 
 @dataclass(frozen=True)
 class ContrastiveSearch(Stage):
-    """Of the k most probable tokens take one that is probable and unlike what was said before.
+    """Among the k most probable tokens, take one that is probable and unlike the text before it.
 
     It is the one of the largest (1 - alpha) p(v) - alpha max_j cos(h_v, h_j), h_v being the last hidden state of the
     token once it is appended and h_j those of all tokens before it, the prompt's included; of equal ones the more
@@ -58,8 +58,8 @@ class ContrastiveSearch(Stage):
     (8, 32)
     """
 
-    k: Annotated[int, "tokens looked at in every step, at least 1"] = 4
-    alpha: Annotated[float, "weight of the likeness to what was said before, in [0, 1]; 0 is greedy"] = 0.6
+    k: Annotated[int, "candidate tokens per step, at least 1"] = 4
+    alpha: Annotated[float, "weight of the similarity to the text before, in [0, 1]; 0 is greedy"] = 0.6
 
     name: ClassVar[str] = "contrastive_search"
     kind: ClassVar[Kind] = "search"
@@ -84,7 +84,7 @@ class ContrastiveSearch(Stage):
     def no_effect(self) -> str | None:
         """Greedy search in disguise."""
         if self.k == 1 or self.alpha == 0:
-            return f"{'k=1' if self.k == 1 else 'alpha=0'} is greedy search, which costs less"
+            return f"{'k=1' if self.k == 1 else 'alpha=0'} is greedy search, which is cheaper"
         return None
 
     def init(self, jobs: int, samples: Tensor) -> ContrastiveState:
@@ -94,7 +94,9 @@ class ContrastiveSearch(Stage):
     def step(self, logits: Tensor, state: ContrastiveState, rows: Rows) -> tuple[Advance, ContrastiveState]:
         """Look at the k best tokens of every row and append the best of them."""
         if rows.ahead is None:
-            raise UnsupportedStrategy(f"{self}: nobody shows it hidden states here; run it with decodelab.generate")
+            raise UnsupportedStrategy(
+                f"{self}: needs hidden states, which this caller does not provide; run it with decodelab.generate"
+            )
         context, held = state.context, state.held
         if context is None or held is None:
             context, held = _beside([rows.ahead.prompts[job] for job in rows.jobs.tolist()])

@@ -53,7 +53,7 @@ class _Others:
 
 @dataclass(frozen=True)
 class DiverseBeam(Stage):
-    """Keep `groups` beams of `width / groups` hypotheses each, every group away from those before it.
+    """Keep `groups` beams of `width / groups` hypotheses, each penalised for similarity to those before.
 
     In each step the groups go on one after the other. A group ranks its continuations by log-probability minus
     `penalty` times their likeness to what the groups before it have just chosen (equation 4), but the log-
@@ -89,11 +89,12 @@ class DiverseBeam(Stage):
     ['a', 'b']
     """
 
-    width: Annotated[int, "hypotheses kept at every step by all groups together, a multiple of groups"]
-    groups: Annotated[int, "groups that keep away from one another, at least 1"]
-    penalty: Annotated[float, "how much likeness costs, in nats, at least 0"] = 0.5
+    width: Annotated[int, "hypotheses kept at every step in all groups together, a multiple of groups"]
+    groups: Annotated[int, "number of groups, at least 1"]
+    penalty: Annotated[float, "penalty for similarity, in nats, at least 0"] = 0.5
     diversity: Annotated[
-        Literal["hamming", "cumulative", "ngram", "embedding"], "likeness: hamming, cumulative, ngram or embedding"
+        Literal["hamming", "cumulative", "ngram", "embedding"],
+        "measure of similarity: hamming, cumulative, ngram or embedding",
     ] = "hamming"
     length_penalty: Annotated[float, "exponent of the normaliser; 0 is the plain sum"] = 1.0
     early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends a group"] = False
@@ -102,15 +103,15 @@ class DiverseBeam(Stage):
     sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
         Literal["processed", "model"],
-        "whose log-probabilities are summed: those of the processed distribution, or the model's own",
+        "log-probabilities to sum: processed, or the model's own (model)",
     ] = "processed"
-    dedupe: Annotated[Literal["text"] | None, "text: hypotheses of the same text share one place; or none"] = None
+    dedupe: Annotated[Literal["text"] | None, "text keeps one hypothesis per text; none keeps all"] = None
     accumulate: Annotated[
         Literal["logprobs", "penalised"],
-        "what a group goes on from: log-probabilities, or what is left after penalties",
+        "scores that a group carries on: logprobs, or penalised ones",
     ] = "logprobs"
     ngram: Annotated[int, "length of the n-grams of diversity=ngram, from 1 to 4"] = 2
-    decay: Annotated[float, "how many different tokens divide the penalty of diversity=cumulative by e"] = 1.0
+    decay: Annotated[float, "number of differing tokens that divide the penalty of diversity=cumulative by e"] = 1.0
 
     name: ClassVar[str] = "diverse_beam"
     kind: ClassVar[Kind] = "search"
@@ -120,7 +121,7 @@ class DiverseBeam(Stage):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_number(self, "width", low=1, integer=True, fix="use as many as groups for one hypothesis each")
+        check_number(self, "width", low=1, integer=True, fix="use width=groups for one hypothesis per group")
         check_number(self, "groups", low=1, high=self.width, integer=True, fix="use 2 or more for diversity")
         if self.width % self.groups:
             less = self.width - self.width % self.groups
@@ -133,7 +134,7 @@ class DiverseBeam(Stage):
         check_choice(self, "diversity", kinds, fix="leave it out for hamming")
         check_choice(self, "accumulate", ("logprobs", "penalised"), fix="leave it out for logprobs")
         check_number(self, "n", low=1, high=self.width, integer=True, fix="widen the beam to return more")
-        check_number(self, "ngram", low=1, high=4, integer=True, fix="2 counts pairs of neighbouring tokens")
+        check_number(self, "ngram", low=1, high=4, integer=True, fix="2 counts pairs of adjacent tokens")
         check_number(self, "decay", low=0, low_open=True, fix="use 1.0")
         try:
             group = self._group
@@ -144,9 +145,9 @@ class DiverseBeam(Stage):
     def no_effect(self) -> str | None:
         """One group, or no penalty."""
         if self.groups == 1:
-            return "one group has no other to keep away from; write beam"
+            return "a single group has no other group to differ from; use beam"
         if self.penalty == 0 and not self.sampling:
-            return "without a penalty all groups find the same; write a penalty above 0"
+            return "without a penalty all groups find the same beams; use a penalty above 0"
         return None
 
     def deterministic(self) -> bool:

@@ -40,9 +40,9 @@ class Exact(BoundedSearch):
     ('a c', 'b c', True)
     """
 
-    budget: Annotated[int, "prefixes whose next-token distribution may be computed, a forward token each"] = 10_000
-    rows: Annotated[int, "prefixes computed in one pass; more is faster a prefix and looks at more of them"] = 1
-    cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
+    budget: Annotated[int, "prefixes to evaluate at most, one forward token each"] = 10_000
+    rows: Annotated[int, "prefixes evaluated in one pass; more is faster per prefix but evaluates more of them"] = 1
+    cut: Annotated[bool, "whether sequences cut off by max_new_tokens count as finished"] = True
 
     name: ClassVar[str] = "exact"
     source: ClassVar[str] = "Stahlberg & Byrne 2019, On NMT Search Errors and Model Errors, section 3"
@@ -52,7 +52,7 @@ class Exact(BoundedSearch):
         """Check the parameters."""
         check_number(self, "budget", low=1, integer=True, fix="use 10000 for short sequences")
         check_number(self, "rows", low=1, integer=True, fix="use 1 for plain depth-first search")
-        check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
+        check_choice(self, "cut", (True, False), fix="true also counts sequences cut off by the limit")
 
     def prefix_budget(self, max_new_tokens: int) -> int:
         """Its budget."""

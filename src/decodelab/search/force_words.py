@@ -58,7 +58,7 @@ class _Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class ForceWords(Stage):
-    """Search for the most probable texts that hold all of the given phrases, with beam banks.
+    """Search for the most probable texts that contain all of the given phrases, with beam banks.
 
     A phrase is a text that must appear in what is generated, or a list of texts of which one must. A hypothesis ends
     only when it holds them all; of hypotheses that the token limit ends, those that lack one are dropped.
@@ -88,7 +88,7 @@ class ForceWords(Stage):
     'a a b'
     """
 
-    phrases: Annotated[Sequence[str | Sequence[str]], "texts that must appear; a list among them: one of these"]
+    phrases: Annotated[Sequence[str | Sequence[str]], "texts that must appear; of a nested list, one must appear"]
     width: Annotated[int, "hypotheses kept at every step, at least 1"] = 8
     length_penalty: Annotated[float, "exponent of the length that divides a finished score"] = 1.0
     early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends the search"] = False

@@ -14,7 +14,7 @@ from decodelab.search._independent import IndependentRows
 
 @dataclass(frozen=True)
 class Greedy(Stage):
-    """Take the most probable token at every step; of equal ones that of lowest id.
+    """Take the most probable token at every step; ties go to the lowest id.
 
     Equal to transformers with `do_sample=False`. The choice is made on the logits, not on normalised
     log-probabilities, whose rounding can turn a narrow lead into a tie.

@@ -29,9 +29,9 @@ class KBest(BoundedSearch):
     """
 
     n: Annotated[int, "sequences returned"]
-    budget: Annotated[int, "prefixes whose next-token distribution may be computed, a forward token each"] = 10_000
-    rows: Annotated[int, "prefixes computed in one pass; more is faster a prefix and looks at more of them"] = 1
-    cut: Annotated[bool, "whether sequences cut by max_new_tokens count as finished"] = True
+    budget: Annotated[int, "prefixes to evaluate at most, one forward token each"] = 10_000
+    rows: Annotated[int, "prefixes evaluated in one pass; more is faster per prefix but evaluates more of them"] = 1
+    cut: Annotated[bool, "whether sequences cut off by max_new_tokens count as finished"] = True
 
     name: ClassVar[str] = "k_best"
     source: ClassVar[str] = "depth-first search of Stahlberg & Byrne 2019 with the n-th best as bound"
@@ -41,7 +41,7 @@ class KBest(BoundedSearch):
         check_number(self, "n", low=1, integer=True, fix="use n=5 for the five best")
         check_number(self, "budget", low=1, integer=True, fix="use 10000 for short sequences")
         check_number(self, "rows", low=1, integer=True, fix="use 1 for plain depth-first search")
-        check_choice(self, "cut", (True, False), fix="true counts every outcome of sampling")
+        check_choice(self, "cut", (True, False), fix="true also counts sequences cut off by the limit")
 
     def prefix_budget(self, max_new_tokens: int) -> int:
         """Its budget."""

@@ -92,7 +92,7 @@ class SearchState:
 
 @dataclass(frozen=True)
 class MCTS(Stage):
-    """Choose every token by playing continuations to their end: Monte Carlo tree search with the PUCT rule.
+    """Choose every token by Monte Carlo tree search with the PUCT rule, simulating continuations to the end.
 
     A simulation walks down from the present prefix to the child of the greatest
 
@@ -124,11 +124,13 @@ class MCTS(Stage):
     ('b c', -0.458)
     """
 
-    simulations: Annotated[int, "sequences played to the end for each token chosen"]
-    c_puct: Annotated[float, "how much what was seldom visited is preferred; 0 only follows the values"] = 1.0
-    scorer: Annotated[AnyScorer | None, "what a finished sequence is worth; none: its log-probability"] = None
-    rollout: Annotated[Literal["greedy", "sample"], "how a simulation goes on to its end"] = "greedy"
-    length_penalty: Annotated[float, "exponent of the length that divides the log-probability (no scorer)"] = 1.0
+    simulations: Annotated[int, "simulations to the end for each chosen token"]
+    c_puct: Annotated[float, "weight of exploration; 0 only follows the values"] = 1.0
+    scorer: Annotated[AnyScorer | None, "value of a finished sequence; none means its log-probability"] = None
+    rollout: Annotated[Literal["greedy", "sample"], "how a simulation continues to its end: greedy or sample"] = (
+        "greedy"
+    )
+    length_penalty: Annotated[float, "exponent of the length that divides the log-probability (without scorer)"] = 1.0
     n: Annotated[int, "sequences returned"] = 1
 
     name: ClassVar[str] = "mcts"
@@ -141,10 +143,10 @@ class MCTS(Stage):
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_number(self, "simulations", low=1, integer=True, fix="use 50, as the paper does")
-        check_number(self, "c_puct", low=0, fix="use 1.0; greater values explore more")
+        check_number(self, "c_puct", low=0, fix="use 1.0; larger values explore more")
         if self.scorer is not None:
             check_scorer(self, "scorer")
-        check_choice(self, "rollout", ("greedy", "sample"), fix="greedy plays the same continuation every time")
+        check_choice(self, "rollout", ("greedy", "sample"), fix="greedy repeats the same continuation")
         check_number(self, "length_penalty", fix="use 0 for plain log-probability, 1.0 for the mean")
         check_number(self, "n", low=1, integer=True, fix="use n=5 for the five best")
 

@@ -54,7 +54,7 @@ def gumbel_max(logits: Tensor, noise: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Sample(Stage):
-    """Draw every token from the processed distribution, n independent continuations a prompt.
+    """Draw every token from the processed distribution: n independent continuations per prompt.
 
     Each draw depends only on (seed, prompt, sample index, position): sample 3 of 8 is the same text as
     sample 3 of 100, in any batch. transformers draws from one global generator, where all of this matters.
@@ -70,8 +70,8 @@ class Sample(Stage):
     ('sample(n=8)', 'sample')
     """
 
-    n: Annotated[int, "continuations a prompt, at least 1"] = 1
-    draw: Annotated[str, "how a token is drawn: inverse_cdf, or gumbel (largest of logit plus Gumbel noise)"] = (
+    n: Annotated[int, "continuations per prompt, at least 1"] = 1
+    draw: Annotated[str, "how to draw a token: inverse_cdf, or gumbel (argmax of logits plus Gumbel noise)"] = (
         "inverse_cdf"
     )
 

@@ -60,10 +60,10 @@ class SMC(Stage):
     'smc(particles=64, scorer=logprob, weight=2.0)'
     """
 
-    particles: Annotated[int, "how many, at least 1; all are rows of the batch"]
-    scorer: Annotated[AnyScorer, "judges the text so far: logprob, entropy, self_eval, path_cost, a function"]
-    weight: Annotated[float, "what multiplies a score in the exponent"] = 1.0
-    threshold: Annotated[float, "share of effective particles below which they are resampled; 0: never"] = 0.5
+    particles: Annotated[int, "number of particles, at least 1; each is a row of the batch"]
+    scorer: Annotated[AnyScorer, "scores the text so far: logprob, entropy, self_eval, path_cost or a function"]
+    weight: Annotated[float, "factor of the score in the exponent"] = 1.0
+    threshold: Annotated[float, "resample below this share of effective particles; 0 means never"] = 0.5
 
     name: ClassVar[str] = "smc"
     kind: ClassVar[Kind] = "search"
@@ -71,7 +71,7 @@ class SMC(Stage):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_number(self, "particles", low=1, integer=True, fix="a few dozen are a start")
+        check_number(self, "particles", low=1, integer=True, fix="start with a few dozen")
         check_scorer(self, "scorer")
         check_number(self, "weight", fix="use 1.0 for e^score")
         check_number(self, "threshold", low=0, high=1, fix="use 0.5 for half the particles")

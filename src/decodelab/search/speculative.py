@@ -16,7 +16,7 @@ NGRAM = "ngram"
 
 @dataclass(frozen=True)
 class Speculative(Stage):
-    """Let a cheap draft propose the next k tokens and the model check them all in one forward pass.
+    """Let a cheap draft model propose the next k tokens and check them all in one forward pass.
 
     The result is token for token that of the same strategy without this stage (as far as the model's arithmetic does
     not depend on how many tokens a pass computes), for `greedy` and `sample` behind any processors, and each row keeps
@@ -37,7 +37,7 @@ class Speculative(Stage):
 
     Raises:
         InvalidParameter: if a parameter is out of its range.
-        VocabularyMismatch: when it is run, if the draft has another vocabulary.
+        VocabularyMismatch: when it is run, if the draft has a different vocabulary.
         UnsupportedStrategy: when it is run, under a search other than greedy or sample, or a processor whose state
             cannot be joined.
 
@@ -50,12 +50,12 @@ class Speculative(Stage):
     (True, True)
     """
 
-    draft: Annotated[
-        str | LanguageModel, "the model that proposes, by name, of the same vocabulary; or ngram for prompt lookup"
-    ]
-    k: Annotated[int, "tokens proposed for each forward pass, at least 1"] = 4
-    adaptive: Annotated[bool, "whether the number of proposals follows how many were accepted, from k on"] = False
-    ngram: Annotated[int, "longest match that prompt lookup looks for, in tokens, at least 1"] = 3
+    draft: Annotated[str | LanguageModel, "name of a draft model with the same vocabulary, or ngram for prompt lookup"]
+    k: Annotated[int, "proposed tokens per forward pass, at least 1"] = 4
+    adaptive: Annotated[bool, "whether to adapt the number of proposals to how many are accepted, starting at k"] = (
+        False
+    )
+    ngram: Annotated[int, "longest match of prompt lookup, in tokens, at least 1"] = 3
 
     name: ClassVar[str] = "speculative"
     kind: ClassVar[Kind] = "driver"
@@ -77,7 +77,7 @@ class Speculative(Stage):
                 "write speculative(draft=ngram)"
             )
         check_number(self, "k", low=1, high=256, integer=True, fix="4 suits most drafts")
-        check_choice(self, "adaptive", (True, False), fix="true lets the draft length follow acceptance")
+        check_choice(self, "adaptive", (True, False), fix="true adapts the number of proposals to the acceptance rate")
         check_number(self, "ngram", low=1, integer=True, fix="3 suits most texts")
 
     @property

@@ -36,7 +36,7 @@ class StochasticBeamState:
 
 @dataclass(frozen=True)
 class StochasticBeam(Stage):
-    """Draw `width` different sequences from the processed distribution, without replacement.
+    """Sample `width` different sequences from the processed distribution, without replacement.
 
     The distribution of the result is that of drawing sequences one after the other, each from the distribution without
     those drawn before. It is what a beam search finds that ranks by perturbed log-probabilities: log p of a sequence

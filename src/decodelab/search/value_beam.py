@@ -41,7 +41,7 @@ class ValueBeamState:
 
 @dataclass(frozen=True)
 class ValueBeam(Stage):
-    """Keep the `width` hypotheses that are best by their probability and a scorer's judgement of their text together.
+    """Keep the `width` hypotheses that are best by log-probability plus a scorer's value of their text.
 
     A hypothesis of t tokens and log-probability s under the processed distribution ranks by
     s / t^length_penalty + weight * score(text so far). Each step, the scorer is asked once for the `candidates` most
@@ -88,7 +88,7 @@ class ValueBeam(Stage):
         check_number(self, "width", low=1, integer=True, fix="use width=1 for a single beam")
         check_scorer(self, "scorer")
         check_number(self, "weight", fix="use 0 for a plain beam")
-        check_choice(self, "every", ("token", "sentence"), fix="token judges after every token")
+        check_choice(self, "every", ("token", "sentence"), fix="token scores after every token")
         if self.candidates is not None:
             check_number(self, "candidates", low=self.width, integer=True, fix="judge at least as many as are kept")
         check_ranking(self, self.width)

@@ -14,7 +14,7 @@ from decodelab.core.values import Candidate
 
 @dataclass(frozen=True)
 class BestOf(Stage):
-    """Rank the candidates by the model's own log-probability, as a mean a token or a sum.
+    """Rank the candidates by the model's own log-probability, per token or as a sum.
 
     Raises:
         InvalidParameter: if `by` is neither.
@@ -23,7 +23,7 @@ class BestOf(Stage):
     'best_of(by=logprob)'
     """
 
-    by: Annotated[Literal["mean_logprob", "logprob"], "mean_logprob (a token) or logprob (the sum)"] = "mean_logprob"
+    by: Annotated[Literal["mean_logprob", "logprob"], "mean_logprob (per token) or logprob (the sum)"] = "mean_logprob"
 
     name: ClassVar[str] = "best_of"
     kind: ClassVar[Kind] = "selection"

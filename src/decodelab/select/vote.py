@@ -15,7 +15,7 @@ from decodelab.select.readers import READERS, Reader
 
 @dataclass(frozen=True)
 class Vote(Stage):
-    """Rank the candidates by how many of them give the same answer.
+    """Rank the candidates by how many give the same answer (self-consistency).
 
     The answer of a text is what a reader makes of it (`decodelab.select.readers`): its last integer, its last line that
     is not empty, the whole text stripped, or what a third party's reader or a Python function gives. Candidates without

@@ -35,7 +35,7 @@ from decodelab.search.sample import Sample
 
 @dataclass(frozen=True)
 class Default(Stage):
-    """What the model's authors recommend: the strategy in its generation_config.
+    """Use the model's own settings: the strategy in its generation_config.
 
     Stands for processors and a search; a search written after it replaces the config's own, as in
     `default | sample(n=8)`. A model without settings is decoded greedily, as transformers does.
@@ -122,7 +122,7 @@ def _guidance(settings: Mapping[str, Any]) -> list[Stage]:
     if settings.get("num_beams", 1) != 1:
         raise UnsupportedStrategy(
             f"generation config: guidance_scale={brief(scale)} with num_beams > 1 is not supported: transformers does "
-            "not move what is said without the prompt along with the beams; write the strategy out to have it so"
+            "not reorder the unconditional logits with the beams; write the strategy out to get that"
         )
     return [Guidance(scale)]
 
@@ -154,7 +154,7 @@ def _constraints(settings: Mapping[str, Any]) -> Iterable[Stage]:
             yield ForcedEOS(whole, forced_eos, prompt=True)
         else:
             raise InvalidParameter(
-                "generation config: forced_eos_token_id needs max_new_tokens or max_length, which says where; add one"
+                "generation config: forced_eos_token_id needs max_new_tokens or max_length for its position; add one"
             )
     if (decay := settings.get("exponential_decay_length_penalty")) is not None:
         start, factor = _pair(decay)
@@ -197,8 +197,8 @@ def _search(settings: Mapping[str, Any], processors: Iterable[Stage]) -> Stage:
         k = settings.get("top_k", 50)
         if sampling or width != 1 or n != 1 or k in (0, 1):
             raise UnsupportedStrategy(
-                f"generation config: penalty_alpha={brief(alpha)} goes with top_k > 1 and without do_sample, beams "
-                "or several results; drop it, or them"
+                f"generation config: penalty_alpha={brief(alpha)} needs top_k > 1 and no do_sample, beams "
+                "or several results; drop one or the other"
             )
         return ContrastiveSearch(k, alpha)
     if width == 1:
@@ -213,7 +213,7 @@ def _search(settings: Mapping[str, Any], processors: Iterable[Stage]) -> Stage:
         if stage.reads_raw_logits:
             raise UnsupportedStrategy(
                 f"generation config: {stage} with num_beams > 1 is not supported: transformers scales "
-                "log-probabilities there, and we logits; drop one of them, or write the strategy out if logits will do"
+                "log-probabilities there, decodelab logits; drop one, or write the strategy out if logits will do"
             )
     penalty, stopping = settings.get("length_penalty", 1.0), settings.get("early_stopping", False)
     groups, diversity = settings.get("num_beam_groups", 1), settings.get("diversity_penalty", 0.0)
@@ -222,7 +222,7 @@ def _search(settings: Mapping[str, Any], processors: Iterable[Stage]) -> Stage:
     if sampling or not diversity:
         raise UnsupportedStrategy(
             f"generation config: num_beam_groups={brief(groups)} needs a diversity_penalty and no do_sample, also in "
-            "transformers 4; mend that, or write diverse_beam"
+            "transformers 4; fix that, or write diverse_beam"
         )
     return DiverseBeam(width, groups, diversity, "hamming", penalty, stopping, n, accumulate="penalised")
 
@@ -240,7 +240,7 @@ def _pair(value: Any) -> tuple[Any, Any]:
     """The start and the factor of exponential_decay_length_penalty."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise InvalidParameter(
-            f"generation config: exponential_decay_length_penalty must be a start and a factor, got {brief(value)}; "
+            f"generation config: exponential_decay_length_penalty must be a list [start, factor], got {brief(value)}; "
             "write [15, 1.01]"
         )
     return value[0], value[1]

@@ -35,7 +35,7 @@ def stochastic_beam_weights(generation: Generation) -> tuple[float, ...]:
     search = strategy.search
     if not isinstance(search, StochasticBeam) or strategy.selection is not None:
         raise InvalidParameter(
-            f"stochastic_beam_weights: the generation is of {generation.strategy}, which draws otherwise; "
+            f"stochastic_beam_weights: the generation is of {generation.strategy}, which samples differently; "
             "generate with stochastic_beam(width=...) and no selection"
         )
     if search.width == 1:

@@ -100,11 +100,9 @@ class Range:
     def __post_init__(self) -> None:
         """Check the ends."""
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise InvalidParameter(
-                f"range {self}: the first end must be below the second; exchange them, or give one value"
-            )
+            raise InvalidParameter(f"range {self}: the lower end must be below the upper; swap them, or give one value")
         if self.log and self.low <= 0:
-            raise InvalidParameter(f"range {self}: a log range must begin above 0, got {brief(self.low)}")
+            raise InvalidParameter(f"range {self}: a log range must start above 0, got {brief(self.low)}")
 
     def __str__(self) -> str:
         """As it is written."""

@@ -137,7 +137,7 @@ def stages_from_llama_cpp(settings: Mapping[str, Any]) -> list[Stage]:
         if isinstance(default, int | float):
             _check_number(key, values[key])
     if values["mirostat"] not in (0, 1, 2):
-        raise InvalidParameter(f"llama.cpp: mirostat must be 0, 1 or 2, got {brief(values['mirostat'])}; 0 is off")
+        raise InvalidParameter(f"llama.cpp: mirostat must be 0, 1 or 2, got {brief(values['mirostat'])}; 0 means off")
     chain = _with_mirostat(values) if values["mirostat"] else _with_samplers(values)
     stages = [s for s in (*_biases(values["logit_bias"]), *chain) if s.no_effect() is None]
     if Temperature(0.0) not in stages:

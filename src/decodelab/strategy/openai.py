@@ -108,7 +108,7 @@ def stages_from_openai(parameters: Mapping[str, Any]) -> list[Stage]:
             raise InvalidParameter(f"openai: unknown parameter {str(key)[:60]!r}{did_you_mean(str(key), known)}")
     if values["min_tokens"] and parameters.get("stop_token_ids"):
         raise UnsupportedStrategy(
-            "openai: min_tokens holds back stop_token_ids too, which no stage does; "
+            "openai: min_tokens also suppresses stop_token_ids, which no stage does; "
             "pass min_new_tokens and stop_token_ids to generate"
         )
     stages = [s for s in (*_constraints(values), *_penalties(values)) if s.no_effect() is None]

@@ -144,7 +144,7 @@ def _encoded(model: LanguageModel, choice: Choice, cut: bool) -> tuple[list[tupl
     for option in choice.options:
         target = model.vocab.encode_completion(before, option)
         if not target:
-            raise RequestError(f"question {choice.name}: option {option!r} has no tokens; write it out")
+            raise RequestError(f"question {choice.name}: option {option!r} has no tokens; give it text")
         over = 0
         if model.context_length is not None and not isinstance(model, EncoderDecoder):
             # The last token of an option is predicted, not fed.

@@ -79,7 +79,7 @@ def read_answers(file: Path, cluster: str | None) -> Answers | LongForm:
     """
     rows = read_objects(file, read_text(file), EXAMPLE)
     if not rows:
-        raise RequestError(f"calibrate: {str(file)!r} has no answers; write {EXAMPLE}, one a line")
+        raise RequestError(f"calibrate: {str(file)!r} has no answers; write {EXAMPLE}, one per line")
     form = _form(*rows[0])
     if form == "criteria":
         return LongForm(tuple(_criteria(where, row) for where, row in rows))
@@ -88,7 +88,7 @@ def read_answers(file: Path, cluster: str | None) -> Answers | LongForm:
     left_out = 0
     for number, (where, row) in enumerate(rows):
         if form not in row:
-            raise RequestError(f"{where}: needs {form!r} like the first line; keep to one form a file")
+            raise RequestError(f"{where}: needs {form!r} like the first line; use one form per file")
         try:
             found = read(where, row)
         except InvalidData as error:
@@ -106,7 +106,7 @@ def read_answers(file: Path, cluster: str | None) -> Answers | LongForm:
     if form == "logprobs":
         if len({len(s) for s in scores}) > 1:
             raise RequestError(
-                f"calibrate: {str(file)!r} has questions of different numbers of options; split the file"
+                f"calibrate: {str(file)!r} has questions with different numbers of options; split the file"
             )
         return Answers(Labelled.options(ids, scores, np.array(labels, dtype=np.int64), owners), left_out, kind)
     return Answers(Labelled.confidences(ids, scores, labels, owners), left_out, kind)
@@ -181,7 +181,7 @@ def _agreed(where: str, row: dict[str, Any]) -> tuple[float, int]:
 def _optional(where: str, row: dict[str, Any]) -> tuple[list[float], int]:
     values, answer = row["logprobs"], row.get("answer")
     if not isinstance(values, list) or len(values) < 2:
-        raise RequestError(f"{where}: logprobs must be a list of at least 2 numbers, one an option")
+        raise RequestError(f"{where}: logprobs must be a list of at least 2 numbers, one per option")
     numbers = [_number(where, {"logprobs": v}, "logprobs") for v in values]
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(numbers):
         raise RequestError(f"{where}: answer must be an option from 0 to {len(numbers) - 1}, got {_shown(answer)}")
@@ -228,7 +228,7 @@ def read_choices(task: str, count: int | None) -> list[Choice]:
     if not found:
         raise RequestError(f"calibrate: {task!r} has no questions")
     if len({len(c.options) for c in found}) > 1:
-        raise RequestError(f"calibrate: the questions of {task!r} differ in how many options they have; split it")
+        raise RequestError(f"calibrate: the questions of {task!r} differ in their number of options; split it")
     return found
 
 
@@ -250,7 +250,7 @@ def _choice(where: str, row: dict[str, Any], number: int) -> Choice:
     if not isinstance(text, str) or not isinstance(listed, list) or not all(isinstance(o, str) for o in listed):
         raise RequestError(f"{where}: needs 'prompt' and 'options' (or 'question' and 'choices') as texts")
     if not 2 <= len(listed) <= len(_LETTERS) or any(not o for o in listed):
-        raise RequestError(f"{where}: needs 2 to {len(_LETTERS)} options that are not empty, got {len(listed)}")
+        raise RequestError(f"{where}: needs 2 to {len(_LETTERS)} non-empty options, got {len(listed)}")
     answer = row.get("answer")
     if isinstance(answer, str) and len(answer) == 1 and answer in _LETTERS[: len(listed)]:
         answer = _LETTERS.index(answer)
@@ -274,6 +274,6 @@ def ask(model: LanguageModel, choices: Sequence[Choice], report: Callable[[int],
 
     logits = [found.logprobs for found in prefer(model, choices, report=report)]
     if not np.isfinite(logits).all():
-        raise RequestError(f"calibrate: {model.name} gives an option probability 0, which no temperature can mend")
+        raise RequestError(f"calibrate: {model.name} gives an option probability 0, which no temperature can change")
     items = Labelled.options([c.name for c in choices], logits, np.array([c.answer for c in choices]))
     return Answers(items, 0, "from option probabilities")

@@ -19,7 +19,7 @@ def text_field(where: str, row: Mapping[str, Any], names: Sequence[str], example
     """
     value = next((row[name] for name in names if row.get(name) is not None), None)
     if not isinstance(value, str) or not value.strip():
-        raise InvalidData(f"{where}: needs the field {names[0]!r} as text that is not empty; write {example}")
+        raise InvalidData(f"{where}: needs the field {names[0]!r} as non-empty text; write {example}")
     return checked_text(where, value, names[0])
 
 
@@ -32,7 +32,7 @@ def checked_text(where: str, text: str, name: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidData(f"{where}: {name!r} has half a character (a lone surrogate); mend it") from None
+        raise InvalidData(f"{where}: {name!r} has a lone surrogate (half a character); fix it") from None
     return text
 
 
@@ -47,5 +47,5 @@ def item_id(where: str, row: Mapping[str, Any], number: int, seen: Container[str
         raise InvalidData(f"{where}: id must be a text or a whole number, got {value!r:.60}")
     name = checked_text(where, str(value), "id")
     if name in seen:
-        raise InvalidData(f"{where}: id {name[:60]!r} is there twice; leave one out")
+        raise InvalidData(f"{where}: id {name[:60]!r} is listed twice; leave one out")
     return name

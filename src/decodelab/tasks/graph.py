@@ -77,7 +77,7 @@ class Graph:
                 prompt, name = str(row["prompt"]), str(row["id"])
             except (KeyError, TypeError, ValueError) as error:
                 missing = f"no {error}" if isinstance(error, KeyError) else str(error)
-                raise InvalidData(f"{where}: is no item of the graph task ({missing}); write {EXAMPLE}") from None
+                raise InvalidData(f"{where}: is not an item of the graph task ({missing}); write {EXAMPLE}") from None
             found.append(Example(name, self._asked(prompt), reference, _meta(question)))
         return found
 

@@ -51,9 +51,11 @@ class GSM8K:
         if not 0 <= self.shots <= 100:
             raise InvalidData(f"maths: shots must be in [0, 100], got {self.shots}; 5 is usual")
         if self.shots and self.instruct:
-            raise InvalidData(f"maths: {self.shots} shots are shown to be continued, not with instruct; leave one out")
+            raise InvalidData(
+                f"maths: {self.shots} shots are continued as text and cannot be combined with instruct; leave one out"
+            )
         if self.shots_file is not None and not self.shots:
-            raise InvalidData("maths: shots_file is given, but shots is 0; say how many")
+            raise InvalidData("maths: shots_file is given, but shots is 0; set shots")
 
     @property
     def stop(self) -> tuple[str, ...]:

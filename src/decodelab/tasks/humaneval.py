@@ -94,7 +94,7 @@ class HumanEval:
             if not row["entry_point"].isidentifier():
                 raise InvalidData(f"{where}: entry_point must be a Python name, got {row['entry_point']!r:.60}")
             if name in found:
-                raise InvalidData(f"{where}: task_id {name[:60]!r} is there twice; leave one out")
+                raise InvalidData(f"{where}: task_id {name[:60]!r} is listed twice; leave one out")
             meta = {field: row[field] for field in ("prompt", "entry_point", "test")}
             prompt = instruction(row["prompt"]) if self.instruct else row["prompt"]
             found[name] = Example(name, prompt, row.get("canonical_solution"), meta)

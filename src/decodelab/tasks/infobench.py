@@ -82,7 +82,7 @@ class InfoBench:
                 or not questions
                 or not all(isinstance(question, str) and question.strip() for question in questions)
             ):
-                raise InvalidData(f"{where}: is no item of InfoBench; write {EXAMPLE}")
+                raise InvalidData(f"{where}: is not an InfoBench item; write {EXAMPLE}")
             for text in (instruction, given, subset, *questions):
                 checked_text(where, text, "a text")
             name = item_id(where, row, number, found)
@@ -96,7 +96,7 @@ class InfoBench:
         Raises:
             RequestError: always.
         """
-        raise RequestError("infobench: answers are judged by a model; name one as judge")
+        raise RequestError("infobench: answers are judged by a model; set judge")
 
     def question(self, example: Example, text: str, replies: Sequence[str]) -> str | None:
         """What the judge is asked next, after these replies; None when there is nothing more to ask."""
@@ -186,7 +186,7 @@ def following_ratio(judged: Iterable[tuple[Any, Verdict]]) -> FollowingRatio:
     """
     pairs = list(judged)
     if not pairs:
-        raise InvalidData("infobench: there is no judged answer; judge some first")
+        raise InvalidData("infobench: no answer is judged yet; judge some first")
     values: dict[str, list[bool]] = {}
     items: dict[str, list[int]] = {}
     undecided = 0

@@ -110,7 +110,7 @@ class JSONL:
             value = self._loaded[own](example, text)
         except Exception as error:  # whatever their code raises
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
-            raise ScorerFailed(f"item {example.id}: {self.scorer} raised {reason}; mend it") from error
+            raise ScorerFailed(f"item {example.id}: {self.scorer} raised {reason}; fix it") from error
         if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
             raise ScorerFailed(
                 f"item {example.id}: {self.scorer} must give a number from 0 to 1, got {repr(value)[:60]}; scale it"
@@ -146,16 +146,16 @@ def _load(named: str) -> Callable[[Example, str], Any]:
     name, _, function = named.rpartition(":")
     file = Path(name)
     if not file.is_file():
-        raise RequestError(f"scorer: there is no file {file_name(file)}; it is looked for beside the items")
+        raise RequestError(f"scorer: there is no file {file_name(file)}; it must be in the folder of the items")
     spec = importlib.util.spec_from_file_location(f"decodelab_own_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise RequestError(f"scorer: {file_name(file)} is no Python file; its name must end in .py")
+        raise RequestError(f"scorer: {file_name(file)} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever their code raises
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
-        raise RequestError(f"scorer: {file_name(file)} cannot be loaded ({reason}); mend it") from error
+        raise RequestError(f"scorer: {file_name(file)} cannot be loaded ({reason}); fix it") from error
     found = getattr(module, function, None)
     if not callable(found):
         raise RequestError(

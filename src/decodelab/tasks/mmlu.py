@@ -64,7 +64,7 @@ class MMLU:
                 f"mmlu: {self.shots} shots need the standard form, the course's has none; add form=standard"
             )
         if self.shots_file is not None and not self.shots:
-            raise InvalidData("mmlu: shots_file is given, but shots is 0; say how many")
+            raise InvalidData("mmlu: shots_file is given, but shots is 0; set shots")
 
     def read(self, path: Path) -> list[Example]:
         """The examples of CSV (question, choice0, ..., answer) or JSONL (question, choices, answer, perhaps subject).
@@ -148,7 +148,7 @@ def _item(where: str, row: dict[str, Any]) -> tuple[str, list[str], int]:
         or not all(isinstance(choice, str) for choice in listed)
         or not 0 <= index < len(listed)
     ):
-        raise InvalidData(f"{where}: is no multiple choice item, its answer a number from 0; write {EXAMPLE}")
+        raise InvalidData(f"{where}: is not a multiple-choice item with an answer number from 0; write {EXAMPLE}")
     return question, listed, index
 
 

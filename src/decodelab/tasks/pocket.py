@@ -31,7 +31,9 @@ class Pocket:
         Raises:
             RequestError: always.
         """
-        raise RequestError(f"pocket-{self.task} makes its own items and reads no file, got {str(path)!r}; leave it out")
+        raise RequestError(
+            f"pocket-{self.task} generates its own items and reads no file, got {str(path)!r}; leave it out"
+        )
 
     def generate(self, seed: int) -> Example:
         """The held-out item of a seed."""

@@ -147,7 +147,7 @@ def sandbox() -> Sandbox:
     """
     if sys.platform != "linux":
         raise SandboxMissing(
-            f"programs run in bubblewrap only, which needs Linux, got {sys.platform}; score them there"
+            f"programs run only in bubblewrap, which needs Linux, got {sys.platform}; score them there"
         )
     reasons = []
     for place in _places():
@@ -160,7 +160,7 @@ def sandbox() -> Sandbox:
         except (SandboxMissing, OSError) as error:
             reasons.append(f"{place}: {error}")
     why = reasons[0] if reasons else "there is no bwrap"
-    raise SandboxMissing(f"programs run in a sandbox only, and there is none here ({why}); {_FIX}")
+    raise SandboxMissing(f"programs run only in a sandbox, which is not available here ({why}); {_FIX}")
 
 
 def _places() -> Iterator[str]:

@@ -36,7 +36,7 @@ class Question:
     def __post_init__(self) -> None:
         """Check what was read."""
         if self.nodes < 2 or self.count < 1:
-            raise InvalidData(f"graph: needs 2 nodes and 1 path at least, got {self.nodes} and {self.count}")
+            raise InvalidData(f"graph: needs at least 2 nodes and 1 path, got {self.nodes} and {self.count}")
         seen: set[tuple[int, int]] = set()
         for source, target, weight in self.edges:
             if not (0 <= source < self.nodes and 0 <= target < self.nodes) or weight < 0:

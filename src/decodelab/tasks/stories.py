@@ -88,7 +88,7 @@ class Stories:
             lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
             found = {str(number): Example(str(number), line, None) for number, line in enumerate(lines)}
         if not found:
-            raise RequestError(f"{file_name(path)} has no prompts; write one a line")
+            raise RequestError(f"{file_name(path)} has no prompts; write one per line")
         return list(found.values())
 
     def generate(self, seed: int) -> Example:

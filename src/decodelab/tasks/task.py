@@ -211,5 +211,5 @@ def texts_of(examples: Sequence[Example], outputs: Mapping[str, str]) -> list[st
     known = {example.id for example in examples}
     stray = [name for name in outputs if name not in known]
     if stray:
-        raise InvalidData(f"output {stray[0][:60]!r} belongs to no example; is it of another file?")
+        raise InvalidData(f"output {stray[0][:60]!r} belongs to no example; is it from another file?")
     return [outputs.get(example.id, "") for example in examples]

@@ -48,7 +48,7 @@ def matches(text: str, pattern: str) -> bool:
     except TimeoutError:
         raise ScorerFailed(
             f"pattern {pattern[:60]!r} took more than {_SECONDS:g} s on a text of {len(text)} characters; "
-            "write it without repetitions inside repetitions"
+            "write it without nested repetitions"
         ) from None
 
 

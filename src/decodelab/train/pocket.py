@@ -198,7 +198,7 @@ def _same_run(state: dict, recipe: Recipe, seed: int, found: Path) -> None:
     if different:
         raise ValueError(
             f"{found} is a checkpoint of another run ({', '.join(different)} differ); "
-            "choose another directory or start afresh with resume=False"
+            "choose another directory or start over with resume=False"
         )
     if state["step"] > recipe.steps:
         raise ValueError(f"steps: {found} is already at step {state['step']}, got {recipe.steps}")

@@ -108,8 +108,8 @@ def _print_in_full(stage: type[Stage]) -> None:
 def _print_wrapped(paragraphs: list[str], indent: str) -> None:
     width = min(100, shutil.get_terminal_size().columns)
     for paragraph in paragraphs:
-        wrapped = textwrap.fill(" ".join(paragraph.split()), width, initial_indent=indent, subsequent_indent=indent)
-        typer.echo(wrapped)
+        text = " ".join(paragraph.split())
+        typer.echo(textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False))
 
 
 def signature(stage: type[Stage]) -> str:

@@ -217,7 +217,7 @@ def _read_outputs(file: Path) -> dict[str, str]:
     found = read_outputs(file)
     for name, listed in found.items():
         if len(listed) > 1:
-            raise RequestError(f"{file_name(file)}: id {name[:60]!r} is there twice; leave one out, or use pass-at-k")
+            raise RequestError(f"{file_name(file)}: id {name[:60]!r} is listed twice; leave one out, or use pass-at-k")
     return {name: output for name, (output,) in found.items()}
 
 

@@ -54,8 +54,8 @@ class HiddenStatesRunner:
         """Refuse a job that can never fit the memory, and any job if the model does not show hidden states."""
         if not isinstance(self.model, HiddenStates):
             raise UnsupportedStrategy(
-                f"{job.strategy.search}: needs hidden states, which {self.model.name} does not show; "
-                "use a model of transformers by itself"
+                f"{job.strategy.search}: needs hidden states, which {self.model.name} does not expose; "
+                "use a transformers model without model stages"
             )
         check_memory(job, self.bytes_of(job), self.memory)
 

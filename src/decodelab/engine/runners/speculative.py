@@ -40,7 +40,7 @@ class SpeculativeRunner:
         observers: told of every step of every position.
 
     Raises:
-        ModelError: if the draft model cannot be loaded, or has another vocabulary.
+        ModelError: if the draft model cannot be loaded, or has a different vocabulary.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class SpeculativeRunner:
         search = job.strategy.search
         if not isinstance(search, Greedy | Sample):
             raise UnsupportedStrategy(
-                f"{self.driver} drives greedy and sample only, got {search}; leave one of them out"
+                f"{self.driver} works with greedy and sample only, got {search}; leave one of them out"
             )
         check_rows(job)
         needed = len(job.tokens) + job.max_new_tokens - 1

@@ -1,1 +1,1 @@
-"""Traces: what happened at every step."""
+"""Traces: every step of a generation, as table, image and page."""

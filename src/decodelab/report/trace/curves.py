@@ -1,4 +1,4 @@
-"""Which curves tell a trace: shared by the picture and the page."""
+"""The curves of a trace, shared by the image and the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LABELS = {"k": "k", "s_hat": "ŝ", "mu": "μ (bits)", "surprise_error": "surpri
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity over the steps of a candidate; `log` where it spans orders of magnitude, such as a count."""
+    """One quantity over the steps of a candidate; `log` if it spans orders of magnitude, such as a count."""
 
     label: str
     values: tuple[float, ...]
@@ -40,7 +40,7 @@ def curves(path: Path) -> list[Curve]:
 
 
 def _readings(path: Path) -> list[Curve]:
-    """What the stages show of themselves, stage after stage."""
+    """The curves of the stages' own readings, stage by stage."""
     if not path.steps:
         return []
     # Counted from the end: a limit such as min_new_tokens stands before the first stage, and only in the first steps.
@@ -58,5 +58,5 @@ def _readings(path: Path) -> list[Curve]:
 
 
 def logit_steps(traces: Sequence[Trace]) -> list[int]:
-    """The steps whose logits are known of the best candidate of any trace, in order."""
+    """The steps with recorded logits of the best candidates, in order."""
     return sorted({s.step for trace in traces for s in trace.paths[0].steps if s.logits is not None})

@@ -1,4 +1,4 @@
-"""Traces as one HTML file that needs nothing else: plots that can be zoomed, their program included."""
+"""Traces as one self-contained HTML file with interactive plots."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def to_html(traces: Sequence[Trace]) -> str:
 
 
 def _script_data(figure: Figure) -> str:
-    """A figure as JSON that cannot end the script it stands in."""
+    """A figure as JSON that cannot close the script element around it."""
     text = str(figure.to_json(engine="json"))
     for unsafe in "<>&\u2028\u2029":
         text = text.replace(unsafe, f"\\u{ord(unsafe):04x}")
@@ -59,12 +59,12 @@ def _script_data(figure: Figure) -> str:
 
 
 def _hover(text: str) -> str:
-    """Model-written text for plotly, which reads some HTML in its labels."""
+    """Model-written text for plotly, which interprets some HTML in labels."""
     return html.escape(printable(text))
 
 
 def _figure(traces: Sequence[Trace]) -> Figure:
-    """A column a strategy, a row a quantity, then a row for each step whose logits were asked for."""
+    """One column per strategy, one row per quantity, then one row per step with requested logits."""
     from plotly.subplots import make_subplots
 
     steps = logit_steps(traces)
@@ -157,7 +157,7 @@ def _add_histogram(figure: Figure, path: Path, step: int, row: int, column: int)
 
 
 def _share_scales(figure: Figure, rows: int, columns: int) -> None:
-    """Give equal quantities of a row equal scales, so that strategies can be compared across it."""
+    """Use one scale for equal quantities of a row, so that strategies can be compared."""
     for row in range(1, rows + 1):
         first: dict[str, str] = {}
         for column in range(1, columns + 1):

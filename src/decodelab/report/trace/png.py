@@ -1,4 +1,4 @@
-"""Traces as one picture: a column a strategy, a row a quantity, then a row for each step whose logits are known."""
+"""Traces as one image: a column per strategy, a row per quantity, then a row per step with recorded logits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 3.4, 1.9
 _LARGEST = 60_000
-"""Pixels: more than the renderer takes is drawn smaller."""
+"""Largest side in pixels; larger figures are scaled down."""
 _LINE, _OTHERS, _REMOVED, _MARK = "#0b5c8a", "#9db8c9", "#c9c4ba", "#b3471d"
 
 
 def to_png(traces: Sequence[Trace]) -> bytes:
-    """Draw traces; the best candidate of each in front, the others behind it."""
+    """Draw traces, with the best candidate of each in front."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -57,7 +57,7 @@ def _title(traces: Sequence[Trace]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that the one font at hand can draw, whatever a model or a prompt is called."""
+    """Text in ASCII, which the bundled font can draw."""
     return printable(text).encode("ascii", "backslashreplace").decode()
 
 
@@ -76,7 +76,7 @@ def _draw_curve(axes: Axes, same: Sequence[Curve]) -> None:
 
 
 def _draw_logits(axes: Axes, path: Path, step: int) -> None:
-    """The histogram of the logits of a step: kept, removed, the cut-off and the token chosen."""
+    """The histogram of a step's logits: kept, removed, the cut-off and the chosen token."""
     found = next((s.logits for s in path.steps if s.step == step), None)
     if found is None:
         axes.set_axis_off()
@@ -101,7 +101,7 @@ def _draw_histogram(axes: Axes, logits: Logits) -> None:
 
 
 def _share_scales(row: Sequence[Axes]) -> None:
-    """Give equal quantities of a row equal scales, so that strategies can be compared across it."""
+    """Use one scale for equal quantities of a row, so that strategies can be compared."""
     alike: dict[str, list[Axes]] = {}
     for axes in row:
         alike.setdefault(axes.get_ylabel(), []).append(axes)

@@ -1,4 +1,4 @@
-"""Traces on the terminal: a table of steps for each strategy, the logits of chosen steps, and statistics."""
+"""Traces in the terminal: a table of steps per strategy, the logits of selected steps, and statistics."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Column = tuple[str, int, Callable[[TokenStep], str]]
-"""A heading, a width, and what to write of a step."""
+"""A heading, a width, and the cell of a step."""
 
 LEGEND = (
-    "Surprise and entropy in bits. rank: place among the model's logits. bits: surprise under the model. "
-    "proc.: surprise under the processed distribution, which the token was chosen from. H: entropy of the model's "
-    "distribution. kept: tokens a stage keeps. removed: probability a stage removes. H left: entropy after the stage."
+    "Surprise and entropy are in bits. rank: among the model's logits. bits: surprise under the model. "
+    "proc.: surprise under the processed distribution, from which the token is chosen. H: entropy of the model's "
+    "distribution. kept: tokens that a stage keeps. removed: probability that it removes. H left: entropy after it."
 )
 _TOKEN = 14
 _BAR = 30
@@ -61,7 +61,7 @@ def _ending(trace: Trace) -> str:
 
 
 def token_name(text: str) -> str:
-    r"""A token as it can be shown on a line, its spaces visible at the ends.
+    r"""A token on one line, quoted so that its spaces are visible.
 
     >>> token_name(" cat"), token_name("\x1b[31m\n")
     ("' cat'", "'\\x1b[31m\\n'")
@@ -83,7 +83,7 @@ def number(value: float) -> str:
 
 
 def share(p: float) -> str:
-    """A probability as per cent; a trace of it is not shown as nothing.
+    """A probability in per cent; a tiny one is not shown as 0.
 
     >>> share(0.0), share(0.0001), share(0.123)
     ('0%', '<0.1%', '12.3%')
@@ -117,10 +117,10 @@ _FIRST: list[Column] = [
 
 
 def _print_steps(path: Path, console: Console, show: int) -> None:
-    """A line for each step, its stages in columns where they fit, else on lines of their own."""
+    """One line per step, its stages in columns if they fit, else on separate lines."""
     from rich.text import Text
 
-    # A limit of the engine such as min_new_tokens is a stage of the first steps only.
+    # An engine limit such as min_new_tokens is a stage of the first steps only.
     longest = max(path.steps, key=lambda s: len(s.stages)).stages
     alike = all(tuple(s.name for s in step.stages) == tuple(s.name for s in longest) for step in path.steps)
     several = len(longest) > 1
@@ -147,7 +147,7 @@ def _print_steps(path: Path, console: Console, show: int) -> None:
 
 
 def _some(steps: Sequence[TokenStep], show: int) -> list[TokenStep | None]:
-    """At most `show` steps, the first and the last, with None where some are left out."""
+    """At most `show` steps, the first and the last, with None for those left out."""
     if len(steps) <= show:
         return list(steps)
     last = show // 2
@@ -155,7 +155,7 @@ def _some(steps: Sequence[TokenStep], show: int) -> list[TokenStep | None]:
 
 
 def _cell(text: str) -> Text:
-    """Text of exactly the width of the token column, however wide its characters are."""
+    """Text padded or cut to the width of the token column, whatever the width of its characters."""
     from rich.cells import cell_len, set_cell_size
     from rich.text import Text
 
@@ -172,7 +172,7 @@ def _stage_line(stage: StageStep) -> str:
 
 
 def _print_logits(step: TokenStep, logits: Logits, console: Console) -> None:
-    """The most probable tokens of a step with bars, and where the cut is."""
+    """The most probable tokens of a step with bars, and the cut-off."""
     from rich.text import Text
 
     console.print(Text(f"logits at step {step.step}", "bold"))
@@ -185,12 +185,12 @@ def _print_logits(step: TokenStep, logits: Logits, console: Console) -> None:
         line.append("█" * round(bar * top.p), "dim")
         console.print(line, no_wrap=True, crop=False)
     total = sum(logits.kept) + sum(logits.removed)
-    cut = "" if logits.cut_off is None else f", all of a logit of {logits.cut_off:.3f} or more"
-    console.print(Text(f"       kept {sum(logits.kept)} of {total}{cut}", "dim"))
+    cut = "" if logits.cut_off is None else f": those with a logit of at least {logits.cut_off:.3f}"
+    console.print(Text(f"       kept {sum(logits.kept)} of {total} tokens{cut}", "dim"))
 
 
 def _print_statistics(traces: Sequence[Trace], console: Console) -> None:
-    """Statistics by name, strategies side by side, as many as fit."""
+    """Statistics by name, with as many strategies side by side as fit."""
     from rich.text import Text
 
     first = 4 + max(map(len, LABELS.values()))

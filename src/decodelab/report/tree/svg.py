@@ -1,4 +1,4 @@
-"""A tree of hypotheses as a picture and as a page that needs nothing else: no network, no other file, no script."""
+"""A tree of hypotheses as an SVG image and as a self-contained HTML page without scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BESIDE = 12
 
 @dataclass(frozen=True)
 class Box:
-    """A node with its place, in pixels; `parent` is the box before it."""
+    """A node with its position, in pixels; `parent` is the box before it."""
 
     node: Node | None
     text: str
@@ -31,7 +31,7 @@ class Box:
 
     @property
     def edge(self) -> str:
-        """The line from the box before, as a path."""
+        """The line from the parent box, as an SVG path."""
         assert self.parent is not None
         start = self.parent.x + self.parent.width
         middle = (start + self.x) / 2
@@ -41,7 +41,7 @@ class Box:
 
 
 def to_svg(hypotheses: Hypotheses) -> str:
-    """The tree as a picture that stands alone; model-written text is escaped, nothing is fetched and nothing runs."""
+    """The tree as a self-contained SVG image; model-written text is escaped, nothing is fetched or run."""
     return _render("tree.svg", hypotheses)
 
 
@@ -71,20 +71,20 @@ def _render(template: str, hypotheses: Hypotheses) -> str:
 
 
 def _drawn(text: str) -> str:
-    """Model-written text for a picture: nothing unseen in it, nor what XML forbids, and not too long."""
+    """Model-written text for an image: without control characters and what XML forbids, and shortened."""
     shown = re.sub("[\ufffe\uffff]", "\ufffd", printable(text)).replace(" ", "\N{NO-BREAK SPACE}")
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
 
 def _tip(node: Node) -> str:
-    """What is shown when the pointer rests on a box."""
+    """The tooltip of a box."""
     ends = "" if node.candidate is None else f"; candidate {node.candidate}, score {node.score:.6g}"
     text = re.sub("[\ufffe\uffff]", "\ufffd", printable(node.text))
-    return f"'{text}' (token {node.token}) at step {node.step}: log p {node.logprob:.4f}, in all {node.total:.4f}{ends}"
+    return f"'{text}' (token {node.token}) at step {node.step}: log p {node.logprob:.4f}, total {node.total:.4f}{ends}"
 
 
 def _boxes(hypotheses: Hypotheses) -> list[Box]:
-    """All boxes: a column a step, a row a leaf, each parent halfway between its first and last child."""
+    """All boxes: one column per step, one row per leaf, each parent midway between its first and last child."""
     children = hypotheses.children()
     parents = {node.id: node.parent for node in hypotheses.nodes}
     by_id = {node.id: node for node in hypotheses.nodes}

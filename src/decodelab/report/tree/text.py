@@ -16,7 +16,7 @@ MARKS = {"returned": "●", "ended": "◐", "dropped": "○", "pruned": "✗"}
 MEANINGS = {
     "returned": "returned",
     "ended": "finished, not returned",
-    "dropped": "kept for a time",
+    "dropped": "kept, later dropped",
     "pruned": "never kept",
 }
 _STYLES = {"returned": "bold", "ended": "", "dropped": "dim", "pruned": "dim italic"}
@@ -33,7 +33,7 @@ def print_tree(hypotheses: Hypotheses, console: Console) -> None:
         console.print(Text(f"written as {printable(hypotheses.strategy)}", style="dim"))
     console.print(_tree(hypotheses))
     console.print(Text("   ".join(f"{mark} {MEANINGS[fate]}" for fate, mark in MARKS.items()), style="dim"))
-    console.print(Text("Numbers are log-probabilities, in nats: of the text so far.\n", style="dim"))
+    console.print(Text("Numbers: log-probability of the text so far, in nats.\n", style="dim"))
 
     table = Table(box=None, pad_edge=False)
     for name in ("step", "hypotheses", "continuations", "kept", "ended"):
@@ -48,7 +48,7 @@ def print_tree(hypotheses: Hypotheses, console: Console) -> None:
 
 
 def _tree(hypotheses: Hypotheses) -> Tree:
-    """The tree with chains of single tokens drawn together; what was passed over on the way stands before the forks."""
+    """The tree with chains of single tokens merged; those dropped inside a chain stand before its forks."""
     from rich.text import Text
     from rich.tree import Tree
 
@@ -68,7 +68,7 @@ def _tree(hypotheses: Hypotheses) -> Tree:
 
 
 def _chain(node: Node, children: dict[int, list[Node]]) -> tuple[list[Node], list[Node], list[Node]]:
-    """The nodes from here to the next fork, those passed over inside it, and those that follow it."""
+    """The nodes from here to the next fork, the continuations dropped inside, and the nodes after it."""
     chain, passed = [node], []
     while True:
         following = children.get(chain[-1].id, [])
@@ -81,7 +81,7 @@ def _chain(node: Node, children: dict[int, list[Node]]) -> tuple[list[Node], lis
 
 
 def _label(chain: list[Node], instead_at: int | None = None) -> Text:
-    """A chain on one line: its mark, its text, what its last node totals, and the candidate that ends there."""
+    """A chain on one line: its mark, text, the total of its last node, and the candidate that ends there."""
     from rich.text import Text
 
     last = chain[-1]
