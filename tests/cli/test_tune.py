@@ -52,8 +52,8 @@ def test_a_reversal_is_searched_with_the_smaller_model_first(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--space or --space-file says where to look"),
-        ([*SPACE, "--space-file", "x.yaml"], "--space or --space-file says where to look"),
+        ([], "--space and --space-file: give exactly one of them"),
+        ([*SPACE, "--space-file", "x.yaml"], "--space and --space-file: give exactly one of them"),
         (["--space-file", "x.yaml"], "cannot read"),
         (["--space", "top_p=0.5..1.5"], "p must be in (0, 1], got 1.5"),
         (["--space", "top_p=1..0.5"], "the first end must be below the second"),
@@ -71,7 +71,7 @@ def test_a_reversal_is_searched_with_the_smaller_model_first(run, tmp_path):
         ([*SPACE, "--items", "1"], "--items must be at least 2, got 1"),
         ([*SPACE, "--check", "0"], "--check must be at least 2, got 0"),
         ([*SPACE, "--samples", "0"], "samples: input should be greater than or equal to 1"),
-        ([*SPACE, "--own-settings"], "--own-settings is for --find-reversal"),
+        ([*SPACE, "--own-settings"], "--own-settings works with --find-reversal only"),
         ([*SPACE, "--find-reversal", "pocket-nano", "pocket-nano"], "there twice"),
         ([*SPACE, "--find-reversal", "pocket-nano", "pocket-small", "--objective", "score-per-token"], "leave it out"),
         ([*SPACE, "--journal", "/nowhere/j"], "there is no directory"),
