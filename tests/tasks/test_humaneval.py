@@ -127,7 +127,7 @@ def test_files_are_read_plain_and_compressed(tmp_path):
         ({"entry_point": None}, "line 1: needs the field 'entry_point' as text"),
         ({"test": 1}, "line 1: needs the field 'test' as text"),
         ({"prompt": "\ud800"}, "line 1: 'prompt' has half a character"),
-        ({}, "line 2: task_id 'HumanEval/0' is there twice"),
+        ({}, "line 2: id 'HumanEval/0' appears twice"),
     ],
 )
 def test_a_line_that_is_no_problem_is_refused(tmp_path, change, message):
