@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from decodelab.backends.chat import chat_model
+from decodelab.backends.catalogue import chat_model
 from decodelab.bench.records import JudgeReply
 from decodelab.bench.run.judging import Judging, Spent, StoredReplies
 from decodelab.bench.store.journal import Journal

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from decodelab.backends.chat import check_name, is_server
+from decodelab.backends.address import Address, is_server
 from decodelab.core.errors import RequestError, StrategyError, did_you_mean
 from decodelab.io.text import file_name, read_text
 from decodelab.io.yaml import parse_yaml
@@ -292,8 +292,8 @@ class Plan(BaseModel):
             if isinstance(task.task(), ModelGraded) != (task.judge is not None):
                 says = "takes no judge; leave it out" if task.judge else "is judged by a model; write judge: MODEL"
                 raise RequestError(f"task {task.name} {says}")
-            if task.judge is not None:
-                check_name(task.judge.name)
+            if task.judge is not None and is_server(task.judge.name):
+                Address.of(task.judge.name)
 
     def check_data(self) -> None:
         """Refuse what could only fail later: models and items that are not there.

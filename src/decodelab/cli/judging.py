@@ -76,7 +76,7 @@ def score_judged(
         RequestError: if there is no judge and no journal to do without.
         ModelError: if the judge cannot be loaded or asked.
     """
-    from decodelab.backends.chat import chat_model
+    from decodelab.backends.catalogue import chat_model
     from decodelab.bench.run.judging import Judging
     from decodelab.bench.store.journal import opened
 

@@ -8,7 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from decodelab.backends.chat import ChatModel, Replies, chat_model
+from decodelab.backends.catalogue import chat_model
+from decodelab.backends.chat import ChatModel, Replies
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import Failure, JudgeReply, WorkItem
 from decodelab.bench.run.worklist import LoadedTask
