@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
+import networkx
 import pytest
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
@@ -64,3 +66,14 @@ def test_a_package_outside_the_layers_is_refused(tmp_path: Path):
     result = lint_imports(tmp_path)
     assert result.returncode == 1
     assert "utils" in result.stdout
+
+
+def test_no_imports_in_a_circle_not_even_for_types_or_inside_functions():
+    graph = grimp.build_graph("decodelab", cache_dir=None, exclude_type_checking_imports=False)
+    imports = networkx.DiGraph(
+        (importer, imported)
+        for importer in graph.modules
+        for imported in graph.find_modules_directly_imported_by(importer)
+    )
+    circles = [sorted(circle) for circle in networkx.strongly_connected_components(imports) if len(circle) > 1]
+    assert circles == []

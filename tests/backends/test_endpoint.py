@@ -8,9 +8,10 @@ from email.utils import format_datetime
 
 import pytest
 
+from decodelab.backends.address import Address
 from decodelab.backends.catalogue import chat_model
 from decodelab.backends.chat import Reply
-from decodelab.backends.endpoint import LARGEST, TRIES, Address, Endpoint
+from decodelab.backends.endpoint import LARGEST, TRIES, Endpoint
 from decodelab.core.errors import EndpointFailed, PromptTooLong, RequestError
 from decodelab.core.values import Chat
 

@@ -172,4 +172,4 @@ def test_a_model_of_our_own_can_judge_and_what_it_cannot_say_is_ambiguous(roomy,
 def test_a_model_whose_context_is_too_short_for_the_rules_says_so(place):
     verdicts, _ = judge_batch("pocket-nano", place, ANSWERS[:1])
     assert isinstance(verdicts[0], PromptTooLong)
-    assert "pocket-nano holds 512" in str(verdicts[0])
+    assert "pocket-nano has context length 512" in str(verdicts[0])

@@ -47,7 +47,7 @@ def test_a_dry_run_tells_the_memory_and_what_does_not_fit(run, plan, monkeypatch
     monkeypatch.setattr("decodelab.models.memory.available_bytes", lambda: 1000)
     found = run("bench", str(plan), "--dry-run")
     assert found.code == 0
-    assert "pocket-nano may not fit the memory with max_rows: 256; lower it" in found.stderr
+    assert "pocket-nano may not fit in memory with max_rows: 256; lower it" in found.stderr
 
 
 def test_tables_are_shown_while_it_runs(run, plan, monkeypatch):
@@ -65,7 +65,7 @@ def test_items_that_fail_are_named(run, tmp_path):
     found = run("bench", str(file), "--no-html")
     assert found.code == 1
     assert "note: pocket-nano, graph, greedy, item made-1: prompt 1 has 1192 tokens" in found.stderr
-    assert "1 of 2 failed; the same command tries them again" in found.stderr
+    assert "1 of 2 answers failed; the same command tries them again" in found.stderr
 
 
 def test_a_journal_gives_its_answers_out(run, plan, tmp_path):

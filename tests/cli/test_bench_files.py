@@ -117,7 +117,7 @@ BLOCKS = {"inline", *(f"{part}_{end}" for part in PARTS for end in ("open", "clo
 
 @given(names)
 def test_nothing_in_a_name_is_markdown(name):
-    won = Winner(name or "sums", name or "nano", name, ())
+    won = Winner(name or "sums", name or "nano", name, 0.5, ())
     text = markdown(results(row(name, 0.5, named=name), winners=(won,)))
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     assert {token.type for token in tokens} <= BLOCKS
@@ -138,12 +138,12 @@ def test_nothing_in_a_name_is_a_formula_or_another_cell(name):
 
 
 def test_a_latex_table_has_a_row_a_strategy_and_bold_best_means():
-    winner = Winner("sums", "nano", "base", ("hot",), "hot", 120)
+    winner = Winner("sums", "nano", "base", 0.6, ("hot",), "hot", 120)
     text = latex(results(row("base", 0.6), row("hot", 0.5), row(HOSTILE, 0.1), row("none", None), winners=(winner,)))
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert [len(re.findall(r"(?<!\\)&", line)) for line in rows] == [7] * 5
     assert [r"\textbf{" in line for line in rows] == [False, True, True, False, False]
-    assert "120 items would tell it from hot" in text
+    assert "about 120 items would be needed to separate it from hot" in text
     for command in ("begin", "end"):
         assert re.findall(rf"\\{command}\{{(\w+)\}}", text) in (["table", "tabular"], ["tabular", "table"])
 
@@ -172,26 +172,26 @@ def test_the_table_fits_a_terminal(capsys, monkeypatch):
 
 
 def winner(task: str, best: str, *level: str) -> Winner:
-    return Winner(task, "nano", best, level)
+    return Winner(task, "nano", best, 0.5, level)
 
 
 @pytest.mark.parametrize(
     ("winners", "says"),
     [
-        ((), "Nothing can be told yet."),
+        ((), "There are too few answers to compare yet."),
         (
             (winner("a", "base"), winner("b", "base")),
-            "base has the best mean, or is not distinguishable from it, everywhere: no other strategy so often.",
+            "base scores best, or ties with the best, on all 2 tasks; no other strategy does so as often.",
         ),
         (
             (winner("a", "hot", "base"), winner("b", "hot", "base")),
-            "hot, base have the best mean, or are not distinguishable from it, everywhere; "
-            "base computes least of them.",
+            "hot and base score best, or tie with the best, on all 2 tasks; "
+            "of these, base computes the fewest forward tokens.",
         ),
         (
             (winner("a", "hot"), winner("b", "hot", "base"), winner("c", "base")),
-            "hot, base have the best mean, or are not distinguishable from it, in 2 of 3 comparisons; "
-            "base computes least of them.",
+            "hot and base score best, or tie with the best, on 2 of 3 tasks; "
+            "of these, base computes the fewest forward tokens.",
         ),
     ],
 )
@@ -202,12 +202,12 @@ def test_what_to_use_is_said_in_a_sentence(winners, says):
 @pytest.mark.parametrize(
     ("winner", "says"),
     [
-        (Winner("a", "b", "x", ()), "x wins: it differs from every other strategy."),
-        (Winner("a", "b", "x", ("y",)), "x has the best mean, and so has y."),
+        (Winner("a", "b", "x", 0.5, ()), "x wins: it is significantly different from every other strategy."),
+        (Winner("a", "b", "x", 0.5, ("y",)), "x and y share the highest mean (0.500)."),
         (
-            Winner("a", "b", "x", ("y", "z"), "z", 1200, ("w",)),
-            "x has the best mean, but is not distinguishable from y, z; 1,200 items would tell it from z. "
-            "Too little is answered of w.",
+            Winner("a", "b", "x", 0.5, ("y", "z"), "z", 1200, ("w",)),
+            "x has the highest mean (0.500), but the differences to y and z are within noise; about 1,200 items would "
+            "be needed to separate it from z. Too few answers to compare: w.",
         ),
     ],
 )
@@ -219,7 +219,10 @@ def test_lengths_that_differ_much_are_named(capsys):
     long, short, usual = (
         replace(row(name, 0.5), tokens=n) for name, n in (("long", 9.0), ("short", 1.5), ("usual", 4))
     )
-    said = "Much longer or shorter than base's are the answers of long (3 times), short (0.5 times)."
+    said = (
+        "Answers of long are much longer than base's (3 times as long). "
+        "Answers of short are much shorter than base's (0.5 times as long)."
+    )
     found = results(row("base", 0.5), long, short, usual)
     assert odd_lengths(found.cells, "base") == said
     assert odd_lengths(found.cells, "none") == ""
@@ -231,7 +234,7 @@ def test_results_are_json_ready_with_their_sentences():
     data = results_data(results(row("base", 0.5), winners=(winner("sums", "base"),)))
     assert data["rows"][0]["strategy"] == "base"
     assert (data["agreement"], data["calibration"]) == ([], [])
-    assert data["winners"][0]["says"] == "base wins: it differs from every other strategy."
+    assert data["winners"][0]["says"] == "base wins: it is significantly different from every other strategy."
 
 
 numbers = st.just(0.0) | st.floats(0.001, 1e9)

@@ -231,7 +231,7 @@ def test_verdicts_tables_and_plots_need_no_javascript(page, folder: Path):
 def test_what_is_not_there_yet_is_said(page, folder: Path):
     journal_of(folder / "j", plan_of("a", "b"), {})
     _, found = page("j")
-    assert any("Nothing can be told yet." in text for _, text in found.all("p"))
+    assert any("There are too few answers to compare yet." in text for _, text in found.all("p"))
 
 
 def test_a_journal_is_reported_without_its_plan_s_file(run, folder: Path):
@@ -273,8 +273,8 @@ def test_a_plan_whose_data_and_models_are_gone_is_reported(run, folder: Path):
     [
         (["j", "--plan", "2"], "the journal has 1 plan, got 2"),
         (["j", "--plan", "0"], "the journal has 1 plan, got 0"),
-        (["j", "--journal", "k"], "is a journal already"),
-        (["empty"], "no plan was begun in it"),
+        (["j", "--journal", "k"], "is itself a journal"),
+        (["empty"], "it has no plan"),
         (["plan.yaml", "--plan", "1"], "chooses among the plans of a journal"),
         (["none.yaml"], "cannot read"),
         (["j", "--html", "ok.html", "--latex", "none/r.tex"], "there is no directory"),

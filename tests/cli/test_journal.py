@@ -78,7 +78,7 @@ def test_compacting_is_told_before_it_is_done(run, journal):
     dry = run("journal", str(journal), "--compact", "--dry-run", "--json").json
     assert (dry["dropped"], dry["bytes_after"]) == ({"scores": 1, "answers": 1}, dry["bytes"])
     assert run("journal", str(journal), "--json").json["answers"] == 3
-    assert "dropped 1 answers and 1 scores" in run("journal", str(journal), "--compact").stdout
+    assert "deleted 1 answers and 1 scores" in run("journal", str(journal), "--compact").stdout
     assert run("journal", str(journal), "--json").json["answers"] == 2
 
 
@@ -87,7 +87,7 @@ def test_compacting_is_told_before_it_is_done(run, journal):
     [
         (["--export", "answers.xls"], "the file must end in .jsonl, .csv, .parquet, got 'answers.xls'"),
         (["--export", "/nowhere/a.csv"], "there is no directory"),
-        (["--dry-run"], "--dry-run is about --compact"),
+        (["--dry-run"], "--dry-run works with --compact only"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(run, journal, arguments, message):

@@ -51,7 +51,7 @@ def test_answers_are_judged_and_judged_again_without_the_judge(run, serve, files
     assert (shown.code, server.asked) == (0, [])
     assert "DRFR 0.333" in shown.stdout
     assert "yes ? -" in shown.stdout
-    assert "ambiguous about 1, which left 1 questions unasked" in shown.stdout
+    assert "1 ambiguous replies left 1 questions unasked" in shown.stdout
     assert r"\x1b[31m<b>Hm\x00" in shown.stdout
 
 
@@ -65,14 +65,14 @@ def test_costs_are_told_before_and_counted_after(run, serve, files, tmp_path):
     after = run(*arguments, "--json").json["spent"]
     assert after["price"] == pytest.approx((after["prompt_tokens"] * 2 + after["completion_tokens"] * 10) / 1e6)
     assert run(*arguments, "--dry-run", "--json").json["estimate"]["asked"] == 0
-    assert "0 replies to ask for, 4 are there already" in run(*arguments, "--dry-run").stdout
+    assert "0 replies to request, 4 reused" in run(*arguments, "--dry-run").stdout
 
 
 def test_answers_that_cannot_be_judged_are_said_and_tried_again(run, serve, files):
     server = serve(lambda body, number: (413, {}, b"") if "roses" in body["messages"][0]["content"] else said(body))
     found = run("tasks", "score", "infobench", *files, "--judge", server.name)
     assert found.code == 1
-    assert "1 of 3 answers are not judged" in found.stderr
+    assert "1 of 3 answers could not be judged" in found.stderr
     assert "DRFR 0.333 (95 %" in found.stdout  # of what was judged
     kept = run("tasks", "score", "infobench", *files)
     assert kept.code == 1
@@ -172,7 +172,7 @@ def test_a_plan_with_a_judge_that_cannot_be_is_refused_before_anything_runs(run,
         ((), "is judged by a model, and"),
         (("--judge", "openai:http://h/v1"), "write openai:http://HOST:PORT/v1#MODEL"),
         (("--judge", "no-such-model"), "there is no shipped model and no directory"),
-        (("--judge", "openai:http://h/v1#m", "--price-in", "-1"), "prices must be at least 0"),
+        (("--judge", "openai:http://h/v1#m", "--price-in", "-1"), "--price-in and --price-out must be at least 0"),
         (("--judge", "openai:http://h/v1#m", "--at-once", "0"), "at_once must be at least 1"),
         (("--judge", "openai:http://h/v1#m", "--journal", "/nowhere/j"), "there is no directory"),
         (("--judge", "openai:http://h/v1#m", "--set", "rules=x"), "rules must be course or paper"),
@@ -189,7 +189,7 @@ def test_a_judge_for_a_task_that_needs_none_is_refused(run, files, tmp_path):
     (tmp_path / "q.jsonl").write_text('{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}')
     found = run("tasks", "score", "mmlu", "q.jsonl", files[1], "--judge", "pocket-nano")
     assert found.code == 2
-    assert "mmlu needs no judge" in found.stderr
+    assert "mmlu is not judged by a model" in found.stderr
 
 
 def test_replies_of_two_judges_are_not_mixed(run, serve, files):

@@ -73,7 +73,7 @@ def test_questions_that_exceed_the_context_are_cut_and_counted(run, folder):
     (folder / "long_test.csv").write_text(f"question,choice0,choice1,answer\n{'word ' * 2000},a,b,0\nshort,a,b,0\n")
     found = run("tasks", "options", "mmlu", "long_test.csv", "-m", "pocket-nano", "--json")
     assert (found.json["cut"], found.json["n"]) == (1, 2)
-    assert "1 of 2 questions exceed the context length 512 and lose their start" in found.stderr
+    assert "1 of 2 questions are longer than the context (512 tokens) and lose their beginning" in found.stderr
 
 
 def test_stored_texts_are_scored_by_any_scorer(run, folder):

@@ -47,16 +47,16 @@ def test_an_audit_finds_the_answer_that_was_spoiled(run, items):
     items.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (wrong,) = run("tasks", "audit", "graph", str(items), "--json").json["wrong"]
     assert wrong["id"] == rows[2]["id"]
-    assert "1 of 4 published answers are not right" in run("tasks", "audit", "graph", str(items)).stdout
+    assert "1 of 4 published answers are wrong" in run("tasks", "audit", "graph", str(items)).stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["score", "grahp", "a", "b"], "unknown task 'grahp'; did you mean 'graph'?"),
-        (["score", "mmlu", "a", "b", "--ties", "all"], "--ties is for the graph task"),
+        (["score", "mmlu", "a", "b", "--ties", "all"], "--ties works with the graph task only"),
         (["score", "graph", "a", "b", "--ties", "some"], "ties must be published or all"),
-        (["audit", "mmlu", "a"], "only graph can be audited"),
+        (["audit", "mmlu", "a"], "only the graph task can be audited"),
         (["audit", "graph", "/nowhere/a"], "cannot read"),
         (["make", "graph", "--out", "/nowhere/a"], "there is no directory"),
         (["make", "graph", "--out", "a", "--count", "0"], "--count must be at least 1"),

@@ -74,7 +74,7 @@ def test_without_a_sandbox_scoring_programs_is_refused(run, items, monkeypatch):
             "item '0' has 2 outputs, -k 3 needs",
         ),
         (["pass-at-k", "code", "items.jsonl", "outputs.jsonl"], "output '0' belongs to no example"),
-        (["score", "maths", "sums.jsonl", "outputs.jsonl"], "id '0' is listed twice; leave one out, or use pass-at-k"),
+        (["score", "maths", "sums.jsonl", "outputs.jsonl"], "id '0' appears twice; remove one, or use pass-at-k"),
         (["pass-at-k", "maths", "sums.jsonl", "sums.jsonl"], "needs an id and an output as text"),
     ],
 )

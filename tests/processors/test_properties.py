@@ -149,8 +149,9 @@ def test_tokens_that_were_removed_before_do_not_count(name, data, logits, gone):
 @given(batches(), st.floats(0.2, 5), st.floats(0.1, 4))
 def test_temperature_before_top_n_sigma_changes_nothing_about_which_tokens_stay(logits, temperature, n):
     # Logits of a power of two, so that dividing by one rounds nothing.
-    # (Subnormal logits aside, which even that rounds.)
-    logits = torch.where(logits.abs() < 1e-30, 0.0, logits)
+    # (Subnormal logits and those that overflow aside.)
+    logits = torch.where(logits.abs() < 1e-30, 0.0, logits).clamp(max=1e37)
+    logits = torch.where(logits < -1e37, -torch.inf, logits)
     scaled = Temperature(2.0 ** round(math.log2(temperature))).apply(logits, None)
     alone = TopNSigma(n).apply(logits - logits.amax(-1, keepdim=True), None)
     assert torch.equal(TopNSigma(n).apply(scaled, None).isfinite(), alone.isfinite())

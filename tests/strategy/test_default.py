@@ -317,8 +317,7 @@ def test_explain_shows_every_stage_every_parameter_and_where_it_comes_from():
         "     temperature = 0.5: at least 0; below 1 sharpens, above 1 flattens, 0 is greedy",
         "     width = 3: hypotheses kept at every step, at least 1",
         "     length_penalty = 0.6 (default 1.0): exponent of the normaliser; 0 means the plain sum",
-        "     early_stopping = False (default): "
-        "when a full pool of finished hypotheses ends the search: true, false or never",
+        "     early_stopping = False (default): true, false or never: when a full pool ends the search",
         "     n = 1 (default): hypotheses returned, at most width",
         "     source: Ackley, Hinton & Sejnowski 1985, eq. 5",
         "note: best_of: nothing to select from, the search returns one candidate",

@@ -197,11 +197,12 @@ def test_made_items_are_right_and_read_back_as_they_were_written(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{}", "is not an item of the graph task (no 'graph_params')"),
+        ("{}", "line 1: needs the field 'id'"),
         ("[1]", "needs an object"),
         ("{", "not JSON"),
         (
-            '{"id": 1, "graph_params": {"N": 3, "P": 1}, "edges": [[0, 9, 1]], "prompt": "", "solution": {}}',
+            '{"id": 1, "graph_params": {"N": 3, "P": 1}, "edges": [[0, 9, 1]], "prompt": "", '
+            '"solution": {"paths": []}}',
             "edge 0 -> 9 of weight 1 is outside 3 nodes",
         ),
     ],

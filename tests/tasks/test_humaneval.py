@@ -124,10 +124,10 @@ def test_files_are_read_plain_and_compressed(tmp_path):
     ("change", "message"),
     [
         ({"entry_point": "f(); import os"}, "line 1: entry_point must be a Python name, got 'f(); import os'"),
-        ({"entry_point": None}, "line 1: needs the field 'entry_point' as text"),
-        ({"test": 1}, "line 1: needs the field 'test' as text"),
+        ({"entry_point": None}, "line 1: needs the field 'entry_point' as non-empty text"),
+        ({"test": 1}, "line 1: needs the field 'test' as non-empty text"),
         ({"prompt": "\ud800"}, "line 1: 'prompt' has a lone surrogate"),
-        ({}, "line 2: task_id 'HumanEval/0' is listed twice"),
+        ({}, "line 2: id 'HumanEval/0' appears twice"),
     ],
 )
 def test_a_line_that_is_no_problem_is_refused(tmp_path, change, message):

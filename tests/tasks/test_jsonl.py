@@ -85,9 +85,13 @@ def test_rows_may_be_chats_and_keep_their_other_fields(file):
         ("letter", {"prompt": "?", "answer": "Z"}, "answer 'Z' is no letter from A to J"),
         ("regex", {"prompt": "?", "answer": "(a"}, r"answer '\(a' is no pattern"),
         ("regex", {"prompt": "?", "answer": "a" * 1001}, "is longer than 1000 characters"),
-        ("f1", {"prompt": "?", "messages": [], "answer": "a"}, "has both prompt and messages"),
-        ("f1", {"messages": [], "answer": "a"}, "messages must be a list of objects"),
-        ("f1", {"messages": [{"role": "user"}], "answer": "a"}, "each message must be an object with role and content"),
+        (
+            "f1",
+            {"prompt": "?", "messages": [{"role": "u", "content": "?"}], "answer": "a"},
+            "has both prompt and messages",
+        ),
+        ("f1", {"messages": [], "answer": "a"}, "needs the field 'messages' with at least one entry"),
+        ("f1", {"messages": [{"role": "user"}], "answer": "a"}, "needs the field 'messages.0.content'"),
     ],
 )
 def test_a_row_that_cannot_be_asked_or_scored_is_named(file, scorer, row, message):
@@ -176,7 +180,7 @@ def test_a_file_that_cannot_be_loaded_is_refused_before_anything_runs(own, tmp_p
 
 
 def test_items_of_one_id_are_refused(file):
-    with pytest.raises(InvalidData, match="line 2: id '1' is listed twice"):
+    with pytest.raises(InvalidData, match="line 2: id '1' appears twice"):
         JSONL().read(file({"prompt": "?", "answer": "4", "id": 1}, {"prompt": "?", "answer": "4", "id": "1"}))
 
 

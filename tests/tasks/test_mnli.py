@@ -51,7 +51,7 @@ def test_the_label_that_a_text_settles_on_is_read(text, label):
     [
         ('{"premise": "a", "hypothesis": "b", "label": "maybe"}', "line 1: label must be entailment, .* got 'maybe'"),
         ('{"premise": "a", "label": 0}', "line 1: needs the field 'hypothesis'"),
-        ('{"premise": "a", "hypothesis": "b"}', "got 'None'"),
+        ('{"premise": "a", "hypothesis": "b"}', "needs the field 'label'"),
         ('{"premise": "a", "hypothesis": "b", "label": -1}', "no item has a label that its annotators agreed on"),
     ],
 )

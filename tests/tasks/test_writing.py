@@ -53,7 +53,7 @@ def test_prompts_are_lines_or_jsonl(tmp_path):
     [
         ('{"prompt": ""}', "line 1: needs the field 'prompt' as non-empty text"),
         ('{"prompt": "a"}\n{"text": "b"}', "line 2: needs the field 'prompt'"),
-        ('{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}', "line 2: id 'x' is listed twice"),
+        ('{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}', "line 2: id 'x' appears twice"),
         ('{"prompt": "a", "id": 1.5}', "id must be a text or a whole number, got 1.5"),
         ('{"prompt": "\\ud800"}', "line 1: 'prompt' has a lone surrogate"),
         ("", "has no prompts"),
@@ -105,7 +105,7 @@ def test_names_of_cnn_dailymail_are_read_too(tmp_path):
         ('{"document": "a"}', "line 1: needs the field 'summary'"),
         ('{"summary": "a"}', "line 1: needs the field 'document'"),
         ('{"document": "a", "summary": []}', "line 1: needs the field 'summary'"),
-        ('{"document": "a", "summary": [""]}', "line 1: needs the field 'summary'"),
+        ('{"document": "a", "summary": [""]}', "line 1: needs the field 'summary.0'"),
     ],
 )
 def test_a_row_that_is_no_summary_is_named(tmp_path, line, message):

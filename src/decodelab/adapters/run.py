@@ -139,7 +139,7 @@ class Run:
             self.states = follow(self.processors, self.states, torch.tensor(generated, dtype=torch.int64).T, size)
         except NeedsLogits as asked:
             raise UnsupportedStrategy(
-                f"{asked} learns from the logits of every step, and these rows have steps that it has not seen; "
+                f"{asked} updates its state from every step's logits and has not seen those of earlier steps; "
                 "generate token by token"
             ) from None
 

@@ -15,8 +15,8 @@ class Reply:
     """The next turn of a conversation.
 
     Attributes:
-        text: what was said, which may be anything.
-        prompt_tokens, completion_tokens: as whoever answered counted them; None where it did not say.
+        text: what it says, which may be anything.
+        prompt_tokens, completion_tokens: as the model or server counted them; None where it did not.
         seconds: from question to reply, without waiting for a turn or for a server to recover.
     """
 
@@ -31,7 +31,7 @@ Replies = Generator[tuple[int, Reply | DecodelabError], None, None]
 
 
 class ChatModel(Protocol):
-    """Whoever answers conversations."""
+    """A model, or a server, that answers conversations."""
 
     @property
     def identity(self) -> str:
@@ -43,10 +43,10 @@ class ChatModel(Protocol):
         ...
 
     def replies(self, chats: Sequence[Chat]) -> Replies:
-        """Continue conversations; closing the generator gives up what is under way.
+        """Continue conversations; closing the generator abandons those in progress.
 
         Raises:
-            EndpointFailed: when nobody will be answered any more.
+            EndpointFailed: when no conversation can be answered any more.
         """
         ...
 
@@ -75,9 +75,9 @@ class ChatSettings:
         for what, least in (("temperature", 0), ("max_tokens", 1), ("at_once", 1)):
             value = getattr(self, what)
             if value is not None and not least <= value < 1e6:
-                raise RequestError(f"{what} must be at least {least}, got {value}; leave it out for the usual")
+                raise RequestError(f"{what} must be at least {least}, got {value}; leave it out for the default")
         if not 0 < self.timeout < 1e6:
-            raise RequestError(f"timeout must be above 0 seconds, got {self.timeout}; leave it out for the usual")
+            raise RequestError(f"timeout must be above 0 seconds, got {self.timeout}; leave it out for the default")
 
 
 class Backend(Protocol):

@@ -1,4 +1,4 @@
-"""What a sweep will take, printed before it runs."""
+"""The cost of a sweep, printed before it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_cost(plan: Plan, place: Path, as_json: bool) -> None:
-    """Print what a plan would run, at most."""
+    """Print what a plan would cost at most."""
     from decodelab.bench.run.forecast import model_cost
     from decodelab.bench.run.judging import estimate_plan
     from decodelab.bench.run.worklist import load_tasks
@@ -36,14 +36,14 @@ def print_cost(plan: Plan, place: Path, as_json: bool) -> None:
         return
     for cost in costs:
         flops = "" if cost.most_flops is None else f" ({cost.most_flops / 1e12:,.3g} TFLOP)"
-        there = "" if cost.available_bytes is None else f" of {_megabytes(cost.available_bytes)} that are free"
+        there = "" if cost.available_bytes is None else f"; {_megabytes(cost.available_bytes)} are free"
         typer.echo(
-            f"{cost.model}: {cost.missing} of {cost.answers} answers are missing, at most "
-            f"{cost.most_forward_tokens:,} forward tokens{flops}; memory: {_megabytes(cost.weight_bytes)} of weights "
-            f"and at most {_megabytes(cost.batch_cache_bytes)} of cache{there}"
+            f"{cost.model}: {cost.missing:,} of {cost.answers:,} answers to generate, at most "
+            f"{cost.most_forward_tokens:,} forward tokens{flops}; memory: {_megabytes(cost.weight_bytes)} for weights "
+            f"and at most {_megabytes(cost.batch_cache_bytes)} for the cache{there}"
         )
         if not cost.fits:
-            note(f"{cost.model} may not fit the memory with max_rows: {plan.max_rows}; lower it, or free some")
+            note(f"{cost.model} may not fit in memory with max_rows: {plan.max_rows}; lower it, or free memory")
     for label, spent in judging.items():
         typer.echo(f"judging {label}: {estimated(spent, prices[label])}")
 

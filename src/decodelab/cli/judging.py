@@ -1,4 +1,4 @@
-"""`decodelab tasks score` where a model judges: what it costs, before and after, and what it says."""
+"""`decodelab tasks score` where a model judges: the cost, before and after, and the verdicts."""
 
 from __future__ import annotations
 
@@ -28,23 +28,32 @@ if TYPE_CHECKING:
 Judge = Annotated[
     str | None,
     typer.Option(
-        metavar="MODEL", show_default=False, help="infobench: who judges; or openai:http://HOST:PORT/v1#MODEL."
+        metavar="MODEL", show_default=False, help="Model that judges (infobench), or openai:http://HOST:PORT/v1#MODEL."
     ),
 ]
-JudgeTemperature = Annotated[float, typer.Option(metavar="T", help="0: the judge's most probable reply.")]
-JudgeTokens = Annotated[
-    int | None, typer.Option(metavar="N", show_default="the server's, or 64", help="At most so many tokens a reply.")
+JudgeTemperature = Annotated[
+    float, typer.Option(metavar="T", help="Temperature of the judge; 0: its most probable reply.")
 ]
-AtOnce = Annotated[int, typer.Option(metavar="N", help="Conversations with the judge that are under way at a time.")]
+JudgeTokens = Annotated[
+    int | None,
+    typer.Option(metavar="N", show_default="the server's, or 64", help="At most this many tokens per reply."),
+]
+AtOnce = Annotated[int, typer.Option(metavar="N", help="Conversations with the judge at the same time.")]
 JournalFile = Annotated[
     Path | None,
     typer.Option(
-        "--journal", "-j", metavar="FILE", show_default="beside the outputs", help="Where the judge's replies are kept."
+        "--journal",
+        "-j",
+        metavar="FILE",
+        show_default="beside the outputs",
+        help="Where the judge's replies are stored.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Ask nobody; say how much would be asked and what it costs.")]
-PriceIn = Annotated[float, typer.Option(metavar="X", help="Price of a million tokens that the judge reads.")]
-PriceOut = Annotated[float, typer.Option(metavar="X", help="Price of a million tokens that the judge writes.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Ask nothing; print how much would be asked and what it would cost.")
+]
+PriceIn = Annotated[float, typer.Option(metavar="X", help="Price per million tokens that the judge reads.")]
+PriceOut = Annotated[float, typer.Option(metavar="X", help="Price per million tokens that the judge writes.")]
 
 
 def score_judged(
@@ -61,7 +70,7 @@ def score_judged(
     prices: tuple[float, float],
     as_json: bool,
 ) -> None:
-    """Judge answers, one an example, and print what came of it.
+    """Judge answers, one for each example, and print the verdicts.
 
     Raises:
         RequestError: if there is no judge and no journal to do without.
@@ -72,9 +81,13 @@ def score_judged(
     from decodelab.bench.store.journal import opened
 
     if min(prices) < 0:
-        raise RequestError(f"prices must be at least 0, got {min(prices):g}; leave them out if they do not matter")
+        raise RequestError(
+            f"--price-in and --price-out must be at least 0, got {min(prices):g}; leave them out for no prices"
+        )
     if judge is None and not journal.is_file():
-        raise RequestError(f"{task.name} is judged by a model, and {str(journal)!r} has no replies; name one: --judge")
+        raise RequestError(
+            f"{task.name} is judged by a model, and {str(journal)!r} has no replies; name the model with --judge"
+        )
     pairs = list(zip(examples, answers, strict=True))
     asking = None
     if judge is not None:
@@ -99,22 +112,22 @@ def score_judged(
         note(f"{name}: {error}")
     _print(task, judged, failed, judging.spent, prices, as_json)
     if failed:
-        say(f"{len(failed)} of {len(pairs)} answers are not judged; the same command tries them again")
+        say(f"{len(failed)} of {len(pairs)} answers could not be judged; the same command tries them again")
         raise typer.Exit(1)
 
 
 def _only_judge(journal: Journal) -> ChatModel:
-    """Whoever's replies the journal has.
+    """The one judge whose replies the journal has.
 
     Raises:
-        RequestError: if it has nobody's, or those of several.
+        RequestError: if it has none, or those of several judges.
     """
     from decodelab.bench.run.judging import StoredReplies
 
     judges = journal.judges()
     if len(judges) != 1:
         whose = f"replies of {len(judges)} judges ({', '.join(map(_called, judges))})" if judges else "no replies"
-        raise RequestError(f"journal {journal.path}: has {whose}; name the judge with --judge, and his settings")
+        raise RequestError(f"journal {journal.path}: has {whose}; name the judge with --judge, and its settings")
     return StoredReplies(judges[0])
 
 
@@ -135,24 +148,24 @@ def _print_estimate(spent: Spent, prices: tuple[float, float], as_json: bool) ->
 
 
 def judge_prices(plan: Plan) -> dict[str, tuple[float, float]]:
-    """What a million tokens cost that the judges of a plan read and write, by what tables call the task."""
+    """The prices per million tokens that the judges of a plan read and write, by the tables' names of the tasks."""
     named = zip(plan.task_names, plan.tasks, strict=True)
     return {label: (task.judge.price_in, task.judge.price_out) for label, task in named if task.judge is not None}
 
 
 def estimated(spent: Spent, prices: tuple[float, float]) -> str:
-    """What judging would take, in a line."""
+    """What judging would cost, in a line."""
     return (
-        f"{spent.asked:,} replies to ask for, {spent.reused:,} are there already; about {spent.prompt_tokens:,} tokens "
-        f"to read and {spent.completion_tokens:,} to write (thinking not counted){_priced(spent, prices)}"
+        f"{spent.asked:,} replies to request, {spent.reused:,} reused; about {spent.prompt_tokens:,} tokens "
+        f"to read and {spent.completion_tokens:,} to write (without reasoning tokens){_priced(spent, prices)}"
     )
 
 
 def counted(spent: Spent, prices: tuple[float, float]) -> str:
-    """What judging took, in a line."""
-    without = f" ({spent.uncounted:,} replies came without a count)" if spent.uncounted else ""
+    """What judging cost, in a line."""
+    without = f" ({spent.uncounted:,} replies had no token count)" if spent.uncounted else ""
     return (
-        f"{spent.asked:,} replies asked for, {spent.reused:,} were there already; {spent.prompt_tokens:,} tokens read "
+        f"{spent.asked:,} replies requested, {spent.reused:,} reused; {spent.prompt_tokens:,} tokens read "
         f"and {spent.completion_tokens:,} written{without}{_priced(spent, prices)}"
     )
 
@@ -185,14 +198,14 @@ def _print(
         parts = "".join(f", {printable(short(name))} {_shown(part)}" for name, part in ratio.subsets.items())
         typer.echo(f"\nDRFR {_shown(ratio.overall)} of {ratio.overall.n:,} questions{parts}")
         typer.echo(
-            f"score {_shown(ratio.per_item)}, {len(judged)} items, {ratio.empty} without an answer; the judge was "
-            f"ambiguous about {ratio.ambiguous}, which left {ratio.unasked} questions unasked"
+            f"score {_shown(ratio.per_item)}, {len(judged)} items, {ratio.empty} without an answer; {ratio.ambiguous} "
+            f"ambiguous replies left {ratio.unasked} questions unasked"
         )
     typer.echo(counted(spent, prices))
 
 
 def _print_verdicts(judged: Sequence[tuple[Example, Verdict]]) -> None:
-    """A line for each item that is not wholly fulfilled, with what the judge said to its questions in turn."""
+    """A line for each item that is not completely fulfilled, with the judge's replies to its questions in order."""
     from rich.table import Table
 
     table = Table("id", "score", "judged", "ambiguous reply")
@@ -207,7 +220,7 @@ def _print_verdicts(judged: Sequence[tuple[Example, Verdict]]) -> None:
 
 
 def _marks(results: Sequence[bool | None]) -> list[str]:
-    """One for each question: yes, no, ? for an ambiguous reply and - for what was not asked after it."""
+    """A mark for each question: yes, no, ? for an ambiguous reply and - for those not asked after it."""
     said = ["yes" if result else "no" for result in results if result is not None]
     return said + ["?", *"-" * (len(results) - len(said) - 1)][: len(results) - len(said)]
 
@@ -231,7 +244,7 @@ def _estimate_data(estimate: Estimate) -> dict[str, Any]:
 
 
 def spent_data(spent: Spent, prices: tuple[float, float]) -> dict[str, Any]:
-    """What judging takes as JSON-ready data, with the price where there are prices."""
+    """The cost of judging as JSON-ready data, with the price where there are prices."""
     return asdict(spent) | ({"price": spent.price(*prices)} if any(prices) else {})
 
 

@@ -118,7 +118,9 @@ def _read(directory: Path, dtype: Any) -> tuple[Any, Any]:
         raise ModelError(f"model: {str(directory)!r} is of type {kind!r}, which {why}; use another model")
     pair = is_encoder_decoder(config)
     if kind not in (MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES if pair else MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
-        raise ModelError(f"model: {str(directory)!r} is of type {kind!r}, which is no language model; name another")
+        raise ModelError(
+            f"model: {str(directory)!r} is of type {kind!r}, which is not a language model; choose another"
+        )
     with quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)

@@ -191,7 +191,7 @@ class TableModel:
                 return self._rows[key]
         if vocab.eos_ids and (self._missing == "eos" or (tokens and tokens[-1] in vocab.eos_ids)):
             return tuple(1.0 if i == vocab.eos_ids[0] else 0.0 for i in range(vocab.size))
-        raise ModelFormatError(f"table: there is no row after {key_text(prefix)}; add one, or say missing=eos")
+        raise ModelFormatError(f"table: no row for {key_text(prefix)}; add one, or set missing=eos")
 
     def enumerate(self, prompt: str | Tokens, max_new_tokens: int) -> Iterator[Outcome]:
         """Yield every sequence of non-zero probability that ends by EOS, at `max_new_tokens` or at the context length.

@@ -49,7 +49,7 @@ def read_table(source: str | Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise ModelFormatError(f"table: {name!r} is not YAML ({reason})") from error
     except RecursionError as error:
-        raise ModelFormatError(f"table: {name!r} is nested without end") from error
+        raise ModelFormatError(f"table: {name!r} is nested in itself") from error
 
 
 def written_table(data: dict[str, Any], rows: Mapping[Any, Row]) -> str:
@@ -101,7 +101,7 @@ def _from_data(data: Any, name: str) -> dict[str, Any]:
         if not isinstance(row, dict):
             raise ModelFormatError(f"table: what follows {key_text(key)} must map words to probabilities, got {row!r}")
         if key in table:
-            raise ModelFormatError(f"table: there are two rows after {key_text(key)}; keep one")
+            raise ModelFormatError(f"table: there are two rows for {key_text(key)}; keep one")
         table[key] = probs = {}
         below = {}
         for word, entry in row.items():

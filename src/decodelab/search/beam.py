@@ -123,7 +123,7 @@ class Beam(Stage):
     """
 
     width: Annotated[int, "hypotheses kept at every step, at least 1"]
-    length_penalty: Annotated[float, "exponent of the normaliser; 0 is the plain sum"] = 1.0
+    length_penalty: Annotated[float, "exponent of the normaliser; 0 means the plain sum"] = 1.0
     early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends the search"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
     normaliser: Annotated[Normaliser, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"] = "length"

@@ -96,7 +96,7 @@ class DiverseBeam(Stage):
         Literal["hamming", "cumulative", "ngram", "embedding"],
         "measure of similarity: hamming, cumulative, ngram or embedding",
     ] = "hamming"
-    length_penalty: Annotated[float, "exponent of the normaliser; 0 is the plain sum"] = 1.0
+    length_penalty: Annotated[float, "exponent of the normaliser; 0 means the plain sum"] = 1.0
     early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends a group"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
     normaliser: Annotated[Normaliser, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"] = "length"

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import BaseModel, Field, model_validator
+
 from decodelab.core.errors import InvalidData
 from decodelab.core.values import Chat, Prompt
 from decodelab.io.tabular import read_rows
+from decodelab.tasks.fields import Id, Row, Words, read_items
 from decodelab.tasks.path_answers import TOOL, read_call, read_paths
 from decodelab.tasks.shortest_paths import (
     Finding,
@@ -24,6 +27,36 @@ from decodelab.tasks.task import Example, Verdict
 EXAMPLE = (
     '{"id": 1, "graph_params": {"N": 3, "P": 1}, "edges": [[0, 2, 5]], "prompt": "...", "solution": {"paths": []}}'
 )
+
+
+class _Size(BaseModel):
+    N: int
+    P: int
+
+
+class _Path(BaseModel):
+    path: list[int]
+    weight: int
+
+
+class _Solution(BaseModel):
+    paths: list[_Path]
+
+
+class _Row(Row):
+    id: Id = Field(default=...)
+    prompt: Words
+    graph_params: _Size
+    edges: list[tuple[int, int, int]]
+    solution: _Solution
+
+    @model_validator(mode="after")
+    def _sound(self) -> _Row:
+        self.question()  # refuses edges outside the graph, say
+        return self
+
+    def question(self) -> Question:
+        return Question(self.graph_params.N, tuple(self.edges), self.graph_params.P)
 
 
 @dataclass(frozen=True)
@@ -66,19 +99,9 @@ class Graph:
             RequestError, InvalidData: for a file or a line that cannot be read, with its number.
         """
         found = []
-        for where, row in read_rows(path, EXAMPLE):
-            try:
-                question = Question(
-                    int(row["graph_params"]["N"]),
-                    tuple((int(s), int(t), int(w)) for s, t, w in row["edges"]),
-                    int(row["graph_params"]["P"]),
-                )
-                reference = [{"path": list(p["path"]), "weight": p["weight"]} for p in row["solution"]["paths"]]
-                prompt, name = str(row["prompt"]), str(row["id"])
-            except (KeyError, TypeError, ValueError) as error:
-                missing = f"no {error}" if isinstance(error, KeyError) else str(error)
-                raise InvalidData(f"{where}: is not an item of the graph task ({missing}); write {EXAMPLE}") from None
-            found.append(Example(name, self._asked(prompt), reference, _meta(question)))
+        for name, row in read_items(read_rows(path, EXAMPLE), _Row, EXAMPLE):
+            reference = [path.model_dump() for path in row.solution.paths]
+            found.append(Example(name, self._asked(row.prompt), reference, _meta(row.question())))
         return found
 
     def generate(self, seed: int) -> Example:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator
 
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.core.integers import integer_from, integer_texts, last_integer_text
 from decodelab.io.tabular import read_rows
 from decodelab.io.text import file_name
-from decodelab.tasks.fields import item_id, text_field
+from decodelab.tasks.fields import Row, Text, read_items
 from decodelab.tasks.task import Example, Verdict
 
 EXAMPLE = '{"question": "What is 2 times 9?", "answer": "2 times 9 is 18.\\n#### 18"}'
@@ -119,14 +121,18 @@ def _asked(question: str) -> str:
     return f"Question: {question}\nAnswer:"
 
 
+def _settled(answer: str) -> str:
+    if "####" not in answer or read_answer(answer) is None:
+        raise ValueError(f"the answer must end in #### and an integer; write {EXAMPLE}")
+    return answer
+
+
+class _Row(Row):
+    question: Text
+    answer: Annotated[Text, AfterValidator(_settled)]
+
+
 def _rows(path: Path) -> list[tuple[str, str, str, int]]:
     """Id, question, answer and the integer it ends in, of each row."""
-    found: dict[str, tuple[str, str, str, int]] = {}
-    for number, (where, row) in enumerate(read_rows(path, EXAMPLE)):
-        question, answer = (text_field(where, row, (field,), EXAMPLE) for field in ("question", "answer"))
-        right = read_answer(answer)
-        if "####" not in answer or right is None:
-            raise InvalidData(f"{where}: the answer must end in #### and an integer; write {EXAMPLE}")
-        name = item_id(where, row, number, found)
-        found[name] = (name, question, answer, right)
-    return list(found.values())
+    rows = read_items(read_rows(path, EXAMPLE), _Row, EXAMPLE)
+    return [(name, row.question, row.answer, read_answer(row.answer) or 0) for name, row in rows]

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field
 
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.io.tabular import read_objects, read_rows
 from decodelab.io.text import file_name
-from decodelab.tasks.fields import checked_text
+from decodelab.tasks.fields import Id, Row, Words, read_items
 from decodelab.tasks.sandbox import Bounds, sandbox
 from decodelab.tasks.task import Example, Verdict
 
@@ -29,6 +31,20 @@ _LARGEST_FILE = 2**28
 _LONGEST = 200_000
 _FENCE = re.compile(r"^[ \t]{0,9}```[^\n`]{0,40}\n(.*?)(?:^[ \t]{0,9}```|\Z)", re.MULTILINE | re.DOTALL)
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,16}")
+
+
+def _python_name(name: str) -> str:
+    if not name.isidentifier():
+        raise ValueError(f"entry_point must be a Python name, got {name!r:.60}")
+    return name
+
+
+class _Row(Row):
+    id: Id = Field(validation_alias="task_id")
+    prompt: Words
+    entry_point: Annotated[Words, AfterValidator(_python_name)]
+    test: Words
+    canonical_solution: Any = None
 
 
 @dataclass(frozen=True)
@@ -84,21 +100,12 @@ class HumanEval:
         rows = read_objects(path, _unpacked(path), EXAMPLE) if path.suffix == ".gz" else read_rows(path, EXAMPLE)
         if not rows:
             raise RequestError(f"{file_name(path)} has no items; write {EXAMPLE}")
-        found: dict[str, Example] = {}
-        for where, row in rows:
-            for field in ("task_id", "prompt", "entry_point", "test"):
-                if not isinstance(row.get(field), str):
-                    raise InvalidData(f"{where}: needs the field {field!r} as text; write {EXAMPLE}")
-                checked_text(where, row[field], field)
-            name = row["task_id"]
-            if not row["entry_point"].isidentifier():
-                raise InvalidData(f"{where}: entry_point must be a Python name, got {row['entry_point']!r:.60}")
-            if name in found:
-                raise InvalidData(f"{where}: task_id {name[:60]!r} is listed twice; leave one out")
-            meta = {field: row[field] for field in ("prompt", "entry_point", "test")}
-            prompt = instruction(row["prompt"]) if self.instruct else row["prompt"]
-            found[name] = Example(name, prompt, row.get("canonical_solution"), meta)
-        return list(found.values())
+        found = []
+        for name, row in read_items(rows, _Row, EXAMPLE):
+            meta = {"prompt": row.prompt, "entry_point": row.entry_point, "test": row.test}
+            prompt = instruction(row.prompt) if self.instruct else row.prompt
+            found.append(Example(name, prompt, row.canonical_solution, meta))
+        return found
 
     def program(self, meta: Mapping[str, Any], text: str) -> str:
         """The program that an answer comes to.

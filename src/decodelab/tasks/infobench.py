@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.io.tabular import read_rows
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
-from decodelab.tasks.fields import checked_text, item_id
+from decodelab.tasks.fields import Row, Text, Words, read_items
 from decodelab.tasks.task import Example, Verdict
 
 EXAMPLE = '{"id": "1", "instruction": "...", "input": "", "decomposed_questions": ["...?"], "subset": "Easy_set"}'
@@ -34,6 +36,13 @@ RULES = {
     "paper": _RULES.format(quote="\N{RIGHT DOUBLE QUOTATION MARK}", end="'''"),
 }
 """What the judge is told, to the letter, slips included: comparable numbers need the same words."""
+
+
+class _Row(Row):
+    instruction: Words
+    input: Words | None = None
+    decomposed_questions: Annotated[list[Text], Field(min_length=1)]
+    subset: Words | None = None
 
 
 @dataclass(frozen=True)
@@ -70,25 +79,15 @@ class InfoBench:
         Raises:
             RequestError, InvalidData: for a file or a line that cannot be read, with its number.
         """
-        found: dict[str, Example] = {}
-        for number, (where, row) in enumerate(read_rows(path, EXAMPLE)):
-            instruction, given = row.get("instruction"), row.get("input") or ""
-            questions, subset = row.get("decomposed_questions"), row.get("subset") or ""
-            if (
-                not isinstance(instruction, str)
-                or not isinstance(given, str)
-                or not isinstance(subset, str)
-                or not isinstance(questions, list)
-                or not questions
-                or not all(isinstance(question, str) and question.strip() for question in questions)
-            ):
-                raise InvalidData(f"{where}: is not an InfoBench item; write {EXAMPLE}")
-            for text in (instruction, given, subset, *questions):
-                checked_text(where, text, "a text")
-            name = item_id(where, row, number, found)
-            prompt = f"Instruction: {instruction}\nQuestion: {given}\nGeneration:"
-            found[name] = Example(name, prompt, {"questions": questions, "subset": subset}, {"input": given})
-        return list(found.values())
+        return [
+            Example(
+                name,
+                f"Instruction: {row.instruction}\nQuestion: {row.input or ''}\nGeneration:",
+                {"questions": row.decomposed_questions, "subset": row.subset or ""},
+                {"input": row.input or ""},
+            )
+            for name, row in read_items(read_rows(path, EXAMPLE), _Row, EXAMPLE)
+        ]
 
     def judge(self, example: Example, text: str) -> Verdict:
         """Refuse: it takes a judge.

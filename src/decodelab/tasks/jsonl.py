@@ -4,23 +4,50 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from decodelab.core.errors import InvalidData, RequestError, ScorerFailed, did_you_mean
 from decodelab.core.values import Chat, Prompt
 from decodelab.io.tabular import read_rows
-from decodelab.io.text import file_name
-from decodelab.tasks.fields import checked_text, item_id, text_field
+from decodelab.io.text import file_name, is_unicode
+from decodelab.tasks.fields import Row, Text, read_items
 from decodelab.tasks.task import Example, Verdict
 from decodelab.tasks.text_scorers import SCORERS, fault, scored
 
 EXAMPLE = '{"prompt": "2 + 2 =", "answer": "4"}'
-_FIELDS = ("id", "prompt", "messages", "answer")
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    role: Text
+    content: Text
+
+
+class _Row(Row):
+    prompt: Text | None = None
+    messages: Annotated[list[_Message], Field(min_length=1)] | None = None
+    answer: Any = None
+
+    @model_validator(mode="after")
+    def _either(self) -> _Row:
+        if self.prompt is not None and self.messages is not None:
+            raise ValueError("has both prompt and messages; remove one")
+        if self.prompt is None and self.messages is None:
+            raise ValueError(f"needs the field 'prompt' as non-empty text, or 'messages'; write {EXAMPLE}")
+        return self
+
+    @property
+    def asked(self) -> Prompt:
+        """The prompt, as text or as a chat."""
+        return self.prompt or Chat(tuple(message.model_dump() for message in self.messages or ()))
 
 
 @dataclass(frozen=True)
@@ -68,25 +95,26 @@ class JSONL:
             self._loaded[own] = _load(own)
             # Part of the item, so that a journal knows which text of the file a score is of.
             written = blake2b((path.parent / Path(file).expanduser()).read_bytes(), digest_size=8).hexdigest()
-        found: dict[str, Example] = {}
-        for number, (where, row) in enumerate(read_rows(path, EXAMPLE)):
-            name = item_id(where, row, number, found)
-            meta = {key: value for key, value in row.items() if key not in _FIELDS}
+        found = []
+        rows = read_rows(path, EXAMPLE)
+        for (where, _), (name, row) in zip(rows, read_items(rows, _Row, EXAMPLE), strict=True):
+            meta, answer = dict(row.model_extra or {}), row.answer
             if own is None:
-                answer: Any = self._answers(where, row)
+                answer = self._answers(where, answer)
             else:
-                answer, meta["scorer"], meta["scorer_digest"] = row.get("answer"), own, written
-            found[name] = Example(name, _prompt(where, row), answer, meta)
-        return list(found.values())
+                meta |= {"scorer": own, "scorer_digest": written}
+            found.append(Example(name, row.asked, answer, meta))
+        return found
 
-    def _answers(self, where: str, row: Mapping[str, Any]) -> list[str]:
+    def _answers(self, where: str, given: Any) -> list[str]:
         """The answers of a row, each of use to the scorer."""
-        given = row.get("answer")
         answers = given if isinstance(given, list) and given else [given]
         for answer in answers:
             if isinstance(answer, bool) or not isinstance(answer, str | int | float):
                 raise InvalidData(f"{where}: answer must be a text, a number or a list of them; write {EXAMPLE}")
-            wrong = fault(self.scorer, checked_text(where, str(answer), "answer"))
+            if not is_unicode(str(answer)):
+                raise InvalidData(f"{where}: 'answer' has a lone surrogate; fix it")
+            wrong = fault(self.scorer, str(answer))
             if wrong is not None:
                 raise InvalidData(f"{where}: answer {str(answer)[:60]!r} {wrong}, which {self.scorer} needs")
         return [str(answer) for answer in answers]
@@ -116,25 +144,6 @@ class JSONL:
                 f"item {example.id}: {self.scorer} must give a number from 0 to 1, got {repr(value)[:60]}; scale it"
             )
         return Verdict(float(value), text.strip()[:20_000] or None)
-
-
-def _prompt(where: str, row: Mapping[str, Any]) -> Prompt:
-    """The prompt of a row, as text or as a chat."""
-    messages = row.get("messages")
-    if messages is None:
-        return text_field(where, row, ("prompt",), EXAMPLE)
-    if "prompt" in row:
-        raise InvalidData(f"{where}: has both prompt and messages; leave one out")
-    if not isinstance(messages, list) or not messages:
-        raise InvalidData(f"{where}: messages must be a list of objects with role and content")
-    for message in messages:
-        if not isinstance(message, dict) or message.keys() != {"role", "content"}:
-            raise InvalidData(
-                f"{where}: each message must be an object with role and content, got {repr(message)[:60]}"
-            )
-        for name in ("role", "content"):
-            text_field(where, message, (name,), EXAMPLE)
-    return Chat(tuple(messages))
 
 
 def _load(named: str) -> Callable[[Example, str], Any]:

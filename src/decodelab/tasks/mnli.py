@@ -6,20 +6,41 @@ import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from decodelab.core.errors import InvalidData
 from decodelab.io.tabular import read_rows
 from decodelab.tasks.choices import Choice
-from decodelab.tasks.fields import item_id, text_field
+from decodelab.tasks.fields import Id, Row, Text, read_items
 from decodelab.tasks.task import Example, Verdict
 
 LABELS = ("entailment", "neutral", "contradiction")
 EXAMPLE = '{"premise": "A cat sleeps.", "hypothesis": "An animal sleeps.", "label": "entailment"}'
+_DISAGREED = ""
 _LONGEST = 20_000
 _LABEL = re.compile(rf"\b({'|'.join(LABELS)})\b", re.IGNORECASE)
 _STATED = re.compile(rf"(?:answer|label)(?: is|:)\s{{0,9}}\W{{0,3}}({'|'.join(LABELS)})\b", re.IGNORECASE)
 _NAMES = ("Tom", "Ann", "Ben", "Mia", "Sam", "Zoe", "Leo", "Eva")
+
+
+def _label(given: Any) -> str:
+    """A label by its name or number; `_DISAGREED` where the annotators did not agree."""
+    label = str(given).strip()
+    if label in ("-", "-1"):
+        return _DISAGREED
+    label = LABELS[int(label)] if label in ("0", "1", "2") else label
+    if label not in LABELS:
+        raise ValueError(f"label must be {', '.join(LABELS)} or 0 to 2, got {label[:60]!r}")
+    return label
+
+
+class _Row(Row):
+    id: Id = Field(None, validation_alias=AliasChoices("id", "pairID"))
+    premise: Text = Field(validation_alias=AliasChoices("premise", "sentence1"))
+    hypothesis: Text = Field(validation_alias=AliasChoices("hypothesis", "sentence2"))
+    label: Annotated[str, BeforeValidator(_label)] = Field(validation_alias=AliasChoices("label", "gold_label"))
 
 
 @dataclass(frozen=True)
@@ -42,21 +63,15 @@ class MNLI:
         Raises:
             RequestError, InvalidData: for a file or a line that cannot be read, with its number.
         """
-        found: dict[str, Example] = {}
-        for number, (where, row) in enumerate(read_rows(path, EXAMPLE)):
-            given = str(row.get("label", row.get("gold_label"))).strip()
-            if given in ("-", "-1"):
-                continue
-            label = LABELS[int(given)] if given in ("0", "1", "2") else given
-            if label not in LABELS:
-                raise InvalidData(f"{where}: label must be {', '.join(LABELS)} or 0 to 2, got {given[:60]!r}")
-            premise = text_field(where, row, ("premise", "sentence1"), EXAMPLE)
-            hypothesis = text_field(where, row, ("hypothesis", "sentence2"), EXAMPLE)
-            name = item_id(where, {"id": row.get("pairID", number), **row}, number, found)
-            found[name] = Example(name, prompt_of(premise, hypothesis), label)
+        rows = read_items(read_rows(path, EXAMPLE), _Row, EXAMPLE)
+        found = [
+            Example(name, prompt_of(row.premise, row.hypothesis), row.label)
+            for name, row in rows
+            if row.label != _DISAGREED
+        ]
         if not found:
             raise InvalidData(f"{str(path)!r}: no item has a label that its annotators agreed on; choose another split")
-        return list(found.values())
+        return found
 
     def generate(self, seed: int) -> Example:
         """A miniature: two comparisons of three people, and a third that follows, cannot be, or is of somebody else."""

@@ -15,7 +15,7 @@ from decodelab.io.text import file_name, read_text
 from decodelab.metrics.diversity import unique_n_grams
 from decodelab.metrics.repetition import ends_in_loop, seq_rep_n
 from decodelab.metrics.words import words
-from decodelab.tasks.fields import item_id, text_field
+from decodelab.tasks.fields import Row, Text, read_items
 from decodelab.tasks.task import Example, Verdict
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ _FIGURES = {
     "loop": "ends in a loop",
     "acceptability": "acceptable",
 }
+
+
+class _Row(Row):
+    prompt: Text
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,15 @@ class Stories:
             RequestError, InvalidData: for a file or a line that cannot be read, with its number.
         """
         text = read_text(path)
-        found: dict[str, Example] = {}
         if path.suffix == ".jsonl":
-            for number, (where, row) in enumerate(read_objects(path, text, EXAMPLE)):
-                name = item_id(where, row, number, found)
-                found[name] = Example(name, text_field(where, row, ("prompt",), EXAMPLE), None)
+            rows = read_items(read_objects(path, text, EXAMPLE), _Row, EXAMPLE)
+            found = [Example(name, row.prompt, None) for name, row in rows]
         else:
             lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
-            found = {str(number): Example(str(number), line, None) for number, line in enumerate(lines)}
+            found = [Example(str(number), line, None) for number, line in enumerate(lines)]
         if not found:
-            raise RequestError(f"{file_name(path)} has no prompts; write one per line")
-        return list(found.values())
+            raise RequestError(f"{file_name(path)} has no prompts; write one a line")
+        return found
 
     def generate(self, seed: int) -> Example:
         """The beginning of every story; each seed is an item of its own, answered by other draws."""

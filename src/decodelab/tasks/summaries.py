@@ -6,17 +6,30 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from decodelab.core.errors import InvalidData
 from decodelab.io.tabular import read_rows
 from decodelab.metrics.overlap import rouge
-from decodelab.tasks.fields import item_id, text_field
+from decodelab.tasks.fields import Row, Text, read_items
 from decodelab.tasks.task import Example, Verdict
 
 EXAMPLE = '{"document": "A long text.", "summary": "A text."}'
 MEASURES = ("rouge1", "rouge2", "rouge_l")
 _LONGEST = 20_000
+
+
+def _listed(given: Any) -> Any:
+    return given if isinstance(given, list) else [given]
+
+
+class _Row(Row):
+    document: Text = Field(validation_alias=AliasChoices("document", "article"))
+    summary: Annotated[list[Text], BeforeValidator(_listed), Field(min_length=1)] = Field(
+        validation_alias=AliasChoices("summary", "highlights")
+    )
 
 
 @dataclass(frozen=True)
@@ -52,15 +65,8 @@ class Summaries:
         Raises:
             RequestError, InvalidData: for a file or a line that cannot be read, with its number.
         """
-        found: dict[str, Example] = {}
-        for number, (where, row) in enumerate(read_rows(path, EXAMPLE)):
-            document = text_field(where, row, ("document", "article"), EXAMPLE)
-            given = row.get("summary", row.get("highlights"))
-            listed = given if isinstance(given, list) and given else [given]
-            references = [text_field(where, {"summary": text}, ("summary",), EXAMPLE) for text in listed]
-            name = item_id(where, row, number, found)
-            found[name] = Example(name, f"{document}{self.request}", references)
-        return list(found.values())
+        rows = read_items(read_rows(path, EXAMPLE), _Row, EXAMPLE)
+        return [Example(name, f"{row.document}{self.request}", row.summary) for name, row in rows]
 
     def judge(self, example: Example, text: str) -> Verdict:
         """Compare the first paragraph of a text with the references."""

@@ -25,6 +25,7 @@ class Winner:
     Attributes:
         task, model: of which.
         best: the strategy with the highest mean.
+        mean: that mean, over the items that all compared strategies have answered.
         level_with: strategies that are not significantly different from it; none if it wins.
         nearest: the best of these whose mean is lower; None where all are equal.
         items_needed: items that would separate it from the nearest with 80 % power, if the true difference is the
@@ -35,6 +36,7 @@ class Winner:
     task: str
     model: str
     best: str
+    mean: float
     level_with: tuple[str, ...]
     nearest: str | None = None
     items_needed: int | None = None
@@ -62,6 +64,7 @@ def winner(task: str, model: str, scores: Mapping[str, Floats], clusters: Ints |
     values = {name: x[both] for name, x in counted.items()}
     alike = None if clusters is None else clusters[both]
     best = max(values, key=lambda name: round(float(values[name].mean()), 12))
+    mean_of_best = float(values[best].mean())
     p = pair_p_values(values, alike)
     level = [n for n in values if n != best and p[(best, n) if (best, n) in p else (n, best)] > LEVEL]
     level.sort(key=lambda name: -float(values[name].mean()))
@@ -71,8 +74,10 @@ def winner(task: str, model: str, scores: Mapping[str, Floats], clusters: Ints |
         found = mean(differences, None if alike is None else alike.tolist())
         if found.value > 1e-12:
             step = float(np.abs(differences[differences != 0]).min())
-            return Winner(task, model, best, tuple(level), name, items_needed(found, LEVEL / len(p), step), out)
-    return Winner(task, model, best, tuple(level), left_out=out)
+            return Winner(
+                task, model, best, mean_of_best, tuple(level), name, items_needed(found, LEVEL / len(p), step), out
+            )
+    return Winner(task, model, best, mean_of_best, tuple(level), left_out=out)
 
 
 def pair_p_values(values: Mapping[str, Floats], clusters: Ints | None) -> dict[tuple[str, str], float]:

@@ -1,4 +1,4 @@
-"""`decodelab bench`: run a sweep, or go on with one, and see what it says."""
+"""`decodelab bench`: run a sweep or resume one, and show its results."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FAILURES_NAMED = 10
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", show_default=False, help="The sweep, as YAML.")]
 JournalFile = Annotated[
     Path | None,
-    typer.Option("--journal", "-j", metavar="FILE", show_default="beside the plan", help="Where the runs are kept."),
+    typer.Option("--journal", "-j", metavar="FILE", show_default="beside the plan", help="Where answers are stored."),
 ]
 
 
 def command(
     plan: PlanFile,
     journal: JournalFile = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the plan and say what it would cost.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the plan and print what it would cost.")] = False,
     html: HtmlFile = None,
     no_html: Annotated[bool, typer.Option("--no-html", help="Write no HTML page.")] = False,
     to_markdown: MarkdownFile = None,
@@ -37,30 +37,39 @@ def command(
         int, typer.Option("--workers", "-w", min=1, metavar="N", help="Processes, each with a model of its own.")
     ] = 1,
     executor: Annotated[
-        str, typer.Option("--executor", metavar="NAME", help="Where the workers are: local (this machine) or ray.")
+        str, typer.Option("--executor", metavar="NAME", help="Where workers run: local (this machine) or ray.")
     ] = "local",
     ray_address: Annotated[
         str | None,
-        typer.Option("--ray-address", metavar="ADDRESS", show_default="this machine", help="Of a Ray cluster."),
+        typer.Option("--ray-address", metavar="ADDRESS", show_default="this machine", help="Address of a Ray cluster."),
     ] = None,
     shuffle: Annotated[
         int | None,
         typer.Option(
-            "--shuffle", metavar="SEED", show_default=False, help="Take the items in an order drawn with this seed."
+            "--shuffle",
+            metavar="SEED",
+            show_default=False,
+            help="Run the items in a random order drawn with this seed.",
         ),
     ] = None,
     every: Annotated[
         float | None,
-        typer.Option("--every", min=1, metavar="SECONDS", show_default=False, help="Show the tables so far, so often."),
+        typer.Option(
+            "--every",
+            min=1,
+            metavar="SECONDS",
+            show_default=False,
+            help="Print the tables so far, every this many seconds.",
+        ),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Compare strategies on tasks, with error bars.
 
-    Runs every strategy of a plan with every model on every item. What is finished is kept in a journal at once: after
-    Ctrl-C, a kill or a fault the same command goes on, and nothing is done twice. Scores have 95 % intervals;
-    differences are paired by item and their p values Holm-corrected. It ends with the tables, and one HTML page beside
-    the plan with every answer in it.
+    Runs every strategy of a plan with every model on every item. Each answer is stored in a journal as soon as it is
+    finished: after Ctrl-C, a kill or a failure the same command resumes, and nothing is done twice. Scores have 95 %
+    intervals; differences are paired by item, with Holm-corrected p values. It ends with the tables, and writes one
+    HTML page beside the plan with every answer in it.
 
     \b
     A plan:
@@ -76,7 +85,7 @@ def command(
       decodelab bench plan.yaml --executor ray --ray-address 10.0.0.1:6379 --workers 8
       decodelab bench plan.yaml --journal runs.sqlite --json
 
-    Next: decodelab report plan.yaml reads the tables again, while it runs or after.
+    Next: decodelab report plan.yaml shows the tables again, during the run or after it.
     """
     from decodelab.bench.plan import Plan
     from decodelab.bench.run.executor import executor_named
@@ -121,7 +130,7 @@ def command(
         for label, spent in outcome.judging.items():
             say(f"{label}: {counted(spent, prices[label])}")
         if page is not None:
-            say(f"to read them side by side, open {page}")
+            say(f"open {page} to read them side by side")
     if outcome.failures:
-        say(f"{len(outcome.failures)} of {outcome.asked} failed; the same command tries them again")
+        say(f"{len(outcome.failures):,} of {outcome.asked:,} answers failed; the same command tries them again")
         raise typer.Exit(1)

@@ -65,7 +65,9 @@ def command(
     stop_token_id: options.StopTokenId = None,
     samples: Annotated[
         int | None,
-        typer.Option(metavar="N", show_default=False, help="Draw so many with every strategy that samples."),
+        typer.Option(
+            metavar="N", show_default=False, help="Samples from every strategy that samples and does not say how many."
+        ),
     ] = None,
     seed: options.Seed = 0,
     file: options.PromptFile = None,
@@ -79,10 +81,11 @@ def command(
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
-    """Put strategies and models side by side.
+    """Compare strategies and models side by side.
 
-    Each text with its log-probability, perplexity, distinct-2, tokens, speed and cost; and one HTML file in which every
-    token is coloured by its probability. All strategies share their random numbers, so differences are their own.
+    Prints each text with its log-probability, perplexity, distinct-2, number of tokens and cost, and writes one HTML
+    file in which every token is coloured by its probability. All strategies share their random numbers, so that
+    differences come from the strategies alone.
 
     \b
     Examples:
@@ -125,7 +128,7 @@ def run(
     dtype: str = "auto",
     device: str = "auto",
 ) -> Comparison:
-    """Compare under a progress bar and write the report; that it can be written is made sure first."""
+    """Compare under a progress bar and write the report, after checking that it can be written."""
     if html is not None:
         check_writable(html, "choose another file with --html, or --no-html")
     models, strategies = list(dict.fromkeys(models)), list(dict.fromkeys(strategies))
@@ -167,5 +170,5 @@ def show(found: Comparison, html: Path | None, as_json: bool) -> None:
                 f"Open {printable(str(html))} in a browser: the same texts, every token coloured by its probability."
             )
     if found.interrupted:
-        say("interrupted: what is shown is what was finished")
+        say("interrupted: only finished answers are shown in full")
         raise typer.Exit(130)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 ASKED = {"stories": ("story", 0), "sums": ("sum", 4), "paths": ("shortest path", 5), "choice": ("choice", 3)}
 """Task of the pocket language: what to call its question, and which one of the held-out split.
 
-Taken for what they ask (carries, a detour that pays, facts told in the question), not for what comes out."""
+Chosen for what they ask (carries, a detour that pays off, facts given in the question), not for the results."""
 
 INTRODUCTION = """\
-Two small models, which decodelab trained itself, answer four questions that neither has seen, under eight decoding
-strategies. An answer is right when its number, paths or letter are; a story, when it is complete and consistent."""
+Two small models, which ship with decodelab, answer four questions that neither has seen, under eight decoding
+strategies. An answer is right if its number, paths or letter are right; a story, if it is complete and consistent."""
 
 
 def command(
@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Two small models, eight strategies, four tasks.
 
-    A story, a sum, a shortest path and a multiple-choice question, none of which the models saw in training. The
-    answers are checked, so it shows which strategies find a right one.
+    Asks for a story, a sum, a shortest path and a multiple-choice answer that the models did not see in training, and
+    marks each answer as right or wrong, so that you see which strategies find a right one.
 
     \b
     Examples:
@@ -51,8 +51,8 @@ def command(
 
     \b
     Next:
-      decodelab compare "What is 27 + 35?"        your own prompt under the same strategies
-      decodelab strategies                        what else there is to try
+      decodelab compare "What is 27 + 35?"        compare the same strategies on your own prompt
+      decodelab strategies                        list all strategies
     """
     from decodelab.core.values import Limits
 

@@ -1,4 +1,4 @@
-"""`decodelab journal`: what is in a journal, whether it is sound, and getting answers out of it."""
+"""`decodelab journal`: list, check, export and compact a journal."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def command(
     to: Annotated[
         Path | None,
         typer.Option(
-            "--export", metavar="FILE", show_default=False, help="Write all answers as .jsonl, .csv or .parquet."
+            "--export", metavar="FILE", show_default=False, help="Write all answers to a .jsonl, .csv or .parquet file."
         ),
     ] = None,
     compact: Annotated[
-        bool, typer.Option("--compact", help="Drop what no plan asks for any more, and make the file smaller.")
+        bool, typer.Option("--compact", help="Delete answers and scores that no plan uses, and shrink the file.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what --compact would drop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what --compact would delete.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """List a journal, check it, export it, make it smaller.
+    """List, check, export or compact a journal.
 
-    Lists the plans that were begun in it and how far each is, and looks for damage. An export has a row for each
-    answer, with its score; in CSV no text is a formula, and no control character is hidden.
+    Lists the plans in it and the progress of each, and checks the file for damage. An export has one row for each
+    answer and score; in CSV, text cannot act as a formula, and control characters are written as escapes.
 
     \b
     Examples:
@@ -45,13 +45,13 @@ def command(
       decodelab journal runs.sqlite --export answers.parquet
       decodelab journal runs.sqlite --compact --dry-run
 
-    Next: decodelab report runs.sqlite shows the tables; decodelab measure answers.jsonl tells how the texts read.
+    Next: decodelab report runs.sqlite shows the tables; decodelab measure answers.jsonl measures the texts.
     """
     from decodelab.bench.store.export import check_export, export
     from decodelab.bench.store.journal import Journal
 
     if dry_run and not compact:
-        raise RequestError("--dry-run is about --compact; give both")
+        raise RequestError("--dry-run works with --compact only; give both")
     if to is not None:
         check_export(to)
     with Journal(file, writing=compact and not dry_run) as kept:
@@ -72,15 +72,15 @@ def command(
     for number, plan in enumerate(plans, 1):
         _print_plan(number, plan)
     if compact:
-        says, dropped = "would drop" if dry_run else "dropped", found["dropped"]
-        after = "" if dry_run else f"; the file has {file.stat().st_size / 1e6:,.1f} MB now"
+        says, dropped = "would delete" if dry_run else "deleted", found["dropped"]
+        after = "" if dry_run else f"; the file is now {file.stat().st_size / 1e6:,.1f} MB"
         typer.echo(f"{says} {dropped['answers']:,} answers and {dropped['scores']:,} scores{after}")
     if to is not None:
         typer.echo(f"{found['exported']:,} rows in {to}")
 
 
 def _plans(journal: Journal) -> list[dict[str, Any]]:
-    """The plans that were begun, the latest last, each with its cells."""
+    """The plans in a journal, the latest last, each with its cells."""
     from decodelab.bench.store import views
 
     return [
@@ -97,7 +97,7 @@ def _plans(journal: Journal) -> list[dict[str, Any]]:
 def _print_plan(number: int, plan: dict[str, Any]) -> None:
     cells = plan["cells"]
     answers, asked = (sum(cell[name] for cell in cells) for name in ("answers", "asked"))
-    typer.echo(f"{number}. begun {plan['began'][:19]} ({plan['digest'][:8]}): {answers:,} of {asked:,} answers")
+    typer.echo(f"{number}. started {plan['began'][:19]} ({plan['digest'][:8]}): {answers:,} of {asked:,} answers")
     for (model, task), group in groupby(cells, key=lambda cell: (cell["model"], cell["task"])):
         listed = list(group)
         answers, asked, scored = (sum(cell[name] for cell in listed) for name in ("answers", "asked", "scored"))

@@ -1,4 +1,4 @@
-"""`decodelab report`: what a sweep says, on the terminal and in files."""
+"""`decodelab report`: the results of a sweep, on the terminal and in files."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from decodelab.report.sweep.samples import Packed
 
 HtmlFile = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", show_default=False, help="One page with every answer.")
+    Path | None, typer.Option("--html", metavar="FILE", show_default=False, help="HTML page with every answer.")
 ]
 LatexFile = Annotated[
-    Path | None, typer.Option("--latex", metavar="FILE", show_default=False, help="Tables (booktabs).")
+    Path | None, typer.Option("--latex", metavar="FILE", show_default=False, help="LaTeX tables (booktabs).")
 ]
 CsvFile = Annotated[
-    Path | None, typer.Option("--csv", metavar="FILE", show_default=False, help="Every figure of every cell.")
+    Path | None, typer.Option("--csv", metavar="FILE", show_default=False, help="CSV with every figure of every cell.")
 ]
 MarkdownFile = Annotated[
-    Path | None, typer.Option("--markdown", metavar="FILE", show_default=False, help="The tables as Markdown.")
+    Path | None, typer.Option("--markdown", metavar="FILE", show_default=False, help="Tables as Markdown.")
 ]
 PngFile = Annotated[
-    Path | None, typer.Option("--png", metavar="FILE", show_default=False, help="Quality against compute, drawn.")
+    Path | None, typer.Option("--png", metavar="FILE", show_default=False, help="Plot of quality against compute.")
 ]
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files that results are written to; None: not that one."""
+    """The files to write results to; None: not that one."""
 
     html: Path | None = None
     latex: Path | None = None
@@ -111,12 +111,14 @@ def command(
     journal: Annotated[
         Path | None,
         typer.Option(
-            "--journal", "-j", metavar="FILE", show_default="beside the plan", help="Where the runs are kept."
+            "--journal", "-j", metavar="FILE", show_default="beside the plan", help="Where answers are stored."
         ),
     ] = None,
     number: Annotated[
         int | None,
-        typer.Option("--plan", metavar="N", show_default="the latest", help="Which plan of a journal, from 1."),
+        typer.Option(
+            "--plan", metavar="N", show_default="the latest", help="Which plan of the journal, counted from 1."
+        ),
     ] = None,
     html: HtmlFile = None,
     latex: LatexFile = None,
@@ -125,11 +127,11 @@ def command(
     png: PngFile = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Read the tables of a sweep, and write them as files.
+    """Show the tables of a sweep, and write them to files.
 
-    Shows what the journal has, complete or not; a run that is under way is not disturbed, and neither the models nor
-    the data are needed. The HTML page needs nothing else: verdicts, sortable tables, quality against compute, and
-    every answer side by side with those of other strategies.
+    Shows what the journal has, complete or not. It does not disturb a run in progress, and needs neither the models nor
+    the data. The HTML page is self-contained: verdicts, sortable tables, quality against compute, and every answer side
+    by side with those of the other strategies.
 
     \b
     Examples:
@@ -138,7 +140,7 @@ def command(
       decodelab report runs.sqlite --latex table.tex --csv cells.csv --png front.png
       decodelab report runs.sqlite --plan 1 --markdown results.md --json
 
-    Next: decodelab journal runs.sqlite --export answers.jsonl gives every answer.
+    Next: decodelab journal runs.sqlite --export answers.jsonl writes every answer to a file.
     """
     from decodelab.bench.plan import Plan
     from decodelab.bench.stats.comparison import compare
@@ -148,14 +150,16 @@ def command(
     outputs.check()
     if _is_journal(plan):
         if journal is not None:
-            raise RequestError(f"--journal: {str(plan)!r} is a journal already; give a plan, or leave --journal out")
+            raise RequestError(f"--journal: {str(plan)!r} is itself a journal; give a plan, or leave --journal out")
         read, place = None, plan
     else:
         if number is not None:
-            raise RequestError("--plan: chooses among the plans of a journal; give a journal, or leave --plan out")
+            raise RequestError(
+                "--plan chooses among the plans of a journal, got a plan; give a journal, or leave --plan out"
+            )
         read, place = Plan.parse(plan), journal_of(plan, journal)
     with Journal(place, writing=False) as kept:
-        chosen = _noted(kept, number) if read is None else read
+        chosen = _stored(kept, number) if read is None else read
         results = compare(chosen, kept)
         outputs.write(chosen, kept, results, hidden=as_json)
     if as_json:
@@ -165,7 +169,7 @@ def command(
 
 
 def journal_of(plan: Path, journal: Path | None) -> Path:
-    """The journal of a plan: the one that is named, or the one beside it."""
+    """The journal of a plan: the named one, or the one beside the plan."""
     return plan.with_suffix(".journal.sqlite") if journal is None else journal
 
 
@@ -178,14 +182,14 @@ def _is_journal(file: Path) -> bool:
         return False
 
 
-def _noted(journal: Journal, number: int | None) -> Plan:
-    """A plan that a journal has noted: the latest, or the one of a number."""
+def _stored(journal: Journal, number: int | None) -> Plan:
+    """A plan stored in a journal: the latest, or the one with a number."""
     from decodelab.bench.plan import Plan
     from decodelab.bench.store import views
 
     plans = views.plans(journal)
     if not plans:
-        raise RequestError(f"journal {journal.path}: no plan was begun in it; run decodelab bench first")
+        raise RequestError(f"journal {journal.path}: it has no plan; run decodelab bench first")
     if number is not None and not 1 <= number <= len(plans):
         plural = "plan" if len(plans) == 1 else "plans"
         raise RequestError(f"--plan: the journal has {len(plans)} {plural}, got {number}; choose 1 to {len(plans)}")

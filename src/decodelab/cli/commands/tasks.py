@@ -1,4 +1,4 @@
-"""`decodelab tasks`: items to ask, answers to score, and published answers to check."""
+"""`decodelab tasks`: make items, score stored answers, check published ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Items = Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help=
 
 @app.callback(invoke_without_command=True)
 def group(context: typer.Context) -> None:
-    """Make items, score answers, check published ones."""
+    """List tasks, make items, score answers."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -41,7 +41,8 @@ def score(
         Path, typer.Argument(metavar="OUTPUTS", show_default=False, help='JSONL with "id" and "output".')
     ],
     ties: Annotated[
-        str, typer.Option(metavar="NAME", help="graph: count published paths, or all that are as good (all).")
+        str,
+        typer.Option(metavar="NAME", help="graph: accept the published paths only, or all equally short ones (all)."),
     ] = "published",
     parameters: options.TaskParameters = None,
     judge: judged.Judge = None,
@@ -54,11 +55,11 @@ def score(
     price_out: judged.PriceOut = 0.0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Score stored answers, without the model that gave them.
+    """Score stored answers, without the model that generated them.
 
-    What the answers hold is read as text and never run, but for programs (code), which run in a sandbox or not at all.
-    An item without an answer scores 0. Where a model judges, each of its replies is kept in a journal at once: the same
-    command goes on after a fault, asks nothing twice, and needs no --judge once everything was said.
+    Answers are read as text and never run, except programs (code), which run in a sandbox or not at all. An item
+    without an answer scores 0. For a task that a model judges, each reply is stored in a journal at once: after a
+    failure the same command resumes, nothing is asked twice, and --judge is not needed once all replies are there.
 
     \b
     Examples:
@@ -70,7 +71,7 @@ def score(
       decodelab tasks score infobench items.jsonl outputs.jsonl --judge Qwen/Qwen3-4B
       decodelab tasks score infobench items.jsonl outputs.jsonl --judge openai:http://HOST:PORT/v1#m
 
-    Next: decodelab measure outputs.jsonl tells how the texts read.
+    Next: decodelab measure outputs.jsonl measures the texts.
     """
     from decodelab.metrics.mean import mean
     from decodelab.tasks.infobench import InfoBench
@@ -80,7 +81,7 @@ def score(
     if ties != "published":
         task_named(task)
         if task != "graph":
-            raise RequestError(f"--ties is for the graph task, got {task}; leave it out")
+            raise RequestError(f"--ties works with the graph task only, got {task}; leave it out")
         given["ties"] = ties
     chosen = task_named(task, given)
     examples = chosen.read(items)
@@ -100,7 +101,7 @@ def score(
         )
         return
     if judge is not None or journal is not None or dry_run:
-        raise RequestError(f"{task} needs no judge; leave out --judge, --journal and --dry-run")
+        raise RequestError(f"{task} is not judged by a model; leave out --judge, --journal and --dry-run")
     with progress(len(examples), "judging", hidden=as_json) as advance:
         verdicts = rescore(chosen, examples, _read_outputs(outputs), lambda done: advance(done, "judging"))
     scores = [verdict.score for verdict in verdicts.values()]
@@ -138,21 +139,21 @@ def audit(
     items: Items,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the items whose published answer is wrong, by solving them exactly.
+    """Find items whose published answer is wrong, by solving them exactly.
 
     \b
     Examples:
       decodelab tasks audit graph items.jsonl
       decodelab tasks audit graph items.jsonl --json
 
-    Next: decodelab tasks score graph --ties all counts true answers instead of published ones.
+    Next: decodelab tasks score graph --ties all accepts correct answers instead of published ones.
     """
     from rich.table import Table
 
     from decodelab.tasks.graph import Graph
 
     if task != "graph":
-        raise RequestError(f"only graph can be audited, got {task[:60]!r}; its answers can be computed")
+        raise RequestError(f"audit: only the graph task can be audited, got {task[:60]!r}; its answers can be computed")
     examples = Graph().read(items)
     findings = {}
     with progress(len(examples), "items solved") as advance:
@@ -171,18 +172,20 @@ def audit(
         for name, finding in findings.items():
             table.add_row(one_line(name), finding.problem)
         console().print(table)
-    typer.echo(f"{len(findings)} of {len(examples)} published answers are not right")
+    typer.echo(f"{len(findings)} of {len(examples)} published answers are wrong")
 
 
 @app.command("make")
 def make(
     task: Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="graph.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", show_default=False, help="Where the JSONL goes.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", show_default=False, help="JSONL file to write.")],
     count: Annotated[int, typer.Option(metavar="N", help="How many items.")] = 100,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the first item; the others follow.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of the first item; the next items use the next seeds.")
+    ] = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Make items by the course's rules, with the exact answers.
+    """Make items by the rules of the course, with exact answers.
 
     \b
     Examples:
@@ -196,7 +199,7 @@ def make(
     from decodelab.tasks.graph import Graph, published_row
 
     if task != "graph":
-        raise RequestError(f"only graph can be made, got {task[:60]!r}; other tasks come with their data")
+        raise RequestError(f"make: only graph items can be made, got {task[:60]!r}; other tasks come with their data")
     if count < 1:
         raise RequestError(f"--count must be at least 1, got {count}; ask for an item or more")
     check_writable(out)
@@ -213,11 +216,11 @@ def make(
 
 
 def _read_outputs(file: Path) -> dict[str, str]:
-    """Stored outputs by id, of which each has one."""
+    """Stored outputs by id, one for each."""
     found = read_outputs(file)
     for name, listed in found.items():
         if len(listed) > 1:
-            raise RequestError(f"{file_name(file)}: id {name[:60]!r} is listed twice; leave one out, or use pass-at-k")
+            raise RequestError(f"{file_name(file)}: id {name[:60]!r} appears twice; remove one, or use pass-at-k")
     return {name: output for name, (output,) in found.items()}
 
 

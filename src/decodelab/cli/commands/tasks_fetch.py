@@ -1,4 +1,4 @@
-"""`decodelab tasks fetch`: a task's items from the Hugging Face hub into a local file."""
+"""`decodelab tasks fetch`: download a task's items from the Hugging Face hub into a local file."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from decodelab.io.text import printable
 def command(
     task: Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="As decodelab tasks list names it.")],
     source: Annotated[
-        str, typer.Argument(metavar="HUB_ID", show_default=False, help="A data set of the hub, or its local folder.")
+        str, typer.Argument(metavar="HUB_ID", show_default=False, help="A data set on the hub, or its local folder.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", show_default=False, help="Where the JSONL goes.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", show_default=False, help="JSONL file to write.")],
     config: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default=False, help="Which configuration (subset) of it.")
+        str | None, typer.Option(metavar="NAME", show_default=False, help="Configuration (subset) of the data set.")
     ] = None,
-    split: Annotated[str, typer.Option(metavar="NAME", help="Which split of it.")] = "test",
+    split: Annotated[str, typer.Option(metavar="NAME", help="Split of the data set.")] = "test",
     parameters: options.TaskParameters = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Fetch a task's items from the hub, once; plans then read the file.
+    """Download a task's items from the hub into a file that plans can read.
 
-    Needs the package datasets (pip install 'decodelab[hub]'). The file is written if the task can read every row of it.
+    Needs the package datasets (pip install 'decodelab[hub]'). The file is written only if the task can read every row.
 
     \b
     Examples:

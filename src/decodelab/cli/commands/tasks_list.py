@@ -1,4 +1,4 @@
-"""`decodelab tasks list` and `show`: which tasks there are, and an item as a model sees it."""
+"""`decodelab tasks list` and `show`: the tasks, and an item as a model sees it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def list_command(as_json: options.AsJson = False) -> None:
-    """List the tasks: what each asks, its parameters, and a line of its file.
+    """List the tasks: what each asks, its parameters, and an example line of its file.
 
     \b
     Examples:
       decodelab tasks list
       decodelab tasks list --json
 
-    Next: decodelab tasks show mnli shows an item; docs/tasks.md tells how each is asked and scored.
+    Next: decodelab tasks show mnli shows an item; docs/tasks.md explains how each is asked and scored.
     """
     from rich import box
     from rich.table import Table
@@ -45,15 +45,15 @@ def list_command(as_json: options.AsJson = False) -> None:
         told = [task["what"]]
         if task["parameters"]:
             told.append(f"Parameters: {', '.join(task['parameters'])}.")
-        told.append(f"A line of its file: {task['line']}" if task["line"] else "Makes its own items.")
+        told.append(f"Example line: {task['line']}" if task["line"] else "Generates its own items.")
         if task["line"] and task["makes"]:
-            told.append("Without a file it makes items.")
+            told.append("Without a file it generates items.")
         table.add_row(task["name"], "\n".join(told))
     console().print(table)
 
 
 def _described(name: str) -> dict[str, Any]:
-    """What there is to say of a task."""
+    """A task as the list shows it."""
     from decodelab.tasks.task import Generated, task_class, task_parameters
 
     made, _ = task_class(name)
@@ -72,16 +72,20 @@ def show_command(
     task: Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="As decodelab tasks list names it.")],
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", show_default=False, help="Items in the task's own format; none makes one."),
+        typer.Argument(
+            metavar="FILE", show_default=False, help="Items in the task's own format; without it, one is generated."
+        ),
     ] = None,
     item: Annotated[
         str | None,
-        typer.Option(metavar="ID", show_default=False, help="Which item; without it, the first. Of made ones, a seed."),
+        typer.Option(
+            metavar="ID", show_default=False, help="Item to show, by default the first; for generated items, a seed."
+        ),
     ] = None,
     parameters: options.TaskParameters = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="NAME", show_default=False, help="Render it as this model is given it."),
+        typer.Option("--model", "-m", metavar="NAME", show_default=False, help="Render it as this model receives it."),
     ] = None,
     chat: options.AsChat = False,
     as_json: options.AsJson = False,
@@ -94,7 +98,7 @@ def show_command(
       decodelab tasks show graph --set tools=forced --model pocket-small
       decodelab tasks show jsonl my_task.jsonl --item 2 --json
 
-    Next: decodelab bench plan.yaml asks all of them; decodelab tasks list names the tasks and their parameters.
+    Next: decodelab bench plan.yaml runs all items; decodelab tasks list shows the tasks and their parameters.
     """
     from decodelab.core.values import Chat
     from decodelab.tasks.task import task_named
@@ -121,14 +125,14 @@ def show_command(
 
 
 def _found(task: Any, file: Path | None, item: str | None) -> Example:
-    """An item of a file, or made."""
+    """An item from a file, or a generated one."""
     from decodelab.tasks.task import Generated
 
     if file is None:
         if not isinstance(task, Generated):
             raise RequestError(f"task {task.name} needs a file with its items; name it after the task")
         if item is not None and not (item.isascii() and item.isdigit() and len(item) < 19):
-            raise RequestError(f"--item must be a seed (a whole number) where items are made, got {item[:60]!r}")
+            raise RequestError(f"--item must be a seed (a whole number) where items are generated, got {item[:60]!r}")
         return task.generate(int(item or 0))
     examples = task.read(file)
     chosen = examples[0] if item is None else next((e for e in examples if e.id == item), None)

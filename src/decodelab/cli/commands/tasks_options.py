@@ -1,4 +1,4 @@
-"""`decodelab tasks options`: multiple choice answered by likelihood, with the confidence of each answer."""
+"""`decodelab tasks options`: answer multiple choice by likelihood, with a confidence for each answer."""
 
 from __future__ import annotations
 
@@ -22,26 +22,38 @@ if TYPE_CHECKING:
 
 def command(
     task: Annotated[
-        str, typer.Argument(metavar="TASK", show_default=False, help="One with options: mmlu, mnli or pocket-choice.")
+        str,
+        typer.Argument(
+            metavar="TASK", show_default=False, help="A task with options, such as mmlu, mnli or pocket-choice."
+        ),
     ],
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", show_default=False, help="Its items, or a folder of MMLU; none makes them."),
+        typer.Argument(
+            metavar="FILE", show_default=False, help="Its items, or a folder of MMLU; without it, items are generated."
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, or a hub id.")
     ] = "pocket-small",
     shots: Annotated[
         int | None,
-        typer.Option(metavar="N", show_default=False, help="mmlu: answered questions before each one."),
+        typer.Option(metavar="N", show_default=False, help="mmlu: answered examples before each question."),
     ] = None,
     parameters: options.TaskParameters = None,
     count: Annotated[
-        int | None, typer.Option("-n", metavar="N", show_default="all, or 100 made ones", help="Ask so many items.")
+        int | None,
+        typer.Option("-n", metavar="N", show_default="all, or 100 generated ones", help="Ask this many items."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", show_default=False, help="JSONL of confidence and correct."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            show_default=False,
+            help="JSONL file of confidences and correctness to write.",
+        ),
     ] = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
@@ -49,9 +61,9 @@ def command(
 ) -> None:
     """Answer multiple choice by the likelihood of the options, without generating.
 
-    The most probable option is the answer, its probability among the options the confidence. MMLU is asked in its
-    standard form, as lm-evaluation-harness asks it and with its results; --set form=course asks as the course does.
-    Questions that exceed the model's context lose their beginning, as there, and are counted.
+    The most probable option is the answer; its probability among the options is the confidence. MMLU is asked in the
+    form of lm-evaluation-harness, with the same results; --set form=course asks as the course does. Questions longer
+    than the model's context length lose their beginning, as in lm-evaluation-harness, and are counted.
 
     \b
     Examples:
@@ -59,7 +71,7 @@ def command(
       decodelab tasks options mmlu mmlu_med --shots 5 -m Qwen/Qwen3-1.7B --out confidences.jsonl
       decodelab tasks options mnli dev.jsonl --json
 
-    Next: decodelab calibrate confidences.jsonl tells whether the confidences can be believed.
+    Next: decodelab calibrate confidences.jsonl shows how well the confidences are calibrated.
     """
     from decodelab.engine.threads import threads_for
     from decodelab.metrics.mean import mean
@@ -84,7 +96,8 @@ def command(
     cut = [preference.cut for preference in found if preference.cut]
     if cut:
         note(
-            f"{len(cut)} of {len(choices)} questions exceed the context length {lm.context_length} and lose their start"
+            f"{len(cut)} of {len(choices)} questions are longer than the context ({lm.context_length} tokens) and lose "
+            "their beginning"
         )
     if out is not None:
         rows = _rows(choices, found)
@@ -114,13 +127,13 @@ def command(
 
 
 def _choices(task: str, file: Path | None, given: dict[str, Any], count: int | None) -> list[Choice]:
-    """The questions of a task, from a file or made."""
+    """The questions of a task, from a file or generated."""
     from decodelab.tasks.choices import HasOptions
     from decodelab.tasks.task import Generated, task_named
 
     asked = task_named(task, given)
     if not isinstance(asked, HasOptions):
-        raise RequestError(f"task {task} has no options to choose from; mmlu, mnli and pocket-choice have")
+        raise RequestError(f"task {task} has no options to choose from; use mmlu, mnli or pocket-choice")
     if count is not None and count < 1:
         raise RequestError(f"-n must be at least 1, got {count}")
     if file is not None:
@@ -133,7 +146,7 @@ def _choices(task: str, file: Path | None, given: dict[str, Any], count: int | N
 
 
 def _rows(choices: Sequence[Choice], found: Sequence[Preference]) -> list[dict[str, Any]]:
-    """A row an item, as `decodelab calibrate` reads it."""
+    """A row for each item, as `decodelab calibrate` reads it."""
     return [
         {
             "id": choice.name,

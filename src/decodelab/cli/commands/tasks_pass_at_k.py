@@ -1,4 +1,4 @@
-"""`decodelab tasks pass-at-k`: the chance that one of k answers to an item is right."""
+"""`decodelab tasks pass-at-k`: the probability that at least one of k answers to an item is right."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def command(
     items: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="Items in the task's own format.")],
     outputs: Annotated[
         Path,
-        typer.Argument(metavar="OUTPUTS", show_default=False, help='JSONL with "id" and "output", several an id.'),
+        typer.Argument(metavar="OUTPUTS", show_default=False, help='JSONL with "id" and "output", several per id.'),
     ],
     k: Annotated[list[int] | None, typer.Option("-k", metavar="N", show_default="1", help="May be repeated.")] = None,
     parameters: options.TaskParameters = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Estimate pass@k from several answers an item.
+    """Estimate pass@k from several answers per item.
 
-    An answer passes if it scores 1. The estimate is unbiased (Chen et al. 2021) for as many answers as there are, k at
-    least; the 95 % interval is of the mean over items.
+    An answer passes if it scores 1. The estimate is unbiased (Chen et al. 2021) for any number of answers from k up;
+    the 95 % interval is that of the mean over items.
 
     \b
     Examples:
       decodelab tasks pass-at-k code HumanEval.jsonl.gz samples.jsonl -k 1 -k 10
       decodelab tasks pass-at-k maths test.jsonl samples.jsonl -k 8 --json
 
-    Next: decodelab bench with samples: 10 makes such answers, and its mean score is pass@1.
+    Next: decodelab bench with samples: 10 generates such answers; its mean score is pass@1.
     """
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`decodelab tune`: the settings that are best for a model on a task, or that turn the order of two models around."""
+"""`decodelab tune`: the best settings for a model on a task, or settings that reverse the order of two models."""
 
 from __future__ import annotations
 
@@ -40,37 +40,45 @@ def command(
     ] = "pocket-small",
     find_reversal: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="MODEL MODEL", show_default=False, help="Search where the larger does worse instead."),
+        typer.Option(
+            metavar="MODEL MODEL",
+            show_default=False,
+            help="Search for settings under which the larger model scores lower.",
+        ),
     ] = None,
     own_settings: Annotated[
         bool, typer.Option("--own-settings", help="With --find-reversal: each model may have a strategy of its own.")
     ] = False,
-    objective: Annotated[str, typer.Option(metavar="NAME", help="score, or score-per-token (by 1,000).")] = "score",
-    trials: Annotated[int, typer.Option(metavar="N", help="Try at most so many strategies.")] = 40,
+    objective: Annotated[
+        str, typer.Option(metavar="NAME", help="score, or score-per-token (per 1,000 tokens).")
+    ] = "score",
+    trials: Annotated[int, typer.Option(metavar="N", help="Try at most this many strategies.")] = 40,
     items: Annotated[int, typer.Option(metavar="N", help="Items to tune on.")] = 60,
     check: Annotated[
         int | None, typer.Option(metavar="N", show_default="as many", help="Fresh items to check the best on.")
     ] = None,
-    baseline: Annotated[str, typer.Option(metavar="STRATEGY", help="What the best must be better than.")] = "greedy",
-    samples: Annotated[int, typer.Option(metavar="N", help="Answers to an item, where strategies sample.")] = 1,
-    journal: Annotated[
-        Path, typer.Option("--journal", "-j", metavar="FILE", help="Where every answer is kept.")
-    ] = Path("tune.journal.sqlite"),
+    baseline: Annotated[
+        str, typer.Option(metavar="STRATEGY", help="Strategy that the best is compared with.")
+    ] = "greedy",
+    samples: Annotated[int, typer.Option(metavar="N", help="Answers per item, for strategies that sample.")] = 1,
+    journal: Annotated[Path, typer.Option("--journal", "-j", metavar="FILE", help="Where answers are stored.")] = Path(
+        "tune.journal.sqlite"
+    ),
     diagram: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="Plot it: .png, .svg, .pdf or one .html page."),
+        typer.Option(metavar="FILE", show_default=False, help="Write a plot: .png, .svg, .pdf or .html."),
     ] = None,
     seed: options.Seed = 0,
     max_rows: options.MaxRows = 64,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find the settings that are best for a model on a task.
+    """Find the best settings for a model on a task.
 
-    Strategies of a space answer the same items with the same draws; those that are shown to be worse than others are
-    stopped early. The best is checked against the baseline on items it was never tried on, and only that says whether
-    it is better. Every answer is kept in the journal at once: after Ctrl-C or a kill the same command goes on.
+    Strategies from a space answer the same items with the same random draws; those shown to be worse are stopped early.
+    The best one is then compared with the baseline on fresh items; only this comparison is free of selection bias.
+    Each answer is stored in the journal as soon as it is finished: after Ctrl-C or a kill the same command resumes.
 
-    A space is a strategy with ranges (a..b, a..b log) and choices ({a, b}).
+    A space is a strategy with ranges (a..b, a..b log) and choices ({a, b}) as values.
 
     \b
     Examples:
@@ -79,7 +87,7 @@ def command(
       decodelab tune -t "{name: mmlu, file: test.csv}" --space "min_p={0.05, 0.1}" --json
       decodelab tune -t pocket-sums --find-reversal pocket-nano pocket-small --space "top_k=1..9"
 
-    Next: decodelab report tune.journal.sqlite reads the tables of the fresh items again.
+    Next: decodelab report tune.journal.sqlite shows the tables of the fresh items again.
     """
     from decodelab.bench.store.journal import Journal
     from decodelab.bench.tune.asking import Asker, draw_items
@@ -95,7 +103,7 @@ def command(
         if count < least:
             raise RequestError(f"{name} must be at least {least}, got {count}; ask for more")
     if find_reversal is None and own_settings:
-        raise RequestError("--own-settings is for --find-reversal; leave it out")
+        raise RequestError("--own-settings works with --find-reversal only; leave it out")
     if find_reversal is not None and objective != "score":
         raise RequestError(f"--find-reversal compares scores, got --objective {objective}; leave it out")
     plan = _plan(task, items, find_reversal or (model,), baseline, samples, seed, max_rows)
@@ -126,9 +134,9 @@ def command(
         page = diagram_bytes(view.draw(), diagram.suffix, [table.header, *table.rows], printable(view.title))
         write_bytes(diagram, page)
     for reason, times in found.unused.items():
-        note(f"{times} combinations of values were passed over: {reason}")
+        note(f"{times} combinations of values were skipped: {reason}")
     if drawn.repeated:
-        note(f"the task has few prompts: {drawn.repeated} of {fresh} fresh items are other draws of prompts tuned on")
+        note(f"the task has few prompts: {drawn.repeated} of {fresh} fresh items repeat prompts that were tuned on")
     if as_json:
         counts = {"journal": str(journal), "generated": asker.generated, "reused": asker.reused}
         print_json({**counts, "repeated": drawn.repeated, **asdict(found), "says": list(view.says)})
@@ -138,11 +146,11 @@ def command(
 
 
 def _space(written: Sequence[str] | None, file: Path | None) -> Space:
-    """Where to look, from the command line or a file."""
+    """The space, from the command line or a file."""
     from decodelab.bench.tune.space import Space
 
     if (file is None) == (not written):
-        raise RequestError("--space or --space-file says where to look, one of them; write --space 'top_p=0.5..1'")
+        raise RequestError("--space and --space-file: give exactly one of them, for example --space 'top_p=0.5..1'")
     return Space.read(file) if file is not None else Space.of(written or [])
 
 
@@ -156,7 +164,7 @@ def _plan(task: str, items: int, models: Sequence[str], baseline: str, samples: 
     if task.lstrip().startswith("{"):
         given = parse_yaml(task, "--task")
     if isinstance(given, dict) and "items" in given:
-        raise RequestError("--task: how many items there are to be is said by --items and --check; leave items out")
+        raise RequestError("--task: the number of items is set by --items and --check; leave items out")
     given = {**given, "items": items} if isinstance(given, dict) else given
     base = str(Strategy.of(baseline))
     data = {"models": list(models), "strategies": [base], "tasks": [given], "samples": samples, "seed": seed}
@@ -165,9 +173,9 @@ def _plan(task: str, items: int, models: Sequence[str], baseline: str, samples: 
 
 @contextmanager
 def _kept_in(journal: Path) -> Iterator[None]:
-    """Say on Ctrl-C where things stand."""
+    """Print on Ctrl-C where the answers are."""
     try:
         yield
     except KeyboardInterrupt:
-        say(f"every answer so far is kept in {printable(str(journal))}; the same command goes on")
+        say(f"all answers so far are stored in {printable(str(journal))}; the same command resumes")
         raise

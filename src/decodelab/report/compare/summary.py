@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _LINES = 3
 _NUMBERS = ("log p", 9), ("ppl", 8), ("dist-2", 7), ("tokens", 7), ("passes", 7), ("forward", 8)
 LEGEND = (
-    "log p: log-probability under the model (nats). ppl: perplexity. dist-2: share of different token pairs. "
-    "passes: forward passes it took part in. forward: token positions computed, had it run alone."
+    "log p: log-probability under the model (nats). ppl: perplexity. dist-2: share of distinct token pairs. "
+    "passes: forward passes it took part in. forward: token positions computed if it ran alone."
 )
 
 

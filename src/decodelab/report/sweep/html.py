@@ -74,7 +74,7 @@ def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[C
         "task_number": plan.task_names.index(task),
         "model_number": plan.models.index(model),
         "title": title(task, model, rows),
-        "verdict": "too little is answered yet." if winner is None else verdict(winner),
+        "verdict": "There are too few answers to compare yet." if winner is None else verdict(winner),
         "odd_lengths": odd_lengths(rows, results.baseline),
         "more": more,
         "rows": [_row(row, place, baseline, more) for row in rows],
@@ -89,14 +89,14 @@ def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[C
 
 
 COSTS: dict[str, Callable[[CellStats], float]] = {
-    "forward tokens an answer": forward_tokens,
-    "seconds an answer": lambda row: row.seconds,
+    "forward tokens per answer": forward_tokens,
+    "seconds per answer": lambda row: row.seconds,
 }
-"""What an answer cost, by what plots call it."""
+"""The cost of an answer, by what plots call it."""
 
 
 def _scale(rows: Sequence[CellStats]) -> Callable[[float], float]:
-    """Where a score stands in a bar, the same for all models of a task."""
+    """The position of a score in a bar, the same for all models of a task."""
     ends = [v for r in rows if r.score for v in (r.score.value, r.score.low, r.score.high) if not math.isnan(v)]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     width = high - low or 1.0
@@ -140,7 +140,7 @@ def _number(text: str, value: float | None, kind: str = "n") -> tuple[str, str, 
 
 
 def _agreement(results: Results, task: str, model: str, names: Sequence[str]) -> dict[str, Any] | None:
-    """Shares of equal answers as a square; None where nothing can be compared."""
+    """Shares of equal answers as a matrix; None where nothing can be compared."""
     shares = {(a.first, a.second): a.share for a in results.agreement if (a.task, a.model) == (task, model)}
     if not shares:
         return None

@@ -31,9 +31,9 @@ _COLUMNS = ("strategy", "score", r"95\,\%", "difference", "$p$", "forward tokens
 
 
 def latex(results: Results) -> str:
-    """A table for each task and model; nothing in a name is a command. It needs the packages booktabs and textcomp.
+    """A table for each task and model; names are printed as they are. It needs the packages booktabs and textcomp.
 
-    Best means are bold, and so are those not distinguishable from them.
+    Best means are bold, and so are those that are not significantly different from them.
     """
     lines = ["% \\usepackage{booktabs,textcomp}", *_glance(results)]
     for number, ((task, model), rows) in enumerate(groups(results), 1):
@@ -42,7 +42,7 @@ def latex(results: Results) -> str:
         said = f" {escaped(verdict(winner))}" if winner is not None else ""
         caption = (
             f"{escaped(title(task, model, rows))}. Differences to {escaped(results.baseline)}, paired by item; "
-            f"$p$ by permutation, Holm-corrected.{said}"
+            f"$p$ values by permutation, Holm-corrected.{said}"
         )
         cells = [_line(_COLUMNS), *(_line(_cells(row, row.strategy in bold)) for row in rows)]
         lines += _table(caption, str(number), "l" + "r" * (len(_COLUMNS) - 1), cells)
@@ -50,7 +50,7 @@ def latex(results: Results) -> str:
 
 
 def _glance(results: Results) -> list[str]:
-    """All mean scores in one table, a row a strategy, a column a task and model, where there are several."""
+    """All mean scores in one table, strategies by tasks and models, where there are several."""
     shown = dict(groups(results))
     if len(shown) < 2:
         return []
@@ -64,7 +64,7 @@ def _glance(results: Results) -> list[str]:
             value = "" if score is None else f"{score.value:.3f}"
             cells.append(rf"\textbf{{{value}}}" if value and (*names, strategy) in good else value)
         lines.append(_line(cells))
-    said = "Mean scores; bold: the best of its column, or not distinguishable from it."
+    said = "Mean scores; bold: the best of its column, and those not significantly different from it."
     return _table(said, "glance", "l" + "r" * len(shown), lines)
 
 

@@ -44,7 +44,7 @@ def to_png(results: Results) -> bytes:
 def _draw(axes: Axes, title: str, rows: Sequence[CellStats]) -> None:
     """The report's plot; matplotlib is but the canvas, so that both are alike."""
     axes.set_title(_plain(title), fontsize=9, parse_math=False)
-    drawn = plot("forward tokens an answer", points_of(rows, forward_tokens))
+    drawn = plot("forward tokens per answer", points_of(rows, forward_tokens))
     if drawn is None:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "nothing to compare yet", ha="center", fontsize=8, transform=axes.transAxes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from decodelab.bench.stats.winner import Winner
 
 HEADER = ("strategy", "score", "95 %", "vs base", "p", "forward", "length", "cut off", "loops")
-"""Forward: tokens computed an answer, the prompt's included; length: tokens written."""
+"""Forward: tokens computed for each answer, with its prompt; length: tokens written."""
 
 
 def print_results(results: Results) -> None:
-    """A table for each task and model, and what can be said of it."""
+    """Print a table for each task and model, with its verdict."""
     from rich.table import Table
     from rich.text import Text
 
@@ -47,9 +47,9 @@ def print_results(results: Results) -> None:
 
 
 def markdown(results: Results) -> str:
-    """The same as Markdown."""
+    """The tables and verdicts as Markdown."""
     # A paragraph that began with a name might be a list.
-    lines = [f"In all: {_escaped(advice(results))}", ""]
+    lines = [f"Overall: {_escaped(advice(results))}", ""]
     for (task, model), rows in groups(results):
         more = more_of(rows)
         header = [*HEADER, *map(_escaped, more)]
@@ -60,13 +60,13 @@ def markdown(results: Results) -> str:
         if odd := odd_lengths(rows, results.baseline):
             lines += ["", _escaped(odd)]
         winner = winner_of(results, task, model)
-        lines += ["", f"So: {_escaped(verdict(winner))}", ""] if winner is not None else [""]
-    note = f"Differences are to {results.baseline}, paired by item; p by permutation, Holm-corrected."
+        lines += ["", f"Verdict: {_escaped(verdict(winner))}", ""] if winner is not None else [""]
+    note = f"Differences are to {results.baseline}, paired by item; p values by permutation, Holm-corrected."
     return "\n".join([*lines, _escaped(note), ""])
 
 
 def results_data(results: Results) -> dict[str, Any]:
-    """The same as JSON-ready data."""
+    """The tables and verdicts as JSON-ready data."""
     return {
         "baseline": results.baseline,
         "advice": advice(results),
@@ -79,53 +79,73 @@ def results_data(results: Results) -> dict[str, Any]:
 
 def verdict(winner: Winner) -> str:
     """What can be said of the strategies of a task and model, in a sentence."""
-    others = f" Too little is answered of {', '.join(winner.left_out)}." if winner.left_out else ""
+    few = f" Too few answers to compare: {joined(winner.left_out)}." if winner.left_out else ""
     if not winner.level_with:
-        return f"{winner.best} wins: it differs from every other strategy.{others}"
-    level = ", ".join(winner.level_with)
+        return f"{winner.best} wins: it is significantly different from every other strategy.{few}"
     if winner.nearest is None:
-        have = "has" if len(winner.level_with) == 1 else "have"
-        return f"{winner.best} has the best mean, and so {have} {level}.{others}"
-    more = f"; {winner.items_needed:,} items would tell it from {winner.nearest}" if winner.items_needed else ""
-    return f"{winner.best} has the best mean, but is not distinguishable from {level}{more}.{others}"
+        return f"{joined((winner.best, *winner.level_with))} share the highest mean ({winner.mean:.3f}).{few}"
+    differences = "differences to {} are" if len(winner.level_with) > 1 else "difference to {} is"
+    need = winner.items_needed
+    more = f"; about {need:,} items would be needed to separate it from {winner.nearest}" if need else ""
+    noise = f"the {differences.format(joined(winner.level_with))} within noise"
+    return f"{winner.best} has the highest mean ({winner.mean:.3f}), but {noise}{more}.{few}"
 
 
 def advice(results: Results) -> str:
     """What to use, as far as all tasks and models together can tell."""
     if not results.winners:
-        return "Nothing can be told yet."
+        return "There are too few answers to compare yet."
     unbeaten: dict[str, int] = {}
     for winner in results.winners:
         for name in (winner.best, *winner.level_with):
             unbeaten[name] = unbeaten.get(name, 0) + 1
-    most = max(unbeaten.values())
+    most, all_ = max(unbeaten.values()), len(results.winners)
     names = [name for name, times in unbeaten.items() if times == most]
-    of = "everywhere" if most == len(results.winners) else f"in {most} of {len(results.winners)} comparisons"
+    what = "task" if len({winner.model for winner in results.winners}) == 1 else "comparison"
+    where = ("on " if what == "task" else "in ") + (f"{most} of {all_}" if most < all_ else f"all {all_}")
+    where = f"{where} {what}s" if all_ > 1 else f"in the one {what}"
     if len(names) == 1:
-        return f"{names[0]} has the best mean, or is not distinguishable from it, {of}: no other strategy so often."
-    cost = {name: sum(forward_tokens(row) for row in results.cells if row.strategy == name) for name in names}
+        return f"{names[0]} scores best, or ties with the best, {where}; no other strategy does so as often."
+    cost = {name: sum(forward_tokens(cell) for cell in results.cells if cell.strategy == name) for name in names}
     cheapest = min(names, key=lambda name: cost[name])
     return (
-        f"{', '.join(names)} have the best mean, or are not distinguishable from it, {of}; "
-        f"{cheapest} computes least of them."
+        f"{joined(names)} score best, or tie with the best, {where}; "
+        f"of these, {cheapest} computes the fewest forward tokens."
     )
 
 
-def odd_lengths(rows: Sequence[CellStats], baseline: str) -> str:
+def odd_lengths(cells: Sequence[CellStats], baseline: str) -> str:
     """Which strategies write half as much again as the baseline or more, or two thirds or less; empty if none does."""
-    base = next((row.tokens for row in rows if row.strategy == baseline), 0.0)
-    ratios = {row.strategy: row.tokens / base for row in rows if base and row.answers}
-    odd = [f"{name} ({ratio:.2g} times)" for name, ratio in ratios.items() if not 2 / 3 < ratio < 1.5]
-    return f"Much longer or shorter than {baseline}'s are the answers of {', '.join(odd)}." if odd else ""
+    base = next((cell.tokens for cell in cells if cell.strategy == baseline), 0.0)
+    ratios = {cell.strategy: cell.tokens / base for cell in cells if base and cell.answers}
+    said = []
+    for how, odd in (
+        ("longer", {name: ratio for name, ratio in ratios.items() if ratio >= 1.5}),
+        ("shorter", {name: ratio for name, ratio in ratios.items() if ratio <= 2 / 3}),
+    ):
+        if odd:
+            times = joined([f"{ratio:.2g}" for ratio in odd.values()])
+            said.append(f"Answers of {joined(odd)} are much {how} than {baseline}'s ({times} times as long).")
+    return " ".join(said)
+
+
+def joined(names: Iterable[str]) -> str:
+    """Names in a sentence.
+
+    >>> joined(["greedy"]), joined(["a", "b", "c"])
+    ('greedy', 'a, b and c')
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def forward_tokens(row: CellStats) -> float:
-    """What an answer computes, a mean, as if its strategy ran alone."""
+    """Tokens computed for each answer, on average, as if its strategy ran alone."""
     return row.prompt_tokens + row.decode_tokens
 
 
 def more_of(rows: Sequence[CellStats]) -> list[str]:
-    """What the task's own further figures are called."""
+    """The names of the task's own further figures."""
     return list(dict.fromkeys(name for row in rows for name in row.more))
 
 
@@ -136,12 +156,12 @@ def groups(results: Results) -> Iterator[tuple[tuple[str, str], list[CellStats]]
 
 
 def winner_of(results: Results, task: str, model: str) -> Winner | None:
-    """What can be said of a task and model, if anything can."""
+    """What can be said of a task and model, if anything."""
     return next((w for w in results.winners if (w.task, w.model) == (task, model)), None)
 
 
 def title(task: str, model: str, rows: Sequence[CellStats]) -> str:
-    """Task, model and how much is there of them."""
+    """Task, model and how many items are answered."""
     answered = {row.items for row in rows}
     items = f"{min(answered)}" if len(answered) == 1 else f"{min(answered)} to {max(answered)}"
     missing = f" of {rows[0].asked}" if answered != {rows[0].asked} else ""

@@ -109,11 +109,11 @@ function article(id, [prompt, reference, cells], columns) {
 
 // What was read from a text, in brief.
 function found(read, text) {
-  if (read === null) return ["nothing read"];
-  if (read.trim() === text.trim()) return ["read as it is"];
-  if (read.length <= 60) return ["read ", make("code", {}, printable(read))];
+  if (read === null) return ["no answer found"];
+  if (read.trim() === text.trim()) return ["answer: the whole text"];
+  if (read.length <= 60) return ["answer ", make("code", {}, printable(read))];
   const whole = make("code", {}, printable(read, "\n\t"));
-  return ["read ", make("details", {}, make("summary", {}, printable(`${read.slice(0, 59)}…`)), whole)];
+  return ["answer ", make("details", {}, make("summary", {}, printable(`${read.slice(0, 59)}…`)), whole)];
 }
 
 const numbers = (...children) => make("div", { class: "numbers" }, ...children);

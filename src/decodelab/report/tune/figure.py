@@ -19,7 +19,7 @@ _LINE, _OTHERS, _MARK, _BASE = "#0b5c8a", "#9db8c9", "#b3471d", "#222222"
 
 
 def tuning_figure(found: Tuning) -> Figure:
-    """Draw the score of every strategy over what an answer took, with the front of those worth it."""
+    """Draw the score of every strategy against its cost, with the Pareto front."""
     figure, axes = _empty(f"{found.task}, {found.model}: tuned on {found.items} items")
     for trial in found.trials:
         if trial.refused is None:
@@ -27,21 +27,21 @@ def tuning_figure(found: Tuning) -> Figure:
     _dot(axes, found.baseline.forward_tokens, found.baseline.score, "s", _BASE, _BASE, found.baseline.strategy)
     on_front = sorted((t.forward_tokens, t.score) for t in (found.baseline, *found.trials) if t.on_pareto_front)
     if on_front:
-        axes.step(*zip(*on_front, strict=True), where="post", color=_LINE, linewidth=1, label="worth their compute")
+        axes.step(*zip(*on_front, strict=True), where="post", color=_LINE, linewidth=1, label="Pareto front")
     if found.best is not None:
         _dot(axes, found.best.forward_tokens, found.best.score, "D", _MARK, _MARK, found.best.strategy)
     axes.set_xscale("log")
-    axes.set_xlabel("forward tokens an answer", fontsize=8)
+    axes.set_xlabel("forward tokens per answer", fontsize=8)
     axes.set_ylabel("score (hollow: stopped early, on fewer items)", fontsize=8)
     axes.legend(fontsize=7, frameon=False)
     return figure
 
 
 def reversal_figure(found: Reversal) -> Figure:
-    """Draw the score of the smaller model over that of the larger, for all settings."""
+    """Draw the score of the smaller model against that of the larger, for all settings."""
     title = f"{found.task}, {found.small} against {found.large}: searched on {found.items} items"
     figure, axes = _empty(title)
-    axes.plot([0, 1], [0, 1], color=_LINE, linewidth=0.8, linestyle="--", label="as good as each other")
+    axes.plot([0, 1], [0, 1], color=_LINE, linewidth=0.8, linestyle="--", label="equal scores")
     for pair in found.trials:
         if pair.refused is None:
             _dot(axes, pair.large, pair.small, "o", "none" if pair.stopped else _OTHERS, _OTHERS)

@@ -1,4 +1,4 @@
-"""What tuning, or the search for a reversal, came to: tables, sentences and a picture."""
+"""The result of tuning, or of the search for a reversal: tables, sentences and a picture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from decodelab.metrics.estimate import Estimate
 
 SHOWN = 10
-"""So many of the strategies tried are listed, the best first."""
+"""At most this many of the strategies tried are listed, best first."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class View:
 
     Attributes:
         title: what was done, in a line.
-        tables: what was tried first, then what the fresh items say.
+        tables: what was tried, then the scores on fresh items.
         says: what follows from them, in sentences.
         draw: makes a picture of it.
     """
@@ -68,10 +68,10 @@ def print_view(view: View) -> None:
 
 
 def tuning_view(found: Tuning) -> View:
-    """What tuning came to."""
+    """The result of tuning."""
     complete = sorted(_complete(found.trials), key=lambda trial: -trial.value)
     per_token = found.objective != "score"
-    header = ("strategy", *["by 1,000"] * per_token, "score", "computed")
+    header = ("strategy", *["by 1,000"] * per_token, "score", "forward tokens")
     rows = [_tried(trial, per_token) for trial in complete[:SHOWN]]
     rows.append(_tried(found.baseline, per_token, " (baseline)"))
     title = f"{found.task}, {found.model}: tuned on {found.items} items"
@@ -82,7 +82,7 @@ def tuning_view(found: Tuning) -> View:
 
 
 def reversal_view(found: Reversal) -> View:
-    """What the search for a reversal came to."""
+    """The result of the search for a reversal."""
     complete = sorted(_complete(found.trials), key=lambda pair: -pair.lead)
     header = ("strategy", found.small, found.large, "ahead")
     rows = [_faced(pair) for pair in complete[:SHOWN]]
@@ -99,12 +99,13 @@ def reversal_view(found: Reversal) -> View:
 
 
 def verdict(contest: Contest, items: int) -> str:
-    """What two on the same fresh items come to, in a sentence."""
+    """The comparison of two on the same fresh items, in a sentence."""
     by, sure = contest.difference.value, f"{_interval(contest.difference)}, p = {contest.p:.3f}"
     if contest.says == 0:
-        more = f"; {contest.items_needed:,} items would tell" if contest.items_needed is not None else ""
-        seems = f"difference {by:+.3f}, {sure}"
-        return f"{contest.a} is not distinguishable from {contest.b} on {items} fresh items ({seems}){more}."
+        need = contest.items_needed
+        more = f"; about {need:,} items would be needed to separate them" if need is not None else ""
+        found = f"difference {by:+.3f}, {sure}"
+        return f"{contest.a} is not significantly different from {contest.b} on {items} fresh items ({found}){more}."
     how = "better" if contest.says > 0 else "worse"
     return f"{contest.a} is {how} than {contest.b} by {abs(by):.3f} on {items} fresh items (difference {sure})."
 
@@ -123,7 +124,7 @@ def _faced(pair: Pair, mark: str = "") -> tuple[str, ...]:
 
 
 def _fresh(items: int, values: Mapping[str, Estimate], what: str) -> Table:
-    """What fresh items say."""
+    """The scores on fresh items."""
     rows = [(name, f"{value.value:.3f}", _interval(value)) for name, value in values.items()]
     return Table("", (f"{items} fresh items", what, "95 %"), rows)
 
@@ -138,50 +139,51 @@ def _course(trials: Sequence[Trial] | Sequence[Pair], items: int) -> str:
     refused = [trial.refused for trial in trials if trial.refused is not None]
     parts = [f"{len(trials)} tried: {complete} answered all {items} items"]
     if stopped:
-        parts.append(f"{stopped} stopped early as worse than those before")
+        parts.append(f"{stopped} stopped early because others were better")
     if refused:
         parts.append(f"{len(refused)} refused ({refused[0]})")
     return ", ".join(parts) + "."
 
 
 def _tuning_says(found: Tuning) -> list[str]:
-    """What follows from tuning."""
+    """What follows from tuning, in sentences."""
     says = [_course(found.trials, found.items)]
     if found.importances:
         shares = sorted(found.importances.items(), key=lambda pair: -pair[1])
         says.append("What mattered: " + ", ".join(f"{name} {share:.0%}" for name, share in shares) + ".")
     base = found.baseline.strategy
     if found.best is None or found.check is None:
-        return [*says, f"Nothing of the space came through; keep {base}."]
+        return [*says, f"No strategy of the space answered all items; keep {base}."]
     check = found.check
     says.append(verdict(check.to_baseline, check.items))
     gain = check.to_baseline.difference.value
-    flattery = f": {check.lost:+.3f} is what choosing flatters" if check.lost > 0 else ""
+    bias = f"; the difference, {check.lost:.3f}, is selection bias" if check.lost > 0 else ""
     says.append(
-        f"It was ahead by {check.tuned_gain:+.3f} on the items it was chosen on, by {gain:+.3f} on those it was not"
-        f"{flattery}."
+        f"Its lead was {check.tuned_gain:+.3f} on the items it was chosen on, and {gain:+.3f} on fresh ones{bias}."
     )
     if check.to_runner_up is not None:
         says.append(verdict(check.to_runner_up, check.items))
     better = check.to_baseline.says > 0
     return [
         *says,
-        f"Use it: -s {found.best.strategy!r}" if better else f"Nothing speaks against staying with {base!r}.",
+        f"Use it: -s {found.best.strategy!r}"
+        if better
+        else f"There is no evidence that it beats {base!r}; keep {base!r}.",
     ]
 
 
 def _reversal_says(found: Reversal) -> list[str]:
-    """What follows from the search."""
+    """What follows from the search, in sentences."""
     says = [_course(found.trials, found.items)]
     if found.usual is None or found.checked is None:
-        return [*says, "No reversal was found: no settings came through."]
+        return [*says, "No reversal was found: no settings answered all items."]
     says += [_both(found.usual, found.fresh), _both(found.checked, found.fresh)]
     if found.confirmed:
-        return [*says, f"A reversal: {found.small} does better than {found.large} under {found.checked.settings}."]
+        return [*says, f"A reversal: {found.small} scores higher than {found.large} under {found.checked.settings}."]
     if found.usual.contest.difference.value > 0:
         base = found.usual.settings
-        return [*says, f"No reversal: {found.small} is ahead of {found.large} under {base} already."]
-    return [*says, "No reversal was found: on fresh items the smaller model is not ahead by more than chance."]
+        return [*says, f"No reversal: {found.small} is already ahead of {found.large} under {base}."]
+    return [*says, "No reversal was found: on fresh items the smaller model is not significantly ahead."]
 
 
 def _both(faced: Faced, items: int) -> str:
