@@ -44,7 +44,8 @@ from torch import Tensor
 import decodelab as dl
 from decodelab.core.key import Keys
 from decodelab.engine.processing import process
-from decodelab.kernels.fused import TEMPERATURE, Fused, apply_fused, draw, log_normaliser
+from decodelab.kernels.codes import TEMPERATURE
+from decodelab.kernels.fused import Fused, apply_fused, draw, log_normaliser
 from decodelab.search.sample import inverse_cdf
 
 CHAINS = {

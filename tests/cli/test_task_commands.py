@@ -24,13 +24,13 @@ def test_the_list_has_every_task_with_its_parameters_and_a_line_of_its_file(run)
     from decodelab.tasks import TASKS
 
     found = {task["name"]: task for task in run("tasks", "list", "--json").json["tasks"]}
-    assert list(found) == list(TASKS)
+    assert list(found) == list(TASKS.ours)
     assert found["mmlu"]["parameters"] == ["subject", "form", "shots", "shots_file"]
     assert all(task["what"].endswith(".") and task["source"] for task in found.values())
     for task in found.values():
         assert task["makes"] if task["line"] is None else isinstance(json.loads(task["line"]), dict)
     shown = run("tasks", "list").stdout
-    assert all(name in shown for name in TASKS)
+    assert all(name in shown for name in TASKS.ours)
 
 
 def test_an_item_is_shown_as_a_model_is_given_it(run, questions):
@@ -110,7 +110,7 @@ def test_a_data_set_of_the_hub_becomes_a_file_that_the_task_reads(run, folder):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("owner/numbers", "'owner/numbers': its rows, line 1: is no multiple choice item"),
+        ("owner/numbers", "'owner/numbers': its rows, line 1: is not a multiple-choice item"),
         ("owner/other", "'owner/other' cannot be read: no owner/other on the hub"),
     ],
 )

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from decodelab.kernels.fused import (
+from decodelab.kernels.codes import (
     DYNAMIC_TEMPERATURE,
     EPSILON,
     ETA,

@@ -18,21 +18,13 @@ import torch
 from torch import Tensor
 
 from decodelab.core.errors import NonFiniteLogits
+from decodelab.kernels.codes import NOTHING
 
 LARGE = 4096
 """Vocabularies smaller than this are left to torch: there is little to gain, and nothing to compile for."""
 
 NUMBERS = 3
 """The most numbers a stage has."""
-
-SAME_DISTANCE = 1e-10
-"""Surprises whose distances from the entropy differ by less than this many nats are tied: float64 sums are no finer."""
-
-NOTHING = -1
-"""The code of a stage that changes nothing."""
-
-TEMPERATURE, TOP_K, TOP_P, MIN_P, TYPICAL_P, EPSILON, ETA, TOP_N_SIGMA, TOP_A, P_LESS = range(10)
-TOP_H, DYNAMIC_TEMPERATURE, MIROSTAT_1, MIROSTAT_2, EXCLUDE_TOP = range(10, 15)
 
 REMEMBERED = 4
 """Tensors whose normalisers are remembered."""
@@ -44,6 +36,7 @@ _kept = threading.local()
 class Fused:
     """A stage as the compiled chain sees it: its code and its numbers, each one for all rows or float64 [rows].
 
+    >>> from decodelab.kernels.codes import TOP_P
     >>> Fused(TOP_P, 0.9).numbers
     (0.9,)
     """
@@ -94,6 +87,7 @@ def apply_fused(logits: Tensor, stages: Sequence[Fused]) -> Tensor:
     Raises:
         NonFiniteLogits: for NaN or +inf.
 
+    >>> from decodelab.kernels.codes import TEMPERATURE, TOP_K
     >>> apply_fused(torch.tensor([[3.0, 1.0, 2.0, -5.0]]), [Fused(TOP_K, 3), Fused(TEMPERATURE, 0.5)]).tolist()
     [[0.0, -4.0, -2.0, -inf]]
     """

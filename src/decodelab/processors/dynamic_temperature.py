@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
-from decodelab.kernels.fused import DYNAMIC_TEMPERATURE, Fused
+from decodelab.kernels.codes import DYNAMIC_TEMPERATURE
+from decodelab.kernels.fused import Fused
 from decodelab.processors.temperature import Temperature
 
 

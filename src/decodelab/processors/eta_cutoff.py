@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
-from decodelab.kernels.fused import ETA, Fused
+from decodelab.kernels.codes import ETA
+from decodelab.kernels.fused import Fused
 
 
 @dataclass(frozen=True)

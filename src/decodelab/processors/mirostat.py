@@ -14,7 +14,8 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.core.values import Tokens
-from decodelab.kernels.fused import MIROSTAT_1, MIROSTAT_2, Fused, apply_fused, log_normaliser, suits
+from decodelab.kernels.codes import MIROSTAT_1, MIROSTAT_2
+from decodelab.kernels.fused import Fused, apply_fused, log_normaliser, suits
 
 
 @dataclass(frozen=True)

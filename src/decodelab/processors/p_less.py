@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor
-from decodelab.kernels.fused import P_LESS, Fused
+from decodelab.kernels.codes import P_LESS
+from decodelab.kernels.fused import Fused
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
-from decodelab.kernels.fused import NOTHING, TEMPERATURE, Fused
+from decodelab.kernels.codes import NOTHING, TEMPERATURE
+from decodelab.kernels.fused import Fused
 
 _FLOAT32 = torch.finfo(torch.float32)
 

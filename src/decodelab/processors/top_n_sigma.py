@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
-from decodelab.kernels.fused import TOP_N_SIGMA, Fused
+from decodelab.kernels.codes import TOP_N_SIGMA
+from decodelab.kernels.fused import Fused
 
 
 @dataclass(frozen=True)

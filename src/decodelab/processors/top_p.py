@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
-from decodelab.kernels.fused import NOTHING, TOP_P, Fused
+from decodelab.kernels.codes import NOTHING, TOP_P
+from decodelab.kernels.fused import Fused
 
 
 @dataclass(frozen=True)

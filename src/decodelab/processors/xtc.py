@@ -13,7 +13,8 @@ from decodelab.core.key import PROCESSOR, Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_number
 from decodelab.core.values import Tokens
-from decodelab.kernels.fused import EXCLUDE_TOP, Fused
+from decodelab.kernels.codes import EXCLUDE_TOP
+from decodelab.kernels.fused import Fused
 
 
 @dataclass(frozen=True)

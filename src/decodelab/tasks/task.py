@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -131,13 +130,10 @@ def task_class(name: str) -> tuple[type[Task], dict[str, Any]]:
     """The class of a task, and the parameters that its name already settles.
 
     Raises:
-        RequestError: if there is none, with the nearest name suggested.
+        RequestError: if there is none, with the nearest name suggested, or if its package cannot be imported.
     """
-    if name not in TASKS:
-        hint = did_you_mean(name, TASKS) or f"; there are {', '.join(TASKS)}"
-        raise RequestError(f"unknown task {name[:60]!r}{hint}")
-    module, attribute, *values = TASKS[name].split(":")
-    made = getattr(importlib.import_module(module), attribute)
+    made = TASKS.load(name)
+    _, _, *values = TASKS.entry(name).path.split(":")
     return made, dict(zip((f.name for f in fields(made)), values, strict=False))
 
 

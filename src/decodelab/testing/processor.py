@@ -32,7 +32,7 @@ def check_processor(processor: Processor, *, vocab: Vocab | None = None, may_emp
     * never bring a removed token back, and leave at least one;
     * have a state whose `state[rows]` is all there is to a fork, and that goes on when no rows are left;
     * if the state can be joined, treat rows that have seen more and fewer tokens as if each were alone;
-    * keep its word where it says `keeps_argmax` or that its parameters have no effect;
+    * keep its word where it says `keeps_argmax`, that it uses no randomness, or that its parameters have no effect;
     * if it tells `outcomes`, apply one of them to each row; if it can be observed, change nothing by it;
     * be a proper stage (`check_stage`), if it is one.
 
@@ -123,6 +123,10 @@ def _check_apply(
         # Rounding may make close logits equal, so the lowest id among the largest is asked for only where they differ.
         largest = after.gather(1, logits.argmax(1, keepdim=True))
         rule(bool((largest >= after).all()), "says keeps_argmax, but the most probable token is removed or overtaken")
+    if isinstance(processor, Stage) and processor.deterministic():
+        others = Keys.join([Keys.of(1, prompt, [sample]) for sample, prompt in enumerate(prompts)])
+        again = processor.apply(logits, processor.init(prompts, vocab, others))
+        rule(torch.equal(again, after), "says it uses no randomness, but depends on the seed")
     if isinstance(processor, Stage) and processor.no_effect() is not None:
         rule(
             _same(after.log_softmax(-1), logits.log_softmax(-1)), "says it has no effect, but changes the distribution"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -55,7 +55,7 @@ def check_search(search: Search) -> None:
     * begin with `start_rows` rows a job and never have more than `peak_rows`;
     * order what goes on by job, never choose an impossible token, and end exactly what `rows.ends` ends;
     * be pure: the same logits and state give the same step, at once or later, and inputs are not changed;
-    * take its randomness from `rows.keys` alone;
+    * take its randomness from `rows.keys` alone, and none where it says so;
     * return for each job at least one and at most `n` different hypotheses, of that job, with finite scores;
     * treat each job as if it were alone;
     * be a proper stage (`check_stage`), if it is one.
@@ -78,6 +78,10 @@ def check_search(search: Search) -> None:
         )
         for job, found in zip(_JOBS, together, strict=True):
             require(_equal(_run(search, [job], eos)[0], found), search, "a job must not depend on those beside it")
+        if isinstance(search, Stage) and search.deterministic():
+            seeded = _run(search, [replace(job, seed=job.seed + 1) for job in _JOBS], eos)
+            same = all(_equal(a, b) for a, b in zip(seeded, together, strict=True))
+            require(same, search, "says it uses no randomness, but depends on the seed")
         backwards = _run(search, _JOBS[::-1], eos)[::-1]
         same = all(_equal(a, b) for a, b in zip(backwards, together, strict=True))
         require(same, search, "the order of jobs must not matter")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from decodelab.core.capabilities import NEEDS
 from decodelab.core.stage import Stage, plain
 from decodelab.strategy.catalogue import STAGES
 from decodelab.strategy.strategy import Strategy
@@ -39,6 +40,8 @@ def check_stage(stage: Stage) -> None:
         require(bool(parameter.doc), stage, f"must document its parameter {parameter.name} with Annotated")
     same = dataclasses.replace(stage)  # pyright: ignore[reportArgumentType]  (stages are dataclasses)
     require(same == stage and hash(same) == hash(stage), stage, "must be equal to one with the same parameters")
+    require(stage.needs in NEEDS, stage, f"needs must be one of {', '.join(NEEDS)}")
+    require(not (stage.deterministic() is False and not stage.uses_randomness), stage, "says it uses no randomness")
     why = stage.no_effect()
     require(why is None or bool(why), stage, "no_effect must give None or the reason")
     entry = STAGES.entries().get(stage.name)

@@ -19,9 +19,6 @@ from decodelab.engine.runners.runner import Failed
 from decodelab.engine.scheduler import Engine
 from decodelab.models.loading import load
 from decodelab.pocket.item import digest
-from decodelab.processors.xtc import XTC
-from decodelab.search.beam import Beam
-from decodelab.search.greedy import Greedy
 from decodelab.search.sample import Sample
 from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.choices import Choice, HasOptions
@@ -93,7 +90,7 @@ class Worker:
                 found.append(replace(one, keys=(choice_key(engine.model, choice),)))
                 continue
             strategy, task = self.strategy(one), self._tasks[one.task]
-            if one.seed != self._plan.all_seeds[0] and draws_nothing(strategy):
+            if one.seed != self._plan.all_seeds[0] and strategy.deterministic:
                 continue
             if strategy.compositions not in encoded:
                 _, encoded[strategy.compositions] = encode_prompt(engine.composed(strategy), self._prompt(one))
@@ -203,28 +200,21 @@ class Worker:
         task = self._tasks[one.task]
         if task.as_given:
             return one.seed
-        seed = 0 if draws_nothing(strategy) else one.seed
+        seed = 0 if strategy.deterministic else one.seed
         return digest("bench", seed, task.plan.name, one.item) >> 1
 
 
 def samples_freely(strategy: Strategy) -> bool:
     """Whether a strategy's samples are answers of their own: it samples, and selects none from others."""
-    return isinstance(strategy.search, Sample) and strategy.selection is None
-
-
-def draws_nothing(strategy: Strategy) -> bool:
-    """Whether a strategy is known to answer the same under every seed."""
-    search = strategy.search
-    settled = isinstance(search, Greedy) or (isinstance(search, Beam) and not search.sampling)
-    return settled and not any(isinstance(stage, XTC) for stage in strategy.stages)
+    return strategy.search_stage.samples_by_index and strategy.selection is None
 
 
 def widened(strategy: Strategy, samples: int) -> Strategy:
     """The strategy with that many samples, if its samples are answers of their own."""
     if not samples_freely(strategy):
         return strategy
-    stages = [replace(s, n=samples) if isinstance(s, Sample) else s for s in strategy.stages]
-    return replace(strategy, stages=tuple(stages))
+    stages: Any = strategy.stages
+    return replace(strategy, stages=tuple(replace(s, n=samples) if s.samples_by_index else s for s in stages))
 
 
 def with_samples(strategy: Strategy, samples: int) -> Strategy:

@@ -34,7 +34,7 @@ def list_command(as_json: options.AsJson = False) -> None:
 
     from decodelab.tasks import TASKS
 
-    found = [_described(name) for name in TASKS]
+    found = [_described(name) for name in TASKS.entries()]
     if as_json:
         print_json({"tasks": found})
         return
