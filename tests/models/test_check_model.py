@@ -115,23 +115,25 @@ class TakesEmptyPrompts(Honest):
 
 
 class LosesText(Honest):
-    @property
-    def vocab(self):
+    def __init__(self):
+        super().__init__()
+
         class Vocab(TableVocab):
             def decode(self, tokens):
                 return super().decode(tokens)[:3]
 
-        return Vocab([*WORDS, "<s>"], eos=None, bos="<s>", separator=" ")
+        self.vocab = Vocab([*WORDS, "<s>"], eos=None, bos="<s>", separator=" ")
 
 
 class AddsBosToCompletions(Honest):
-    @property
-    def vocab(self):
+    def __init__(self):
+        super().__init__()
+
         class Vocab(TableVocab):
             def encode_completion(self, prompt, text):
                 return self.encode(text)
 
-        return Vocab([*WORDS, "<s>"], eos=None, bos="<s>", separator=" ")
+        self.vocab = Vocab([*WORDS, "<s>"], eos=None, bos="<s>", separator=" ")
 
 
 def test_an_honest_model_passes():

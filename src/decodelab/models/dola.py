@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from decodelab.core.capabilities import Need
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy
-from decodelab.core.protocols import Cache, HiddenStates, LanguageModel, Load, Vocab
+from decodelab.core.protocols import Cache, HiddenStates, LanguageModel, Load
 from decodelab.core.stage import Kind, Stage, brief, check_number
 from decodelab.core.values import Tokens
 from decodelab.models.composed import composed_digest, log_linear, plausible
@@ -112,31 +112,15 @@ class _Dola:
         self.stage = stage
         self.model = model
         self.layers = layers
-
-    @property
-    def name(self) -> str:
-        """The model's name and the stage."""
-        return f"{self.model.name} with {self.stage}"
+        self.name = f"{model.name} with {stage}"
+        self.vocab = model.vocab
+        self.context_length = model.context_length
+        self.generation_config = model.generation_config
 
     @property
     def digest(self) -> str:
         """SHA-256 over the model's digest and the stage's parameters."""
         return composed_digest(self.stage, (self.model,))
-
-    @property
-    def vocab(self) -> Vocab:
-        """The model's."""
-        return self.model.vocab
-
-    @property
-    def context_length(self) -> int | None:
-        """The model's."""
-        return self.model.context_length
-
-    @property
-    def generation_config(self) -> dict[str, Any]:
-        """The model's."""
-        return self.model.generation_config
 
     def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
         """Bytes of the model's cache, which holds no hidden states."""

@@ -64,6 +64,14 @@ class EncoderDecoderModel:
         name: what to call it.
         directory: where it was loaded from; its files give the digest.
 
+    Attributes:
+        name: the name it was loaded under.
+        vocab: its tokenizer, over as many ids as the logits have.
+        begin: what its decoder begins with.
+        longest_prompt: the most tokens its encoder has positions for; None where positions are relative (T5).
+        longest_answer: the most new tokens its decoder has positions for; None where positions are relative (T5).
+        context_length: None: prompt and answer have bounds of their own.
+
     Raises:
         ModelError: when the architecture is not one of `PROVEN_PAIRS`, or its settings name no token to begin with.
     """
@@ -79,34 +87,23 @@ class EncoderDecoderModel:
             )
         self._source = source = Pretrained(model, tokenizer, name, directory)
         self.model = source.model
-        self._vocab = PairVocab(tokenizer, source.vocab_size, source.eos_ids, source.bos_id)
-        self._begin = _begin(model)
+        self.name = source.name
+        self.vocab = PairVocab(tokenizer, source.vocab_size, source.eos_ids, source.bos_id)
+        self.begin = _begin(model)
         self._generation_config = source.generation_settings() | _forced_tokens(source)
         self._encoder, self._decoder = model.get_encoder(), model.get_decoder()
         self._configs = [*configs(self._decoder), config]
         self._positions = getattr(self._decoder, "embed_positions", None)
-        self._most = None if self._positions is None else int(config.max_position_embeddings)
+        self.longest_prompt = None if self._positions is None else int(config.max_position_embeddings)
+        self.context_length: int | None = None
+        self.longest_answer = None if self.longest_prompt is None else self.longest_prompt - len(self.begin) + 1
         self._layers = int(getattr(config, "num_decoder_layers", None) or config.decoder_layers)
         self._bytes: tuple[int, int] | None = None
-
-    @property
-    def name(self) -> str:
-        """The name it was loaded under."""
-        return self._source.name
 
     @property
     def digest(self) -> str:
         """SHA-256 over configuration, weights and tokenizer, in hex; computed when first asked for."""
         return self._source.digest
-
-    @property
-    def vocab(self) -> PairVocab:
-        """Its tokenizer, over as many ids as the logits have."""
-        return self._vocab
-
-    @property
-    def context_length(self) -> None:
-        """There is no bound on prompt and answer together; see `longest_prompt` and `longest_answer`."""
 
     @property
     def generation_config(self) -> dict[str, Any]:
@@ -123,23 +120,6 @@ class EncoderDecoderModel:
         """The number format of its weights."""
         return self.model.dtype
 
-    # decodelab.core.protocols.EncoderDecoder
-
-    @property
-    def begin(self) -> Tokens:
-        """What its decoder begins with."""
-        return self._begin
-
-    @property
-    def longest_prompt(self) -> int | None:
-        """The most tokens its encoder has positions for; None where positions are relative (T5)."""
-        return self._most
-
-    @property
-    def longest_answer(self) -> int | None:
-        """The most new tokens its decoder has positions for; None where positions are relative (T5)."""
-        return None if self._most is None else self._most - len(self._begin) + 1
-
     def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
         """Bytes a cache may come to hold for `rows` continuations of `new` tokens of a prompt of `prompt` tokens."""
         if self._bytes is None:
@@ -155,7 +135,7 @@ class EncoderDecoderModel:
                 ),
             )
         own, read = self._bytes
-        return read * prompt + own * rows * grown(len(self._begin) + new, ROOM)
+        return read * prompt + own * rows * grown(len(self.begin) + new, ROOM)
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, DecoderCache]:
@@ -166,7 +146,7 @@ class EncoderDecoderModel:
             PromptTooLong: when a prompt exceeds the encoder's positions.
             UnknownToken: when a token id is outside the vocabulary.
         """
-        check_prompts(self.name, prompts, self._vocab.size, self._most, "positions of the encoder")
+        check_prompts(self.name, prompts, self.vocab.size, self.longest_prompt, "positions of the encoder")
         rows, width = len(prompts), max(map(len, prompts))
         pads = [width - len(prompt) for prompt in prompts]
         # Encoders count positions from the left. The token in the padding does not matter: it is masked.
@@ -181,8 +161,8 @@ class EncoderDecoderModel:
             read = self._encoder(input_ids=ids).last_hidden_state
         own = KeyValueCache([GrowingLayer() for _ in range(self._layers)], [0] * rows, self.device, unshared="")
         layers = [CrossLayer() for _ in range(self._layers)]
-        cache = DecoderCache(own, layers, pads, range(rows), len(self._begin))
-        begin = torch.tensor([self._begin] * rows, device=self.device)
+        cache = DecoderCache(own, layers, pads, range(rows), len(self.begin))
+        begin = torch.tensor([self.begin] * rows, device=self.device)
         return self._forward(begin, cache, read)[:, -1], cache
 
     @torch.inference_mode()
@@ -194,11 +174,11 @@ class EncoderDecoderModel:
             UnknownToken: when a token id is outside the vocabulary; tokens on an accelerator are not looked at.
         """
         assert isinstance(cache, DecoderCache)
-        tokens = checked_tokens(self.name, tokens, len(cache.owners), self._vocab.size)
-        longest = max(cache.own.lengths) + tokens.shape[1]
-        if self._most is not None and longest > self._most:
+        tokens = checked_tokens(self.name, tokens, len(cache.owners), self.vocab.size)
+        longest, most = max(cache.own.lengths) + tokens.shape[1], self.longest_prompt
+        if most is not None and longest > most:
             raise PromptTooLong(
-                f"{self.name}: {longest} tokens exceed the {self._most} positions of the decoder; ask for fewer"
+                f"{self.name}: {longest} tokens exceed the {most} positions of the decoder; ask for fewer"
             )
         nothing = torch.empty(1, 1, 0, device=self.device)
         return self._forward(tokens.to(self.device), cache, nothing), cache

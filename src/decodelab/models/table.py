@@ -86,7 +86,7 @@ class TableModel:
         name: str = "table",
     ):
         words = [*vocab, *(word for word in (eos, bos) if word is not None and word not in vocab)]
-        self._vocab = TableVocab(words, eos=eos, bos=bos, separator=separator)
+        self.vocab = TableVocab(words, eos=eos, bos=bos, separator=separator)
         if missing not in ("error", "eos"):
             raise ModelFormatError(f"table: missing must be error or eos, got {missing!r}")
         if missing == "eos" and eos is None:
@@ -96,9 +96,9 @@ class TableModel:
                 f"table: context_length must be at least 1, got {context_length}; None means unbounded"
             )
         self._table = table
-        self._context = context_length
+        self.context_length = context_length
         self._missing = missing
-        self._name = name
+        self.name = name
         self._rows: dict[Any, tuple[float, ...]] = {}
         if not callable(table):
             for key, row in table.items():
@@ -109,7 +109,7 @@ class TableModel:
                 self._rows[key] = self._checked(row, key_text(key))
 
     def _known(self, word: str, where: str) -> int:
-        ids = self._vocab.ids
+        ids = self.vocab.ids
         if word not in ids:
             hint = did_you_mean(word, ids) or "; add it to vocab"
             raise ModelFormatError(f"table: {where} names the word {word!r}, which is not in the vocabulary{hint}")
@@ -117,14 +117,14 @@ class TableModel:
 
     def _checked(self, row: Row | Sequence[float], where: str) -> tuple[float, ...]:
         if isinstance(row, Mapping):
-            probs = [0.0] * self._vocab.size
+            probs = [0.0] * self.vocab.size
             for word, p in row.items():
                 probs[self._known(word, f"the row after {where}")] = p
         else:
             probs = list(row) if isinstance(row, Iterable) else [row]
-            if len(probs) != self._vocab.size:
+            if len(probs) != self.vocab.size:
                 raise ModelFormatError(
-                    f"table: the row after {where} has {len(probs)} probabilities for {self._vocab.size} words"
+                    f"table: the row after {where} has {len(probs)} probabilities for {self.vocab.size} words"
                 )
         for p in probs:
             if isinstance(p, bool) or not isinstance(p, Real) or not 0 <= p <= 1 + _TOLERANCE:
@@ -138,31 +138,24 @@ class TableModel:
         return tuple(probs)
 
     @property
-    def name(self) -> str:
-        """What it is called."""
-        return self._name
-
-    @property
     def digest(self) -> str:
         """SHA-256 over vocabulary and table, in hex; a callable table counts by the model's name."""
         distribution = (
-            self._name
+            self.name
             if callable(self._table)
             else sorted([key_text(key), list(map(repr, row))] for key, row in self._rows.items())
         )
-        vocab = self._vocab
-        parts = [vocab.words, vocab.eos_ids, vocab.bos_id, vocab.separator, self._missing, self._context, distribution]
+        vocab = self.vocab
+        parts = [
+            vocab.words,
+            vocab.eos_ids,
+            vocab.bos_id,
+            vocab.separator,
+            self._missing,
+            self.context_length,
+            distribution,
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    @property
-    def vocab(self) -> TableVocab:
-        """Its words."""
-        return self._vocab
-
-    @property
-    def context_length(self) -> int | None:
-        """The longest sequence, in tokens, or None."""
-        return self._context
 
     @property
     def generation_config(self) -> dict[str, Any]:
@@ -178,7 +171,7 @@ class TableModel:
         >>> TableModel(["A", "B"], {...: {"A": 0.25, "B": 0.75}}).probs((0, 1))
         (0.25, 0.75, 0.0)
         """
-        vocab = self._vocab
+        vocab = self.vocab
         prefix = tuple(vocab.words[t] for t in tokens[1 if tokens and tokens[0] == vocab.bos_id else 0 :])
         if callable(self._table):
             if prefix not in self._rows:
@@ -201,13 +194,13 @@ class TableModel:
         Raises:
             EmptyPrompt: when there is no token to start from.
         """
-        prompt = self._vocab.encode(prompt) if isinstance(prompt, str) else tuple(prompt)
+        prompt = self.vocab.encode(prompt) if isinstance(prompt, str) else tuple(prompt)
         self._check([prompt])
-        room = max_new_tokens if self._context is None else min(max_new_tokens, self._context - len(prompt))
+        room = max_new_tokens if self.context_length is None else min(max_new_tokens, self.context_length - len(prompt))
         return self._outcomes(prompt, (), (), room)
 
     def _outcomes(self, prompt: Tokens, tokens: Tokens, logs: tuple[float, ...], room: int) -> Iterator[Outcome]:
-        if tokens and tokens[-1] in self._vocab.eos_ids:
+        if tokens and tokens[-1] in self.vocab.eos_ids:
             yield Outcome(tokens, math.fsum(logs), "eos")
         elif len(tokens) >= room:
             yield Outcome(tokens, math.fsum(logs), "length")
@@ -248,12 +241,9 @@ class TableModel:
         if any(token != PAD for row, n in zip(given, counts, strict=True) for token in row[n:]):
             raise ValueError("decode: padding must come after all tokens of a row")
         self._check([old + row[: max(n, 1)] for old, row, n in zip(held, given, counts, strict=True)])
-        if self._context is not None and max(cache.lengths) + tokens.shape[1] > self._context:
-            raise PromptTooLong(
-                f"{self._name}: {max(cache.lengths) + tokens.shape[1]} tokens exceed the context length {self._context}"
-            )
+        self._check_length(max(cache.lengths) + tokens.shape[1])
         cache.rows = [old + row for old, row in zip(held, given, strict=True)]
-        logits = torch.zeros(*tokens.shape, self._vocab.size)
+        logits = torch.zeros(*tokens.shape, self.vocab.size)
         for i in range(tokens.shape[1]):
             live = [row for row, n in enumerate(counts) if i < n]
             if live:
@@ -264,18 +254,24 @@ class TableModel:
         # Samples of one prompt share most of their prefixes.
         different = {prefix: i for i, prefix in enumerate(dict.fromkeys(prefixes))}
         probs = torch.tensor([self.probs(prefix) for prefix in different], dtype=torch.float64)
-        logprobs = probs.reshape(len(different), self._vocab.size).log().to(torch.float32)
+        logprobs = probs.reshape(len(different), self.vocab.size).log().to(torch.float32)
         return logprobs[[different[prefix] for prefix in prefixes]]
 
     def _check(self, prompts: Sequence[Tokens]) -> None:
         for prompt in prompts:
             if not prompt:
-                raise EmptyPrompt(f"{self._name}: a prompt must have at least one token, got none; give bos a word")
-            if self._context is not None and len(prompt) > self._context:
-                raise PromptTooLong(f"{self._name}: {len(prompt)} tokens exceed the context length {self._context}")
+                raise EmptyPrompt(f"{self.name}: a prompt must have at least one token, got none; give bos a word")
+            if self.context_length is not None and len(prompt) > self.context_length:
+                raise PromptTooLong(
+                    f"{self.name}: {len(prompt)} tokens exceed the context length {self.context_length}"
+                )
             for token in prompt:
-                if not 0 <= token < self._vocab.size:
-                    raise UnknownToken(f"{self._name}: token ids must be in [0, {self._vocab.size}), got {token}")
+                if not 0 <= token < self.vocab.size:
+                    raise UnknownToken(f"{self.name}: token ids must be in [0, {self.vocab.size}), got {token}")
+
+    def _check_length(self, tokens: int) -> None:
+        if self.context_length is not None and tokens > self.context_length:
+            raise PromptTooLong(f"{self.name}: {tokens} tokens exceed the context length {self.context_length}")
 
     @staticmethod
     def from_yaml(source: str | Path) -> TableModel:
@@ -317,16 +313,16 @@ class TableModel:
         """
         if callable(self._table):
             raise ModelFormatError("table: a callable table cannot be written; enumerate it into a mapping first")
-        vocab, words = self._vocab, self._vocab.words
+        vocab, words = self.vocab, self.vocab.words
         rows = {key: {words[i]: p for i, p in enumerate(row) if p > 0} for key, row in self._rows.items()}
-        data: dict[str, Any] = {"name": self._name, "vocab": list(words)}
+        data: dict[str, Any] = {"name": self.name, "vocab": list(words)}
         # A plain null would be read back as the word `null`: an empty list stands for None.
         data["eos"] = words[vocab.eos_ids[0]] if vocab.eos_ids else []
         data["bos"] = words[vocab.bos_id] if vocab.bos_id is not None else []
         data["separator"] = vocab.separator
         data["missing"] = self._missing
-        if self._context is not None:
-            data["context_length"] = str(self._context)
+        if self.context_length is not None:
+            data["context_length"] = str(self.context_length)
         return written_table(data, rows)
 
 

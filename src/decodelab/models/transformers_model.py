@@ -61,6 +61,11 @@ class TransformersModel:
         name: what to call it.
         directory: where it was loaded from; its files give the digest.
 
+    Attributes:
+        name: the name it was loaded under.
+        vocab: its tokenizer, over as many ids as the logits have.
+        context_length: the longest sequence it can hold, or None when its architecture sets no bound.
+
     Raises:
         ModelError: when the architecture is not decoder-only with a plain key/value cache.
     """
@@ -76,8 +81,9 @@ class TransformersModel:
         self._windows: list[int | None] = [getattr(layer, "sliding_window", None) for layer in layers]
         self._unshared = _unshared(model, layers)
         self._configs = configs(model)
-        self._vocab = TransformersVocab(tokenizer, source.vocab_size, source.eos_ids, source.bos_id)
-        self._context = checkpoint.context_length(model.config.get_text_config(decoder=True).to_dict())
+        self.name = source.name
+        self.vocab = TransformersVocab(tokenizer, source.vocab_size, source.eos_ids, source.bos_id)
+        self.context_length = checkpoint.context_length(model.config.get_text_config(decoder=True).to_dict())
         self._token_bytes: int | None = None
         self._generation_config = source.generation_settings()
         self._direct = Direct.of(model)
@@ -85,24 +91,9 @@ class TransformersModel:
             self._probe()
 
     @property
-    def name(self) -> str:
-        """The name it was loaded under."""
-        return self._source.name
-
-    @property
     def digest(self) -> str:
         """SHA-256 over configuration, weights and tokenizer, in hex; computed when first asked for."""
         return self._source.digest
-
-    @property
-    def vocab(self) -> TransformersVocab:
-        """Its tokenizer, over as many ids as the logits have."""
-        return self._vocab
-
-    @property
-    def context_length(self) -> int | None:
-        """The longest sequence it can hold, or None when its architecture sets no bound."""
-        return self._context
 
     @property
     def generation_config(self) -> dict[str, Any]:
@@ -145,7 +136,7 @@ class TransformersModel:
         return self._start(prompts, None)
 
     def _start(self, prompts: Sequence[Tokens], shown: list[Tensor] | None) -> tuple[Tensor, KeyValueCache]:
-        check_prompts(self.name, prompts, self._vocab.size, self.context_length, "the context")
+        check_prompts(self.name, prompts, self.vocab.size, self.context_length, "the context")
         width = max(map(len, prompts))
         pads = [width - len(prompt) for prompt in prompts]
         # The token in the padding does not matter: it is masked.
@@ -192,7 +183,7 @@ class TransformersModel:
 
     def _extend(self, cache: Cache, tokens: Tensor, shown: list[Tensor] | None) -> tuple[Tensor, KeyValueCache]:
         assert isinstance(cache, KeyValueCache)
-        tokens = checked_tokens(self.name, tokens, len(cache.pads), self._vocab.size)
+        tokens = checked_tokens(self.name, tokens, len(cache.pads), self.vocab.size)
         longest = max(cache.lengths) + tokens.shape[1]
         if self.context_length is not None and longest > self.context_length:
             raise PromptTooLong(
