@@ -110,7 +110,7 @@ def test_a_data_set_of_the_hub_becomes_a_file_that_the_task_reads(run, folder):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("owner/numbers", "'owner/numbers': its rows, line 1: is no multiple choice item"),
+        ("owner/numbers", "'owner/numbers': its rows, line 1: is not a multiple-choice item"),
         ("owner/other", "'owner/other' cannot be read: no owner/other on the hub"),
     ],
 )
