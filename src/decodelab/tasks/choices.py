@@ -91,7 +91,7 @@ def prefer(
         choices: the questions.
         cut: whether a question that exceeds the context loses its beginning (BOS too), as lm-evaluation-harness does
             it; otherwise it is refused.
-        report: told how many questions are done.
+        report: called with how many questions are done.
 
     Raises:
         PromptTooLong: for a question that does not fit, unless it may be cut.

@@ -51,7 +51,7 @@ class InfoBench:
 
     The first question comes with the rules, the input and the answer, each later one alone. A reply that says neither
     YES nor NO is ambiguous and ends the conversation, as in both published graders: it and the questions that are not
-    asked any more count as not fulfilled, and are told apart from NO in the verdict. An empty answer scores 0 unasked.
+    asked any more count as not fulfilled, and differ from NO in the verdict. An empty answer scores 0 unasked.
 
     Attributes:
         rules: "course" words, reads and divides as the grader of the course's final project, by all questions of the

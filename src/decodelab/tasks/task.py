@@ -199,7 +199,7 @@ def task_named(name: str, parameters: Mapping[str, Any] = MappingProxyType({})) 
 def verdicts_of(
     task: Task, answers: Sequence[tuple[Example, str]], progress: Callable[[int], None] = lambda done: None
 ) -> list[Verdict]:
-    """Judge answers, in their order; `progress` is told how many are judged."""
+    """Judge answers, in order; `progress` is called with how many are judged."""
     found: list[Verdict] = []
     judged = task.judge_batch(answers) if isinstance(task, BatchScored) else (task.judge(*answer) for answer in answers)
     for verdict in judged:
