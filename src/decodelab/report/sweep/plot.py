@@ -149,7 +149,7 @@ def ticks(low: float, high: float) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
     found = MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(low, high)
-    return [round(value, 12) for value in found.tolist() if low <= value <= high]
+    return [round(float(value), 12) for value in found if low <= value <= high]
 
 
 def _decades(low: float, high: float) -> list[float]:
