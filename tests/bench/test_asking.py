@@ -51,7 +51,7 @@ def test_where_prompts_run_out_they_are_repeated_and_counted(tmp_path):
 
 
 def test_a_file_with_too_few_items_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="has 9 items, but 5 to tune on and 5 to check with are needed"):
+    with pytest.raises(RequestError, match="has 9 items, but 5 to tune on and 5 to check with"):
         draw_items(rows(tmp_path, 9), 5, 5)
     with pytest.raises(RequestError, match="needs a file"):
         draw_items(TaskPlan(name="mmlu"), 5, 5)

@@ -75,7 +75,7 @@ def test_a_question_that_is_too_long_fails_alone(small, journal, tmp_path):
     assert outcome.generated == 1
     (failure,) = outcome.failures
     assert failure.item == "0"
-    assert "pocket-nano holds 512" in str(failure.error)
+    assert "pocket-nano has context length 512" in str(failure.error)
 
 
 def test_a_plan_without_options_is_refused(small):

@@ -56,7 +56,9 @@ def test_questions_are_scored_as_by_one_transformers_pass_an_option(data_dir, st
 def test_a_question_that_exceeds_the_context_is_refused_or_loses_its_beginning():
     model = dl.load("pocket-nano")
     long = Choice("long", "one two " * 400 + "three", (" four", " five"), 0)
-    with pytest.raises(PromptTooLong, match=r"question long has .* tokens with its options, pocket-nano holds 512"):
+    with pytest.raises(
+        PromptTooLong, match=r"question long has .* tokens with its options, pocket-nano has context length 512"
+    ):
         prefer(model, [long])
     (found,) = prefer(model, [long], cut=True)
     assert found.cut > 0

@@ -29,7 +29,7 @@ class JudgePlan(BaseModel):
     Attributes:
         name: a model, or a server as `openai:http://HOST:PORT/v1#MODEL`.
         temperature: 0 for the most probable reply.
-        max_tokens: at most so many tokens a reply; None: as many as the server likes, 64 of a model of ours.
+        max_tokens: at most this many tokens per reply; None: the server's default, 64 for a local model.
         at_once: conversations under way at a time.
         timeout: seconds after which a server is asked again.
         price_in, price_out: of a million tokens that the judge reads and writes, for the cost of a sweep.

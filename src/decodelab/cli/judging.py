@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from decodelab.bench.plan import Plan
     from decodelab.bench.run.judging import Spent
     from decodelab.bench.store.journal import Journal
-    from decodelab.metrics.estimate import Estimate
-    from decodelab.tasks.infobench import FollowingRatio, InfoBench
-    from decodelab.tasks.task import Example, Verdict
+    from decodelab.tasks.task import Example, ModelGraded, Verdict
 
 Judge = Annotated[
     str | None,
@@ -57,7 +55,7 @@ PriceOut = Annotated[float, typer.Option(metavar="X", help="Price per million to
 
 
 def score_judged(
-    task: InfoBench,
+    task: ModelGraded,
     examples: Sequence[Example],
     answers: Sequence[str],
     *,
@@ -171,76 +169,37 @@ def counted(spent: Spent, prices: tuple[float, float]) -> str:
 
 
 def _print(
-    task: InfoBench,
+    task: ModelGraded,
     judged: Sequence[tuple[Example, Verdict]],
     failed: Mapping[str, DecodelabError],
     spent: Spent,
     prices: tuple[float, float],
     as_json: bool,
 ) -> None:
-    from decodelab.tasks.infobench import following_ratio, short
+    from rich.table import Table
 
-    ratio = following_ratio((example.reference, verdict) for example, verdict in judged) if judged else None
+    details = task.details([(example.reference, verdict) for example, verdict in judged])
     if as_json:
         print_json(
             {
                 "task": task.name,
                 "n": len(judged),
-                **_ratio_data(ratio),
+                **details.data,
                 "spent": spent_data(spent, prices),
                 "items": [{"id": e.id, "score": verdict.score, "answer": verdict.answer} for e, verdict in judged],
                 "failed": [{"id": name, "error": str(error)} for name, error in failed.items()],
             }
         )
         return
-    _print_verdicts(judged)
-    if ratio is not None:
-        parts = "".join(f", {printable(short(name))} {_shown(part)}" for name, part in ratio.subsets.items())
-        typer.echo(f"\nDRFR {_shown(ratio.overall)} of {ratio.overall.n:,} questions{parts}")
-        typer.echo(
-            f"score {_shown(ratio.per_item)}, {len(judged)} items, {ratio.empty} without an answer; {ratio.ambiguous} "
-            f"ambiguous replies left {ratio.unasked} questions unasked"
-        )
-    typer.echo(counted(spent, prices))
-
-
-def _print_verdicts(judged: Sequence[tuple[Example, Verdict]]) -> None:
-    """A line for each item that is not completely fulfilled, with the judge's replies to its questions in order."""
-    from rich.table import Table
-
-    table = Table("id", "score", "judged", "ambiguous reply")
-    for example, verdict in judged:
+    table = Table("id", "score", "judged")
+    for (example, verdict), line in zip(judged, details.answers, strict=True):
         if verdict.score < 1:
-            answer: dict[str, Any] = verdict.answer or {"results": ()}
-            said = " ".join(_marks(answer["results"])) or "no answer"
-            unclear = answer.get("ambiguous", "")
-            table.add_row(one_line(example.id), f"{verdict.score:.2f}", one_line(said), one_line(unclear))
+            table.add_row(one_line(example.id), f"{verdict.score:.2f}", one_line(line))
     if table.row_count:
         console().print(table)
-
-
-def _marks(results: Sequence[bool | None]) -> list[str]:
-    """A mark for each question: yes, no, ? for an ambiguous reply and - for those not asked after it."""
-    said = ["yes" if result else "no" for result in results if result is not None]
-    return said + ["?", *"-" * (len(results) - len(said) - 1)][: len(results) - len(said)]
-
-
-def _ratio_data(ratio: FollowingRatio | None) -> dict[str, Any]:
-    if ratio is None:
-        return {"drfr": None, "subsets": {}, "mean": None, "interval": None, "ambiguous": 0, "unasked": 0, "unread": 0}
-    return {
-        "drfr": _estimate_data(ratio.overall),
-        "subsets": {name: _estimate_data(part) for name, part in ratio.subsets.items()},
-        "mean": ratio.per_item.value,
-        "interval": [ratio.per_item.low, ratio.per_item.high],
-        "ambiguous": ratio.ambiguous,
-        "unasked": ratio.unasked,
-        "unread": ratio.empty,
-    }
-
-
-def _estimate_data(estimate: Estimate) -> dict[str, Any]:
-    return {"value": estimate.value, "interval": [estimate.low, estimate.high], "questions": estimate.n}
+    for line in details.lines:
+        typer.echo(printable(line))
+    typer.echo(counted(spent, prices))
 
 
 def spent_data(spent: Spent, prices: tuple[float, float]) -> dict[str, Any]:
@@ -250,8 +209,3 @@ def spent_data(spent: Spent, prices: tuple[float, float]) -> dict[str, Any]:
 
 def _priced(spent: Spent, prices: tuple[float, float]) -> str:
     return f", {spent.price(*prices):,.4f} at these prices" if any(prices) else ""
-
-
-def _shown(estimate: Estimate) -> str:
-    known = estimate.clusters > 1
-    return f"{estimate.value:.3f}" + (f" (95 %: {estimate.low:.3f} to {estimate.high:.3f})" if known else "")

@@ -91,7 +91,7 @@ def prefer(
         choices: the questions.
         cut: whether a question that exceeds the context loses its beginning (BOS too), as lm-evaluation-harness does
             it; otherwise it is refused.
-        report: told how many questions are done.
+        report: called with how many questions are done.
 
     Raises:
         PromptTooLong: for a question that does not fit, unless it may be cut.
@@ -151,8 +151,8 @@ def _encoded(model: LanguageModel, choice: Choice, cut: bool) -> tuple[list[tupl
             over = max(0, len(given) + len(target) - model.context_length - 1)
         if over and (not cut or over >= len(given)):
             raise PromptTooLong(
-                f"question {choice.name} has {len(given) + len(target)} tokens with its options, {model.name} holds "
-                f"{model.context_length}; choose a model with a longer context or fewer shots"
+                f"question {choice.name} has {len(given) + len(target)} tokens with its options, {model.name} has "
+                f"context length {model.context_length}; choose a model with a longer context or fewer shots"
             )
         pairs.append((given[over:], target))
         lost = max(lost, over)

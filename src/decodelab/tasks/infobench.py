@@ -14,7 +14,7 @@ from decodelab.io.tabular import read_rows
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
 from decodelab.tasks.fields import Row, Text, Words, read_items
-from decodelab.tasks.task import Example, Verdict
+from decodelab.tasks.task import Details, Example, Verdict
 
 EXAMPLE = '{"id": "1", "instruction": "...", "input": "", "decomposed_questions": ["...?"], "subset": "Easy_set"}'
 
@@ -51,7 +51,7 @@ class InfoBench:
 
     The first question comes with the rules, the input and the answer, each later one alone. A reply that says neither
     YES nor NO is ambiguous and ends the conversation, as in both published graders: it and the questions that are not
-    asked any more count as not fulfilled, and are told apart from NO in the verdict. An empty answer scores 0 unasked.
+    asked any more count as not fulfilled, and differ from NO in the verdict. An empty answer scores 0 unasked.
 
     Attributes:
         rules: "course" words, reads and divides as the grader of the course's final project, by all questions of the
@@ -126,6 +126,30 @@ class InfoBench:
         parts = {f"DRFR {short(name)}": part.value for name, part in ratio.subsets.items()}
         return {"DRFR": ratio.overall.value, **parts, "ambiguous": float(ratio.ambiguous)}
 
+    def details(self, judged: Sequence[tuple[Any, Verdict]]) -> Details:
+        """The following ratio with its intervals, and the judge's replies about each answer in brief."""
+        answers = [_brief(verdict) for _, verdict in judged]
+        if not judged:
+            unknown = {"drfr": None, "subsets": {}, "mean": None, "interval": None}
+            return Details(unknown | dict.fromkeys(("ambiguous", "unasked", "unread"), 0), answers, ())
+        ratio = following_ratio(judged)
+        data = {
+            "drfr": _data(ratio.overall),
+            "subsets": {name: _data(part) for name, part in ratio.subsets.items()},
+            "mean": ratio.per_item.value,
+            "interval": [ratio.per_item.low, ratio.per_item.high],
+            "ambiguous": ratio.ambiguous,
+            "unasked": ratio.unasked,
+            "unread": ratio.empty,
+        }
+        parts = "".join(f", {short(name)} {_shown(part)}" for name, part in ratio.subsets.items())
+        lines = (
+            f"DRFR {_shown(ratio.overall)} of {ratio.overall.n:,} questions{parts}",
+            f"score {_shown(ratio.per_item)}, {len(judged)} items, {ratio.empty} without an answer; "
+            f"{ratio.ambiguous} ambiguous replies left {ratio.unasked} questions unasked",
+        )
+        return Details(data, answers, lines)
+
     def _read(self, reply: str) -> bool | None:
         """Whether a reply says YES; None where neither can be told.
 
@@ -137,6 +161,26 @@ class InfoBench:
                 return said
         yes, no = "YES" in reply, "NO" in reply
         return yes if yes != no else None
+
+
+def _brief(verdict: Verdict) -> str:
+    """A word for each question: yes, no, ? for an ambiguous reply and - for those not asked after it."""
+    if verdict.answer is None:
+        return "no answer"
+    results = verdict.answer["results"]
+    said = ["yes" if result else "no" for result in results if result is not None]
+    marks = said + ["?", *"-" * (len(results) - len(said) - 1)][: len(results) - len(said)]
+    unclear = verdict.answer.get("ambiguous")
+    return " ".join(marks) + (f" (ambiguous reply: {unclear})" if unclear is not None else "")
+
+
+def _data(estimate: Estimate) -> dict[str, Any]:
+    return {"value": estimate.value, "interval": [estimate.low, estimate.high], "questions": estimate.n}
+
+
+def _shown(estimate: Estimate) -> str:
+    known = estimate.clusters > 1
+    return f"{estimate.value:.3f}" + (f" (95 %: {estimate.low:.3f} to {estimate.high:.3f})" if known else "")
 
 
 def short(subset: str) -> str:

@@ -41,7 +41,7 @@ class _Row(Row):
 
 @dataclass(frozen=True)
 class Stories:
-    """Continuations of a prompt, each scored by one measure, with all that can be told of it as the answer.
+    """Continuations of a prompt, each scored by one measure; the answer has all measures.
 
     No measure is quality: gibberish is varied, and what a model finds probable may say one thing again and again.
     Compare strategies by two of them at least.

@@ -74,9 +74,26 @@ class Generated(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Details:
+    """What there is to report of judged answers.
+
+    Attributes:
+        data: figures by name, JSON-ready.
+        answers: a line for each answer: what the judge said of it.
+        lines: the figures, in sentences.
+    """
+
+    data: Mapping[str, Any]
+    answers: Sequence[str]
+    lines: Sequence[str]
+
+
 @runtime_checkable
 class ModelGraded(Protocol):
     """A task whose answers another model judges, in a conversation of its own for each answer."""
+
+    name: ClassVar[str]
 
     def question(self, example: Example, text: str, replies: Sequence[str]) -> str | None:
         """What the judge is asked next, after these replies; None when there is nothing more to ask."""
@@ -84,6 +101,10 @@ class ModelGraded(Protocol):
 
     def verdict(self, example: Example, text: str, replies: Sequence[str]) -> Verdict:
         """What an answer is worth, once the judge has replied to everything."""
+        ...
+
+    def details(self, judged: Sequence[tuple[Any, Verdict]]) -> Details:
+        """What there is to report of verdicts, each with the reference of its item."""
         ...
 
 
@@ -174,7 +195,7 @@ def task_named(name: str, parameters: Mapping[str, Any] = MappingProxyType({})) 
 def verdicts_of(
     task: Task, answers: Sequence[tuple[Example, str]], progress: Callable[[int], None] = lambda done: None
 ) -> list[Verdict]:
-    """Judge answers, in their order; `progress` is told how many are judged."""
+    """Judge answers, in order; `progress` is called with how many are judged."""
     found: list[Verdict] = []
     judged = task.judge_batch(answers) if isinstance(task, BatchScored) else (task.judge(*answer) for answer in answers)
     for verdict in judged:

@@ -14,10 +14,10 @@ from decodelab.pocket.item import digest
 
 Candidate = TypeVar("Candidate", bound=Hashable)
 REPEATS = 60
-"""After so many proposals in a row of what was tried already, the space counts as exhausted."""
+"""After this many proposals in a row that were tried already, the space counts as exhausted."""
 
 ENOUGH = 10
-"""So many complete trials are needed before anything is said of what matters."""
+"""This many complete trials are needed before importances are computed."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Raced(Generic[Candidate]):
 
 
 class Proposals(Protocol[Candidate]):
-    """Who proposes what to try, and is told how it did."""
+    """Proposes what to try, and learns how it did."""
 
     def propose(self) -> Candidate | None:
         """Something that was not tried yet; None if there is nothing left."""
@@ -82,8 +82,8 @@ class Listed(Generic[Candidate]):
 class ParzenProposals(Generic[Candidate]):
     """Candidates that optuna proposes, each once.
 
-    The study is kept in memory only: from the same seed and the same results it proposes the same again. What was
-    stopped counts as what it had reached then.
+    The study is kept in memory only: with the same seed and the same results it makes the same proposals. A candidate
+    that was stopped counts with the mean it had then.
 
     Args:
         choose: makes a candidate of what optuna's trials suggest.

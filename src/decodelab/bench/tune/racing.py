@@ -69,14 +69,14 @@ def race(
     looks, for items in random order. Candidates that run side by side are compared with those before them only.
 
     Args:
-        proposals: what to try next; told of everything.
+        proposals: what to try next; it learns of every result.
         measure: has candidates answer items.
         given: what everything is compared with from the beginning (`whole`).
         items: how many there are.
         trials: how many candidates to try.
         most: the largest a difference of two values of an item can be.
         alpha: the chance that is allowed.
-        report: told how many candidates are done, and what is being done.
+        report: called with how many candidates are done, and what is being done.
 
     Returns:
         How those that were proposed did, in their order.

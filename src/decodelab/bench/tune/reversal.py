@@ -38,7 +38,7 @@ class Pair:
         settings: which.
         items: how many were answered.
         small, large: mean scores.
-        stopped: whether the settings were given up early, as less of a reversal than others.
+        stopped: whether the settings were stopped early, as less of a reversal than others.
         refused: why they could not be tried; None if they could.
     """
 
@@ -51,7 +51,7 @@ class Pair:
 
     @property
     def lead(self) -> float:
-        """What the smaller model is ahead."""
+        """The lead of the smaller model."""
         return self.small - self.large
 
 
@@ -67,7 +67,7 @@ class Faced:
 
 @dataclass(frozen=True)
 class Reversal:
-    """What the search came to.
+    """The result of the search.
 
     Attributes:
         small, large: the models.
@@ -130,7 +130,7 @@ def find_reversal(
         trials: how many settings to try at most.
         baseline: the strategy under which the larger model is expected to be at least as good.
         seed: of the proposals.
-        report: told how many trials are done, and what is being done.
+        report: called with how many trials are done, and what is being done.
 
     Raises:
         RequestError: without optuna.

@@ -19,7 +19,7 @@ from decodelab.strategy.grammar import NOTHING, Choices, Range, StageSpec, parse
 from decodelab.strategy.strategy import Strategy, build_stage
 
 STEPS = 100
-"""A range is divided into at least so many steps, so that values are short to write and come again."""
+"""A range is divided into at least this many steps, so that values are short and repeat."""
 ALTERNATIVE = "alternative"
 """What the choice among alternatives is called."""
 _DIGITS = 3
@@ -40,7 +40,7 @@ class Chooser(Protocol):
         ...
 
     def suggest_categorical(self, name: str, choices: Sequence[int]) -> int:
-        """One of so many."""
+        """The index of one choice."""
         ...
 
 
@@ -104,7 +104,7 @@ class Alternative:
         return Strategy(tuple(map(build_stage, specs)))
 
     def names(self) -> list[str]:
-        """What the free parameters are called, each by its stage and parameter, told apart where a stage is twice."""
+        """The names of the free parameters, by stage and parameter; numbered where a stage occurs twice."""
         found = []
         for free in self.free:
             spec = self.specs[free.stage]
@@ -169,7 +169,7 @@ class Space:
         return sum(map(prod, known)) if known == counts else None
 
     def everything(self, most: int) -> list[str] | None:
-        """All strategies, in their order, if there are no more than that; else None."""
+        """All strategies, in order, if there are at most that many; otherwise None."""
         if self.size is None or self.size > most:
             return None
         return [

@@ -58,8 +58,8 @@ class Contest:
         a, b: which.
         difference: of a to b, paired, with its interval.
         p: two-sided, by permutation.
-        items_needed: how many items would tell them apart with 80 % power at 5 %, were the difference what it seems;
-            None where they can be told apart, or seem equal.
+        items_needed: how many items would separate them with 80 % power at 5 %, if the true difference is the observed;
+            None where they are significantly different, or have equal means.
     """
 
     a: str
@@ -70,7 +70,7 @@ class Contest:
 
     @property
     def says(self) -> int:
-        """1 if a is better, -1 if it is worse, 0 if they cannot be told apart at 5 %."""
+        """1 if a is better, -1 if it is worse, 0 if they are not significantly different at 5 %."""
         if self.p > ALPHA:
             return 0
         return 1 if self.difference.value > 0 else -1
@@ -95,7 +95,7 @@ class Check:
         values: the objective of baseline, best and runner-up, with intervals.
         to_baseline: the best against the baseline.
         to_runner_up: the best against the runner-up; None if there is none.
-        tuned_gain: what the best was ahead of the baseline on the items it was chosen on.
+        tuned_gain: the lead of the best over the baseline on the items it was chosen on.
     """
 
     items: int
@@ -106,13 +106,13 @@ class Check:
 
     @property
     def lost(self) -> float:
-        """How much of that gain the fresh items do not show: what is chosen for its value has been lucky with it."""
+        """How much of that gain the fresh items do not show: selection bias."""
         return self.tuned_gain - self.to_baseline.difference.value
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What tuning came to.
+    """The result of tuning.
 
     Attributes:
         model, task, objective: of what.
@@ -157,8 +157,8 @@ def tune(
 
     Every strategy answers the same items with the same draws. Those that are shown to be worse than what was there
     before them are stopped early (`race`). A space of no more strategies than trials is gone through whole; otherwise
-    optuna proposes. The best is then compared with the baseline on fresh items, the only comparison that its having
-    been chosen does not flatter.
+    optuna proposes. The best is then compared with the baseline on fresh items, the only comparison without selection
+    bias.
 
     Args:
         space: where to look.
@@ -169,10 +169,10 @@ def tune(
         trials: how many strategies to try at most.
         baseline: the strategy to be better than.
         seed: of the proposals.
-        report: told how many trials are done, and what is being done.
+        report: called with how many trials are done, and what is being done.
 
     Raises:
-        RequestError: for an objective that is none, or without optuna.
+        RequestError: for an unknown objective, or without optuna.
         DecodelabError: if the baseline cannot be asked.
     """
     check_objective(objective)
@@ -219,7 +219,7 @@ def tune(
 
 
 def check_objective(name: str) -> None:
-    """Refuse an objective that is none.
+    """Refuse an unknown objective.
 
     Raises:
         RequestError: with the nearest one suggested.

@@ -74,8 +74,7 @@ def score(
     Next: decodelab measure outputs.jsonl measures the texts.
     """
     from decodelab.metrics.mean import mean
-    from decodelab.tasks.infobench import InfoBench
-    from decodelab.tasks.task import rescore, task_named, texts_of
+    from decodelab.tasks.task import ModelGraded, rescore, task_named, texts_of
 
     given = options.task_parameters(parameters)
     if ties != "published":
@@ -85,7 +84,7 @@ def score(
         given["ties"] = ties
     chosen = task_named(task, given)
     examples = chosen.read(items)
-    if isinstance(chosen, InfoBench):
+    if isinstance(chosen, ModelGraded):
         judged.score_judged(
             chosen,
             examples,

@@ -140,17 +140,16 @@ def reliability(bins: Sequence[Bin]) -> Reliability:
     return Reliability(tuple(bars), tuple(whiskers))
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Round numbers from low to high.
 
     >>> ticks(0.31, 0.87)
     [0.4, 0.5, 0.6, 0.7, 0.8]
     """
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next((m * power for m in (1, 2, 5) if m * power >= rough * 0.8), 10 * power)
-    first, last = math.ceil(low / step), math.floor(high / step)
-    return [round(k * step, 12) for k in range(first, last + 1)]
+    from matplotlib.ticker import MaxNLocator
+
+    found = MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [round(float(value), 12) for value in found if low <= value <= high]
 
 
 def _decades(low: float, high: float) -> list[float]:

@@ -15,7 +15,7 @@ from decodelab.bench.records import AnswerView, ItemView
 ITEMS = 25
 """Items in a block: what a page shows at once."""
 _LONGEST = 4000
-"""Characters of a read answer: more tells nobody more."""
+"""Characters of an answer that are shown."""
 
 
 @dataclass
