@@ -67,14 +67,14 @@ class ValueBeam(Stage):
     """
 
     width: Annotated[int, "hypotheses kept at every step, at least 1"]
-    scorer: Annotated[AnyScorer, "judges the text so far: logprob, entropy, self_eval, path_cost, a function"]
-    weight: Annotated[float, "what multiplies a judgement that is added to the log-probability"] = 1.0
-    every: Annotated[Literal["token", "sentence"], "when to judge: after every token, or at the ends of sentences"] = (
-        "token"
-    )
-    candidates: Annotated[int | None, "continuations a step that are judged, at least width; none is 4 * width"] = None
-    length_penalty: Annotated[float, "exponent of the length that divides the log-probability; 0 is the sum"] = 1.0
-    early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends the search"] = False
+    scorer: Annotated[AnyScorer, "scores the text so far: logprob, entropy, self_eval, path_cost or a function"]
+    weight: Annotated[float, "factor of the scorer's value, which is added to the log-probability"] = 1.0
+    every: Annotated[Literal["token", "sentence"], "when to score: after every token, or at sentence ends"] = "token"
+    candidates: Annotated[int | None, "continuations to score per step, at least width; none means 4 * width"] = None
+    length_penalty: Annotated[float, "exponent of the length that divides the log-probability; 0 means the sum"] = 1.0
+    early_stopping: Annotated[
+        EarlyStopping, "when a full pool of finished hypotheses ends the search: true, false or never"
+    ] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
 
     name: ClassVar[str] = "value_beam"
@@ -90,7 +90,7 @@ class ValueBeam(Stage):
         check_number(self, "weight", fix="use 0 for a plain beam")
         check_choice(self, "every", ("token", "sentence"), fix="token scores after every token")
         if self.candidates is not None:
-            check_number(self, "candidates", low=self.width, integer=True, fix="judge at least as many as are kept")
+            check_number(self, "candidates", low=self.width, integer=True, fix="score at least as many as are kept")
         check_ranking(self, self.width)
 
     def no_effect(self) -> str | None:
