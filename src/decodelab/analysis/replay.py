@@ -32,7 +32,7 @@ def states_after(
 ) -> list[tuple[slice, list[Any]]]:
     """The states of processors after a prompt and generated tokens, in groups of rows that share them.
 
-    Random numbers that stages drew on the way are those of seed 0; a row's sample index is its number.
+    Random numbers are those of seed 0; a row's sample index is its position.
 
     Raises:
         RequestError, UnknownToken, VocabularyMismatch: if what is given does not fit `rows` rows of `size` logits.

@@ -82,7 +82,7 @@ def calibration_report(
         level: of the intervals.
         resamples: of the bootstrap.
         seed: of all resampling.
-        advance: told the name of each quantity when it is done.
+        advance: called with the name of each finished quantity.
 
     Raises:
         InvalidData: for confidences outside [0, 1], outcomes other than 0 and 1, NaN, nothing, or bad options.

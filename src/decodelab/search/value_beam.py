@@ -43,20 +43,20 @@ class ValueBeamState:
 class ValueBeam(Stage):
     """Keep the `width` hypotheses that are best by log-probability plus a scorer's value of their text.
 
-    A hypothesis of t tokens and log-probability s under the processed distribution ranks by
-    s / t^length_penalty + weight * score(text so far). Each step, the scorer is asked once for the `candidates` most
-    probable continuations of a prompt; those among the `width` best by rank that end enter the pool of finished
-    hypotheses, and the best `width` that do not end go on. So the scorer can lift what is improbable, but not what is
-    not among the candidates.
+    A hypothesis of t tokens and log-probability s under the processed distribution ranks by s / t^length_penalty +
+    weight * score(text so far). At each step, the scorer is called once for the `candidates` most probable
+    continuations of a prompt; those among the `width` best by rank that end enter the pool of finished hypotheses, and
+    the best `width` that do not end continue. So a score can raise an improbable continuation only if it is among the
+    candidates.
 
-    With `every="sentence"` hypotheses are judged with their first token, where a sentence may be over (a mark such as
-    . ! ? or a new line ends the text) and when they end; in between they keep the judgement of their last.
+    With `every="sentence"`, hypotheses are scored at their first token, where a sentence may have ended (the text ends
+    with a mark such as . ! ? or a new line) and when they end; in between they keep their last score.
 
-    `early_stopping` says when a job with a full pool is done: `true` at once; `false` when the best live beam ranks
-    no better than the worst in the pool (a heuristic: neither distribution nor scorer promise what comes); `never` when
-    nothing is left to go on with. The pool has `width` places. With weight 0 this is `beam`.
+    `early_stopping` says when a job with a full pool is done: `true` at once; `false` when the best live beam ranks no
+    better than the worst in the pool (a heuristic, because future scores are unknown); `never` when no live beam is
+    left. The pool has `width` places. With weight 0 this is `beam`.
 
-    Differs from Xie et al. in that a beam takes the best candidates instead of drawing them, and that the judgement is
+    Differs from Xie et al. in that a beam takes the best candidates instead of drawing them, and that the score is that
     of the whole text, not a product over its steps.
 
     Raises:

@@ -1,7 +1,7 @@
 """Tasks: what is asked, how answers are read, and how they are scored; one task a file.
 
 `TASKS` maps each public name to its class, as `module:Class` or, with the parameter it is made with,
-`module:Class:parameter`, so that listing names imports nothing.
+`module:Class:parameter`, so listing names imports nothing.
 """
 
 TASKS: dict[str, str] = {
