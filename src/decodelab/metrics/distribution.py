@@ -1,4 +1,4 @@
-"""How wide a next-token distribution is, and what a stage takes from it."""
+"""Statistics of next-token distributions: entropy, surprise, rank, removed mass."""
 
 from __future__ import annotations
 

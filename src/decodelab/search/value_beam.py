@@ -72,9 +72,7 @@ class ValueBeam(Stage):
     every: Annotated[Literal["token", "sentence"], "when to score: after every token, or at sentence ends"] = "token"
     candidates: Annotated[int | None, "continuations to score per step, at least width; none means 4 * width"] = None
     length_penalty: Annotated[float, "exponent of the length that divides the log-probability; 0 means the sum"] = 1.0
-    early_stopping: Annotated[
-        EarlyStopping, "when a full pool of finished hypotheses ends the search: true, false or never"
-    ] = False
+    early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends the search"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
 
     name: ClassVar[str] = "value_beam"
