@@ -101,8 +101,8 @@ def vocabulary_diversity(texts: Iterable[str]) -> float:
 def self_bleu(texts: Sequence[str], *, at_most: int = 200, seed: int = 0) -> float:
     """The similarity of texts: BLEU of each against all others as references, averaged, 0 to 100.
 
-    High values mean repetitive texts. The work grows with the square of the number of texts; above `at_most` texts, a sample is drawn
-    at random.
+    High values mean repetitive texts. The work grows with the square of the number of texts; of more than `at_most`
+    texts, that many are drawn at random.
 
     Args:
         texts: at least 2 for a value; NaN with fewer.
