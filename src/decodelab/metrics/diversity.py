@@ -59,7 +59,7 @@ def distinct_n(sequences: Sequences, n: int) -> float:
 
 
 def unique_n_grams(sequences: Sequences, n: int) -> int:
-    """How many different n-grams all sequences have together.
+    """Number of distinct n-grams over all sequences.
 
     Unlike `distinct_n` it grows with the amount of text: compare only equal numbers of samples.
 
@@ -73,7 +73,7 @@ def unique_n_grams(sequences: Sequences, n: int) -> int:
 
 
 def vocabulary_size(sequences: Sequences) -> int:
-    """How many different tokens or words the sequences use together.
+    """Number of distinct tokens or words over all sequences.
 
     >>> vocabulary_size([["a", "b"], ["b"]])
     2
@@ -82,7 +82,7 @@ def vocabulary_size(sequences: Sequences) -> int:
 
 
 def vocabulary_diversity(texts: Iterable[str]) -> float:
-    """Different words over all words of a text, averaged over the texts that have words; NaN when none has.
+    """Distinct words over all words of a text, averaged over the texts that have words; NaN if none has.
 
     Words are what stands between white space, as written (capitals and punctuation count). Not `distinct_n(..., 1)`,
     which pools the texts: ten identical texts of different words have 1 here and 0.1 there.
