@@ -52,7 +52,7 @@ def measured(
         if name == "stories":
             found["distinct-2"] = [distinct_n([generation.best.text.split()], 2) for generation in made]
             scores = dl.score_many(model, [(g.prompt_tokens, g.best.tokens) for g in made])
-            found["log p a token"] = [score.mean_logprob for score in scores]
+            found["log p per token"] = [score.mean_logprob for score in scores]
     return found
 
 

@@ -75,7 +75,7 @@ def main() -> None:
     if options.json:
         print(json.dumps([{"task": what, **gap.to_dict()} for what, gap in found], indent=2))
         return
-    print("| model | task | search | below | mean gap | at most | worst | shorter | empty | forward |")
+    print("| model | task | search | below | mean gap | bound | worst | shorter | empty | forward |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for what, gap in found:
         print("\n".join(rows(gap, what)))

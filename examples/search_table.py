@@ -87,7 +87,7 @@ TABLES = (
             "diverse_beam(width=8, groups=4, n=8)",
             "diverse_beam(width=8, groups=8, penalty=2, n=8)",
         ),
-        {"distinct-2": distinct_2, "self-BLEU": likeness, "log p a token": mean_logprob},
+        {"distinct-2": distinct_2, "self-BLEU": likeness, "log p per token": mean_logprob},
         60,
     ),
 )

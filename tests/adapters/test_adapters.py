@@ -242,7 +242,7 @@ def test_their_processors_keep_the_promises_of_ours():
     check_processor(dl.from_logits_processor([RepetitionPenaltyLogitsProcessor(1.5), TopKLogitsWarper(2)]))
 
 
-def test_what_cannot_be_called_is_no_processor():
+def test_a_processor_must_be_callable():
     with pytest.raises(InvalidParameter, match=r"^from_logits_processor: a processor must be callable, got 5"):
         dl.from_logits_processor(5)
 

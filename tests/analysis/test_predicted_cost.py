@@ -64,7 +64,7 @@ def prompts_of(count: int, length: int) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("strategy", FIXED)
 @pytest.mark.parametrize(("prompts", "new"), [(1, 1), (1, 9), (5, 6)])
-def test_continuations_of_fixed_length_cost_exactly_what_was_foretold(nano, strategy: str, prompts: int, new: int):
+def test_continuations_of_fixed_length_cost_exactly_what_was_predicted(nano, strategy: str, prompts: int, new: int):
     said = dl.predict_cost(nano, strategy, prompt_tokens=12, new_tokens=new, prompts=prompts, max_rows=16).cached
     model: Any = Counting(nano)
     found = dl.generate(model, prompts_of(prompts, 12), strategy, max_new_tokens=new, min_new_tokens=new, max_rows=16)
@@ -77,7 +77,7 @@ def test_continuations_of_fixed_length_cost_exactly_what_was_foretold(nano, stra
 
 
 @pytest.mark.parametrize("strategy", FIXED)
-def test_a_cache_holds_no_more_than_was_foretold_and_not_much_less(nano, strategy: str):
+def test_a_cache_holds_no_more_than_was_predicted_and_not_much_less(nano, strategy: str):
     for prompt, new in ((8, 4), (200, 2), (200, 40)):
         said = dl.predict_cost(nano, strategy, prompt_tokens=prompt, new_tokens=new).cached.cache_bytes
         (found,) = dl.generate(nano, prompts_of(1, prompt), strategy, max_new_tokens=new, min_new_tokens=new)
@@ -152,7 +152,7 @@ def checked(model, strategy: StrategyLike, prompt: int, new: int, **more) -> tup
         "contrastive_search(k=3, alpha=0.5)",
     ],
 )
-def test_other_searches_of_fixed_length_cost_what_was_foretold(nano, strategy: StrategyLike):
+def test_other_searches_of_fixed_length_cost_what_was_predicted(nano, strategy: StrategyLike):
     said, cost = checked(nano, strategy, 9, 7)
     assert (said.decode_tokens, said.forward_passes) == (cost.decode_tokens, cost.forward_passes)
 
@@ -169,7 +169,7 @@ def test_best_first_takes_its_width_at_every_length_at_most(nano):
     assert cost.decode_tokens <= said.decode_tokens == 3 * 6
 
 
-def test_what_nobody_can_foretell_is_refused(nano):
+def test_what_cannot_be_predicted_is_refused(nano):
     with pytest.raises(UnsupportedStrategy, match="its cost depends on what it finds"):
         dl.predict_cost(nano, "mcts(simulations=4)", prompt_tokens=5, new_tokens=5)
 
@@ -209,7 +209,7 @@ def says(word: str) -> dl.TableModel:
 @pytest.mark.parametrize(
     ("search", "new", "k"), [("greedy", 1, 4), ("greedy", 2, 4), ("greedy", 23, 4), ("sample(n=3)", 9, 2)]
 )
-def test_a_draft_that_is_always_or_never_right_costs_what_was_foretold(
+def test_a_draft_that_is_always_or_never_right_costs_what_was_predicted(
     draft: str, acceptance: float, search: str, new: int, k: int
 ):
     strategy = dl.Strategy.of(search).stages[0] | dl.Speculative(says(draft), k=k)
@@ -221,7 +221,7 @@ def test_a_draft_that_is_always_or_never_right_costs_what_was_foretold(
     assert cost.peak_cache_bytes <= said.cache_bytes
 
 
-def test_a_draft_that_is_right_half_of_the_time_costs_what_was_foretold_on_average():
+def test_a_draft_that_is_right_half_of_the_time_costs_what_was_predicted_on_average():
     # The model tosses a fair coin for every token, the draft always says the same side.
     model = dl.TableModel(["a", "b"], {...: {"a": 0.5, "b": 0.5}}, bos="<s>")
     strategy = dl.Sample() | dl.Speculative(says("a"), k=3)

@@ -63,7 +63,7 @@ def letters():
         (None, "must be a checker's name or a function of a text, got none"),
     ],
 )
-def test_what_is_no_checker_is_refused(stage, checker, message):
+def test_an_invalid_checker_is_refused(stage, checker, message):
     with pytest.raises(InvalidParameter, match=message):
         stage(checker)
 

@@ -117,7 +117,7 @@ def test_a_long_text_is_cut_in_the_middle_so_that_answers_show(run, folder: Path
     assert "w100" not in shown
 
 
-def test_ctrl_c_shows_and_writes_what_is_finished(run, folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_ctrl_c_shows_and_writes_finished_results(run, folder: Path, monkeypatch: pytest.MonkeyPatch):
     seen: list[tuple[str, ...]] = []
 
     def distribution(prefix: tuple[str, ...]) -> dict[str, float]:

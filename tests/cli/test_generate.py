@@ -130,7 +130,7 @@ def test_hostile_text_cannot_drive_the_terminal_but_is_exact_in_json(run):
 
 
 @pytest.mark.parametrize("how", [[], ["--json"], ["--stream"]])
-def test_ctrl_c_keeps_what_is_there_marked_and_exits_130(run, monkeypatch: pytest.MonkeyPatch, how: list[str]):
+def test_ctrl_c_keeps_partial_results_marked_and_exits_130(run, monkeypatch: pytest.MonkeyPatch, how: list[str]):
     def distribution(prefix: tuple[str, ...]) -> dict[str, float]:
         if len(prefix) == 3:
             raise KeyboardInterrupt

@@ -21,7 +21,7 @@ def texts(folder: Path) -> str:
     return write(folder / "texts.jsonl", rows)
 
 
-def test_every_quantity_with_what_it_says(run, texts: str):
+def test_every_quantity_has_a_meaning(run, texts: str):
     found = run("measure", texts)
     assert found.code == 0
     rows = {line.split()[0]: line.split()[1] for line in found.stdout.splitlines() if len(line.split()) > 2}

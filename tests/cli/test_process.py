@@ -41,7 +41,7 @@ def test_python_dash_m_is_the_command():
     assert subprocess.run([*arguments[:3], "nosuch"], capture_output=True).returncode == 2
 
 
-def test_a_reader_that_left_is_no_error():
+def test_a_closed_pipe_is_no_error():
     read, write = os.pipe()
     os.close(read)
     result = subprocess.run([*COMMAND, "--help"], stdout=write, stderr=subprocess.PIPE, text=True)

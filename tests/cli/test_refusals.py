@@ -124,7 +124,7 @@ def test_commands_that_do_not_exist_are_refused_with_a_suggestion(run):
         (["compare", "-s", "greedy", "-s", "topk=3"], "did you mean 'top_k'?"),
     ],
 )
-def test_other_commands_refuse_likewise(run, arguments: list[str], why: str):
+def test_other_commands_refuse_in_the_same_way(run, arguments: list[str], why: str):
     found = run(*arguments, "-m", "toy.yaml")
     assert (found.code, found.stdout) == (2, "")
     assert why in found.stderr

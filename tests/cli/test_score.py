@@ -89,7 +89,7 @@ def test_a_text_beyond_the_context_takes_a_stride(run, folder: Path):
     (folder / "long.txt").write_text("H T T T " * 10)
     found = run("score", "--text", "long.txt", "-m", "coin.yaml")
     assert (found.code, found.stdout) == (2, "")
-    assert "coin.yaml: prompt and completion have 41 tokens, the context holds 4" in found.stderr
+    assert "coin.yaml: prompt and completion have 41 tokens, the context length is 4" in found.stderr
     assert "give a stride, such as 2" in found.stderr
     document = run("score", "--text", "long.txt", "-m", "coin.yaml", "--stride", "2", "--json").json
     assert document["stride"] == 2

@@ -17,12 +17,12 @@ anything = st.text(st.characters(exclude_categories=()))
 
 
 @given(anything)
-def test_what_is_shown_has_no_character_that_a_terminal_acts_on(text: str):
+def test_printable_text_has_no_control_characters(text: str):
     assert all(unicodedata.category(ch) not in HIDDEN or ch in JOINERS for ch in printable(text))
 
 
 @given(st.text(st.characters(exclude_categories=("C", "Z"))))
-def test_plain_text_is_shown_as_it_is(text: str):
+def test_plain_text_is_shown_unchanged(text: str):
     assert printable(text) == text
 
 

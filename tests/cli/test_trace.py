@@ -183,7 +183,7 @@ def test_the_logits_of_chosen_steps(run):
     assert "kept 1 of 2 tokens: those with a logit of at least -0.511" in shown
 
 
-def test_a_cut_that_is_no_upper_part_has_no_cut_off(run):
+def test_a_cut_that_is_not_an_upper_part_has_no_cut_off(run):
     found = run(*TOY, "-s", "typical_p=0.2", "--logits-at", "1", "--json")
     lay = steps_of(found.json)[0]["logits"]
     kept = [t["text"] for t in lay["top"] if t["processed_p"] > 0]

@@ -52,7 +52,7 @@ def test_numbers_of_the_right_value_are_stored_as_the_right_type():
         ([1.0], "probe: x must be in (0, 2], got [1.0]; use 1.0"),
     ],
 )
-def test_what_is_no_number_in_range_is_refused_with_what_is_allowed(x, message):
+def test_a_number_out_of_range_is_refused_with_what_is_allowed(x, message):
     with pytest.raises(InvalidParameter) as error:
         Probe(x)
     assert str(error.value).startswith(message)

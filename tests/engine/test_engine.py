@@ -107,7 +107,7 @@ def test_one_forward_pass_a_step_serves_all_strategies_and_a_prompt_is_prefilled
     assert [found[i].cost.forward_passes for i in range(3)] == [5, 5, 5]
 
 
-def test_rows_that_have_said_the_same_are_computed_as_one_and_nobody_notices(endless):
+def test_rows_with_identical_tokens_are_computed_once_without_changing_results(endless):
     model = Counting(endless)
     engine = dl.Engine(model)  # pyright: ignore[reportArgumentType]
     strategies = (

@@ -78,7 +78,7 @@ def test_ids_outside_the_vocabulary_are_refused(stories, ids, wrong):
 
 
 @pytest.mark.parametrize("prompt", [None, 1.5, [1.5, 2.0], [[1, 2]], [None], {"text": "hello"}])
-def test_what_is_no_prompt_is_refused_in_one_line(stories, prompt):
+def test_an_invalid_prompt_is_refused_in_one_line(stories, prompt):
     with pytest.raises(RequestError, match=r"^prompt must be text or token ids, got ") as error:
         dl.generate(stories, [prompt], "greedy")
     assert "\n" not in str(error.value)

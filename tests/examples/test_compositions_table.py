@@ -27,13 +27,13 @@ def test_it_has_a_row_a_strategy_with_differences_to_greedy(example, monkeypatch
     found = json.loads(capsys.readouterr().out)
     assert (found["model"], found["items"]) == ("pocket-nano", 3)
     greedy, other = found["rows"].values()
-    assert [*greedy] == [*other] == ["choice solved", "stories solved", "distinct-2", "log p a token"]
+    assert [*greedy] == [*other] == ["choice solved", "stories solved", "distinct-2", "log p per token"]
     assert all("difference" not in cell for cell in greedy.values())
     for name, cell in other.items():
         wanted = cell["mean"]["value"] - greedy[name]["mean"]["value"]
         assert cell["difference"]["value"] == pytest.approx(wanted)
     # All weight on the other model: its text, as probable as the model by itself finds it.
-    assert greedy["log p a token"]["mean"]["value"] != other["log p a token"]["mean"]["value"]
+    assert greedy["log p per token"]["mean"]["value"] != other["log p per token"]["mean"]["value"]
 
 
 def test_the_table_is_markdown(example, monkeypatch, capsys):

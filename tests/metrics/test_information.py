@@ -151,7 +151,7 @@ def test_nothing_compared_is_nan():
         (lambda: LogitComparison().add([[-math.inf]], [[0.0]]), InvalidData, "only -inf"),
     ],
 )
-def test_what_is_no_distribution_is_refused(call, error, why):
+def test_an_invalid_distribution_is_refused(call, error, why):
     with pytest.raises(error) as caught:
         call()
     assert why in str(caught.value)

@@ -137,7 +137,7 @@ def test_pooling_follows_the_directory(encoder: Path, tmp_path: Path):
     assert Embedder(str(tmp_path))(["the cat"])[0] == pytest.approx(hidden[0, 0].detach().numpy(), abs=1e-5)
 
 
-def test_what_is_no_judge_is_refused_in_one_line(encoder: Path, tmp_path: Path):
+def test_an_invalid_judge_is_refused_in_one_line(encoder: Path, tmp_path: Path):
     # An encoder has no classification head; transformers would make one up.
     with pytest.raises(ModelFormatError, match="has no weights for classifier"):
         Classifier(str(encoder))

@@ -330,7 +330,7 @@ def test_a_tie_is_half_a_win():
         ([], "needs judgements"),
     ],
 )
-def test_judgements_that_rank_nobody_are_refused(rows, why):
+def test_judgements_that_cannot_rank_are_refused(rows, why):
     with pytest.raises(InvalidData) as caught:
         bradley_terry(rows)
     assert why in str(caught.value)

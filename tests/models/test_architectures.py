@@ -131,7 +131,7 @@ def test_an_architecture_we_do_not_know_is_probed_and_used_when_it_keeps_its_pro
         ("bert", {"pad_token_id": 0}, "BertLMHeadModel: a cache or padding changes its logits"),
     ],
 )
-def test_what_is_no_decoder_with_a_key_value_cache_is_refused(build, name, sizes, reason):
+def test_other_than_decoders_with_a_key_value_cache_are_refused(build, name, sizes, reason):
     with pytest.raises(ModelError, match=reason) as caught:
         build(name, **sizes)
     assert "\n" not in str(caught.value)

@@ -475,7 +475,7 @@ def test_model_names_with_hyphens_need_no_quotes():
     assert str(strategy) == "contrast(amateur=pocket-small) | mix(models=[pocket-nano]) | greedy"
 
 
-def test_what_has_no_effect_is_said():
+def test_stages_without_effect_are_reported():
     assert Strategy.of("guidance=1 | greedy").no_effects() == [
         "guidance(scale=1.0): scale=1 leaves the model unchanged"
     ]

@@ -298,7 +298,7 @@ class TestLoading:
         assert [c.tokens for c in mine.candidates] == [c.tokens for c in theirs.candidates]
         assert loaded.digest == dl.load(tmp_path).digest
 
-    def test_an_architecture_that_nobody_tried_is_refused_by_name(self, build, tokenizer):
+    def test_an_untested_architecture_is_refused_by_name(self, build, tokenizer):
         network = build("t5").model
         network.config.model_type = "longt5"
         with pytest.raises(

@@ -168,7 +168,7 @@ class TestBrokenDirectories:
         assert "ModelFormatError: model:" in refusal(tmp_path)
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "\x00", '{"architectures": []}'])
-    def test_a_config_that_is_no_config(self, broken, text):
+    def test_a_config_that_is_not_a_config(self, broken, text):
         (broken / "config.json").write_text(text)
         assert "ModelFormatError" in refusal(broken)
 
@@ -265,7 +265,7 @@ class TestUnsafeAndUnsupported:
         edit(broken / "config.json", model_type="llamma")
         assert "of type 'llamma', which is not in transformers" in refusal(broken)
 
-    def test_an_encoder_decoder_that_is_no_language_model(self, broken):
+    def test_an_encoder_decoder_that_is_not_a_language_model(self, broken):
         edit(broken / "config.json", model_type="whisper", is_encoder_decoder=True)
         assert "of type 'whisper', which is not a language model" in refusal(broken)
 

@@ -357,7 +357,7 @@ class TestYaml:
             ("tree: !!python/object/apply:os.getcwd []", "must map words to probabilities"),
         ],
     )
-    def test_what_is_no_table_is_refused_in_one_line(self, text, words):
+    def test_an_invalid_table_is_refused_in_one_line(self, text, words):
         with pytest.raises(ModelFormatError, match=words) as caught:
             TableModel.from_yaml(text)
         assert "\n" not in str(caught.value)

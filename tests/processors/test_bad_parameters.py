@@ -43,7 +43,7 @@ def test_a_parameter_out_of_range_is_refused_in_one_line(strategy, message):
 
 @pytest.mark.parametrize("make", [dl.EpsilonCutoff, dl.TopNSigma, dl.TopH, dl.TailFree, dl.XTC, dl.AdaptiveP])
 @pytest.mark.parametrize("value", [math.nan, math.inf, None, "0.5", True, [0.5]])
-def test_what_is_no_number_is_refused(make, value):
+def test_an_invalid_number_is_refused(make, value):
     with pytest.raises(InvalidParameter, match="got "):
         make(value)
 

@@ -110,7 +110,7 @@ def test_the_masked_distribution_is_each_step_s_distribution_among_the_legal_tok
 # --- how many there are ---------------------------------------------------------------------------
 
 
-def test_fewer_sequences_than_asked_for_are_returned_and_it_says_so():
+def test_fewer_sequences_than_asked_for_are_returned_with_a_note():
     with pytest.warns(FewerCandidates, match=r"found 3 of 10 candidates; beam.* satisfy regex"):
         (g,) = dl.generate(letters(), "", "regex='ab?' | beam(width=10, n=10)", max_new_tokens=9)
     assert sorted(c.text for c in g.candidates) == ["a", "ab", "ab"]

@@ -137,7 +137,7 @@ def test_any_size_of_vocabulary_has_its_share_of_green_tokens(size):
         ("watermark(context=0)", "watermark: context must be an integer, at least 1, got 0"),
     ],
 )
-def test_what_is_no_watermark_is_refused(text, message):
+def test_an_invalid_watermark_is_refused(text, message):
     with pytest.raises(InvalidParameter) as error:
         dl.parse(text)
     assert str(error.value).startswith(message)

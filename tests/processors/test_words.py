@@ -195,7 +195,7 @@ def test_an_end_can_be_forbidden_and_ids_alone_are_a_mask(applied):
         (lambda: dl.LogitBias({"": 1.0}), "logit_bias: bias must hold texts, token ids of at least 0 or lists of ids"),
     ],
 )
-def test_what_is_no_word_is_refused(make, message):
+def test_an_invalid_word_is_refused(make, message):
     with pytest.raises(InvalidParameter) as error:
         make()
     assert str(error.value).startswith(message)
@@ -216,7 +216,7 @@ def test_an_id_outside_the_vocabulary_is_a_mismatch(applied, name):
 
 
 @pytest.mark.parametrize("name", ["ban", "allow", "logit_bias"])
-def test_a_word_that_is_no_token_is_refused_by_name(applied, name):
+def test_a_word_that_is_not_a_token_is_refused_by_name(applied, name):
     with pytest.raises(UnknownToken, match=rf"^{name}: \" \" becomes no tokens in this vocabulary; leave it out"):
         applied(STAGES[name](["a", " "]), [0.0] * SPACED.size, vocab=SPACED)
     with pytest.raises(UnknownToken, match=rf"^{name}: zebra cannot be written; .*'zebra' is not in the table's"):

@@ -145,7 +145,7 @@ def test_a_scorer_that_raises_is_named_with_the_text_that_caused_it():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "0.5", [1.0], 10**400])
-def test_what_is_no_finite_number_is_refused_with_its_text(value):
+def test_a_non_finite_number_is_refused_with_its_text(value):
     with pytest.raises(ScorerFailed, match=r"must give a finite number, got .* for the text second"):
         judged(lambda prompt, given: [0.0, value], texts("first", "second"))
 

@@ -275,7 +275,7 @@ def test_refusals(random_table):
         dl.generate(random_table(1), "", "diverse_beam(width=2, groups=2, diversity=embedding)", max_new_tokens=2)
 
 
-def test_what_has_no_effect_is_said():
+def test_stages_without_effect_are_reported():
     assert dl.Strategy.of("diverse_beam(width=4, groups=1)").no_effects() == [
         "diverse_beam(width=4, groups=1): a single group has no other group to differ from; use beam"
     ]

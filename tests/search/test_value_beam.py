@@ -26,7 +26,7 @@ def nothing(prompt: str, texts: Sequence[str]) -> list[float]:
 
 @given(seed=st.integers(0, 2**32 - 1), width=st.integers(1, 5), penalty=PENALTIES, early=EARLY, limit=st.integers(1, 6))
 @settings(max_examples=60)
-def test_a_scorer_that_says_nothing_leaves_the_beam_as_it_is(random_table, seed, width, penalty, early, limit):
+def test_a_scorer_that_says_nothing_leaves_the_beam_unchanged(random_table, seed, width, penalty, early, limit):
     model = random_table(seed, eos_ids=seed % 3, impossible=0.3, steps=1.5)
     shape = {"width": width, "length_penalty": penalty, "early_stopping": early, "n": width}
     (plain,) = dl.generate(model, "", dl.Beam(**shape), max_new_tokens=limit)

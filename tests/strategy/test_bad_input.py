@@ -97,7 +97,7 @@ def test_each_mistake_gives_one_line_that_says_what_got_allowed_and_the_fix(text
     [None, 5, {"top_p": 0.9}, [5], [None], [["greedy"]], [{"top_p": 0.9, "top_k": 3}], [{}], [{5: 1}], b"greedy"],
     ids=repr,
 )
-def test_what_is_no_strategy_is_refused_with_what_one_looks_like(value):
+def test_an_invalid_strategy_is_refused_with_what_one_looks_like(value):
     with pytest.raises(StrategySyntaxError, match=r", got .*; write ") as error:
         dl.Strategy.of(value)
     assert len(str(error.value).splitlines()) == 1

@@ -209,7 +209,7 @@ def test_the_distribution_of_default_is_the_distribution_of_transformers_for_the
         ({"force_words_ids": [[5] * 1000] * 1000}, "force_words_ids="),
     ],
 )
-def test_a_setting_that_cannot_be_honoured_is_refused_by_name(config, named):
+def test_a_setting_that_is_unsupported_raises_an_error_that_names_it(config, named):
     with pytest.raises(UnsupportedStrategy, match=r"^generation config: ") as error:
         dl.Strategy.from_generation_config(config)
     assert named in str(error.value)

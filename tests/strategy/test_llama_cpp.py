@@ -186,7 +186,7 @@ def test_settings_that_mean_nothing_are_refused_by_name(given, message):
         ({"temp": 0, "n": 2}, "llama.cpp: n=2 with temperature 0; greedy has one result"),
     ],
 )
-def test_settings_that_cannot_be_honoured_are_refused_by_name(given, message):
+def test_settings_that_are_unsupported_raise_errors_that_name_them(given, message):
     with pytest.raises(UnsupportedStrategy) as error:
         dl.Strategy.from_llama_cpp(given)
     assert str(error.value).startswith(message)

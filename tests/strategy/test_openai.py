@@ -153,7 +153,7 @@ def test_parameters_that_mean_nothing_are_refused_by_name(given, message):
         ({"min_tokens": 3, "stop_token_ids": [7]}, "openai: min_tokens also suppresses stop_token_ids"),
     ],
 )
-def test_parameters_that_cannot_be_honoured_are_refused_by_name(given, message):
+def test_parameters_that_are_unsupported_raise_errors_that_name_them(given, message):
     with pytest.raises(UnsupportedStrategy) as error:
         dl.Strategy.from_openai(given)
     assert str(error.value).startswith(message)

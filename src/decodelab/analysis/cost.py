@@ -1,4 +1,4 @@
-"""What a strategy will cost the model, before it is run."""
+"""Predict the cost of a strategy without running it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from decodelab.strategy.strategy import Strategy, StrategyLike
 
 @dataclass(frozen=True)
 class Work:
-    """What one way of computing takes.
+    """The work of one way of computing.
 
     Attributes:
         prefill_tokens: token positions computed for the prompts.
-        decode_tokens: those computed for what follows.
-        draft_tokens: those a draft computes.
+        decode_tokens: token positions computed for the continuations.
+        draft_tokens: token positions computed by a draft model.
         forward_passes: calls of the model.
-        flops: floating-point operations of matrix products and attention; None where they are not known.
-        cache_bytes: the most the caches may come to hold.
+        flops: floating-point operations of matrix products and attention; None if unknown.
+        cache_bytes: largest possible size of the caches.
     """
 
     prefill_tokens: int
@@ -48,7 +48,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a strategy will cost, with a cache and without.
+    """The predicted cost of a strategy, with and without a cache.
 
     Attributes:
         strategy: the effective strategy.
@@ -56,10 +56,10 @@ class Prediction:
         prompts: how many.
         prompt_tokens: tokens of each.
         new_tokens: tokens of each continuation.
-        rows: the most sequences of a prompt that are computed at once.
-        scores: next-token scores the search chooses from, over all steps.
-        cached: with keys and values kept, as `Engine` decodes.
-        uncached: with every sequence computed anew for every token, and no draft.
+        rows: largest number of sequences of a prompt computed at once.
+        scores: next-token logits ranked by the search, over all steps.
+        cached: with a key/value cache, as `Engine` decodes.
+        uncached: recomputing every sequence for every token, without a draft model.
         notes: what the numbers leave out.
     """
 
@@ -126,8 +126,8 @@ def predict_cost(
         new_tokens: tokens of each continuation.
         prompts: different prompts of that length.
         max_rows: rows computed at once, as `decodelab.generate` takes it.
-        acceptance: under `speculative`, the probability that a proposal is accepted; what is predicted then is the
-            mean. 0, with which nothing is saved, is the most it can cost.
+        acceptance: for `speculative`, the probability that a proposal is accepted; the prediction is then a
+            mean. 0 gives the highest cost.
 
     Raises:
         StrategyError: for a strategy that cannot be read, one whose cost nobody can know before, or a number out of

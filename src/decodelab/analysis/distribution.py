@@ -24,9 +24,9 @@ class StageTrace:
     Attributes:
         name: the stage in the strategy language.
         kept: int64, how many tokens can still be drawn after it.
-        mass_removed: float64, the probability it removed, under the distribution it was given.
-        entropy_bits_before: float64, entropy of the distribution it was given.
-        entropy_bits: float64, entropy of the distribution it left.
+        mass_removed: float64, the probability it removed, under its input distribution.
+        entropy_bits_before: float64, entropy of its input distribution.
+        entropy_bits: float64, entropy of its output distribution.
     """
 
     name: str
@@ -85,8 +85,8 @@ def distribution(
 ) -> Tensor | TracedDistribution:
     """The distribution from which a strategy draws its next token, as probabilities.
 
-    It is exact, not estimated. Of a stage that tosses a coin before it acts (`xtc`) it is the mixture over the coin,
-    which is how often each token comes over many samples; one sample has tossed its coin already.
+    It is exact, not estimated. For a stage that tosses a coin (`xtc`) it is the mixture over the coin's outcomes,
+    the frequency of each token over many samples.
 
     Args:
         logits: [..., vocab], a tensor or numbers: what the model gives for the next token.
@@ -97,7 +97,7 @@ def distribution(
         vocab: for stages that look at words or special tokens.
         model: brings its vocabulary, its `default`, and its logits at the generated tokens, which stages such as
             mirostat learn from; without it such a stage needs `state` once a token is generated.
-        trace: also tell what each processor did.
+        trace: also return what each processor did.
 
     Returns:
         float32 probabilities of the same shape; with `trace` a `TracedDistribution`.

@@ -1,4 +1,4 @@
-"""How far searches end below the most probable sequence, as plain data."""
+"""Search errors: how far searches stay below the most probable sequence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAME = 1e-3
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search came to for a prompt.
+    """The result of a search for a prompt.
 
     Attributes:
         search: in the strategy language.
@@ -32,8 +32,8 @@ class Outcome:
         tokens: how many, the one that ends it included.
         logprob: under the processed distribution, in nats.
         finish_reason: why it ended.
-        gap: how far it is below the best sequence known, in nats; at least so far below the optimum.
-        gap_bound: at most so far below the optimum; equal to `gap` where that is proved.
+        gap: distance to the best known sequence, in nats: a lower bound of the distance to the optimum.
+        gap_bound: upper bound of the distance to the optimum; equals `gap` if the optimum is proved.
         forward_tokens: token positions computed.
     """
 
@@ -54,7 +54,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Case:
-    """A prompt: the best sequence known, and what each search came to.
+    """A prompt: the best known sequence, and the result of each search.
 
     Attributes:
         prompt: the prompt as text.
@@ -64,7 +64,7 @@ class Case:
         finish_reason: why it ended.
         proved: whether it is the optimum.
         bound: no finished sequence is more probable than this.
-        evaluated: prefixes looked at to find and prove it.
+        evaluated: prefixes evaluated to find and prove it.
         outcomes: one for each search.
     """
 
@@ -87,12 +87,12 @@ class Summary:
         search: in the strategy language.
         width: of the beam, 1 for greedy.
         prompts: how many.
-        below: of how many something more probable is known.
-        shorter: of how many that is shorter.
-        empty: of how many that has no text at all, where the search found some.
+        below: prompts with a more probable known sequence.
+        shorter: prompts where that sequence is shorter.
+        empty: prompts where that sequence is empty and the search's is not.
         mean_gap: mean of the gaps to the best known, in nats.
-        mean_gap_bound: mean of the greatest gaps there may be.
-        worst_gap: the greatest gap to the best known.
+        mean_gap_bound: mean of the upper bounds of the gaps.
+        worst_gap: the largest gap to the best known sequence.
         forward_tokens: mean token positions computed.
     """
 
@@ -110,17 +110,17 @@ class Summary:
 
 @dataclass(frozen=True)
 class Gap:
-    """Everything that was measured.
+    """All results of `measure_gap`.
 
     Attributes:
         model: the model's name.
         model_digest: digest of weights and vocabulary.
-        processors: what the distribution went through, in the strategy language; empty for the model's own.
+        processors: the processors applied first, in the strategy language; empty for the model's own distribution.
         max_new_tokens: the limit.
-        budget: prefixes that could be looked at for a prompt.
+        budget: most prefixes evaluated per prompt.
         widths: of the beams.
         cases: one for each prompt that was finished.
-        interrupted: whether there were more.
+        interrupted: whether prompts are missing.
     """
 
     model: str
@@ -169,10 +169,10 @@ class Gap:
 
 
 def read_widths(text: str) -> tuple[int, ...]:
-    """Widths of beams, in order, each once.
+    """The beam widths, sorted and without duplicates.
 
     Raises:
-        InvalidParameter: if they are not numbers from 1, with commas between them.
+        InvalidParameter: if they are not positive numbers separated by commas.
 
     >>> read_widths("10,1, 3")
     (1, 3, 10)
@@ -184,7 +184,7 @@ def read_widths(text: str) -> tuple[int, ...]:
 
 
 def search_of(width: int) -> str:
-    """The search of a width: the most probable sequence that a beam ever holds, scores not divided by the length."""
+    """The search of a width: a beam that returns its most probable sequence, with scores not divided by the length."""
     return "greedy" if width == 1 else f"beam(width={width}, length_penalty=0.0, early_stopping=never)"
 
 
@@ -199,17 +199,17 @@ def measure_gap(
     max_rows: int = 64,
     report: Callable[[float], None] = lambda done: None,
 ) -> Gap:
-    """Search every prompt with each width, and for the optimum by A*.
+    """Search every prompt with each beam width, and with A* for the optimum.
 
     Args:
         model: the language model.
         prompts: the prompts.
         widths: of the beams; 1 is greedy.
         processors: stages before the search; empty for the model's own distribution.
-        budget: prefixes that A* may look at for a prompt.
+        budget: most prefixes A* may evaluate per prompt.
         limits: as of `generate`.
         max_rows: as of `generate`.
-        report: told how much is done, from 0 to 1.
+        report: called with the share done, from 0 to 1.
 
     Raises:
         DecodelabError: as `generate` does.
@@ -266,7 +266,7 @@ def _case(found: Sequence[Generation], exact: Generation, searches: Sequence[str
 
 
 class Looked:
-    """An observer that reports which share of the most that a run may look at is done."""
+    """An observer that reports the share of a run's budget that is spent."""
 
     def __init__(self, most: int, report: Callable[[float], None]) -> None:
         self.most = most

@@ -32,7 +32,7 @@ def states_after(
 ) -> list[tuple[slice, list[Any]]]:
     """The states of processors after a prompt and generated tokens, in groups of rows that share them.
 
-    Random numbers that stages drew on the way are those of seed 0; a row's sample index is its number.
+    Random numbers are those of seed 0; a row's sample index is its position.
 
     Raises:
         RequestError, UnknownToken, VocabularyMismatch: if what is given does not fit `rows` rows of `size` logits.
@@ -46,7 +46,7 @@ def states_after(
     prompts, texts = _by_row(prompt_tokens, rows, size, "prompt_tokens"), _by_row(generated, rows, size, "generated")
     if state is not None:
         if any(prompts) or any(texts):
-            raise RequestError("distribution: give the tokens or the state they led to, not both")
+            raise RequestError("distribution: give the tokens or the state after them, not both")
         if isinstance(state, str | Mapping) or not isinstance(state, Sequence) or len(state) != len(processors):
             raise RequestError(
                 f"distribution: state must be a list with the state of each of the {len(processors)} processors, "

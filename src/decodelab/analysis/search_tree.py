@@ -1,4 +1,4 @@
-"""The hypotheses of one generation as a tree: an observer that notes what a search kept and what it passed over."""
+"""The hypotheses of one generation as a tree: what the search kept and what it dropped."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Node:
         text: what it adds to the text; the name of a token that adds none.
         logprob: its log-probability under the processed distribution, in nats.
         total: the sum of logprob from the prompt to here.
-        fate: what became of it.
+        fate: whether it was returned, ended, dropped or pruned.
         ended: whether a hypothesis ended with it.
         candidate: the place, from 1, of the candidate that ends with it.
-        score: what the search ranked that candidate by.
+        score: the search's score of that candidate.
     """
 
     id: int
@@ -52,13 +52,13 @@ class Node:
 
 @dataclass(frozen=True)
 class StepCount:
-    """What one step of a search took.
+    """The work of one step of a search.
 
     Attributes:
         step: which, from 1; a search that goes on from any depth counts by depth.
-        rows: hypotheses it went on from.
+        rows: hypotheses expanded.
         scored: continuations that were possible, over all of them: rows times the size of the vocabulary, at most.
-        kept: those that went on.
+        kept: continuations kept.
         ended: those that ended.
     """
 
@@ -74,11 +74,11 @@ class Hypotheses:
     """The tree of one generation.
 
     Attributes:
-        strategy: as it was written.
-        generation: what came of it.
+        strategy: as written.
+        generation: the result.
         nodes: in order, parents first; the prompt, number 0, is not among them.
-        steps: what each step took.
-        left_out: nodes that were seen and not noted, because they were too many.
+        steps: the work of each step.
+        left_out: nodes that were not recorded because there were too many.
     """
 
     strategy: str
@@ -130,15 +130,15 @@ class _Count:
 
 @dataclass
 class TreeRecorder:
-    """An observer that notes the tree of a run of one prompt.
+    """An observer that records the search tree of one prompt.
 
-    A node is known by its tokens, so it does not matter in which order a search visits them. Of what is passed over,
-    the `pruned` most probable continuations a step are noted.
+    A node is identified by its tokens, so the order in which a search visits nodes does not matter. Of the
+    continuations dropped at each step, the `pruned` most probable ones are recorded.
 
     Attributes:
         vocab: of the model.
-        pruned: how many passed-over continuations are noted a step.
-        most: how many nodes are noted in all.
+        pruned: number of dropped continuations recorded per step.
+        most: largest number of nodes recorded.
     """
 
     vocab: Vocab

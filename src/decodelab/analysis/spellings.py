@@ -1,4 +1,4 @@
-"""Hypotheses of one search that say the same text in different tokens, and prompts that lead to them."""
+"""Hypotheses of one search with the same text in different tokens, and prompts that lead to them."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Spelling:
 
 @dataclass(frozen=True)
 class Collision:
-    """A text that a search kept in several spellings.
+    """A text that a search kept in several tokenizations.
 
     Attributes:
         prompt: the prompt as text.
-        text: what is said twice.
+        text: the text kept twice.
         spellings: the token sequences, most probable first.
     """
 
@@ -75,7 +75,7 @@ class _Kept:
 def find_collisions(
     model: LanguageModel, prompts: Sequence[Prompt], width: int, max_new_tokens: int
 ) -> list[list[Collision]]:
-    """Search with `beam(width)` after each prompt, and find texts that it kept in more than one spelling.
+    """Search with `beam(width)` after each prompt, and find texts kept in more than one tokenization.
 
     Hypotheses of all steps count: one that spells a text in three tokens meets, a step later, one that needs four. A
     text with broken bytes in it is equal to no other.
@@ -117,7 +117,7 @@ def _spelling(model: LanguageModel, start: Tokens, tokens: Tokens) -> Spelling:
 
 
 def likely_prompts(model: LanguageModel, opening: Prompt, width: int, texts: int, seed: int) -> Iterator[str]:
-    """Prompts after which beams of this width may collide, the likeliest of each round of texts first.
+    """Prompts after which beams of this width may collide, most likely ones of each round first.
 
     The model writes texts, half of them at a temperature that makes it unsure of what comes next. Where one of its
     `width` most probable next tokens begins another, the text up to there is a prompt: the shorter token and what it

@@ -15,13 +15,13 @@ from decodelab.models.loading import load
 
 @dataclass(frozen=True)
 class TextLoss:
-    """How well a model predicts a part of a text.
+    """The loss of a model on a part of a text.
 
     Attributes:
         characters: code points of the part.
         tokens: tokens of the part, a BOS that the tokenizer begins with included.
         scored: how many of them were predicted.
-        loss: mean of minus their log-probabilities, in nats a token.
+        loss: their mean negative log-probability, in nats per token.
         perplexity: exp(loss).
     """
 
@@ -62,7 +62,7 @@ def split_loss(
         ratio: the share of characters that is for training, in (0, 1).
         context_length: tokens fed to the model at once; None is all its context.
         max_rows: chunks computed at once, at most.
-        report: told how far it is after each step.
+        report: called with (done, total) after each step.
 
     Raises:
         InvalidParameter: if ratio or context_length is out of range.

@@ -1,4 +1,4 @@
-"""What happened at every step of a generation, as plain data: the observer that `decodelab trace` listens with."""
+"""Traces: every step of a generation as plain data, recorded by an observer."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class StageStep:
     Attributes:
         name: the stage in the strategy language.
         kept: tokens that can still be drawn after it.
-        mass_removed: probability it removed, under the distribution it was given.
-        entropy_bits_before: entropy of the distribution it was given.
-        entropy_bits: entropy of the distribution it left.
-        readings: what the stage shows of itself, by name (`observe` and `observe_choice`).
+        mass_removed: probability it removed, under its input distribution.
+        entropy_bits_before: entropy of its input distribution.
+        entropy_bits: entropy of its output distribution.
+        readings: the stage's own readings, by name (`observe` and `observe_choice`).
     """
 
     name: str
@@ -58,7 +58,7 @@ class LikelyToken:
 
 @dataclass(frozen=True)
 class Logits:
-    """How the model's logits lay in a step.
+    """The distribution of the model's logits at a step.
 
     Attributes:
         edges: of the bins of a histogram over the finite logits, `BINS + 1` of them.
@@ -86,15 +86,15 @@ class TokenStep:
         step: its number, from 1.
         token: the token chosen.
         token_text: the same as text; a model wrote it.
-        rank: its place among the model's logits, 1 for the most probable; of equal ones the lowest id first.
+        rank: its rank among the model's logits, from 1; ties by lowest id.
         surprise_bits: -log2 p under the model.
-        processed_surprise_bits: -log2 p under the distribution it was chosen from.
+        processed_surprise_bits: -log2 p under the processed distribution.
         entropy_bits: entropy of the model's distribution.
-        processed_entropy_bits: entropy of the distribution it was chosen from.
+        processed_entropy_bits: entropy of the processed distribution.
         kept: tokens that could be drawn.
         mass_removed: the model's probability of those that could not.
         stages: what each stage did, in order.
-        logits: how the logits lay, where asked for.
+        logits: the distribution of the logits, if requested.
     """
 
     step: int
@@ -139,7 +139,7 @@ class Trace:
 
     Attributes:
         strategy: the strategy as written in the request.
-        generation: what came out, with the effective strategy and the cost.
+        generation: the result, with the effective strategy and the cost.
         paths: its candidates with their steps, best first.
     """
 
@@ -200,9 +200,9 @@ class _Node(NamedTuple):
 
 
 class StepRecorder:
-    """An observer that measures every step of one prompt, and finds the steps of each candidate afterwards.
+    """An observer that records every step of one prompt and reconstructs the steps of each candidate afterwards.
 
-    Searches fork and drop rows, and some come back to a prefix much later; the recorder keeps the whole tree of
+    Searches fork and drop rows, and some return to a prefix much later; the recorder keeps the whole tree of
     hypotheses, as numbers, not logits.
 
     Args:

@@ -1,6 +1,6 @@
-"""What a stage declares about itself, so that nobody has to guess from its class.
+"""Declarations of a stage, so that other code need not guess from its class.
 
-The engine, the cost prediction, sweeps and the command line ask these declarations and nothing else. A third party's
+The engine, the cost prediction, sweeps and the command line use only these declarations. A third party's
 stage that declares nothing is treated carefully: as one that draws random numbers, needs logits and shares no work.
 `decodelab.testing` checks declarations against behaviour.
 """
@@ -28,14 +28,14 @@ class Capabilities:
     Attributes:
         needs: what it needs from a back end.
         uses_randomness: whether what it gives may depend on the seed.
-        keeps_argmax: of a processor: it never removes the most probable token nor lets another overtake it.
-        constrains: texts without a right continuation are cut off, so fewer candidates than asked for may be left.
+        keeps_argmax: of a processor: it never removes the most probable token or raises another above it.
+        constrains: texts without a valid continuation are dropped, so fewer candidates than requested may be left.
         reads_raw_logits: of a processor: adding one number to all logits may change the distribution it gives.
         tokens_suffice: of a processor: its state follows from the tokens alone, whatever the logits were, so it can be
             computed after a known text without the model.
         runner: of a search or a driver: how its forward passes are made.
         takes_argmax: of a search: it takes the most probable token, so processors that keep the argmax have no effect.
-        drops_dead_ends: of a search: it goes on without rows that have no token left.
+        drops_dead_ends: of a search: it continues without rows that have no token left.
         independent_rows: of a search: a row never forks, so rows may advance by different numbers of tokens.
         samples_by_index: of a search: its parameter n is a number of independent samples, and sample i is the same
             whatever n is.

@@ -6,26 +6,26 @@ DecodelabError
 │   ├── UnknownStage              no such algorithm (with a suggestion)
 │   ├── UnknownParameter          no such parameter (with a suggestion)
 │   ├── InvalidParameter          a value out of range or of the wrong type
-│   └── UnsupportedStrategy       valid, but this model or back end cannot honour a term of it
+│   └── UnsupportedStrategy       valid, but this model or back end does not support a stage of it
 ├── RequestError                  the request around the strategy is wrong
-│   ├── EmptyPrompt               nothing to condition on and no BOS token to begin with
+│   ├── EmptyPrompt               nothing to condition on and no BOS token to start from
 │   ├── PromptTooLong             the prompt leaves no room in the model's context
 │   ├── TooLarge                  a job whose cache can never fit the memory allowed
 │   └── UnknownToken              text that the model's vocabulary cannot represent
 ├── ModelError                    the model cannot be used
 │   ├── ModelNotFound             no such name, directory or hub id
-│   ├── ModelFormatError          a directory that is there but broken, half-written or unsafe
+│   ├── ModelFormatError          a directory that is broken, incomplete or unsafe
 │   ├── EndpointFailed            a server refused, was unreachable, or sent an invalid response
-│   ├── ForwardFailed             a forward pass raised (out of memory, say); the other jobs go on
+│   ├── ForwardFailed             a forward pass raised (for example, out of memory); the other jobs continue
 │   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
 │   └── VocabularyMismatch        two models (or a model and logits) of different vocabularies
 ├── EmptySupport                  a chain of processors removed every token
 ├── CheckerFailed                 a checker raised, or returned no verdict (invalid, prefix or complete)
-├── ScorerFailed                  a scorer raised, or gave something that is not one finite number a text
+├── ScorerFailed                  a scorer raised, or did not return one finite number per text
 ├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
-├── WorkerLost                    the workers of a sweep died, one after the other
+├── WorkerLost                    the workers of a sweep died one after the other
 ├── JournalError                  a journal of runs that cannot be read or written
-├── SandboxMissing                programs are to be run and there is no sandbox for them
+├── SandboxMissing                there is no sandbox to run programs in
 └── OutputError                   a path that cannot be written
 """
 
@@ -36,7 +36,7 @@ from difflib import get_close_matches
 
 
 class DecodelabError(Exception):
-    """Anything decodelab refuses to do; its text is one line meant for the user."""
+    """The base of decodelab's errors; its text is one line for the user."""
 
 
 class StrategyError(DecodelabError):
@@ -60,7 +60,7 @@ class InvalidParameter(StrategyError):
 
 
 class UnsupportedStrategy(StrategyError):
-    """A term of the strategy cannot be honoured here; nothing is dropped in silence."""
+    """The strategy is valid but not supported here."""
 
 
 class RequestError(DecodelabError):
@@ -100,7 +100,7 @@ class EndpointFailed(ModelError):
 
 
 class ForwardFailed(ModelError):
-    """A forward pass raised an error of its own."""
+    """A forward pass raised an error."""
 
 
 class NonFiniteLogits(ModelError):
@@ -120,7 +120,7 @@ class CheckerFailed(DecodelabError):
 
 
 class ScorerFailed(DecodelabError):
-    """A scorer raised an error, or gave something that is not one finite number a text."""
+    """A scorer raised an error, or did not return one finite number per text."""
 
 
 class InvalidData(DecodelabError, ValueError):
@@ -128,7 +128,7 @@ class InvalidData(DecodelabError, ValueError):
 
 
 class WorkerLost(DecodelabError):
-    """A worker of a sweep died with what it was computing, and so did those that tried after it."""
+    """A worker of a sweep died on an item, and so did the workers that retried it."""
 
 
 class JournalError(DecodelabError):
@@ -136,7 +136,7 @@ class JournalError(DecodelabError):
 
 
 class SandboxMissing(DecodelabError):
-    """Model-written programs are to be run and no sandbox for them works here."""
+    """No sandbox to run model-written programs works here."""
 
 
 class OutputError(DecodelabError):

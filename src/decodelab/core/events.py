@@ -1,4 +1,4 @@
-"""What the engine tells observers: a run starts, each step, each finished generation.
+"""Events that the engine sends to observers: a run starts, each step, each finished generation.
 
 An observer is any callable that takes an event. No algorithm prints, plots or logs; trace tables,
 progress bars and streamed text are observers.
@@ -42,7 +42,7 @@ class Step:
         positions: int64 [rows], how many tokens it had generated before this step.
         logits: float32 [rows, vocab], as the model gave them.
         processed: float32 [rows, vocab], after all processors.
-        view_stages: computes one view for each processor when first called; what nobody looks at costs nothing.
+        view_stages: computes one view per processor when first called, so unused views cost nothing.
         parents: int64 [n], the row each continued or ended hypothesis comes from.
         tokens: int64 [n], the token it chose.
         ended: bool [n], whether it ended with that token.

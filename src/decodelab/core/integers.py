@@ -1,4 +1,4 @@
-"""Integers in running text, which is where answers to sums stand."""
+"""Integers in text, such as the answers to sums."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Counter-based randomness: a draw is a pure function of (seed, prompt, sample index, position, stream).
 
-Nothing is ever drawn from a hidden generator, so the same sample comes out alone, in a batch, in
+There is no hidden generator, so a sample is the same alone, in a batch, in
 another order, resumed, or on another worker; and two strategies under one seed share their noise.
 
 The generator is Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011),

@@ -1,4 +1,4 @@
-"""Warnings about what works, but not as one may expect."""
+"""Warnings about settings that work, but not as expected."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 
 class NoEffectWarning(UserWarning):
-    """A term of the strategy changes nothing."""
+    """A stage of the strategy has no effect."""
 
 
 class PlainCacheWarning(UserWarning):
-    """Rows that were forked do not share their past, because the model's attention cannot."""
+    """Forked rows do not share their past, because the model's attention does not support it."""
 
 
 class FewerCandidates(UserWarning):
-    """A constraint left fewer different sequences than were asked for."""
+    """A constraint left fewer distinct sequences than requested."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Silence while transformers loads something: what matters of its messages is raised as an error."""
+"""Silence transformers while it loads; its important messages are raised as errors."""
 
 from __future__ import annotations
 

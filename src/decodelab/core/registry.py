@@ -1,6 +1,6 @@
-"""One way to find things by name: ours from a table, third parties' from entry points.
+"""Registries: find things by name, built-in ones from a table, third parties' from entry points.
 
-A registry maps a name to where the thing is, as `module:attribute`, so that listing names imports nothing. A package
+A registry maps a name to where the thing is, as `module:attribute`, so listing names imports nothing. A package
 adds a thing with an entry point in the registry's group, for example
 
     [project.entry-points."decodelab.stages"]

@@ -174,7 +174,7 @@ def check_number(
     integer: bool = False,
     fix: str,
 ) -> None:
-    """Refuse a parameter that is not a number in the stated range, saying what, got, allowed and the fix.
+    """Raise an error unless a parameter is a number in the given range, saying what, got, allowed and the fix.
 
     Numbers of the right value but another type (an int where a float is meant) are stored as the right
     type, so that `TopP(1)` and `TopP(1.0)` are equal and print alike.
@@ -205,7 +205,7 @@ def check_number(
 
 
 def check_choice(stage: Stage, parameter: str, choices: tuple[Any, ...], *, fix: str) -> None:
-    """Refuse a parameter that is not one of `choices`.
+    """Raise an error unless a parameter is one of `choices`.
 
     Raises:
         InvalidParameter: when it is not one of them (True and 1 differ).
@@ -230,7 +230,7 @@ def brief(value: Any) -> str:
 
 
 class StatelessProcessor(Stage):
-    """A processor that looks at nothing but the logits of the step.
+    """A processor that depends only on the logits of the step.
 
     Unless it says otherwise it keeps the argmax, as truncations and temperatures do.
     """

@@ -1,4 +1,4 @@
-"""The plain values that come in and go out: prompts, limits, candidates, generations, costs."""
+"""Plain values for input and output: prompts, limits, candidates, generations, costs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _exp(x: float) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a generation cost the model.
+    """The cost of a generation.
 
     Shared work (a prompt prefilled for several candidates, a pass over a batch) is counted where it is
     done: `forward_tokens` counts every token position computed for this generation's rows, `forward_passes`
@@ -114,7 +114,7 @@ class Candidate:
         tokens: the generated ids, the terminating EOS included.
         text: the decoded continuation, special tokens left out, cut before a stop string.
         token_logprobs: log p of each token under the model itself, in nats.
-        processed_logprobs: log p of each token under the distribution it was chosen from (after all processors), in
+        processed_logprobs: log p of each token under the processed distribution (after all processors), in
             nats.
         finish_reason: why it ended.
         sample: its sample index (or its rank among the hypotheses of a search).
@@ -151,7 +151,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a search can say of the hypotheses that it does not return.
+    """What a search proves about the hypotheses that it does not return.
 
     Attributes:
         proved: whether no hypothesis scores better than those returned.

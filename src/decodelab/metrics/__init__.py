@@ -1,4 +1,4 @@
-"""Numbers that describe sequences, texts, confidences and comparisons, each defined once (docs/metrics.md)."""
+"""Metrics of sequences, texts, confidences and comparisons, each defined once (docs/metrics.md)."""
 
 from decodelab.metrics.bootstrap import bootstrap
 from decodelab.metrics.bradley_terry import bradley_terry

@@ -1,4 +1,4 @@
-"""An interval for the AUROC by formula, for more items than a bootstrap cares to resample."""
+"""An interval for the AUROC by formula, for more items than are practical to bootstrap."""
 
 from __future__ import annotations
 

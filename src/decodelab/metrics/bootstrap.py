@@ -1,4 +1,4 @@
-"""Intervals by resampling, for quantities that have no formula for their error."""
+"""Bootstrap intervals, for statistics without a formula for their standard error."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def bootstrap(
 
     All arrays are resampled together. Resamples on which the statistic is not defined (one class only, say) are left
     out; where they are more than half, or the statistic never varies, the ends of the interval are NaN. The same seed
-    and data give the same interval. More than 1000 clusters are dealt at random into 1000 groups that are resampled
-    whole, which bounds the work and changes the interval by about 2 % of its width.
+    and data give the same interval. More than 1000 clusters are merged at random into 1000 groups that are resampled
+    whole; this bounds the work and changes the interval by about 2 % of its width.
 
     Args:
         statistic: takes the arrays, in order, returns a number.

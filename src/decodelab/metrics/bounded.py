@@ -1,4 +1,4 @@
-"""Means of scores between 0 and 1, with intervals that hold near the ends and where systems rarely differ."""
+"""Means of scores in [0, 1], with intervals that are valid near 0 and 1 and where systems rarely differ."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from decodelab.metrics.proportion import wilson
 def bounded_mean(values: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level: float = 0.95) -> Estimate:
     """The mean of scores in [0, 1] with Wilson's interval at their effective number.
 
-    A t interval of 20 right answers has no width, and of 19 among 20 it reaches above 1. Wilson's interval does
-    neither; it is for right and wrong, but whatever the scores are, as many right or wrong ones as have the same
-    standard error say as much: m (1 - m) / s.e.^2, fewer for having estimated the error from few clusters. Where all
+    A t interval for 20 of 20 right answers has no width, and for 19 of 20 it exceeds 1. Wilson's interval does
+    neither. It is for binary scores; for other scores, the effective number of binary scores with the same
+    standard error is used: m (1 - m) / s.e.^2, reduced if the error is estimated from few clusters. If all
     scores are equal the error cannot be estimated, and each cluster counts as one.
 
     Args:
@@ -51,7 +51,7 @@ def bounded_mean(values: ArrayLike, clusters: Sequence[Hashable] | None = None, 
 def bounded_difference(
     a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
 ) -> Estimate:
-    """The mean of a - b over the same items, scores in [0, 1], with an interval that knows of what it has not seen.
+    """The mean of a - b over the same items, scores in [0, 1], with an interval that allows for unseen differences.
 
     Two systems that differ on 2 items of 50 may well have differed on none or on 5, and a t interval then is too
     narrow, without any width where they did not differ at all. As if four more half items had been seen, one better,

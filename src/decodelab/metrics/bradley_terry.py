@@ -24,7 +24,7 @@ class BradleyTerry:
         names: the players, strongest first.
         strengths: log-odds, float64 [players], mean 0.
         covariance: of the strengths, float64 [players, players].
-        judgements: how many judgements they rest on.
+        judgements: number of judgements.
     """
 
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Calibration: do answers given with confidence 0.8 turn out right in 80 % of cases?
+"""Calibration: are answers with confidence 0.8 right in 80 % of cases?
 
 Throughout, an item is an answer with a confidence (the probability, in [0, 1], that it is right) and whether it was
 right (1 or 0). All errors are in units of probability, lower is better.
@@ -23,7 +23,7 @@ Equal = Literal["width", "mass"]
 
 @dataclass(frozen=True, eq=False)
 class Bins:
-    """Items grouped by confidence, empty groups left out; all arrays have one entry a bin, least confident first.
+    """Items grouped by confidence, empty groups left out; all arrays have one entry per bin, least confident first.
 
     Attributes:
         low: lower end of the bin (its lowest confidence, when bins are of a fixed size).
@@ -217,8 +217,8 @@ def macro_ce(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | Non
     """Macro-average calibration error: how far confidence is from 1 when right and from 0 when wrong, averaged.
 
     No bins, so nothing cancels: every answer counts by its own distance. Right and wrong answers have equal say
-    however many there are of each, so a system cannot do well by always saying its average accuracy (it gets 0.5). It
-    is a measure of telling right from wrong as much as of calibration: even perfectly calibrated confidences
+    however many there are of each, so a system cannot do well by always stating its average accuracy (it gets 0.5). It
+    measures discrimination between right and wrong as much as calibration: even perfectly calibrated confidences
     give 0 only if they are all 0 or 1.
 
     Args:
@@ -262,7 +262,7 @@ def brier(confidence: ArrayLike, correct: ArrayLike) -> float:
     """Brier score: mean squared distance of confidence from 1 when right and from 0 when wrong.
 
     A proper score: lowest in expectation for the true probability. It mixes calibration with knowledge (see
-    `brier_parts`); always saying 0.5 gives 0.25.
+    `brier_parts`); a constant 0.5 gives 0.25.
 
     Args and errors: as `bin_by_confidence`.
 
@@ -282,7 +282,7 @@ class BrierParts:
     Attributes:
         reliability: mean squared gap between accuracy and confidence of bins (0 when calibrated).
         resolution: variance of the bins' accuracies: how well confidence separates right from wrong.
-        uncertainty: accuracy x (1 - accuracy), the score of always saying the accuracy.
+        uncertainty: accuracy x (1 - accuracy), the score of a constant confidence equal to the accuracy.
         within: what bins hide; 0 when all items of each bin have one confidence.
     """
 
@@ -371,7 +371,7 @@ def auroc(confidence: ArrayLike, correct: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a perfectly calibrated system would show on these items.
+    """The result expected of a perfectly calibrated system on these items.
 
     Attributes:
         mean: its expected ECE.

@@ -1,4 +1,4 @@
-"""Everything there is to say about a set of confidences, with intervals."""
+"""A calibration report: all metrics of a set of confidences, with intervals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class CalibrationReport:
     Attributes:
         estimates: every quantity by name, with its interval.
         parts: the Brier score in parts.
-        expected: what perfect calibration would show.
+        expected: the ECE expected under perfect calibration.
         bins: the reliability diagram.
         low: lower ends of the intervals of the bins' accuracies.
         high: upper ends.
@@ -82,7 +82,7 @@ def calibration_report(
         level: of the intervals.
         resamples: of the bootstrap.
         seed: of all resampling.
-        advance: told the name of each quantity when it is done.
+        advance: called with the name of each finished quantity.
 
     Raises:
         InvalidData: for confidences outside [0, 1], outcomes other than 0 and 1, NaN, nothing, or bad options.

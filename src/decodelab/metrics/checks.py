@@ -1,4 +1,4 @@
-"""What metrics require of their input, said in one line when it is not met."""
+"""Validation of the input of metrics, with one-line errors."""
 
 from __future__ import annotations
 

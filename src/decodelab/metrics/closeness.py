@@ -1,4 +1,4 @@
-"""How close a set of model texts is to a set of human texts."""
+"""MAUVE: the similarity of model texts and human texts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mauve(human: ArrayLike, model: ArrayLike, *, clusters: int | None = None, se
     Texts are sorted into clusters by their features; the two histograms over clusters are compared with all their
     mixtures. Model text that humans would not write and human text that the model misses both lower it. Values depend
     on the features, the number of texts and of clusters: compare only values made alike, from at least some hundred
-    texts a side (the authors advise 5,000), and look at several seeds.
+    texts on each side (the authors advise 5,000), and look at several seeds.
 
     Args:
         human: features (embeddings) of the human texts, float [texts, dimensions].

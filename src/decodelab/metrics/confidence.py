@@ -1,4 +1,4 @@
-"""Where a confidence can come from: option probabilities, likelihood, agreement, or what the model says of itself."""
+"""Sources of confidence: option probabilities, likelihood, agreement, or the model's own statement."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def option_probabilities(logprobs: ArrayLike) -> Floats:
 
 
 def likelihood_confidence(logprob: float, tokens: int, *, normalise: bool = True) -> float:
-    """The probability of an answer's text, or its geometric mean a token, as confidence.
+    """The probability of an answer's text, or its geometric mean per token, as confidence.
 
-    The whole probability falls with every token, whatever the answer; the mean a token is comparable over lengths.
+    The whole probability falls with every token, whatever the answer; the mean per token is comparable across lengths.
     Neither counts the other wordings of the same answer: see `decodelab.metrics.uncertainty`.
 
     Args:
         logprob: of the whole answer, in nats.
         tokens: its number of tokens.
-        normalise: take the geometric mean a token.
+        normalise: use the geometric mean per token.
 
     Raises:
         InvalidData: for a positive or NaN log-probability, or no tokens.
@@ -97,7 +97,7 @@ def stated_confidence(text: str) -> float | None:
     """The confidence that a text states, in [0, 1], or None when it states none.
 
     Reads, in this order, the last "9/10" or "9 out of 10", the last percentage ("90 %", "90 percent"), and the last
-    number between 0 and 1 ("0.9"). Numbers out of range state nothing: "150 %" gives None.
+    number between 0 and 1 ("0.9"). Numbers out of range are ignored: "150 %" gives None.
 
     Source: the forms that the prompts of Lin et al. 2022 and Tian et al. 2023 ask for.
 

@@ -1,4 +1,4 @@
-"""How wide a next-token distribution is, and what a stage takes from it."""
+"""Statistics of next-token distributions: entropy, surprise, rank, removed mass."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def surprise_bits(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def rank(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Rank of int64 tokens [...] among logits [..., vocab], 1 for the most probable; of equal ones the lowest id first.
+    """Rank of int64 tokens [...] among logits [..., vocab], 1 for the most probable; ties by lowest id.
 
     >>> rank(torch.tensor([0.5, 2.0, 0.5]), torch.tensor(2)).item()
     3

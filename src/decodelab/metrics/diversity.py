@@ -1,4 +1,4 @@
-"""How varied sequences are."""
+"""Diversity of sequences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def n_grams(sequence: Sequence[Hashable], n: int) -> list[tuple[Hashable, ...]]:
 
 
 def distinct_n(sequences: Sequences, n: int) -> float:
-    """Different n-grams as a fraction of all n-grams, over all sequences together; NaN when there are none.
+    """Distinct n-grams as a fraction of all n-grams, over all sequences together; NaN if there are none.
 
     N-grams never reach from one sequence into the next. The value falls as sequences grow longer, so compare only
     sequences of similar length.
@@ -59,7 +59,7 @@ def distinct_n(sequences: Sequences, n: int) -> float:
 
 
 def unique_n_grams(sequences: Sequences, n: int) -> int:
-    """How many different n-grams all sequences have together.
+    """Number of distinct n-grams over all sequences.
 
     Unlike `distinct_n` it grows with the amount of text: compare only equal numbers of samples.
 
@@ -73,7 +73,7 @@ def unique_n_grams(sequences: Sequences, n: int) -> int:
 
 
 def vocabulary_size(sequences: Sequences) -> int:
-    """How many different tokens or words the sequences use together.
+    """Number of distinct tokens or words over all sequences.
 
     >>> vocabulary_size([["a", "b"], ["b"]])
     2
@@ -82,7 +82,7 @@ def vocabulary_size(sequences: Sequences) -> int:
 
 
 def vocabulary_diversity(texts: Iterable[str]) -> float:
-    """Different words over all words of a text, averaged over the texts that have words; NaN when none has.
+    """Distinct words over all words of a text, averaged over the texts that have words; NaN if none has.
 
     Words are what stands between white space, as written (capitals and punctuation count). Not `distinct_n(..., 1)`,
     which pools the texts: ten identical texts of different words have 1 here and 0.1 there.
@@ -99,10 +99,10 @@ def vocabulary_diversity(texts: Iterable[str]) -> float:
 
 
 def self_bleu(texts: Sequence[str], *, at_most: int = 200, seed: int = 0) -> float:
-    """How much texts resemble one another: BLEU of each against all others as references, averaged, 0 to 100.
+    """The similarity of texts: BLEU of each against all others as references, averaged, 0 to 100.
 
-    High is repetitive. The work grows with the square of the number of texts; above `at_most` texts, a sample is drawn
-    at random.
+    High values mean repetitive texts. The work grows with the square of the number of texts; of more than `at_most`
+    texts, that many are drawn at random.
 
     Args:
         texts: at least 2 for a value; NaN with fewer.
@@ -133,7 +133,7 @@ def self_bleu(texts: Sequence[str], *, at_most: int = 200, seed: int = 0) -> flo
 
 
 def compression_ratio(texts: Iterable[str]) -> float:
-    """Bytes of all texts together over bytes after gzip; NaN without any text. High is repetitive.
+    """Bytes of all texts together over bytes after gzip; NaN without any text. High values mean repetitive texts.
 
     It sees repetition of any length, within and between texts. Short texts compress badly (gzip's header alone has
     18 bytes) and can have a ratio below 1, and more text compresses better: compare equal amounts.

@@ -1,4 +1,4 @@
-"""Evidence that may be looked at as often as one likes: testing by betting."""
+"""E-values: evidence that is valid at any stopping time (testing by betting)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BETS = np.linspace(0.05, 0.95, 19)
 
 
 def e_value(differences: ArrayLike, *, most: float = 1.0) -> float:
-    """How strongly differences speak against a mean of at least 0.
+    """The e-value of differences against a mean of at least 0.
 
     A gambler who starts with 1 and bets on each difference being negative, at odds that are fair if its mean is 0, has
     this much in the end. If the mean is 0 or more, the chance that he ever has 1 / alpha or more is at most alpha,

@@ -1,4 +1,4 @@
-"""An estimate: a number that says how sure it is."""
+"""An estimate: a number with its uncertainty."""
 
 from __future__ import annotations
 

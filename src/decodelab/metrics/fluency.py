@@ -1,4 +1,4 @@
-"""How well formed texts are."""
+"""Fluency of texts."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def empirical(outcomes: Iterable[int], size: int) -> Floats:
 
 @dataclass(frozen=True)
 class LogitComparison:
-    """How far two models of one vocabulary are apart, averaged over positions; add blocks of logits one by one.
+    """The difference of two models with one vocabulary, averaged over positions; add blocks of logits one by one.
 
     All quantities are means over positions, in nats; p is the first model, q the second. Each `add` returns a new
     value, so a comparison over a long text needs the logits of one block at a time.

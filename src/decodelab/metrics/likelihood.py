@@ -1,4 +1,4 @@
-"""How probable sequences are: every number that is quoted for it, defined once.
+"""Likelihood of sequences: every common quantity, defined once.
 
 All logarithms are natural (nats) unless a name says bits. A log-probability is that of one token given all before it.
 """
@@ -16,7 +16,7 @@ from decodelab.core.values import Tokens
 
 
 def perplexity(logprobs: Iterable[float]) -> float:
-    """Sequence perplexity, exp of minus the mean log-probability a token; NaN for an empty sequence.
+    """Sequence perplexity, exp of minus the mean log-probability per token; NaN for an empty sequence.
 
     It is the geometric mean of the perplexities of the tokens, and infinite when a token has probability 0 or the value
     exceeds what a float holds.
@@ -105,7 +105,7 @@ def bits_per_character(logprob: float, text: str) -> float:
 
 @dataclass(frozen=True)
 class Alternative:
-    """A token that could have stood in a place, and its log-probability there, in nats."""
+    """An alternative token at a position, with its log-probability in nats."""
 
     token: int
     text: str
@@ -114,7 +114,7 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Score:
-    """How probable a model finds a completion of a prompt.
+    """The likelihood of a completion under a model.
 
     Attributes:
         tokens: the completion's token ids.

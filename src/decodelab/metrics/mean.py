@@ -1,4 +1,4 @@
-"""The mean, with the standard error that clustered items deserve."""
+"""The mean, with a clustered standard error."""
 
 from __future__ import annotations
 

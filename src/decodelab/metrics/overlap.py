@@ -1,4 +1,4 @@
-"""How much answers resemble references."""
+"""Overlap of answers with references."""
 
 from __future__ import annotations
 

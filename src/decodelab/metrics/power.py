@@ -1,4 +1,4 @@
-"""How many items it takes to see a difference."""
+"""Sample sizes and minimum detectable differences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from decodelab.metrics.checks import in_unit, numbers
 
 @dataclass(frozen=True)
 class Spread:
-    """What makes a paired difference noisy.
+    """The variance components of a paired difference.
 
     Attributes:
         between: variance over questions of the difference of the two systems' expected scores (omega squared).

@@ -1,4 +1,4 @@
-"""Recalibration: mend confidences with what a validation split shows, and never test on that split.
+"""Recalibration: fit a map of confidences on a validation split, and never test on that split.
 
 A fitted map remembers which items it was fitted on and refuses labelled items among which it finds one of them. Numbers
 without labels (a deployed system's) can be mapped freely.
@@ -233,7 +233,7 @@ def temperature_scaling(validation: Labelled) -> Recalibration:
 def vector_scaling(validation: Labelled) -> Recalibration:
     """Scale and shift each option's logit so that the negative log-likelihood of the validation split is least.
 
-    Unlike a temperature it can mend a bias for one option (a model that likes "A"); it may change answers, and needs
+    Unlike a temperature it can correct a bias for one option (a model that likes "A"); it may change answers, and needs
     more
     data: two numbers an option.
 

@@ -1,4 +1,4 @@
-"""How much sequences repeat themselves."""
+"""Repetition within sequences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selective answering: answer only when confident, and be right more often."""
+"""Selective prediction: answer only if confident."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything there is to measure about a set of texts."""
+"""A report of all text metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure a set of samples is of an answer."""
+"""Uncertainty from a set of samples."""
 
 from __future__ import annotations
 

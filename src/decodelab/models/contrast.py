@@ -57,7 +57,7 @@ class Contrast(Stage):
 
     def no_effect(self) -> str | None:
         """beta=0 and alpha=0 change nothing."""
-        return "beta=0 and alpha=0 leave the model as it is" if self.beta == 0 and self.alpha == 0 else None
+        return "beta=0 and alpha=0 leave the model unchanged" if self.beta == 0 and self.alpha == 0 else None
 
     def compose(self, model: LanguageModel, load: Load) -> LanguageModel:
         """The model contrasted with the amateur.

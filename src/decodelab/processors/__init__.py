@@ -1,6 +1,6 @@
-"""Processors: logits to logits, one algorithm a file.
+"""Processors: map logits to logits, one algorithm per file.
 
-`PROCESSORS` maps each public name to its class, as `module:Class`, so that listing names imports nothing.
+`PROCESSORS` maps each public name to its class, as `module:Class`, so listing names imports nothing.
 """
 
 PROCESSORS: dict[str, str] = {

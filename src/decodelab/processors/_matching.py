@@ -64,7 +64,7 @@ def _spellings(stage: Stage, vocab: Vocab) -> _Spellings:
     """The vocabulary as llguidance reads it; made once for each.
 
     Raises:
-        UnsupportedStrategy: if the vocabulary does not tell the bytes of its tokens.
+        UnsupportedStrategy: if the vocabulary does not give the bytes of its tokens.
     """
     if vocab in _known:
         return _known[vocab]

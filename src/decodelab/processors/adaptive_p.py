@@ -41,11 +41,11 @@ class Averages:
 class AdaptiveP(Stage):
     """Favour tokens of probability near a moving target, so that the chosen tokens average `target`.
 
-    Every token gets the logit 5 - 10 d^2 / (1 + d), where d = |p - aim| / 0.3 and p is its probability in the
-    distribution this stage is given. The aim is 2 target - average, between 0 and 1; the average of the chosen tokens'
-    p weighs a token of k steps ago by decay^k and starts as if it had always been the target. Removed tokens stay
-    removed, so put min_p or top_k before it, and nothing but a search behind it. The distribution is llama.cpp's, which
-    also draws the token; there a negative target is "off" and decay is clamped to 0.99, here both are refused.
+    Every token gets the logit 5 - 10 d^2 / (1 + d), where d = |p - aim| / 0.3 and p is its probability in this stage's
+    input distribution. The aim is 2 target - average, clipped to [0, 1]; the average over the chosen tokens' p weights
+    a token of k steps ago by decay^k and starts as if it had always been the target. Removed tokens stay removed, so
+    put min_p or top_k before this stage and only a search after it. The distribution is llama.cpp's, which also draws
+    the token; there a negative target means "off" and decay is clamped to 0.99, here both raise errors.
 
     Raises:
         InvalidParameter: if target is not in [0, 1] or decay not in [0, 0.99].

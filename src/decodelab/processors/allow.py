@@ -75,9 +75,9 @@ class Begins:
 class Allow(TokenProcessor):
     """Generate only these words, one after another: texts, token ids or lists of ids.
 
-    A word of several tokens, once begun, is completed; then any word may follow. A text is allowed as the tokenizer
-    writes it, with and without a space before it. Between words the generation may end, unless `eos=false`. With
-    ids alone and `eos=false` it is vLLM's `allowed_token_ids`.
+    A word of several tokens, once started, is completed; then any word may follow. A text is allowed as the tokenizer
+    writes it, with and without a space before it. The generation may end between words, unless `eos=false`. With only
+    ids and `eos=false` it is vLLM's `allowed_token_ids`.
 
     Raises:
         InvalidParameter: if there is no word, or one is empty, or no text, id of at least 0 or list of ids.

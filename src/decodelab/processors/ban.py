@@ -21,10 +21,10 @@ from decodelab.processors.sequence_bias import SequenceBias
 class Ban(TokenProcessor):
     """Never generate these words: texts, token ids or lists of ids.
 
-    A word of one token is removed; of a word of several the last token is removed where the others stand just before
-    it, in prompt or generated text, as in transformers' `bad_words_ids`; vLLM's `bad_words` look at generated tokens
-    only (`prompt=false`). A text is banned as the tokenizer writes it, with and without a space before it; other ways
-    to put it together from tokens, and words that contain it, are not.
+    A word of one token is removed. Of a word of several tokens, the last token is removed where the others directly
+    precede it in prompt or generated text, as in transformers' `bad_words_ids`; vLLM's `bad_words` consider generated
+    tokens only (`prompt=false`). A text is banned as the tokenizer writes it, with and without a space before it; its
+    other tokenizations, and words that contain it, are not.
 
     Raises:
         InvalidParameter: if a word is empty, or no text, id of at least 0 or list of ids.

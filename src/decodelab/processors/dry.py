@@ -94,14 +94,14 @@ class Breakers:
 class Dry(TokenProcessor):
     """Penalise tokens that would extend a repetition, exponentially in its length.
 
-    If the last n tokens occurred before, followed by a token t, then t loses multiplier * base^(n - allowed_length),
-    for the longest such n of at least allowed_length. A repetition cannot reach back over a sequence breaker, and a
-    token that contains one is never penalised. A breaker is a text, found wherever it stands, also across tokens, or
-    a token id, or a list of ids.
+    If the last n tokens occurred before, followed by a token t, then the logit of t is reduced by multiplier * base^(n
+    - allowed_length), for the longest such n of at least allowed_length. A repetition cannot extend back over a
+    sequence breaker, and a token that contains one is never penalised. A breaker is a text, found at any position, also
+    across tokens, or a token id, or a list of ids.
 
-    Prompt and generated tokens count. This is llama.cpp's rule (the whole context there is `window=none`), in two
-    points more exact: there a breaker across tokens is found only in one spelling, and of nested breakers the first.
-    p-e-w's original cuts repetitions at 50 tokens.
+    Prompt and generated tokens count. This is llama.cpp's rule (the whole context there is `window=none`), and more
+    exact in two points: llama.cpp finds a breaker across tokens only in one tokenization, and of nested breakers only
+    the first. p-e-w's original cuts repetitions at 50 tokens.
 
     Raises:
         InvalidParameter: if the multiplier is negative, the base below 1, the length or the window below 1.

@@ -1,4 +1,4 @@
-"""An end that becomes ever more likely."""
+"""An end that becomes more likely with length."""
 
 from __future__ import annotations
 

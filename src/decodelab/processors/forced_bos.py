@@ -1,4 +1,4 @@
-"""A first token that is given."""
+"""A forced first token."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from decodelab.processors._positions import PositionProcessor, Positions, forced
 class ForcedBOS(PositionProcessor):
     """Force the first new token.
 
-    transformers forces it where the whole sequence, prompt included, has one token (made for encoder-decoders), which
-    is `length=1`; by default it comes after a prompt of any length. A token that an earlier stage has removed is not
-    brought back, as transformers would: then nothing is left, which is an error.
+    transformers forces it when the whole sequence, including the prompt, has one token (for encoder-decoders), which is
+    `length=1`; by default it is forced after a prompt of any length. A token that an earlier stage has removed is not
+    restored, as it would be in transformers: then no token is left, which is an error.
 
     Raises:
         InvalidParameter: if the token is no id of at least 0, or the length is not at least 1.

@@ -19,8 +19,8 @@ from decodelab.processors._words import as_ids
 class ForcedEOS(PositionProcessor):
     """Force an end-of-sequence token at a given position.
 
-    transformers forces it at `max_length`, which counts the prompt: `prompt=true`. Of several end tokens each has the
-    same chance, as there. A token that an earlier stage has removed is not brought back.
+    transformers forces it at `max_length`, which counts the prompt: `prompt=true`. Several end tokens get equal
+    probability, as there. A token that an earlier stage has removed is not restored.
 
     Raises:
         InvalidParameter: if `at` is not an integer of at least 1, or a token is no id of at least 0.

@@ -14,14 +14,14 @@ from decodelab.processors._matching import OPTIONS, TextConstraint, check_gramma
 class Grammar(TextConstraint):
     r"""Generate text that a context-free grammar accepts.
 
-    The grammar is written in llguidance's dialect of Lark: rules in lower case, terminals in upper case, `start` is
-    what the whole generated text must be, terminals are regular expressions as in `regex`. Nothing is ignored between
-    terminals unless `%ignore` says so. A path that ends in .lark names a file; what is kept and printed is the grammar
-    itself. EOS, the prompt and draws are as in `regex`.
+    The grammar is written in llguidance's dialect of Lark: rules in lower case, terminals in upper case; the whole
+    generated text must match `start`, and terminals are regular expressions as in `regex`. Nothing is ignored between
+    terminals unless `%ignore` says so. A path that ends in .lark names a file; the stage stores and prints the grammar
+    itself. EOS, the prompt and draws work as in `regex`.
 
     Raises:
         InvalidParameter: if the grammar does not parse, with line and column.
-        UnsupportedStrategy: if the vocabulary does not tell the bytes of its tokens.
+        UnsupportedStrategy: if the vocabulary does not give the bytes of its tokens.
 
     >>> import decodelab as dl
     >>> distribution = {"(": 0.4, "x": 0.3, ")": 0.2, "</s>": 0.1}

@@ -18,17 +18,17 @@ from decodelab.processors._matching import OPTIONS, TextConstraint, check_gramma
 class JSONSchema(TextConstraint):
     """Generate one JSON value that is valid under a JSON schema.
 
-    Properties come in the order of the schema; those it does not require may be left out. EOS is allowed exactly when
-    the value is complete; the prompt is no part of it. Draws are those of `regex`: token by token among the legal
-    ones. Keywords that llguidance cannot hold are refused, not passed over.
+    Properties come in the order of the schema; optional ones may be left out. EOS is allowed exactly when the value is
+    complete; the prompt is not part of it. Tokens are drawn as with `regex`, from the valid ones. Keywords that
+    llguidance does not support raise an error instead of being ignored.
 
-    The schema is a mapping, its JSON text, or the path of a file that ends in .json; what is kept and printed is the
-    schema itself. A value that may go on for ever (a string, or white space between its parts) is cut off by the token
-    limit like any text.
+    The schema is a mapping, its JSON text, or the path of a file that ends in .json; the stage stores and prints the
+    schema itself. A value that can be arbitrarily long (a string, or white space between its parts) is cut off by the
+    token limit like any text.
 
     Raises:
         InvalidParameter: if it is no JSON, no schema that can be held, or one that nothing satisfies.
-        UnsupportedStrategy: if the vocabulary does not tell the bytes of its tokens.
+        UnsupportedStrategy: if the vocabulary does not give the bytes of its tokens.
 
     >>> str(JSONSchema({"type": "integer"}))
     'json_schema="{\\\\"type\\\\": \\\\"integer\\\\"}"'

@@ -21,11 +21,10 @@ from decodelab.processors.sequence_bias import SequenceBias
 class LogitBias(TokenProcessor):
     """Add a bias to the logits of tokens, texts or sequences of tokens.
 
-    A token is an id or a text exactly as it is to stand (" cat" and "cat" are different texts). Of a text or sequence
-    of several tokens the last is biased where the others, in prompt or generated text, stand just before it, as in
-    transformers' `sequence_bias`. Biases on the same token add up. Written as a map or as a list of pairs, which JSON
-    needs: its maps have only texts as keys, and "17" is a text, not token 17 (`Strategy.from_openai` reads OpenAI's
-    maps).
+    A token is an id or its exact text (" cat" and "cat" are different texts). Of a text or sequence of several tokens,
+    the last one is biased where the others directly precede it in prompt or generated text, as in transformers'
+    `sequence_bias`. Biases on the same token add up. The parameter is a map or a list of pairs; JSON needs pairs,
+    because its keys are texts, and "17" is a text, not token 17 (`Strategy.from_openai` reads OpenAI's maps).
 
     Raises:
         InvalidParameter: if a bias is not a finite number, or what it is for is no id, text or list of ids.

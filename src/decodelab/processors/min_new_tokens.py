@@ -1,4 +1,4 @@
-"""No end before some length."""
+"""A minimum length."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from decodelab.processors._positions import PositionProcessor, Positions, remove
 class MinNewTokens(PositionProcessor):
     """Remove the model's end-of-sequence tokens until there are enough new tokens.
 
-    transformers' `min_new_tokens`; its `min_length` counts the prompt as well: `prompt=true`. It stands where it is
-    written among the stages; the option `min_new_tokens` of `generate` comes before all stages, and holds back stop
-    strings and tokens too.
+    transformers' `min_new_tokens`; its `min_length` counts the prompt as well: `prompt=true`. It acts at its place
+    among the stages; the option `min_new_tokens` of `generate` acts before all stages, and also suppresses stop strings
+    and tokens.
 
     Raises:
         InvalidParameter: if n is not an integer of at least 0.

@@ -37,25 +37,25 @@ class Controller:
 class Mirostat(Stage):
     """Cut off improbable tokens so that the average surprise of the chosen tokens approaches tau.
 
-    A controller of each row holds mu, the surprise to allow, which begins at 2 tau. After each token
+    A controller for each row keeps mu, the allowed surprise, which starts at 2 tau. After each token
 
         mu <- mu - eta (surprise - tau),
 
-    where surprise = -log2 p(token) in bits, p being the distribution this stage is given (`surprise="full"`: the paper
-    and the authors' code) or the distribution it gives, after cutting and renormalising (`surprise="truncated"`:
-    llama.cpp, which by it aims at the entropy of what it draws from and keeps more tokens for the same tau).
+    where surprise = -log2 p(token) in bits, and p is this stage's input distribution (`surprise="full"`: the paper and
+    the authors' code) or its output distribution after cutting and renormalising (`surprise="truncated"`: llama.cpp,
+    which therefore controls the surprise under what it draws from and keeps more tokens for the same tau).
 
-    Version 2 keeps the tokens whose surprise under the full distribution is at most mu; where there is none, the most
-    probable token alone (of equal ones that of lowest id).
+    Version 2 keeps the tokens whose surprise under the full distribution is at most mu; if there is none, only the most
+    probable token (ties by lowest id).
 
-    Version 1 takes the distribution for Zipf's, p_i ~ i^-s, estimates s from the m most probable tokens
-    (`zipf_exponent`) and keeps the k most probable tokens, k being the rank at which a Zipf distribution over the
-    vocabulary surprises by mu (`zipf_rank`), rounded down, at least 1. Tokens equal to the k-th are all kept, as by
-    top_k. The vocabulary is that of the model also when tokens have been removed before. (llama.cpp rounds k alike; the
-    authors' code rounds it to the nearest and adds 1, and estimates s from m + 1 tokens.)
+    Version 1 assumes Zipf's distribution, p_i ~ i^-s, estimates s from the m most probable tokens (`zipf_exponent`) and
+    keeps the k most probable tokens, where k is the rank whose surprise under a Zipf distribution over the vocabulary
+    is mu (`zipf_rank`), rounded down, at least 1. Ties with the k-th token are kept, as by top_k. The vocabulary is the
+    model's, even if tokens have been removed before. (llama.cpp rounds k the same way; the authors' code rounds to the
+    nearest and adds 1, and estimates s from m + 1 tokens.)
 
-    Both keep the most probable token always. A token of infinite surprise (something behind this stage forced it)
-    leaves mu as it is. Sums are float64.
+    Both versions always keep the most probable token. A token of infinite surprise (forced by a stage after this one)
+    leaves mu unchanged. Sums are float64.
 
     Raises:
         InvalidParameter: if tau or eta is negative, m is below 2, or version or surprise is not one of those named.

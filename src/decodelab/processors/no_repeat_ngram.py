@@ -1,4 +1,4 @@
-"""No n-gram twice."""
+"""No repeated n-grams."""
 
 from __future__ import annotations
 

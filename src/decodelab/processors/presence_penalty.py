@@ -15,7 +15,7 @@ class PresencePenalty(TokenPenalty):
     """Subtract a penalty from the logits of tokens that have been generated, however often.
 
     Only generated tokens count, as with OpenAI and vLLM; llama.cpp counts the prompt too, and only the last 64 tokens
-    (`prompt=true, window=64`). OpenAI allows -2 to 2, we any number.
+    (`prompt=true, window=64`). OpenAI allows -2 to 2; here any number is allowed.
 
     Raises:
         InvalidParameter: if the penalty is not a finite number, or the window is not at least 1.

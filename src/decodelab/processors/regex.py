@@ -19,19 +19,19 @@ _FAULT = re.compile(r"regex parse error:\n    (?P<text>[^\n]*)\n    (?P<before> 
 class Regex(TextConstraint):
     r"""Generate text that fully matches a regular expression.
 
-    The generated text, from its first character to EOS, must match: `a|b` is one letter, and `.*` before and after
-    a pattern makes it a search. The prompt is no part of it; the space between a prompt and what follows is. EOS is
-    allowed exactly when the text matches; a text cut off by the token limit is the beginning of one that does. Special
-    tokens never stand inside. The syntax is that of Rust's `regex`: no look-around, no backreferences; `.` matches
-    all but a line end, `\d` and `\w` are Unicode's.
+    The generated text, from its first character to EOS, must match: `a|b` is one letter, and `.*` before and after a
+    pattern makes it a search. The prompt is not part of the text; a space between the prompt and the generated text is.
+    EOS is allowed exactly when the text matches; a text cut off by the token limit is a prefix of one that does.
+    Special tokens never occur inside. The syntax is that of Rust's `regex`: no look-around, no backreferences; `.`
+    matches everything except a line end, `\d` and `\w` are Unicode's.
 
-    All spellings of a legal text in tokens are legal. Each token is drawn from the legal ones by their own
-    probabilities, which is not the model's distribution of texts given that they match (docs/constraints.md);
-    `rejection` draws from that. Outlines and vLLM mask in the same way.
+    All tokenizations of a valid text are valid. Each token is drawn from the valid ones by their own probabilities,
+    which is not the model's distribution over texts conditioned on matching (docs/constraints.md); `rejection` draws
+    from that. Outlines and vLLM mask in the same way.
 
     Raises:
         InvalidParameter: if the pattern is no regular expression of this syntax, saying where.
-        UnsupportedStrategy: if the vocabulary does not tell the bytes of its tokens.
+        UnsupportedStrategy: if the vocabulary does not give the bytes of its tokens.
 
     >>> import decodelab as dl
     >>> model = dl.TableModel(list("ab"), {...: {"a": 0.5, "b": 0.4, "</s>": 0.1}}, bos="<s>", separator="")

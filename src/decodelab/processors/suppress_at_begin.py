@@ -1,4 +1,4 @@
-"""Tokens that may not come first."""
+"""Tokens that must not come first."""
 
 from __future__ import annotations
 

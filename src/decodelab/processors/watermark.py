@@ -25,14 +25,13 @@ _FLOAT32_MAX = torch.finfo(torch.float32).max
 class Watermark(TokenProcessor):
     """Raise the logits of a green part of the vocabulary, which key and last tokens decide anew at every step.
 
-    Who knows the key finds the watermark again by counting green tokens: `watermark_z`. The green list has
-    floor(green_fraction * vocabulary) tokens: those of the smallest random numbers, from Philox under a key made of
-    `key` and the last `context` tokens, prompt included. Fewer tokens than that before a position leave it without a
-    watermark.
+    Whoever knows the key can detect the watermark by counting green tokens: `watermark_z`. The green list has
+    floor(green_fraction * vocabulary) tokens: those with the smallest random numbers, from Philox under a key made of
+    `key` and the last `context` tokens, prompt included. A position with fewer tokens before it has no watermark.
 
-    It is the soft watermark of the paper (its Algorithm 2); transformers' `lefthash` is the same with another
-    generator, so one does not detect the other's. A step draws a number for every token of the vocabulary: about 10
-    ms a row at 150,000.
+    It is the soft watermark of the paper (its Algorithm 2); transformers' `lefthash` is the same with a different
+    generator, so neither detects the other. A step draws a number for every vocabulary entry: about 10 ms per row at
+    150,000.
 
     Raises:
         InvalidParameter: if the fraction is not in (0, 1), the bias negative or above 1e30, or the context below 1.

@@ -1,6 +1,6 @@
-"""Scorers: judgements of partial texts, by which guided searches choose, one a file.
+"""Scorers: ratings of partial texts that guide searches, one file each.
 
-`SCORERS` maps each public name to where it is, as `module:Name`, so that listing names imports nothing.
+`SCORERS` maps each public name to where it is, as `module:Name`, so listing names imports nothing.
 """
 
 SCORERS: dict[str, str] = {

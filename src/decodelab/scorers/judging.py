@@ -1,4 +1,4 @@
-"""Asking a scorer, and holding it to one finite number a text."""
+"""Call a scorer and check that it returns one finite number per text."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from decodelab.scorers.catalogue import find_scorer
 
 
 def judged(scorer: AnyScorer, partials: Sequence[Partial], model: LanguageModel | None = None) -> list[float]:
-    """What a scorer gives continuations of one prompt, in one call.
+    """The values of a scorer for continuations of one prompt, from one call.
 
     Args:
-        scorer: by name or itself.
+        scorer: a name or a scorer.
         partials: the continuations.
-        model: for scorers that ask it.
+        model: for scorers that query it.
 
     Raises:
         ScorerFailed: if it raises, or gives another number of values, or one that is no finite number; with the

@@ -1,4 +1,4 @@
-"""Scorers of the model itself: how probable a text is to it, and how sure it was at every token."""
+"""Scorers from the model itself: the log-probability of a text, and the model's certainty at every token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from decodelab.core.values import Partial
 class MeanLogprob:
     """The mean log-probability of a continuation's tokens under the model itself, in nats, at most 0.
 
-    Source: the length-normalised score of Wu et al. 2016 (GNMT), section 7, with exponent 1. Every judgement is a
+    Source: the length-normalised score of Wu et al. 2016 (GNMT), section 7, with exponent 1. Every call is one
     pass over the whole continuation.
     """
 
@@ -29,10 +29,10 @@ class MeanLogprob:
 
 @dataclass(frozen=True)
 class Confidence:
-    """Minus the mean entropy of the model's next-token distributions along a continuation, in nats, at most 0.
+    """The negative mean entropy of the model's next-token distributions along a continuation, in nats, at most 0.
 
     Source: Malinin and Gales 2021, Uncertainty estimation in autoregressive structured prediction, section 3
-    (token-level entropy); its sign is turned, so that higher is surer. Every judgement is a pass over the whole
+    (token-level entropy); with its sign flipped, so higher is more certain. Every call is one pass over the whole
     continuation.
     """
 

@@ -1,4 +1,4 @@
-"""What a text says of the costs of paths, held against the graph in its prompt."""
+"""Costs of paths stated in a text, checked against the graph in its prompt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Path = tuple[str, ...]
 
 
 def path_cost(prompt: str, texts: Sequence[str]) -> list[float]:
-    """Minus what is wrong with the costs in a partial answer to a shortest-path question, at most 0.
+    """The negative error of the costs in a partial answer to a shortest-path question, at most 0.
 
     The graph is read from the prompt, where its edges stand as `source->target:weight`; no solution is. A text counts
     1 for every step that is no edge or does not go on where the last one ended, every weight, running total and list

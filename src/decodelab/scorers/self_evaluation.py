@@ -1,4 +1,4 @@
-"""Self-evaluation: the model is asked whether it is right."""
+"""Self-evaluation: the model rates its own text."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from decodelab.core.values import Partial, Tokens
 
 @dataclass(frozen=True)
 class SelfEvaluation:
-    """The probability, in (0, 1), with which the model itself calls a continuation right when asked.
+    """The probability, in (0, 1), that the model calls its own continuation right.
 
     After prompt and continuation (its end-of-sequence token left out) comes the question; the value is
     p(yes) / (p(yes) + p(no)) of the two answers as whole token sequences. The answers' other forms ("Yes", "Y") are not
-    added up, and the question follows the text as it is, without a turn of a chat template. Every judgement is a pass
+    added up, and the question follows the text as it is, without a turn of a chat template. Every call is one pass
     over prompt, text and question, in which nothing is shared between continuations.
 
     Source: Kadavath et al. 2022, Language models (mostly) know what they know, section 3; Xie et al. 2023,
     Self-evaluation guided beam search, section 3.
 
     Attributes:
-        question: what is asked after the text.
+        question: the question after the text.
         yes: the answer that means right.
         no: the answer that means wrong.
     """

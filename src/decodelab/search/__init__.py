@@ -1,6 +1,6 @@
-"""Searches: which hypotheses go on with which tokens, one algorithm a file.
+"""Searches: which hypotheses continue with which tokens, one algorithm per file.
 
-`SEARCHES` maps each public name to its class, as `module:Class`, so that listing names imports nothing.
+`SEARCHES` maps each public name to its class, as `module:Class`, so listing names imports nothing.
 """
 
 SEARCHES: dict[str, str] = {

@@ -17,10 +17,10 @@ def places(jobs: Tensor) -> Tensor:
 
 
 def best_of_jobs(keys: Tensor, counts: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best candidates of each job, best first; equal ones by row, then by column.
+    """The k best candidates of each job, best first; ties by row, then by column.
 
     Args:
-        keys: float64 [rows, columns], what each row's candidates are ranked by; -inf is no candidate.
+        keys: float64 [rows, columns], the ranking keys of each row's candidates; -inf means no candidate.
         counts: int64 [jobs], how many consecutive rows each job has.
         k: places per job; fewer are returned when no job has that many.
 

@@ -13,7 +13,7 @@ from decodelab.search._top import top_ids
 
 @dataclass(frozen=True)
 class Children:
-    """What may follow a node, most probable first; of equally probable tokens the lowest id first.
+    """What may follow a node, most probable first; ties by lowest id.
 
     Attributes:
         node: its number.

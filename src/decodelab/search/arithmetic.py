@@ -34,18 +34,18 @@ class ArithmeticState:
 class Arithmetic(Stage):
     """Draw n evenly spread continuations, each of which is by itself an ordinary sample.
 
-    Every sequence owns an interval of [0, 1) as long as its probability, as in arithmetic coding. Sample i is the
-    sequence in whose interval the code (b + i/n) mod 1 lies, where b is uniform and the prompt's own. Each sample
-    follows the processed distribution; together they are spread: of n samples, those that begin with a prefix of
-    probability P number n P, rounded up or down. Means over the n samples are unbiased, and mostly vary less than
-    independent ones'.
+    Every sequence has an interval of [0, 1) as long as its probability, as in arithmetic coding. Sample i is the
+    sequence whose interval contains the code (b + i/n) mod 1, where b is uniform and depends on the prompt. Each sample
+    follows the processed distribution; together they are evenly spread: the number of the n samples that start with a
+    prefix of probability P is n P, rounded up or down. Means over the n samples are unbiased and usually vary less than
+    those of independent samples.
 
-    At each step a code picks the token whose cumulative interval it is in, and is rescaled to that interval. A number
-    of 52 bits has none left after some fifteen tokens; here each step replaces those that it used up by new ones, the
-    same for all samples of a prompt, so that the distribution stays exact and samples with a common prefix keep their
+    At each step, a code selects the token whose cumulative interval contains it, and is rescaled to that interval. A
+    number of 52 bits is used up after about fifteen tokens; here each step replaces the bits it used by new ones, the
+    same for all samples of a prompt, so the distribution stays exact and samples with a common prefix keep their
     distances.
 
-    Differs from the authors' code, which puts n samples at b + i/(n + 1), leaving a gap, has no new bits and works in
+    Differs from the authors' code, which places n samples at b + i/(n + 1), leaving a gap, adds no new bits and uses
     float32; tokens are in the order of their ids. Sample 3 of 8 is not sample 3 of 100: their codes differ.
 
     Raises:

@@ -23,17 +23,17 @@ def by_mean(bound: float, score: float, length: int) -> tuple[float, ...]:
 class AStar(BoundedSearch):
     """Expand the prefix with the best possible finished sequence, until none can beat the best one found.
 
-    A sequence of t tokens and log-probability s under the processed distribution scores s / t^length_penalty. `bound`,
-    the admissible heuristic, promises the best a prefix could come to: what follows costs nothing and goes on for the
-    length that is best for the score, so s / max_new_tokens^length_penalty for a positive penalty and s for none. No
-    search that proves as much looks at fewer prefixes with these bounds (Dechter & Pearl 1985), but it keeps them all,
-    each with its distribution (4 bytes a token of the vocabulary): hence a smaller budget than that of `exact`. `mean`
-    promises that tokens go on as probable as they were: it comes to long sequences sooner, is not admissible, and the
-    certificate is still true, because it is always computed from the bounds.
+    A sequence of t tokens and log-probability s under the processed distribution scores s / t^length_penalty. The
+    admissible heuristic `bound` is the best possible score of a prefix: it assumes that the remaining tokens cost
+    nothing and that the length is the best one for the score, so s / max_new_tokens^length_penalty for a positive
+    penalty and s for none. With these bounds, no search that proves as much evaluates fewer prefixes (Dechter & Pearl
+    1985), but A* keeps them all, each with its distribution (4 bytes per vocabulary entry): hence a smaller default
+    budget than that of `exact`. `mean` assumes that tokens stay as probable as they were: it reaches long sequences
+    sooner and is not admissible, but the certificate is still correct, because it is always computed from the bounds.
 
-    With a length penalty this is exact search for the best normalised score, which no beam guarantees. Hypotheses enter
-    the results when they are found, not when they are taken from the queue, and the search ends when no bound is better
-    than the n-th result; that looks at no more prefixes than the textbook's order.
+    With a length penalty this is exact search for the best normalised score, which no beam guarantees. Hypotheses
+    become results when they are found, not when they are taken from the queue, and the search ends when no bound is
+    better than the n-th result; this evaluates no more prefixes than the textbook's order.
 
     Raises:
         InvalidParameter: if a parameter is out of its range.

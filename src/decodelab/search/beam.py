@@ -126,8 +126,8 @@ class Beam(Stage):
     length_penalty: Annotated[float, "exponent of the normaliser; 0 means the plain sum"] = 1.0
     early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends the search"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
-    normaliser: Annotated[Normaliser, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"] = "length"
-    sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
+    normaliser: Annotated[Normaliser, "divisor of a finished score: length, gnmt ((5 + t) / 6), or none"] = "length"
+    sampling: Annotated[bool, "whether to draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
         Literal["processed", "model"],
         "log-probabilities to sum: processed, or the model's own (model)",

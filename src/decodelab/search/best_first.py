@@ -38,14 +38,14 @@ class BestFirstState:
 class BestFirst(Stage):
     """Return what beam search returns, evaluating only the necessary prefixes, most probable first.
 
-    Of each length only the `width` most probable prefixes are taken from the queue, as a beam keeps them. A sequence
-    that has ended keeps its place at all greater lengths, as in the beam search of the paper (its algorithm 1), and is
-    a result if it still has one at `max_new_tokens`. Scores are plain log-probabilities under the processed
-    distribution, which only fall, so the first result is the one that beam search would rank first, after at most as
-    many evaluations, as a rule far fewer.
+    At each length, only the `width` most probable prefixes are taken from the queue, as a beam keeps them. A finished
+    sequence keeps its place at all greater lengths, as in the paper's beam search (algorithm 1), and is a result if it
+    still has its place at `max_new_tokens`. Scores are plain log-probabilities under the processed distribution, which
+    only decrease, so the first result is the one that beam search would rank first, after at most as many evaluations
+    and usually far fewer.
 
-    `beam` here does as transformers: sequences that have ended leave the beam for a pool, and scores are divided by the
-    length. The two need not agree.
+    `beam` in decodelab works as in transformers: finished sequences leave the beam for a pool, and scores are divided
+    by length. The two need not agree.
 
     Raises:
         InvalidParameter: if a parameter is out of its range, or n is greater than width.

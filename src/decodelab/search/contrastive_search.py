@@ -38,15 +38,15 @@ class ContrastiveState:
 class ContrastiveSearch(Stage):
     """Among the k most probable tokens, take one that is probable and unlike the text before it.
 
-    It is the one of the largest (1 - alpha) p(v) - alpha max_j cos(h_v, h_j), h_v being the last hidden state of the
-    token once it is appended and h_j those of all tokens before it, the prompt's included; of equal ones the more
-    probable. alpha = 0 and k = 1 are greedy search. Every step computes the k tokens of each row in one pass.
+    It takes the token with the largest (1 - alpha) p(v) - alpha max_j cos(h_v, h_j), where h_v is the last hidden state
+    of the token once it is appended and h_j those of all tokens before it, including the prompt's; ties go to the more
+    probable token. alpha = 0 and k = 1 are greedy search. Every step computes the k tokens of each row in one pass.
 
-    Token for token what transformers 4 returned for `penalty_alpha` and `top_k` (since version 5 remote code), with
-    these differences: p is normalised in float64, and of equal probabilities the lowest id comes first; tokens that
-    processors removed are never looked at.
+    Equal token for token to transformers 4 with `penalty_alpha` and `top_k` (remote code since version 5), except that
+    p is normalised in float64, ties between probabilities go to the lowest id, and tokens removed by processors are
+    never candidates.
 
-    It needs a model that shows its hidden states: those of transformers do, tables and compositions do not.
+    It needs a model that exposes hidden states: transformers models do, tables and model stages do not.
 
     Raises:
         InvalidParameter: if a parameter is out of its range.

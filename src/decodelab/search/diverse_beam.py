@@ -55,29 +55,28 @@ class _Others:
 class DiverseBeam(Stage):
     """Keep `groups` beams of `width / groups` hypotheses, each penalised for similarity to those before.
 
-    In each step the groups go on one after the other. A group ranks its continuations by log-probability minus
-    `penalty` times their likeness to what the groups before it have just chosen (equation 4), but the log-
-    probabilities that it accumulates have no penalty in them; by these, normalised, all groups' finished hypotheses
-    are sorted in the end, and the n best returned. The first group is `beam(width / groups)`. Likeness of a
-    continuation with token v is
+    At each step, one group continues after the other. A group ranks its continuations by log-probability minus
+    `penalty` times their similarity to what the groups before it have just chosen (equation 4). The log-probabilities
+    it accumulates contain no penalty; all groups' finished hypotheses are ranked by them, normalised, and the n best
+    are returned. The first group is `beam(width / groups)`. The similarity of a continuation with token v is
 
-    * `hamming`: how many of the others' hypotheses chose v in this step;
-    * `cumulative`: for each group before, exp(-m / decay), where m counts the places at which the continuation and the
-      group's hypotheses differ, all of them together: the penalty fades as they part;
-    * `ngram`: how often the n-grams of the continuation stand in the others' hypotheses, wherever they stand;
-    * `embedding`: the cosine of v with each token that the others chose in this step, summed, of the model's own input
-      embeddings (the paper: word2vec).
+    * `hamming`: how many of the other groups' hypotheses chose v at this step;
+    * `cumulative`: for each group before, exp(-m / decay), where m counts the positions at which the continuation and
+      the group's hypotheses differ, over all of them; the penalty fades as they diverge;
+    * `ngram`: how often the n-grams of the continuation occur in the other groups' hypotheses, at any position;
+    * `embedding`: the sum of the cosines of v with each token that the other groups chose at this step, using the
+      model's own input embeddings (the paper: word2vec).
 
-    What ends counts as chosen only where the limit ends it, as in transformers 4: an end is not a word. Groups do not
-    see each other's finished hypotheses, so that two may return the same; `dedupe="text"` keeps the better in the
-    result too. The other parameters are those of `beam`, for each group.
+    A token that ends a hypothesis counts as chosen only if the limit ends it, as in transformers 4. Groups do not see
+    each other's finished hypotheses, so two may return the same one; `dedupe="text"` keeps the better one in the result
+    too. The other parameters are those of `beam`, for each group.
 
-    `accumulate="penalised"` is what the authors' code and transformers 4 do (`num_beam_groups`; version 5 has none):
-    a hypothesis that was penalised stays behind by as much for good, so that groups part more often and less probable
-    hypotheses come out. A penalty that is not carried on holds for its step, after which groups can meet again.
+    `accumulate="penalised"` is what the authors' code and transformers 4 do (`num_beam_groups`; version 5 has none): a
+    penalty stays in a hypothesis's score, so groups diverge more often and return less probable hypotheses. With the
+    default, a penalty applies to one step only, after which groups can converge again.
 
     Differs from transformers 4 in that finished hypotheses are always ranked by log-probabilities without penalties,
-    and that fewer are returned where groups find fewer.
+    and that fewer are returned if groups find fewer.
 
     Raises:
         InvalidParameter: if a parameter is out of its range, or groups does not divide width.
@@ -99,8 +98,8 @@ class DiverseBeam(Stage):
     length_penalty: Annotated[float, "exponent of the normaliser; 0 means the plain sum"] = 1.0
     early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends a group"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
-    normaliser: Annotated[Normaliser, "what divides a finished score: length, gnmt ((5 + t) / 6), or none"] = "length"
-    sampling: Annotated[bool, "draw the continuations of a step instead of taking the best"] = False
+    normaliser: Annotated[Normaliser, "divisor of a finished score: length, gnmt ((5 + t) / 6), or none"] = "length"
+    sampling: Annotated[bool, "whether to draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
         Literal["processed", "model"],
         "log-probabilities to sum: processed, or the model's own (model)",

@@ -18,16 +18,16 @@ def deepest(bound: float, score: float, length: int) -> tuple[float, ...]:
 class Exact(BoundedSearch):
     """Find the most probable finished sequence: the mode of the processed distribution over whole sequences.
 
-    Depth first: it follows the most probable token down to an end, as greedy search does, and then goes back to every
-    prefix that is still more probable than the best sequence found; no continuation of any other can win. The
-    generation's certificate says whether that came to an end (`proved`) or the budget did, and then no finished
-    sequence is more probable than the better of its `bound` and what was found. A budget too small for one sequence
-    gives the prefix that came furthest, `pruned`.
+    Depth-first search: it follows the most probable tokens down to an end, as greedy search does, and then returns to
+    every prefix that is still more probable than the best sequence found; continuations of other prefixes cannot win.
+    The generation's certificate says whether the search finished (`proved`). If the budget ran out first, no finished
+    sequence is more probable than the better of its `bound` and the result. A budget too small for a single sequence
+    returns the longest prefix reached, with finish reason `pruned`.
 
-    A sequence is finished when it ends by EOS or a stop, and also when `max_new_tokens` cuts it, as in every other
-    search here: they are the outcomes of sampling, whose probabilities sum to 1. With `cut=false` only those that end
-    by themselves count, as in the paper. The paper starts from the result of a beam search, which the first descent
-    stands in for; it also has a variant that normalises by length, which here is `astar(length_penalty=...)`.
+    A sequence is finished when it ends with EOS or a stop, and also when it is cut off by `max_new_tokens`, as in every
+    other search here: these are the outcomes of sampling, whose probabilities sum to 1. With `cut=false` only sequences
+    that end by themselves count, as in the paper. The paper starts from the result of a beam search; here the first
+    descent takes its place. The paper's length-normalised variant is `astar(length_penalty=...)` here.
 
     Raises:
         InvalidParameter: if a parameter is out of its range.

@@ -60,20 +60,20 @@ class _Candidate(NamedTuple):
 class ForceWords(Stage):
     """Search for the most probable texts that contain all of the given phrases, with beam banks.
 
-    A phrase is a text that must appear in what is generated, or a list of texts of which one must. A hypothesis ends
-    only when it holds them all; of hypotheses that the token limit ends, those that lack one are dropped.
+    A phrase is a text that must appear in the generated text, or a list of texts of which one must. A hypothesis can
+    end only when it contains all phrases; hypotheses cut off by the token limit are dropped if they lack one.
 
-    Candidates of a step are the best continuations of all beams, the best of each beam, and for each beam every token
-    that begins a phrase it lacks or goes on with one it has begun. The `width` places are shared out among banks, one
-    for each number of tokens of phrases that a hypothesis holds (those of one just begun count); places that a bank
-    has no candidates for go to the banks that hold most. So a beam that has said more of what it must does not have to
-    outdo one that has said nothing yet. Finished hypotheses are ranked by s / t^length_penalty, and a job is done, as
-    `early_stopping` says, like those of `beam`.
+    The candidates of a step are the best continuations of all beams, the best of each beam, and for each beam every
+    token that starts a missing phrase or continues one. The `width` places are divided among banks, one for each number
+    of phrase tokens that a hypothesis contains (including those of an unfinished phrase); places that a bank cannot
+    fill go to the banks with most phrase tokens. So hypotheses that have produced more of the phrases do not compete
+    with those that have produced fewer. Finished hypotheses are ranked by s / t^length_penalty, and `early_stopping`
+    works as in `beam`.
 
-    What a hypothesis holds is seen in its text, however it is cut into tokens; what begins a phrase is what the
-    tokenizer spells it with, with and without a space before it. Post and Vilar, and Hu et al. after them (whose trie
-    is here a set of spellings), look at token ids alone, and so does transformers 4 (`force_words_ids`; version 5 has
-    none), which returns hypotheses that lack a phrase where too few hold all.
+    Phrases are recognised in the text, however it is split into tokens; they are started with the tokenizer's
+    tokenizations, with and without a space before. Post and Vilar, Hu et al. (whose trie is a set of tokenizations
+    here) and transformers 4 (`force_words_ids`; version 5 has none) compare token ids only; transformers returns
+    hypotheses that lack a phrase if too few contain all.
 
     Raises:
         InvalidParameter: if a phrase is no text or empty, or another parameter out of range.
@@ -105,7 +105,7 @@ class ForceWords(Stage):
     def __post_init__(self) -> None:
         """Check the parameters."""
         object.__setattr__(self, "phrases", _as_phrases(self))
-        check_number(self, "width", low=1, integer=True, fix="use at least as many as tokens of the phrases")
+        check_number(self, "width", low=1, integer=True, fix="use at least the number of tokens in the phrases")
         check_ranking(self, self.width)
 
     @property

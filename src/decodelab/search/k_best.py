@@ -14,9 +14,9 @@ from decodelab.search.exact import deepest
 class KBest(BoundedSearch):
     """Find the n most probable finished sequences under the processed distribution, best first.
 
-    As `exact`, with the n-th best sequence found in the place of the best: a prefix that is no more probable is not
-    gone on from. Fewer than n come back when there are no more. The certificate is about all n: `proved`, or no
-    sequence that is not returned is more probable than `bound`.
+    Like `exact`, with the n-th best sequence found in place of the best one: prefixes that are no more probable than it
+    are not expanded. Fewer than n are returned if there are no more. The certificate covers all n: either `proved`, or
+    no sequence that was not returned is more probable than `bound`.
 
     Raises:
         InvalidParameter: if a parameter is out of its range.

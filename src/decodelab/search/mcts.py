@@ -94,24 +94,23 @@ class SearchState:
 class MCTS(Stage):
     """Choose every token by Monte Carlo tree search with the PUCT rule, simulating continuations to the end.
 
-    A simulation walks down from the present prefix to the child of the greatest
+    A simulation walks down from the current prefix to the child with the largest
 
         Q + c_puct * p * sqrt(visits of the parent) / (1 + visits of the child),
 
-    Q being the mean value of the simulations that went through the child and p its probability under the processed
-    distribution, until it comes to one that was not visited; from there the rest is rolled out, greedily or by
-    sampling, and the value of the finished sequence is credited to all on the way. After all simulations the most
-    visited child becomes the next token, and the tree below it is kept. A sequence is worth its log-probability under
-    the processed distribution over length^length_penalty, or what a scorer gives its text. Returned are the n sequences
-    of highest value that any simulation came to, each with its value as score, of which the sequence chosen token by
-    token is one.
+    where Q is the mean value of the simulations through the child and p its probability under the processed
+    distribution, until it reaches an unvisited child. From there the rest is rolled out, greedily or by sampling, and
+    the value of the finished sequence is added to all nodes on the path. After all simulations, the most visited child
+    becomes the next token, and the tree below it is kept. The value of a sequence is its log-probability under the
+    processed distribution over length^length_penalty, or a scorer's value of its text. The n sequences of highest value
+    that any simulation reached are returned, with their values as scores; the sequence chosen token by token is one of
+    them.
 
-    Values are scaled to [0, 1] by the least and greatest seen, as in MuZero, so that c_puct means the same for every
-    scorer; a child that was not visited has Q = 0. Differs from PPL-MCTS in that (theirs scales nothing, as a
-    classifier's probability needs no scaling), in the rollouts being on by default, and in returning the best
-    sequence seen rather than the last one chosen. Rollouts are remembered: going on through one costs nothing. A
-    simulation costs at most a forward token for each token to the limit, so a sequence at most simulations *
-    max_new_tokens^2 / 2.
+    Values are scaled to [0, 1] by the smallest and largest seen, as in MuZero, so that c_puct means the same for every
+    scorer; an unvisited child has Q = 0. Differs from PPL-MCTS in this scaling (a classifier's probability needs none),
+    in that rollouts are on by default, and in that the best sequence seen is returned instead of the last one chosen.
+    Rollouts are stored, so expanding one costs nothing. A simulation costs at most one forward token per token up to
+    the limit, so a sequence costs at most simulations * max_new_tokens^2 / 2.
 
     Raises:
         InvalidParameter: if a parameter is out of its range, or there is no such scorer.

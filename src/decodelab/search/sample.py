@@ -15,7 +15,7 @@ from decodelab.search._independent import IndependentRows
 
 
 def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Draw a token a row by inverting the cumulative distribution over token ids.
+    """Draw a token per row by inverting the cumulative distribution over token ids.
 
     Args:
         logits: float32 [rows, vocab]; tokens of -inf are never drawn.

@@ -39,19 +39,19 @@ class SMC(Stage):
     """Sample with particles steered by a scorer, in the limit exactly from p(text) e^(weight * score(text)).
 
     Every particle draws its next token from the processed distribution p. Its weight is then multiplied by e^(weight *
-    (score of the text now - score before)), so that after t tokens the weighted particles stand for the distribution
-    proportional to p(x_1..t) e^(weight * score(x_1..t)), and in the end for that of the finished texts. Once the
-    effective number of particles, (sum w)^2 / sum w^2, falls below `threshold` times their number, they are resampled
-    systematically: each is copied about in proportion to its weight (finished ones too), and all weights become
-    equal. Scores of unfinished texts do not change the distribution aimed at; good ones save particles.
+    (new score of the text - old score)), so that after t tokens the weighted particles represent the distribution
+    proportional to p(x_1..t) e^(weight * score(x_1..t)), and at the end that of the finished texts. When the effective
+    number of particles, (sum w)^2 / sum w^2, falls below `threshold` times their number, they are resampled
+    systematically: each is copied roughly in proportion to its weight (finished ones too), and all weights become
+    equal. The scores of unfinished texts do not change the target distribution; good ones save particles.
 
-    All particles are returned, best weight first, copies of one finished text as one. A candidate's `score` is the
-    logarithm of its share of the weight: e^score sums to 1. For one sample draw a candidate by these shares; the error
-    falls with the number of particles. With weight 0 this is `sample(n=particles)`, token for token.
+    All particles are returned, highest weight first, with copies of one finished text merged. A candidate's `score` is
+    the logarithm of its normalised weight: e^score sums to 1. For one sample, draw a candidate by these weights; the
+    error decreases with the number of particles. With weight 0 this is `sample(n=particles)`, token for token.
 
     Differs from Lew et al.'s implementation in that the proposal is always the processed distribution, and resampling
-    is systematic and by our keys, one number a job and step. A processor that tosses coins of its own (xtc) tosses the
-    same for copies of a particle.
+    is systematic and uses our keys, one number per job and step. A processor with its own coins (xtc) tosses the same
+    coin for all copies of a particle.
 
     Raises:
         InvalidParameter: if a parameter is out of its range, or there is no such scorer.

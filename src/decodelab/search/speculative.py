@@ -18,22 +18,22 @@ NGRAM = "ngram"
 class Speculative(Stage):
     """Let a cheap draft model propose the next k tokens and check them all in one forward pass.
 
-    The result is token for token that of the same strategy without this stage (as far as the model's arithmetic does
-    not depend on how many tokens a pass computes), for `greedy` and `sample` behind any processors, and each row keeps
-    as many proposals as are right for it. At every position the model's own token is drawn as it would be without a
-    draft, from its processed distribution and with the random number of that position; the draft draws its proposal
-    from its own distribution, put through the same processors, with the same number. As long as the two agree, the next
-    position's logits are there already. Under `sample(draw=gumbel)` they agree with a probability of at least (1 - TV)
-    / (1 + TV), TV being the total variation distance of the two distributions (Daliri et al.), where rejection sampling
-    (Leviathan et al., Chen et al.) accepts with 1 - TV but gives other tokens than the model alone. For the inverse-CDF
-    draw there is no such bound; `docs/decisions/0008-speculative.md` has what it costs.
+    For `greedy` and `sample` after any processors, the result is token for token that of the same strategy without this
+    stage (as far as the model's arithmetic does not depend on the number of tokens in a pass), and each row keeps as
+    many proposals as are right for it. At every position, the model's own token is drawn as without a draft, from its
+    processed distribution and with the random number of that position; the draft model draws its proposal from its own
+    distribution after the same processors, with the same number. As long as the two agree, the next position's logits
+    are already available. Under `sample(draw=gumbel)` they agree with probability at least (1 - TV) / (1 + TV), where
+    TV is the total variation distance of the two distributions (Daliri et al.); rejection sampling (Leviathan et al.,
+    Chen et al.) accepts with probability 1 - TV but produces other tokens than the model alone. For the inverse-CDF
+    draw there is no such bound; `docs/decisions/0008-speculative.md` has measurements.
 
-    `draft=ngram` is prompt lookup: what followed when the last tokens occurred before, the longest match
-    of at most `ngram` tokens first and of equal ones the latest; no model is needed.
+    `draft=ngram` is prompt lookup: it proposes the tokens that followed when the last tokens occurred before,
+    preferring the longest match of at most `ngram` tokens and then the latest; no draft model is needed.
 
-    `adaptive=true` starts from k and changes each row's draft length after each pass: 2 more if all proposals were
-    accepted, else 1 less, within 1 and 4 k. That is the heuristic of transformers' assisted generation, which has one
-    length for all rows and no upper bound.
+    `adaptive=true` starts with k and changes each row's number of proposals after each pass: 2 more if all were
+    accepted, else 1 less, between 1 and 4 k. This is the heuristic of transformers' assisted generation, which has one
+    number for all rows and no upper bound.
 
     Raises:
         InvalidParameter: if a parameter is out of its range.

@@ -38,18 +38,19 @@ class StochasticBeamState:
 class StochasticBeam(Stage):
     """Sample `width` different sequences from the processed distribution, without replacement.
 
-    The distribution of the result is that of drawing sequences one after the other, each from the distribution without
-    those drawn before. It is what a beam search finds that ranks by perturbed log-probabilities: log p of a sequence
-    plus Gumbel noise of its own, of which the `width` largest win. The noise is drawn from the root downwards: a prefix
-    carries the largest value of all its continuations, and its children's are drawn given their maximum (appendix B.3).
+    The result has the distribution of sequences drawn one after the other, each from the distribution without those
+    drawn before. It is the result of a beam search that ranks by perturbed log-probabilities: log p of a sequence plus
+    independent Gumbel noise; the `width` largest win. The noise is drawn from the root downwards: a prefix has the
+    largest value of all its continuations, and its children's values are drawn given their maximum (appendix B.3).
 
-    Candidates come by their perturbed log-probability, largest first, which is their `score`. The first alone is an
-    ordinary sample. `decodelab.stochastic_beam_estimate` makes unbiased estimates of expectations from all of them; it
-    spends the last candidate as the threshold. Fewer than `width` candidates mean that there are no more sequences.
+    Candidates are ordered by their perturbed log-probability, largest first, which is their `score`. The first one
+    alone is an ordinary sample. `decodelab.stochastic_beam_estimate` computes unbiased estimates of expectations from
+    all of them, using the last candidate as the threshold. Fewer than `width` candidates mean that there are no more
+    sequences.
 
-    Differs from algorithm 1 in that the root's noise is drawn, not set to 0: given that the largest is 0, the noise of
-    different sequences is not independent, and estimates that take it to be so are biased. A sequence that the limit
-    cuts off counts as a whole one.
+    Differs from algorithm 1 in that the root's noise is drawn instead of set to 0: given that the largest is 0, the
+    noise of different sequences is not independent, and estimates that assume independence are biased. A sequence cut
+    off by the limit counts as a complete one.
 
     Raises:
         InvalidParameter: if width is not an integer of at least 1.

@@ -43,20 +43,20 @@ class ValueBeamState:
 class ValueBeam(Stage):
     """Keep the `width` hypotheses that are best by log-probability plus a scorer's value of their text.
 
-    A hypothesis of t tokens and log-probability s under the processed distribution ranks by
-    s / t^length_penalty + weight * score(text so far). Each step, the scorer is asked once for the `candidates` most
-    probable continuations of a prompt; those among the `width` best by rank that end enter the pool of finished
-    hypotheses, and the best `width` that do not end go on. So the scorer can lift what is improbable, but not what is
-    not among the candidates.
+    A hypothesis of t tokens and log-probability s under the processed distribution ranks by s / t^length_penalty +
+    weight * score(text so far). At each step, the scorer is called once for the `candidates` most probable
+    continuations of a prompt; those among the `width` best by rank that end enter the pool of finished hypotheses, and
+    the best `width` that do not end continue. So a score can raise an improbable continuation only if it is among the
+    candidates.
 
-    With `every="sentence"` hypotheses are judged with their first token, where a sentence may be over (a mark such as
-    . ! ? or a new line ends the text) and when they end; in between they keep the judgement of their last.
+    With `every="sentence"`, hypotheses are scored at their first token, where a sentence may have ended (the text ends
+    with a mark such as . ! ? or a new line) and when they end; in between they keep their last score.
 
-    `early_stopping` says when a job with a full pool is done: `true` at once; `false` when the best live beam ranks
-    no better than the worst in the pool (a heuristic: neither distribution nor scorer promise what comes); `never` when
-    nothing is left to go on with. The pool has `width` places. With weight 0 this is `beam`.
+    `early_stopping` says when a job with a full pool is done: `true` at once; `false` when the best live beam ranks no
+    better than the worst in the pool (a heuristic, because future scores are unknown); `never` when no live beam is
+    left. The pool has `width` places. With weight 0 this is `beam`.
 
-    Differs from Xie et al. in that a beam takes the best candidates instead of drawing them, and that the judgement is
+    Differs from Xie et al. in that a beam takes the best candidates instead of drawing them, and that the score is that
     of the whole text, not a product over its steps.
 
     Raises:
@@ -67,13 +67,11 @@ class ValueBeam(Stage):
     """
 
     width: Annotated[int, "hypotheses kept at every step, at least 1"]
-    scorer: Annotated[AnyScorer, "judges the text so far: logprob, entropy, self_eval, path_cost, a function"]
-    weight: Annotated[float, "what multiplies a judgement that is added to the log-probability"] = 1.0
-    every: Annotated[Literal["token", "sentence"], "when to judge: after every token, or at the ends of sentences"] = (
-        "token"
-    )
-    candidates: Annotated[int | None, "continuations a step that are judged, at least width; none is 4 * width"] = None
-    length_penalty: Annotated[float, "exponent of the length that divides the log-probability; 0 is the sum"] = 1.0
+    scorer: Annotated[AnyScorer, "scores the text so far: logprob, entropy, self_eval, path_cost or a function"]
+    weight: Annotated[float, "factor of the scorer's value, which is added to the log-probability"] = 1.0
+    every: Annotated[Literal["token", "sentence"], "when to score: after every token, or at sentence ends"] = "token"
+    candidates: Annotated[int | None, "continuations to score per step, at least width; none means 4 * width"] = None
+    length_penalty: Annotated[float, "exponent of the length that divides the log-probability; 0 means the sum"] = 1.0
     early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends the search"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
 
@@ -90,7 +88,7 @@ class ValueBeam(Stage):
         check_number(self, "weight", fix="use 0 for a plain beam")
         check_choice(self, "every", ("token", "sentence"), fix="token scores after every token")
         if self.candidates is not None:
-            check_number(self, "candidates", low=self.width, integer=True, fix="judge at least as many as are kept")
+            check_number(self, "candidates", low=self.width, integer=True, fix="score at least as many as are kept")
         check_ranking(self, self.width)
 
     def no_effect(self) -> str | None:

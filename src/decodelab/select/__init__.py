@@ -1,6 +1,6 @@
-"""Selections: which finished candidate wins, one algorithm a file.
+"""Selections: which finished candidate wins, one algorithm per file.
 
-`SELECTIONS` maps each public name to its class, as `module:Class`, so that listing names imports nothing.
+`SELECTIONS` maps each public name to its class, as `module:Class`, so listing names imports nothing.
 """
 
 SELECTIONS: dict[str, str] = {

@@ -55,7 +55,7 @@ def follow(
         states: of the rows before these tokens.
         tokens: int64 [steps, rows].
         size: how many ids the logits range over.
-        logits: the model's at each step, the same for all rows, float32 [steps, vocab]; None where they are not known.
+        logits: the model's at each step, the same for all rows, float32 [steps, vocab]; None if unknown.
 
     Raises:
         NeedsLogits: where they are not known and a processor looks at them.

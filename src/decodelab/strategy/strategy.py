@@ -90,7 +90,7 @@ class Strategy:
         """The strategy transformers would run for a generation config (a mapping of its settings).
 
         Raises:
-            UnsupportedStrategy: for a setting that cannot be honoured, naming it.
+            UnsupportedStrategy: for an unsupported setting, naming it.
 
         >>> str(Strategy.from_generation_config({"num_beams": 3, "length_penalty": 0.6}))
         'beam(width=3, length_penalty=0.6)'
@@ -102,7 +102,7 @@ class Strategy:
         """The strategy llama.cpp would run for its sampling settings, by any of its names for them.
 
         Raises:
-            UnsupportedStrategy: for a setting that cannot be honoured, naming it.
+            UnsupportedStrategy: for an unsupported setting, naming it.
             InvalidParameter: for an unknown setting, with the nearest known one.
 
         >>> str(Strategy.from_llama_cpp({"temp": 0.7, "xtc_probability": 0.5, "top_p": 1.0}))
@@ -117,7 +117,7 @@ class Strategy:
         """The strategy vLLM would run for parameters of the OpenAI API, with its own additions to them.
 
         Raises:
-            UnsupportedStrategy: for a parameter that cannot be honoured, naming it.
+            UnsupportedStrategy: for an unsupported parameter, naming it.
             InvalidParameter: for an unknown parameter, with the nearest known one.
 
         >>> str(Strategy.from_openai({"temperature": 0, "logit_bias": {"17": -100}, "max_tokens": 10}))
@@ -228,7 +228,7 @@ class Strategy:
         """The strategy with `default` replaced by the model's own settings.
 
         Raises:
-            UnsupportedStrategy: if the model's settings contain one that cannot be honoured.
+            UnsupportedStrategy: if the model's settings contain an unsupported one.
         """
         if self.stages[0].kind != "source":
             return self

@@ -1,4 +1,4 @@
-"""A quick look at a pocket model: every task of the language on held-out items, decoded by the engine."""
+"""Evaluate a pocket model on held-out items of every task, decoded by the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train a pocket model from nothing: tokenizer, data, weights, model card."""
+"""Train a pocket model from scratch: tokenizer, data, weights, model card."""
 
 from __future__ import annotations
 

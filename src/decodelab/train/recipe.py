@@ -1,4 +1,4 @@
-"""What is trained and how: sizes of model, batch and run, the learning-rate schedule."""
+"""Recipes: sizes of model, batch and run, and the learning-rate schedule."""
 
 from __future__ import annotations
 

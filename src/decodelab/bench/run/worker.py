@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import Answer, WorkItem, key_of, limits_text

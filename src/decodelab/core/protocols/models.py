@@ -1,4 +1,4 @@
-"""Language models, their vocabularies and caches, and what some of them can do besides."""
+"""Language models, their vocabularies and caches, and optional capabilities."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Vocab(Protocol):
 
 @runtime_checkable
 class ByteVocab(Protocol):
-    """A vocabulary that tells the bytes of its tokens, which constraints on text are matched with."""
+    """A vocabulary that gives the bytes of its tokens, which constraints on text need."""
 
     def token_bytes(self, token: int, first: bool = False) -> bytes:
         """The bytes a token adds to a text, or has with nothing before it (`first`); none for what is no text."""
@@ -93,7 +93,7 @@ class Cache(Protocol):
 
 @runtime_checkable
 class Forkable(Protocol):
-    """A cache that can give away copies of its rows; without it, tree searches compute every node from the prompt."""
+    """A cache whose rows can be copied; without it, tree searches compute every node from the prompt."""
 
     def fork(self, rows: Tensor) -> Cache:
         """The given rows (int64 [n]) as a cache of their own; this one stays in use as it is."""
@@ -188,7 +188,7 @@ class PrefixCaching(Protocol):
 
 @runtime_checkable
 class HiddenStates(LanguageModel, Protocol):
-    """A language model that shows what its layers make of the tokens.
+    """A language model that exposes its layers' hidden states.
 
     Layer 0 is the embedding, layer n the output of the n-th block; that of the last, `depth`, is shown as the head
     reads it, behind the final norm.
@@ -230,7 +230,7 @@ Load = Callable[[str], LanguageModel]
 
 @runtime_checkable
 class Embeddings(LanguageModel, Protocol):
-    """A language model that shows what its tokens mean to it."""
+    """A language model that exposes its token embeddings."""
 
     @property
     def unit_embeddings(self) -> Tensor:

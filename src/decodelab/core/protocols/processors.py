@@ -56,7 +56,7 @@ class Randomised(Protocol):
 
 @runtime_checkable
 class Observable(Protocol):
-    """A processor with something to show of itself besides logits: a controller's state, a coin."""
+    """A processor with readings besides its logits: a controller's state, a coin."""
 
     def observe(self, logits: Tensor, state: Any) -> Mapping[str, Tensor]:
         """Named readings of each row, [rows] each, from what `apply` is given; NaN where there is none."""
@@ -65,7 +65,7 @@ class Observable(Protocol):
 
 @runtime_checkable
 class ObservesChoice(Protocol):
-    """A processor with something to show of the token that was chosen: how far it is from what it steers to."""
+    """A processor with readings about the chosen token, such as its deviation from a target."""
 
     def observe_choice(self, logits: Tensor, state: Any, tokens: Tensor) -> Mapping[str, Tensor]:
         """Named readings of each row after int64 tokens [rows] were chosen, [rows] each; NaN where there is none."""

@@ -1,4 +1,4 @@
-"""Scorers: judgements of partial texts as a number."""
+"""Scorers: ratings of partial texts as numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from decodelab.core.values import Partial
 
 
 class Scorer(Protocol):
-    """An external judgement of texts: a task's score, a reward model, a checker."""
+    """An external rating of texts: a task's score, a reward model, a checker."""
 
     def __call__(self, prompt: str, texts: Sequence[str], /) -> Sequence[float]:
         """One finite number a text, higher is better."""
@@ -19,7 +19,7 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class ModelScorer(Protocol):
-    """A judgement that asks the model which is being decoded."""
+    """A rating that queries the decoded model."""
 
     def score(self, model: LanguageModel, partials: Sequence[Partial]) -> Sequence[float]:
         """One finite number a continuation, higher is better; all continue the same prompt."""

@@ -1,4 +1,4 @@
-"""Searches: which rows go on with which tokens."""
+"""Searches: which rows continue with which tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from decodelab.core.values import Partial
 
 @dataclass(frozen=True)
 class Ahead:
-    """What the model makes of continuations that a search has not decided for yet.
+    """Hidden states of continuations that a search has not chosen yet.
 
     Attributes:
         prompts: for each job the last hidden states of its prompt's tokens, float32 [tokens, width].
@@ -30,7 +30,7 @@ class Ahead:
 
 @dataclass(frozen=True)
 class Rows:
-    """What a search may know of its rows, besides their logits.
+    """The information a search has about its rows, besides their logits.
 
     Attributes:
         jobs: int64 [rows], non-decreasing: the job of each row.

@@ -1,4 +1,4 @@
-"""Searches that go on from nodes at any depth: what they may know, and what they decide."""
+"""Tree searches, which expand nodes at any depth: their information and their decisions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from decodelab.core.values import Certificate
 
 @dataclass(frozen=True)
 class Tree:
-    """What a tree search may know of its job, besides logits.
+    """The information a tree search has about its job, besides logits.
 
     Nodes are numbered: 0 is the prompt, the others follow in the order in which they were asked for.
 
