@@ -216,5 +216,5 @@ def _kind(strategy: Strategy) -> Kind:
     if driver is None:
         return strategy.compositions, strategy.search_stage.runner
     if driver.runner != "speculative":
-        raise UnsupportedStrategy(f"{driver}: this engine cannot make passes as it says; leave it out")
+        raise UnsupportedStrategy(f"{driver}: this engine does not support it; leave it out")
     return strategy.compositions, driver
