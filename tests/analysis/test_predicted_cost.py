@@ -22,7 +22,7 @@ import decodelab as dl
 from decodelab.analysis.cost import Work
 from decodelab.core.errors import InvalidParameter, PromptTooLong, UnknownStage, UnsupportedStrategy
 from decodelab.core.values import Cost
-from decodelab.models.arithmetic import arithmetic_of
+from decodelab.models.arithmetic import decoder_arithmetic
 from decodelab.models.encoder_decoder import EncoderDecoderModel
 from decodelab.strategy.strategy import StrategyLike
 
@@ -193,7 +193,7 @@ def test_without_its_prompt_the_guiding_model_has_less_to_read(small):
         dl.predict_cost(small, strategy, prompt_tokens=50, new_tokens=1)
         for strategy in ("greedy", "guidance(scale=2) | greedy")
     )
-    arithmetic = arithmetic_of(small)
+    arithmetic = decoder_arithmetic(small.model)
     assert arithmetic is not None
     assert plain.cached.flops is not None
     # It reads the last token of the prompt alone.
@@ -281,7 +281,7 @@ NETWORKS = {
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_operations_are_those_torch_counts(kind: str):
     network = NETWORKS[kind]().eval()
-    arithmetic = arithmetic_of(dl.TransformersModel(network, numbered_words()))
+    arithmetic = dl.TransformersModel(network, numbered_words()).arithmetic()
     assert arithmetic is not None
 
     def counted(**inputs):
@@ -297,7 +297,7 @@ def test_operations_are_those_torch_counts(kind: str):
 
 
 def test_operations_of_a_run_are_those_of_its_tokens(nano):
-    arithmetic = arithmetic_of(nano)
+    arithmetic = decoder_arithmetic(nano.model)
     assert arithmetic is not None
     said = dl.predict_cost(nano, "sample(n=2)", prompt_tokens=3, new_tokens=3, prompts=4)
     assert said.cached.flops == 4 * arithmetic.flops(3 + 2 * 2, 1 + 2 * 2, (1 + 2 + 3) + 2 * (4 + 5))
@@ -307,7 +307,7 @@ def test_operations_of_a_run_are_those_of_its_tokens(nano):
 
 
 def test_the_parameters_that_multiply_are_those_of_the_model(nano):
-    arithmetic = arithmetic_of(nano)
+    arithmetic = decoder_arithmetic(nano.model)
     assert arithmetic is not None
     # Embedding and head are one; the rest of the parameters are the scales of the norms.
     matrices = sum(p.numel() for p in nano.model.parameters() if p.dim() == 2)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from decodelab.core.errors import InvalidParameter, PromptTooLong, UnsupportedStrategy
-from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead, ModelScorer, Search
+from decodelab.core.protocols import Composed, EncoderDecoder, LanguageModel, LooksAhead, ModelScorer, Search
 from decodelab.core.stage import Stage
 from decodelab.engine.composing import Composer
 from decodelab.engine.runners.tree import KEPT_PER_ROW
-from decodelab.models.arithmetic import arithmetic_of
-from decodelab.models.composed import ComposedModel, check_vocabulary
+from decodelab.models.arithmetic import Counted
+from decodelab.models.composed import check_vocabulary
 from decodelab.models.loading import load
 from decodelab.scorers.catalogue import find_scorer
 from decodelab.search.speculative import NGRAM, Speculative
@@ -158,13 +158,14 @@ def predict_cost(
     together = 1 if plan.runner == "tree" else min(prompts, max(1, max_rows // decoding.peak))
     turns = -(-prompts // together)
     kept = min(decoding.kept, KEPT_PER_ROW * max_rows + decoding.peak)
-    most = new_tokens + (plan.driver.most if isinstance(plan.driver, Speculative) else 0)
+    speculative = plan.speculative
+    most = new_tokens + (0 if speculative is None else speculative.most)
     cached = _flops(lm, prompt_tokens, decoding.rows)
     nbytes = lm.cache_bytes(prompt_tokens, kept, most)
     draft_tokens = 0.0
-    if isinstance(plan.driver, Speculative) and plan.driver.draft != NGRAM:
-        draft = composer.load(plan.driver.draft) if isinstance(plan.driver.draft, str) else plan.driver.draft
-        check_vocabulary(plan.driver, lm, draft)
+    if speculative is not None and speculative.draft != NGRAM:
+        draft = composer.load(speculative.draft) if isinstance(speculative.draft, str) else speculative.draft
+        check_vocabulary(speculative, lm, draft)
         _check_context(draft, prompt_tokens, new_tokens - 1)
         draft_tokens = prompt_tokens + sum(decoding.draft.values())
         own = _flops(draft, prompt_tokens, decoding.draft)
@@ -225,8 +226,8 @@ def _decoding(plan: Strategy, words: int, steps: int, acceptance: float) -> _Dec
     Raises:
         UnsupportedStrategy: for a search that may take anything, or one that its driver cannot drive.
     """
-    search, driver = plan.search, plan.driver
-    if isinstance(driver, Speculative):
+    search, driver = plan.search, plan.speculative
+    if driver is not None:
         if not plan.search_stage.independent_rows:
             raise UnsupportedStrategy(
                 f"{driver} works with greedy and sample only, got {search}; leave one of them out"
@@ -236,8 +237,8 @@ def _decoding(plan: Strategy, words: int, steps: int, acceptance: float) -> _Dec
         nodes = _most_nodes(plan.search_stage, steps)
         # Nobody knows at which depth; the last place is the dearest.
         return _Decoding({steps - 1: nodes} if nodes else {}, 1 + nodes, 1 + nodes, search.peak_rows, 1 + nodes)
-    if isinstance(search, LooksAhead):
-        looks = min(search.looks_at, words)
+    if plan.runner == "hidden_states":
+        looks = min(cast(LooksAhead, search).looks_at, words)
         return _Decoding(dict.fromkeys(range(1, steps + 1), looks), 1 + steps, steps, looks, looks)
     rows = rows_by_step(search, words, steps)
     peak = search.peak_rows
@@ -310,13 +311,13 @@ def _flops(model: LanguageModel, prompt: int, rows: Mapping[int, float], *, anew
 
     Logits are made of the last token of the prompt, or of each sequence, alone.
     """
-    if isinstance(model, ComposedModel):
+    if isinstance(model, Composed):
         prompts = [given for (given,) in model.given([(0,) * prompt])]
         parts = [_flops(m, len(given), rows, anew=anew) for m, given in zip(model.parts, prompts, strict=True)]
         return None if None in parts else math.fsum(n for n in parts if n is not None)
-    arithmetic = arithmetic_of(model)
-    if arithmetic is None:
+    if not isinstance(model, Counted):
         return None
+    arithmetic = model.arithmetic()
     total: list[float] = [arithmetic.flops(prompt, 1, _triangle(prompt))]
     for t, n in rows.items():
         length = prompt + t
@@ -335,6 +336,6 @@ def _notes(plan: Strategy) -> tuple[str, ...]:
     scorer = plan.search_stage.asks_scorer()
     if scorer is not None and isinstance(find_scorer(scorer), ModelScorer):
         notes.append(f"{plan.search}: what its scorer asks the model comes on top")
-    if isinstance(plan.driver, Speculative) and plan.driver.adaptive:
-        notes.append(f"{plan.driver}: predicted for k = {plan.driver.k} throughout")
+    if plan.speculative is not None and plan.speculative.adaptive:
+        notes.append(f"{plan.driver}: predicted for k = {plan.speculative.k} throughout")
     return tuple(notes)

@@ -149,7 +149,7 @@ class Batch:
         dead = ~normaliser.isfinite()
         if not bool(dead.any()):
             return
-        if getattr(self.search, "drops_dead_ends", False):
+        if self.jobs[0].strategy.search_stage.drops_dead_ends:
             for job in self.row_jobs[dead].unique().tolist():
                 own = self.row_jobs == job
                 if not bool(dead[own].all()) or self.search.finished(self.search_state, job):

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 
 from decodelab.core.errors import UnsupportedStrategy
-from decodelab.core.protocols import Composition, EncoderDecoder, LanguageModel
+from decodelab.core.protocols import Composition, EncoderDecoder, LanguageModel, Network
 from decodelab.models.loading import load
 from decodelab.search.sample import Sample
 from decodelab.strategy.strategy import Strategy, StrategyLike
@@ -23,7 +23,9 @@ class Composer:
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
-        self.load = functools.cache(functools.partial(load, device=str(getattr(model, "device", "auto"))))
+        self.load = functools.cache(
+            functools.partial(load, device=str(model.device) if isinstance(model, Network) else "auto")
+        )
         self._made: dict[tuple[Composition, ...], LanguageModel] = {(): model}
 
     def __call__(self, compositions: Sequence[Composition]) -> LanguageModel:

@@ -75,8 +75,8 @@ def _candidate(model: LanguageModel, job: Job, hypothesis: Ended, sample: int, s
 def selected(job: Job, candidates: list[Candidate]) -> list[Candidate]:
     """The candidates of a finished job as its selection ranks them; warns where constraints left too few."""
     search = job.strategy.search
-    wanted = getattr(search, "n", 1)
-    constraints = [s.name for s in job.strategy.stages if getattr(s, "constrains", False)]
+    wanted = search.n
+    constraints = [s.name for s in job.strategy.stages if s.constrains]
     if constraints and len(candidates) < wanted:
         warnings.warn(
             f"{job.name}: found {len(candidates)} of {wanted} candidates; {search} found no more sequences "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import index
-from typing import SupportsIndex
+from typing import SupportsIndex, cast
 
 from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, RequestError, TooLarge, UnknownToken
 from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead
@@ -54,7 +54,7 @@ class Job:
     def rows(self) -> int:
         """The most rows computed for it at once."""
         search = self.strategy.search
-        return search.looks_at if isinstance(search, LooksAhead) else search.peak_rows
+        return cast(LooksAhead, search).looks_at if self.strategy.runner == "hidden_states" else search.peak_rows
 
 
 def checked_ids(size: int, tokens: Iterable[SupportsIndex], what: str) -> Tokens:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Iterator, Sequence
+from typing import TypeAlias
 
+from decodelab.core.capabilities import RunnerName
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Composition, LanguageModel
@@ -21,7 +23,8 @@ from decodelab.models.loading import load
 from decodelab.search.speculative import Speculative
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
-Kind = tuple[tuple[Composition, ...], Hashable]
+Kind: TypeAlias = "tuple[tuple[Composition, ...], Speculative | RunnerName]"
+Kind: TypeAlias = "tuple[tuple[Composition, ...], Hashable]"
 """What jobs of one runner have in common: the stages that make their model, and the driver or name of the runner."""
 
 
@@ -127,10 +130,10 @@ class Engine:
         """An empty queue for jobs of a kind."""
         return Queue(self._new_runner(*kind), self.max_rows, self.memory)
 
-    def _new_runner(self, compositions: tuple[Composition, ...], passes: Hashable) -> Runner:
+    def _new_runner(self, compositions: tuple[Composition, ...], passes: Speculative | RunnerName) -> Runner:
         """A runner of the model that these stages make."""
         model = self._compose(compositions)
-        if isinstance(passes, Speculative):
+        if not isinstance(passes, str):
             return SpeculativeRunner(model, passes, self._compose.load, self.memory, self.observers)
         if passes == "hidden_states":
             return HiddenStatesRunner(model, self.memory, self.observers)
@@ -212,9 +215,6 @@ def _kind(strategy: Strategy) -> Kind:
     Raises:
         UnsupportedStrategy: for a driver that is not known here.
     """
-    driver = strategy.driver
-    if driver is None:
-        return strategy.compositions, strategy.search_stage.runner
-    if driver.runner != "speculative":
-        raise UnsupportedStrategy(f"{driver}: this engine does not support it; leave it out")
-    return strategy.compositions, driver
+    if strategy.driver is not None and strategy.speculative is None:
+        raise UnsupportedStrategy(f"{strategy.driver}: this engine does not support it; leave it out")
+    return strategy.compositions, strategy.speculative or strategy.runner

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter, NonFiniteLogits, PromptTooLong, RequestError, UnsupportedStrategy
-from decodelab.core.protocols import PAD, EncoderDecoder, LanguageModel
+from decodelab.core.protocols import PAD, EncoderDecoder, LanguageModel, Network
 from decodelab.core.values import Prompt, Tokens
 from decodelab.engine.job import checked_ids, encode_prompt
 from decodelab.metrics.likelihood import Alternative, Score
@@ -265,8 +265,8 @@ def _scored(
 
 def _positions(model: LanguageModel) -> int:
     """How many positions a batch may have on the device of the model, where it is known."""
-    device = getattr(model, "device", None)
-    return _POSITIONS if device is None or device.type == "cpu" else _POSITIONS_ON_ACCELERATOR
+    on_cpu = not isinstance(model, Network) or model.device.type == "cpu"
+    return _POSITIONS if on_cpu else _POSITIONS_ON_ACCELERATOR
 
 
 def _batches(spans: Sequence[_Span], max_rows: int, positions: int, context: int | None) -> Iterator[list[list[_Span]]]:

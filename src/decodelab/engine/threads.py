@@ -22,10 +22,10 @@ def threads_for(model: LanguageModel) -> Iterator[None]:
     """
     import torch
 
-    from decodelab.models.transformers_model import TransformersModel
+    from decodelab.core.protocols import Network
 
     before = torch.get_num_threads()
-    small = not isinstance(model, TransformersModel) or model.model.num_parameters() < SMALL
+    small = not isinstance(model, Network) or sum(w.numel() for w in model.model.parameters()) < SMALL
     try:
         if small:
             torch.set_num_threads(1)

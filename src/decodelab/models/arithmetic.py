@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import nn
 
-from decodelab.core.protocols import LanguageModel
-from decodelab.models.transformers_model import TransformersModel
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,17 @@ class Arithmetic:
         return 2 * self.body * tokens + 2 * self.head * logits + 4 * self.attention * seen
 
 
-def arithmetic_of(model: LanguageModel) -> Arithmetic | None:
-    """The arithmetic of a decoder of transformers; None for any other model."""
-    if not isinstance(model, TransformersModel):
-        return None
-    network = model.model
+@runtime_checkable
+class Counted(Protocol):
+    """A language model whose operations can be counted."""
+
+    def arithmetic(self) -> Arithmetic:
+        """What it multiplies."""
+        ...
+
+
+def decoder_arithmetic(network: PreTrainedModel) -> Arithmetic:
+    """The arithmetic of a decoder of transformers, from its configuration and the sizes of its weights."""
     config = network.config.get_text_config(decoder=True)
     head = network.get_output_embeddings()
     sent_to = getattr(config, "num_experts_per_tok", None) or 1

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter, VocabularyMismatch
-from decodelab.core.protocols import Cache, Forkable, LanguageModel, Vocab
+from decodelab.core.protocols import Cache, Forkable, LanguageModel, Vocab, WholePrompts
 from decodelab.core.stage import Stage, brief
 from decodelab.core.values import Tokens
 
@@ -224,4 +224,4 @@ def needs_whole_prompts(model: LanguageModel) -> bool:
 
     Such a prompt can neither be computed in chunks nor continue a stored prefix.
     """
-    return bool(getattr(model, "whole_prompts", False))
+    return isinstance(model, WholePrompts) and model.whole_prompts

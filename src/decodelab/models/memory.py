@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 
-from decodelab.core.protocols import LanguageModel
-from decodelab.models.composed import ComposedModel
+from decodelab.core.protocols import Composed, LanguageModel, Network
 
 
 def weight_bytes(model: LanguageModel) -> int:
@@ -17,12 +16,11 @@ def weight_bytes(model: LanguageModel) -> int:
     >>> weight_bytes(load("pocket-nano")) > 1_000_000
     True
     """
-    if isinstance(model, ComposedModel):
+    if isinstance(model, Composed):
         return sum(map(weight_bytes, model.parts))
-    module = getattr(model, "model", None)
-    if not isinstance(module, torch.nn.Module):
+    if not isinstance(model, Network):
         return 0
-    return sum(weight.numel() * weight.element_size() for weight in module.parameters())
+    return sum(weight.numel() * weight.element_size() for weight in model.model.parameters())
 
 
 def available_bytes() -> int | None:

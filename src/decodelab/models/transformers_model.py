@@ -19,6 +19,7 @@ from decodelab.core.protocols import Cache
 from decodelab.core.protocols import Segment as ProtocolSegment
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
+from decodelab.models.arithmetic import Arithmetic, decoder_arithmetic
 from decodelab.models.attention import attending, configs, prefixed
 from decodelab.models.cache import ROOM_OF_FORKS, KeyValueCache, Segment
 from decodelab.models.direct import Direct
@@ -99,6 +100,10 @@ class TransformersModel:
     def generation_config(self) -> dict[str, Any]:
         """The generation settings that the model sets itself, in transformers' names, token ids left out."""
         return dict(self._generation_config)
+
+    def arithmetic(self) -> Arithmetic:
+        """What it multiplies."""
+        return decoder_arithmetic(self.model)
 
     @property
     def device(self) -> torch.device:

@@ -18,6 +18,7 @@ from decodelab.core.errors import (
 from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection
 from decodelab.core.stage import Kind, Pipeline, Stage, brief, plain
 from decodelab.search.sample import Sample
+from decodelab.search.speculative import Speculative
 from decodelab.strategy.catalogue import STAGES
 from decodelab.strategy.default import stages_from_generation_config
 from decodelab.strategy.grammar import NOTHING, StageSpec, parse_stages
@@ -217,6 +218,11 @@ class Strategy:
     def driver(self) -> Stage | None:
         """The stage that says how forward passes are made, if any; results have the same distribution without it."""
         return next((s for s in self.stages if s.kind == "driver"), None)
+
+    @property
+    def speculative(self) -> Speculative | None:
+        """The driver, if it is one of speculative decoding."""
+        return cast(Speculative, self.driver) if self.driver and self.driver.runner == "speculative" else None
 
     @property
     def selection(self) -> Selection | None:

@@ -9,6 +9,7 @@ from decodelab.core.protocols.models import (
     PAD,
     ByteVocab,
     Cache,
+    Composed,
     Composition,
     Embeddings,
     EncoderDecoder,
@@ -16,9 +17,11 @@ from decodelab.core.protocols.models import (
     HiddenStates,
     LanguageModel,
     Load,
+    Network,
     PrefixCaching,
     Segment,
     Vocab,
+    WholePrompts,
 )
 from decodelab.core.protocols.processors import Joinable, Observable, ObservesChoice, Processor, Randomised
 from decodelab.core.protocols.scorers import AnyScorer, ModelScorer, Scorer
@@ -34,6 +37,7 @@ __all__ = [
     "AnyScorer",
     "ByteVocab",
     "Cache",
+    "Composed",
     "Composition",
     "Embeddings",
     "EncoderDecoder",
@@ -45,6 +49,7 @@ __all__ = [
     "Load",
     "LooksAhead",
     "ModelScorer",
+    "Network",
     "Observable",
     "ObservesChoice",
     "PrefixCaching",
@@ -62,4 +67,5 @@ __all__ = [
     "TreeSearch",
     "Verdict",
     "Vocab",
+    "WholePrompts",
 ]

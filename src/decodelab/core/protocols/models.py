@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from decodelab.core.values import Chat, Tokens
 
@@ -267,4 +268,43 @@ class Composition(Protocol):
 
     def compose(self, model: LanguageModel, load: Load) -> LanguageModel:
         """The model that stands for `model` below the processors; `load` gives the others that it is made of."""
+        ...
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A language model that is one network of torch."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        ...
+
+
+@runtime_checkable
+class Composed(Protocol):
+    """A language model made of others."""
+
+    @property
+    def parts(self) -> Sequence[LanguageModel]:
+        """Those it is made of; the first is the one decoded."""
+        ...
+
+    def given(self, prompts: Sequence[Tokens]) -> list[list[Tokens]]:
+        """What each part is given for these prompts."""
+        ...
+
+
+@runtime_checkable
+class WholePrompts(Protocol):
+    """A language model to which tokens it decodes may mean something else than tokens of the prompt."""
+
+    @property
+    def whole_prompts(self) -> bool:
+        """Whether a prompt can neither be computed in chunks nor continue a stored prefix."""
         ...

@@ -22,8 +22,6 @@ from decodelab.engine.runners.proposer import Proposer
 from decodelab.engine.runners.runner import Outcome, failed
 from decodelab.engine.runners.speculative_batch import SpeculativeBatch
 from decodelab.models.composed import check_vocabulary
-from decodelab.search.greedy import Greedy
-from decodelab.search.sample import Sample
 from decodelab.search.speculative import NGRAM, Speculative
 
 
@@ -74,7 +72,7 @@ class SpeculativeRunner:
     def check(self, job: Job) -> None:
         """Refuse other searches than greedy and sample, too many rows, and what exceeds the context or the memory."""
         search = job.strategy.search
-        if not isinstance(search, Greedy | Sample):
+        if not job.strategy.search_stage.independent_rows:
             raise UnsupportedStrategy(
                 f"{self.driver} works with greedy and sample only, got {search}; leave one of them out"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from decodelab.core.errors import DecodelabError
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.protocols import AnyScorer, Growth, LanguageModel, Tree, TreeSearch
-from decodelab.core.stage import TokenProcessor
 from decodelab.core.values import Candidate, Cost, Generation
 from decodelab.engine.detokenizer import Detokenizer
 from decodelab.engine.failures import empty_support, forward_failed, non_finite
@@ -91,6 +90,7 @@ class TreeJob:
         self.cache = cache
         self.observers = observers
         self.processors = job.strategy.processors
+        self.tokens_suffice = [s.tokens_suffice for s in job.strategy.stages if s.kind == "processor"]
         self.keys = Keys.of(job.seed, job.tokens, [0])
         self.stops = StoppingCriteria.of(model.vocab, job.limits, [job.max_new_tokens])
         self.tree = Tree(job.max_new_tokens, self.keys, self._ends, self._judge)
@@ -169,8 +169,8 @@ class TreeJob:
             if not bool(processed_normaliser.isfinite()):
                 self.dead_end = self.dead_end or empty_support(work, 0, self._place(node))
             given = [
-                None if state is None or isinstance(p, TokenProcessor) else seen_by
-                for p, state, seen_by in zip(self.processors, node.states, work.given, strict=True)
+                None if state is None or suffice else seen_by
+                for suffice, state, seen_by in zip(self.tokens_suffice, node.states, work.given, strict=True)
             ]
             shown = work if self.observers else None
             distribution = _Distribution(
@@ -288,6 +288,4 @@ class TreeJob:
 
 
 def _tree_search(job: Job) -> TreeSearch:
-    search = job.strategy.search
-    assert isinstance(search, TreeSearch)
-    return search
+    return cast(TreeSearch, job.strategy.search)
