@@ -91,9 +91,7 @@ class ForceWords(Stage):
     phrases: Annotated[Sequence[str | Sequence[str]], "texts that must appear; of a nested list, one must appear"]
     width: Annotated[int, "hypotheses kept at every step, at least 1"] = 8
     length_penalty: Annotated[float, "exponent of the length that divides a finished score"] = 1.0
-    early_stopping: Annotated[
-        EarlyStopping, "when a full pool of finished hypotheses ends the search: true, false or never"
-    ] = False
+    early_stopping: Annotated[EarlyStopping, "true, false or never: when a full pool ends the search"] = False
     n: Annotated[int, "hypotheses returned, at most width"] = 1
 
     name: ClassVar[str] = "force_words"
