@@ -204,6 +204,14 @@ def test_of_ruined_programs_complete_are_those_that_cpython_parses(seed, pieces)
     assert (check(source) == "complete") == parses(source)
 
 
+@pytest.mark.parametrize(
+    ("text", "complete"),
+    [("\\\n", False), ("x\n\\\n", False), ("\\\n\n", True), ("\\\n  ", True), ("\\\n#", True), ("\\\nx", True)],
+)
+def test_a_line_continuation_at_the_end_is_not_complete(text, complete):
+    assert (check(text) == "complete") == complete == parses(text)
+
+
 @given(text=st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 @settings(max_examples=300)
 def test_of_sequences_of_tokens_complete_are_those_that_cpython_parses(text):

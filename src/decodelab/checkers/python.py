@@ -92,6 +92,9 @@ class Program:
         """Whether the text is a program as it stands."""
         if self.brackets or self.where in ("string", "continued") or (self.where == "quote" and len(self.quote) == 1):
             return False
+        # CPython wants something after a line continuation, be it white space.
+        if self.where == "code" and not self.tail and self.line.endswith("\\\n"):
+            return False
         ended = self.read("\n") if self.where != "indent" else self
         if not ended.stacks or ended.where != "indent" or ended.brackets:
             return False
