@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TypeAlias
 
 from decodelab.core.capabilities import RunnerName
@@ -24,7 +24,6 @@ from decodelab.search.speculative import Speculative
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
 Kind: TypeAlias = "tuple[tuple[Composition, ...], Speculative | RunnerName]"
-Kind: TypeAlias = "tuple[tuple[Composition, ...], Hashable]"
 """What jobs of one runner have in common: the stages that make their model, and the driver or name of the runner."""
 
 
