@@ -107,7 +107,7 @@ def test_every_command_finds_what_the_plugin_adds(decodelab, tmp_path):
     assert re.search(r"capitals +0\.500 .*begins with a capital", decodelab("measure", "texts.jsonl"))
     rows = "".join(f'{{"confidence": {p}, "correct": {c}}}\n' for p, c in [(0.9, 1), (0.6, 0), (0.7, 1), (0.2, 0)] * 3)
     (tmp_path / "answers.jsonl").write_text(rows)
-    assert "mean of |confidence - outcome|" in decodelab("calibrate", "answers.jsonl", "--resamples", "50")
+    assert "mean of |confidence - outcome|" in decodelab("calibrate", "answers.jsonl", "--resamples", "100")
 
 
 def test_a_sweep_asks_again_for_each_seed_only_what_depends_on_it(decodelab, tmp_path):
@@ -125,3 +125,14 @@ def test_a_sweep_asks_again_for_each_seed_only_what_depends_on_it(decodelab, tmp
     }
     assert asked == {"greedy": 2, "second": 2, "drop": 6, "exact": 2}
     assert "parity" in decodelab("report", "sweep.sqlite")
+
+
+def test_the_page_on_extending_shows_each_file_and_each_entry_point():
+    page = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+    for file in sorted((Path(__file__).parent / "example_plugin").glob("[!_]*.py")):
+        source = file.read_text(encoding="utf-8")
+        assert f"```python\n{source}```\n" in page, file.name
+        assert source.count("\n") <= 60, file.name
+    written = (Path(__file__).parent / "pyproject.toml").read_text(encoding="utf-8")
+    for line in re.findall(r'^\w+ = "example_plugin\..*"$', written, re.MULTILINE):
+        assert line in page
