@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from torch import Tensor
-
-from decodelab.processors._token_counts import TokenPenalty
+from decodelab.processors.presence_penalty import PresencePenalty
 
 
 @dataclass(frozen=True)
-class SubtractivePenalty(TokenPenalty):
+class SubtractivePenalty(PresencePenalty):
     """Subtract a penalty from the logits of the tokens already generated, once each.
 
     z - penalty multiplies the odds of a token by e^-penalty wherever zero is among the logits, which the repetition
@@ -28,13 +26,6 @@ class SubtractivePenalty(TokenPenalty):
     """
 
     penalty: Annotated[float, "subtracted from the logits; 0 has no effect, below 0 encourages repetition"]
-    prompt: Annotated[bool, "whether to count the prompt's tokens, too"] = False
-    window: Annotated[int | None, "count only this many last tokens; none counts all"] = None
 
     name: ClassVar[str] = "subtractive_penalty"
     source: ClassVar[str] = "the additive form of Keskar et al. 2019, section 4.1; OpenAI's presence_penalty"
-    off: ClassVar[float] = 0.0
-
-    def penalised(self, logits: Tensor, counts: Tensor) -> Tensor:
-        """A constant lower."""
-        return (logits.double() - self.penalty).float()

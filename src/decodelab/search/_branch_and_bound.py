@@ -12,7 +12,6 @@ what could still be found.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -27,9 +26,6 @@ from decodelab.core.values import Certificate
 from decodelab.search._children import Children, children_of
 from decodelab.search._frontier import Frontier, items, pop, push
 from decodelab.search._ranking import bound, normalised
-
-Order = Callable[[float, float, int], tuple[float, ...]]
-"""From bound, log-probability and length of a child to its place in the queue: the smallest comes first."""
 
 
 @dataclass(frozen=True)
@@ -55,25 +51,47 @@ class BoundedState:
     given_up: float = -torch.inf
 
 
-@dataclass(frozen=True)
-class BranchAndBound:
-    """Finds the n best hypotheses in an order of one's choice.
+class BoundedSearch(Stage):
+    """A tree search that is branch and bound from start to end; its subclasses are frozen dataclasses.
 
     Attributes:
-        n: how many.
+        n: how many hypotheses to find.
         budget: nodes that may be evaluated besides the prompt.
         rows: nodes evaluated in one pass.
         cut: whether hypotheses cut by the limit count.
         length_penalty: a, the exponent of the length that divides the score.
-        order: which child comes first.
     """
+
+    kind: ClassVar[Kind] = "search"
+    uses_randomness: ClassVar[bool] = False
+    runner: ClassVar[RunnerName] = "tree"
+    start_rows: ClassVar[int] = 1
 
     n: int
     budget: int
     rows: int
     cut: bool
-    length_penalty: float
-    order: Order
+    length_penalty: float = 0.0
+
+    @property
+    def peak_rows(self) -> int:
+        """The prefixes of one pass."""
+        return self.rows
+
+    def prefix_budget(self, max_new_tokens: int) -> int:
+        """Its budget."""
+        return self.budget
+
+    def init(self, max_new_tokens: int) -> BoundedState:
+        """Nothing seen yet."""
+        return BoundedState(max_new_tokens)
+
+    def order(self, bound: float, score: float, length: int) -> tuple[float, ...]:
+        """The place in the queue of a child of this bound, log-probability and length; the smallest comes first.
+
+        Depth first: the longest prefixes first, of those the most probable.
+        """
+        return (-length, -score)
 
     def grow(self, logits: Tensor, state: BoundedState, tree: Tree) -> tuple[Growth, BoundedState]:
         """Take in the children of the nodes asked for last, and ask for the next."""
@@ -174,40 +192,3 @@ class BranchAndBound:
         best, worst = max(left, default=-torch.inf), self._worst(state.pool)
         best = max(best, state.given_up)
         return Certificate(best <= worst, max(best, worst), max(0, state.nodes - 1))
-
-
-class BoundedSearch(Stage):
-    """A tree search that is branch and bound from start to end; a subclass says in which order, and of how many."""
-
-    kind: ClassVar[Kind] = "search"
-    uses_randomness: ClassVar[bool] = False
-    runner: ClassVar[RunnerName] = "tree"
-    start_rows: ClassVar[int] = 1
-
-    rows: int
-
-    @property
-    def bounded(self) -> BranchAndBound:
-        """How it looks."""
-        raise NotImplementedError
-
-    @property
-    def peak_rows(self) -> int:
-        """The prefixes of one pass."""
-        return self.rows
-
-    def init(self, max_new_tokens: int) -> BoundedState:
-        """Nothing seen yet."""
-        return BoundedState(max_new_tokens)
-
-    def grow(self, logits: Tensor, state: BoundedState, tree: Tree) -> tuple[Growth, BoundedState]:
-        """Go on from the prefixes whose turn it is and that can still be among the n best."""
-        return self.bounded.grow(logits, state, tree)
-
-    def finished(self, state: BoundedState) -> list[Ranked]:
-        """The best sequences found."""
-        return self.bounded.finished(state)
-
-    def certificate(self, state: BoundedState) -> Certificate:
-        """Whether they are the best there are."""
-        return self.bounded.certificate(state)

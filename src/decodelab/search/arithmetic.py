@@ -72,10 +72,7 @@ class Arithmetic(Stage):
         """A row for each continuation."""
         return self.n
 
-    @property
-    def peak_rows(self) -> int:
-        """A row for each continuation."""
-        return self.n
+    peak_rows = start_rows
 
     def init(self, jobs: int, samples: Tensor) -> ArithmeticState:
         """A row for each continuation of each job."""

@@ -6,17 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from decodelab.core.stage import check_choice, check_number
-from decodelab.search._branch_and_bound import BoundedSearch, BranchAndBound
-
-
-def by_bound(bound: float, score: float, length: int) -> tuple[float, ...]:
-    """The best bound first, of equal ones the longest."""
-    return (-bound, -length)
-
-
-def by_mean(bound: float, score: float, length: int) -> tuple[float, ...]:
-    """The highest mean log-probability of a token first, of equal ones the longest."""
-    return (-score / length, -length)
+from decodelab.search._branch_and_bound import BoundedSearch
 
 
 @dataclass(frozen=True)
@@ -65,12 +55,6 @@ class AStar(BoundedSearch):
         check_number(self, "rows", low=1, integer=True, fix="use 1 for plain A*")
         check_choice(self, "cut", (True, False), fix="true also counts sequences cut off by the limit")
 
-    def prefix_budget(self, max_new_tokens: int) -> int:
-        """Its budget."""
-        return self.budget
-
-    @property
-    def bounded(self) -> BranchAndBound:
-        """How it looks."""
-        order = by_bound if self.heuristic == "bound" else by_mean
-        return BranchAndBound(self.n, self.budget, self.rows, self.cut, self.length_penalty, order)
+    def order(self, bound: float, score: float, length: int) -> tuple[float, ...]:
+        """The best bound, or the highest mean log-probability of a token, first; of equal ones the longest."""
+        return (-bound if self.heuristic == "bound" else -score / length, -length)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from decodelab.core.stage import check_choice, check_number
-from decodelab.search._branch_and_bound import BoundedSearch, BranchAndBound
-from decodelab.search.exact import deepest
+from decodelab.search._branch_and_bound import BoundedSearch
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,3 @@ class KBest(BoundedSearch):
         check_number(self, "budget", low=1, integer=True, fix="use 10000 for short sequences")
         check_number(self, "rows", low=1, integer=True, fix="use 1 for plain depth-first search")
         check_choice(self, "cut", (True, False), fix="true also counts sequences cut off by the limit")
-
-    def prefix_budget(self, max_new_tokens: int) -> int:
-        """Its budget."""
-        return self.budget
-
-    @property
-    def bounded(self) -> BranchAndBound:
-        """How it looks."""
-        return BranchAndBound(self.n, self.budget, self.rows, self.cut, 0.0, deepest)

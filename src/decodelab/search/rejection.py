@@ -100,10 +100,7 @@ class Rejection(Stage):
         """A row for each try."""
         return self.tries
 
-    @property
-    def peak_rows(self) -> int:
-        """A row for each try."""
-        return self.tries
+    peak_rows = start_rows
 
     def init(self, jobs: int, samples: Tensor) -> Attempts:
         """All tries of all jobs."""

@@ -94,10 +94,7 @@ class SMC(Stage):
         """One row a particle."""
         return self.particles
 
-    @property
-    def peak_rows(self) -> int:
-        """One row a particle."""
-        return self.particles
+    peak_rows = start_rows
 
     def init(self, jobs: int, samples: Tensor) -> ParticleState:
         """All particles at the start, with equal weights."""

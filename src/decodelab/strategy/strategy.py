@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 from decodelab.core.capabilities import NEEDS, Need, RunnerName
 from decodelab.core.errors import (
@@ -24,9 +24,6 @@ from decodelab.strategy.default import stages_from_generation_config
 from decodelab.strategy.grammar import NOTHING, StageSpec, parse_stages
 from decodelab.strategy.llama_cpp import stages_from_llama_cpp
 from decodelab.strategy.openai import stages_from_openai
-
-if TYPE_CHECKING:
-    pass
 
 _ORDER: tuple[Kind, ...] = get_args(Kind)
 

@@ -86,7 +86,7 @@ class TreeJob:
     ) -> None:
         self.model = model
         self.job = job
-        self.search = _tree_search(job)
+        self.search = cast(TreeSearch, job.strategy.search)
         self.cache = cache
         self.observers = observers
         self.processors = job.strategy.processors
@@ -285,7 +285,3 @@ class TreeJob:
         path = self._path(deepest) if self.nodes else ([], [], [])
         candidate = unfinished(self.model, self.job, path, 0)
         return replace(candidate, finish_reason="pruned") if self.done else candidate
-
-
-def _tree_search(job: Job) -> TreeSearch:
-    return cast(TreeSearch, job.strategy.search)
