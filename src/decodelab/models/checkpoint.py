@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import struct
 from collections.abc import Mapping
@@ -71,7 +72,7 @@ def info(directory: Path, name: str | None = None) -> ModelInfo:
     headers = [tensor for file in files for tensor in safetensors_header(file).values()]
     sizes: dict[str, int] = {}
     for tensor in headers:
-        sizes[tensor["dtype"]] = sizes.get(tensor["dtype"], 0) + _product(tensor["shape"])
+        sizes[tensor["dtype"]] = sizes.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
     text = config.get("text_config") or config
     return ModelInfo(
         name=name or str(directory),
@@ -84,13 +85,6 @@ def info(directory: Path, name: str | None = None) -> ModelInfo:
         path=str(directory),
         description=_description(directory),
     )
-
-
-def _product(shape: list[int]) -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count
 
 
 def _description(directory: Path) -> str:

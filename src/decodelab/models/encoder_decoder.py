@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import ModelError, PromptTooLong, UnknownToken
+from decodelab.core.errors import ModelError, PromptTooLong
 from decodelab.core.protocols import Cache
 from decodelab.core.values import Tokens
 from decodelab.models.attention import attending, configs
@@ -30,7 +31,7 @@ class PairVocab(TransformersVocab):
 
     def encode(self, text: str) -> Tokens:
         """Token ids of a prompt's text, with all special tokens that the tokenizer puts around it."""
-        return self._known(self.tokenizer(text, add_special_tokens=True, verbose=False)["input_ids"])
+        return self._ids(text, special=True)
 
     def encode_completion(self, prompt: Tokens, text: str) -> Tokens:
         """Token ids of text that follows what the decoder wrote; of a whole text, with what the tokenizer puts before.
@@ -39,16 +40,8 @@ class PairVocab(TransformersVocab):
         """
         return super().encode_completion(prompt, text) if self.decode(prompt) else self._prefix + self._plain(text)
 
-    def _known(self, ids: Sequence[int]) -> Tokens:
-        if ids and max(ids) >= self.size:
-            raise UnknownToken(
-                f"prompt: token id {max(ids)} of the tokenizer is outside the model's vocabulary of {self.size}; "
-                "the tokenizer does not belong to this model"
-            )
-        return tuple(ids)
 
-
-class EncoderDecoderModel:
+class EncoderDecoderModel(Pretrained):
     """An encoder-decoder model of transformers behind the `LanguageModel` protocol.
 
     The prompt is what the encoder reads, once; the decoder begins with the model's `decoder_start_token_id`, which is
@@ -85,12 +78,10 @@ class EncoderDecoderModel:
                 f"{type(model).__name__}: an encoder-decoder model of type {config.model_type!r}, which is not "
                 f"supported yet; use one of {', '.join(sorted(PROVEN_PAIRS))}"
             )
-        self._source = source = Pretrained(model, tokenizer, name, directory)
-        self.model = source.model
-        self.name = source.name
-        self.vocab = PairVocab(tokenizer, source.vocab_size, source.eos_ids, source.bos_id)
+        super().__init__(model, tokenizer, name=name, directory=directory)
+        self.vocab = PairVocab(tokenizer, self.vocab_size, self.eos_ids, self.bos_id)
         self.begin = _begin(model)
-        self._generation_config = source.generation_settings() | _forced_tokens(source)
+        self._generation_config |= _forced_tokens(self)  # the only token ids among them
         self._encoder, self._decoder = model.get_encoder(), model.get_decoder()
         self._configs = [*configs(self._decoder), config]
         self._positions = getattr(self._decoder, "embed_positions", None)
@@ -98,44 +89,19 @@ class EncoderDecoderModel:
         self.context_length: int | None = None
         self.longest_answer = None if self.longest_prompt is None else self.longest_prompt - len(self.begin) + 1
         self._layers = int(getattr(config, "num_decoder_layers", None) or config.decoder_layers)
-        self._bytes: tuple[int, int] | None = None
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over configuration, weights and tokenizer, in hex; computed when first asked for."""
-        return self._source.digest
-
-    @property
-    def generation_config(self) -> dict[str, Any]:
-        """The generation settings that the model sets itself, in transformers' names; of token ids, forced ones."""
-        return dict(self._generation_config)
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.model.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The number format of its weights."""
-        return self.model.dtype
 
     def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
         """Bytes a cache may come to hold for `rows` continuations of `new` tokens of a prompt of `prompt` tokens."""
-        if self._bytes is None:
-            _, cache = self.prefill([(0,)])
-            buffers = [b for layer in cache.own.growing for b in layer.buffers()]
-            self._bytes = (
-                sum(b[:, :, :1].nbytes for b in buffers),
-                sum(
-                    tensor.nbytes
-                    for layer in cache.layers
-                    for tensor in (layer.keys, layer.values)
-                    if tensor is not None
-                ),
-            )
-        own, read = self._bytes
+        own, read = self._token_bytes
         return read * prompt + own * rows * grown(len(self.begin) + new, ROOM)
+
+    @cached_property
+    def _token_bytes(self) -> tuple[int, int]:
+        """Bytes of a token that a row wrote, and of one of a prompt, in all layers."""
+        _, cache = self.prefill([(0,)])
+        written = [buffer[:, :, :1] for layer in cache.own.growing for buffer in layer.buffers()]
+        read = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values) if tensor is not None]
+        return sum(tensor.nbytes for tensor in written), sum(tensor.nbytes for tensor in read)
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, DecoderCache]:
@@ -224,7 +190,7 @@ def _begin(model: Any) -> Tokens:
 
 def _forced_tokens(source: Pretrained) -> dict[str, Any]:
     """The tokens that a model's own settings force; at the end only where they give a length."""
-    own, settings = source.model.generation_config, source.generation_settings()
+    own, settings = source.model.generation_config, source.generation_config
     bounded = "max_length" in settings or "max_new_tokens" in settings
     fields = ["forced_bos_token_id", *["forced_eos_token_id"] * bounded]
     forced = {field: own.to_diff_dict().get(field) for field in fields}

@@ -105,10 +105,10 @@ def load(name: str | Path, *, dtype: str = "auto", device: str = "auto") -> Lang
 def _transformers_model(source: str | Path, name: str, dtype: str, device: str) -> LanguageModel:
     from decodelab.models.pretrained import load_pretrained
 
-    found = load_pretrained(source, name, dtype, device)
-    if found.model.config.is_encoder_decoder:
+    network, tokenizer, directory = load_pretrained(source, dtype, device)
+    if network.config.is_encoder_decoder:
         from decodelab.models.encoder_decoder import EncoderDecoderModel as Model
     else:
         from decodelab.models.transformers_model import TransformersModel as Model
 
-    return Model(found.model, found.tokenizer, name=found.name, directory=found.directory)
+    return Model(network, tokenizer, name=name, directory=directory)

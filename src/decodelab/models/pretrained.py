@@ -18,7 +18,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 class Pretrained:
-    """A model of transformers and its tokenizer, ready to compute.
+    """A network of transformers with its tokenizer: what models of either kind are.
 
     Args:
         model: a `PreTrainedModel`, already on its device.
@@ -32,7 +32,7 @@ class Pretrained:
         bos_id: the token that begins a sequence, if any.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, name: str | None, directory: Path | None) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, name: str | None = None, directory: Path | None = None) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.name = name or str(model.config.model_type)
@@ -48,10 +48,11 @@ class Pretrained:
         self.bos_id: int | None = tokenizer.bos_token_id
         if self.bos_id is None and own is not None:
             self.bos_id = own.bos_token_id
+        self._generation_config = self._settings()
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over configuration, weights and tokenizer, in hex."""
+        """SHA-256 over configuration, weights and tokenizer, in hex; computed when first asked for."""
         if self.directory is not None:
             return checkpoint.digest(self.directory)
         sha = hashlib.sha256(self.model.config.to_json_string().encode())
@@ -62,22 +63,39 @@ class Pretrained:
             sha.update(f"{piece}\0{token}\0".encode())
         return sha.hexdigest()
 
-    def generation_settings(self) -> dict[str, Any]:
+    @property
+    def generation_config(self) -> dict[str, Any]:
         """The generation settings that the model sets itself, in transformers' names, token ids left out."""
+        return dict(self._generation_config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of its weights."""
+        return self.model.dtype
+
+    def _settings(self) -> dict[str, Any]:
+        """The generation settings of its directory, or else of the network."""
         if self.directory is not None:
             return checkpoint.generation_settings(self.directory)
         own = self.model.generation_config
         return checkpoint.own_settings(own.to_diff_dict() if own is not None else {})
 
 
-def load_pretrained(path_or_id: str | Path, name: str, dtype: str, device: str) -> Pretrained:
+def load_pretrained(path_or_id: str | Path, dtype: str, device: str) -> tuple[Any, Any, Path]:
     """Load a directory, or a model of the Hugging Face hub by its id, from safetensors and without remote code.
 
     Args:
         path_or_id: a directory as `save_pretrained` writes it, or `owner/name`.
-        name: what to call it.
         dtype: float32, bfloat16, float16, or auto: float32 on CPU, the checkpoint's own elsewhere.
         device: cpu, cuda, cuda:N, mps, or auto: the first there is of CUDA, MPS and CPU.
+
+    Returns:
+        The network on its device, its tokenizer and the directory.
 
     Raises:
         ModelNotFound: when there is no such directory or hub model.
@@ -88,7 +106,7 @@ def load_pretrained(path_or_id: str | Path, name: str, dtype: str, device: str) 
     kind = _dtype_named(dtype, place)
     directory = checkpoint.locate(path_or_id)
     model, tokenizer = _read(directory, kind)
-    return Pretrained(model.to(place), tokenizer, name, directory)
+    return model.to(place), tokenizer, directory
 
 
 def _read(directory: Path, dtype: Any) -> tuple[Any, Any]:

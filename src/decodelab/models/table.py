@@ -261,10 +261,7 @@ class TableModel:
         for prompt in prompts:
             if not prompt:
                 raise EmptyPrompt(f"{self.name}: a prompt must have at least one token, got none; give bos a word")
-            if self.context_length is not None and len(prompt) > self.context_length:
-                raise PromptTooLong(
-                    f"{self.name}: {len(prompt)} tokens exceed the context length {self.context_length}"
-                )
+            self._check_length(len(prompt))
             for token in prompt:
                 if not 0 <= token < self.vocab.size:
                     raise UnknownToken(f"{self.name}: token ids must be in [0, {self.vocab.size}), got {token}")

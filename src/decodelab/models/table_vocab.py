@@ -28,23 +28,9 @@ class TableVocab:
         if len(self.ids) != len(self.words):
             twice = next(word for i, word in enumerate(self.words) if self.ids[word] != i)
             raise ModelFormatError(f"table: the vocabulary has {twice!r} twice; words must differ")
-        self._eos = self.ids[eos] if eos is not None else None
-        self._bos = self.ids[bos] if bos is not None else None
-
-    @property
-    def size(self) -> int:
-        """The number of words."""
-        return len(self.words)
-
-    @property
-    def bos_id(self) -> int | None:
-        """The word that begins a sequence, if any."""
-        return self._bos
-
-    @property
-    def eos_ids(self) -> tuple[int, ...]:
-        """The word that ends a sequence, if any."""
-        return () if self._eos is None else (self._eos,)
+        self.size = len(self.words)
+        self.eos_ids = () if eos is None else (self.ids[eos],)
+        self.bos_id = None if bos is None else self.ids[bos]
 
     def encode(self, text: str) -> Tokens:
         """Ids of a text's words, with BOS before them if there is one.
@@ -52,7 +38,7 @@ class TableVocab:
         Raises:
             UnknownToken: when a word is not in the vocabulary.
         """
-        return (*(() if self._bos is None else (self._bos,)), *self._split(text))
+        return (*(() if self.bos_id is None else (self.bos_id,)), *self._split(text))
 
     def _split(self, text: str) -> Tokens:
         if self.separator:
@@ -76,7 +62,7 @@ class TableVocab:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The words, joined; BOS and EOS left out."""
-        hidden = (self._bos, self._eos)
+        hidden = (self.bos_id, *self.eos_ids)
         return self.separator.join(self.words[t] for t in tokens if t not in hidden)
 
     def decode_completion(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
@@ -90,7 +76,7 @@ class TableVocab:
 
     def token_bytes(self, token: int, first: bool = False) -> bytes:
         """The word as UTF-8, with the separator before it unless it is the first; BOS and EOS add nothing."""
-        if token in (self._bos, self._eos):
+        if token in (self.bos_id, *self.eos_ids):
             return b""
         return (self.words[token] if first else self.separator + self.words[token]).encode()
 

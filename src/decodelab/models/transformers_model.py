@@ -49,7 +49,7 @@ SHARING = frozenset({
 """Those whose forked rows share prefixes: their attention goes through transformers' attention interface alone."""
 
 
-class TransformersModel:
+class TransformersModel(Pretrained):
     """A causal language model of transformers behind the `LanguageModel` protocol.
 
     Prompts of different lengths share a batch by padding on the left, with masks and positions computed from the
@@ -72,8 +72,7 @@ class TransformersModel:
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str | None = None, directory: Path | None = None):
-        self._source = source = Pretrained(model, tokenizer, name, directory)
-        self.model = source.model
+        super().__init__(model, tokenizer, name=name, directory=directory)
         parameters = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in parameters
         self._takes_last = "logits_to_keep" in parameters
@@ -82,38 +81,16 @@ class TransformersModel:
         self._windows: list[int | None] = [getattr(layer, "sliding_window", None) for layer in layers]
         self._unshared = _unshared(model, layers)
         self._configs = configs(model)
-        self.name = source.name
-        self.vocab = TransformersVocab(tokenizer, source.vocab_size, source.eos_ids, source.bos_id)
+        self.vocab = TransformersVocab(tokenizer, self.vocab_size, self.eos_ids, self.bos_id)
         self.context_length = checkpoint.context_length(model.config.get_text_config(decoder=True).to_dict())
         self._token_bytes: int | None = None
-        self._generation_config = source.generation_settings()
         self._direct = Direct.of(model)
         if model.config.model_type not in PROVEN:
             self._probe()
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 over configuration, weights and tokenizer, in hex; computed when first asked for."""
-        return self._source.digest
-
-    @property
-    def generation_config(self) -> dict[str, Any]:
-        """The generation settings that the model sets itself, in transformers' names, token ids left out."""
-        return dict(self._generation_config)
-
     def arithmetic(self) -> Arithmetic:
         """What it multiplies."""
         return decoder_arithmetic(self.model)
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.model.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The number format of its weights."""
-        return self.model.dtype
 
     def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
         """Bytes a cache may come to hold for `rows` continuations of `new` tokens of a prompt of `prompt` tokens.

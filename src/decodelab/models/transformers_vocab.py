@@ -29,24 +29,9 @@ class TransformersVocab:
 
     def __init__(self, tokenizer: Any, size: int, eos_ids: Sequence[int], bos_id: int | None):
         self.tokenizer = tokenizer
-        self._size = size
-        self._eos_ids = tuple(eos_ids)
-        self._bos_id = bos_id
-
-    @property
-    def size(self) -> int:
-        """How many ids the logits range over."""
-        return self._size
-
-    @property
-    def bos_id(self) -> int | None:
-        """The token that begins a sequence, if any."""
-        return self._bos_id
-
-    @property
-    def eos_ids(self) -> tuple[int, ...]:
-        """All tokens that end a sequence."""
-        return self._eos_ids
+        self.size = size
+        self.eos_ids = tuple(eos_ids)
+        self.bos_id = bos_id
 
     @cached_property
     def _prefix(self) -> Tokens:
@@ -59,10 +44,14 @@ class TransformersVocab:
         return ()
 
     def _plain(self, text: str) -> Tokens:
-        tokens = tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-        if tokens and max(tokens) >= self._size:
+        return self._ids(text, special=False)
+
+    def _ids(self, text: str, *, special: bool) -> Tokens:
+        """Token ids of a text, with or without the special tokens that the tokenizer puts around it."""
+        tokens = tuple(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+        if tokens and max(tokens) >= self.size:
             raise UnknownToken(
-                f"prompt: token id {max(tokens)} of the tokenizer is outside the model's vocabulary of {self._size}; "
+                f"prompt: token id {max(tokens)} of the tokenizer is outside the model's vocabulary of {self.size}; "
                 "the tokenizer does not belong to this model"
             )
         return tokens
@@ -70,8 +59,8 @@ class TransformersVocab:
     def encode(self, text: str) -> Tokens:
         """Token ids of a prompt's text, with the BOS the model expects; an empty text is just BOS, if there is one."""
         tokens = self._prefix + self._plain(text)
-        if not tokens and self._bos_id is not None:
-            return (self._bos_id,)
+        if not tokens and self.bos_id is not None:
+            return (self.bos_id,)
         return tokens
 
     def encode_completion(self, prompt: Tokens, text: str) -> Tokens:
