@@ -99,18 +99,17 @@ def _replay(
             raise StrategyError(
                 f"distribution: {asked} updates its state from each token's logits; pass model= or state="
             ) from None
-    return follow(processors, states, tokens, size, _past_logits(model, prompt, generated))
+    return follow(processors, states, tokens, size, past_logits(model, encode_prompt(model, prompt)[1], generated))
 
 
 def _needs_vocab(processor: Processor) -> StrategyError:
     return StrategyError(f"distribution: {processor} needs the vocabulary; pass vocab= or model=")
 
 
-def _past_logits(model: LanguageModel, prompt: Tokens, generated: Tokens) -> Tensor:
-    """The model's logits at each generated token, float32 [tokens, vocab]."""
-    _, before = encode_prompt(model, prompt)
-    first, cache = model.prefill([before])
-    if len(generated) == 1:
-        return first.float().cpu()
+def past_logits(model: LanguageModel, prompt: Tokens, generated: Tokens) -> Tensor:
+    """The model's logits that each token generated after a prompt was chosen from, float32 [tokens, vocab]."""
+    first, cache = model.prefill([prompt])
+    if len(generated) < 2:
+        return first[: len(generated)].float().cpu()
     rest, _ = model.decode(cache, torch.tensor([generated[:-1]]))
     return torch.cat([first, rest[0]]).float().cpu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -121,14 +122,6 @@ class _Seen:
 
 
 @dataclass
-class _Count:
-    rows: int = 0
-    scored: int = 0
-    kept: int = 0
-    ended: int = 0
-
-
-@dataclass
 class TreeRecorder:
     """An observer that records the search tree of one prompt.
 
@@ -145,7 +138,7 @@ class TreeRecorder:
     pruned: int = 2
     most: int = 2000
     _seen: dict[Tokens, _Seen] = field(default_factory=dict)
-    _steps: dict[int, _Count] = field(default_factory=dict)
+    _steps: dict[int, Counter[str]] = field(default_factory=dict)
     _left_out: int = 0
 
     def __call__(self, event: Event) -> None:
@@ -166,13 +159,9 @@ class TreeRecorder:
         possible = event.processed.isfinite().sum(-1).tolist()
         positions = event.positions.tolist()
         for row, position in enumerate(positions):
-            count = self._steps.setdefault(position + 1, _Count())
-            count.rows += 1
-            count.scored += possible[row]
+            self._steps.setdefault(position + 1, Counter()).update(rows=1, scored=possible[row])
         for row, _, ended, _ in zip(*columns, strict=True):
-            count = self._steps[positions[row] + 1]
-            count.ended += ended
-            count.kept += not ended
+            self._steps[positions[row] + 1]["ended" if ended else "kept"] += 1
 
     def _note_pruned(
         self,
@@ -238,7 +227,7 @@ class TreeRecorder:
                     fate, seen.ended, place, score,
                 )
             )  # fmt: skip
-        steps = [StepCount(n, c.rows, c.scored, c.kept, c.ended) for n, c in sorted(self._steps.items())]
+        steps = [StepCount(n, **counts) for n, counts in sorted(self._steps.items())]
         return Hypotheses(strategy, generation, tuple(nodes), tuple(steps), self._left_out)
 
     def _add_path(self, candidate: Candidate) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from decodelab.analysis.replay import past_logits
 from decodelab.core.events import Event, RunStarted, Step
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Prompt, Tokens
@@ -111,7 +111,7 @@ def _collisions(model: LanguageModel, prompt: str, start: Tokens, hypotheses: se
 
 def _spelling(model: LanguageModel, start: Tokens, tokens: Tokens) -> Spelling:
     """A token sequence after a prompt, with what the model gives each token."""
-    rows = _logits(model, start, tokens)
+    rows = past_logits(model, start, tokens)
     logprobs = tuple(float(row.double().log_softmax(0)[t]) for row, t in zip(rows, tokens, strict=True))
     return Spelling(tokens, tuple(map(model.vocab.token_text, tokens)), logprobs)
 
@@ -172,7 +172,7 @@ def _forks(
     model: LanguageModel, start: Tokens, tokens: Tokens, words: list[str], ids: dict[str, int], width: int
 ) -> Iterator[_Fork]:
     """The forks of a text between the `width` most probable tokens of each place."""
-    for i, row in enumerate(_logits(model, start, tokens)):
+    for i, row in enumerate(past_logits(model, start, tokens)):
         logprobs = row.double().log_softmax(0)
         best = logprobs.topk(min(width, len(logprobs)))
         likely = {t: lp for t, lp in zip(best.indices.tolist(), best.values.tolist(), strict=True) if lp > -math.inf}
@@ -181,11 +181,3 @@ def _forks(
                 rest = words[long][len(words[short]) :]
                 if words[short].strip() and rest in ids and words[long].startswith(words[short]):
                     yield _Fork((*start, *tokens[:i]), short, ids[rest], likely[short], likely[long])
-
-
-def _logits(model: LanguageModel, start: Tokens, tokens: Tokens) -> list[Tensor]:
-    """The logits that each of these tokens was chosen from, after a prompt."""
-    logits, cache = model.prefill([start])
-    if len(tokens) < 2:
-        return list(logits[: len(tokens)])
-    return [logits[0], *model.decode(cache, torch.tensor([tokens[:-1]]))[0][0]]

@@ -50,9 +50,13 @@ class Pretrained:
             self.bos_id = own.bos_token_id
         self._generation_config = self._settings()
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 over configuration, weights and tokenizer, in hex; computed when first asked for."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         if self.directory is not None:
             return checkpoint.digest(self.directory)
         sha = hashlib.sha256(self.model.config.to_json_string().encode())

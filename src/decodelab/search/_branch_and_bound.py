@@ -23,7 +23,7 @@ from decodelab.core.protocols import Growth, Ranked, Tree
 from decodelab.core.reasons import LENGTH
 from decodelab.core.stage import Kind, Stage
 from decodelab.core.values import Certificate
-from decodelab.search._children import Children, children_of
+from decodelab.search._children import Children, children_of, growth
 from decodelab.search._frontier import Frontier, items, pop, push
 from decodelab.search._ranking import bound, normalised
 
@@ -125,13 +125,7 @@ class BoundedSearch(Stage):
             ended=state.ended + len(ended),
             given_up=given_up,
         )
-        columns = torch.tensor(ended, dtype=torch.int64).view(-1, 3)
-        return Growth(
-            torch.tensor([family.node for family in asked], dtype=torch.int64),
-            torch.tensor([family.token for family in asked], dtype=torch.int64),
-            columns[:, 0], columns[:, 1], columns[:, 2],
-            torch.tensor(closed, dtype=torch.int64),
-        ), after  # fmt: skip
+        return growth([(family.node, family.token) for family in asked], ended, closed), after
 
     def _entered(
         self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from decodelab.core.protocols import Growth
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search._top import top_ids
 
@@ -70,3 +72,14 @@ def children_of(logits: Tensor, nodes: list[int], scores: list[float], lengths: 
         rest = float(sums[row, -1]) if left_out else -torch.inf
         found.append(Children(node, length + 1, ids[row, :possible], sums[row, :possible], rest))
     return found
+
+
+def growth(asked: Sequence[tuple[int, int]], ended: Sequence[tuple[int, int, int]], closed: Sequence[int]) -> Growth:
+    """A decision from the (node, token) of children to evaluate, the (node, token, reason) of ends, and closed nodes.
+
+    >>> growth([], [(0, 5, 1)], [0]).ended_tokens
+    tensor([5])
+    """
+    parents, tokens = torch.tensor(asked, dtype=torch.int64).view(-1, 2).unbind(1)
+    ended_parents, ended_tokens, reasons = torch.tensor(ended, dtype=torch.int64).view(-1, 3).unbind(1)
+    return Growth(parents, tokens, ended_parents, ended_tokens, reasons, torch.tensor(closed, dtype=torch.int64))

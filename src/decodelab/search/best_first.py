@@ -11,7 +11,7 @@ from torch import Tensor
 from decodelab.core.capabilities import RunnerName
 from decodelab.core.protocols import Growth, Ranked, Tree
 from decodelab.core.stage import Kind, Stage, check_number
-from decodelab.search._children import Children, children_of
+from decodelab.search._children import Children, children_of, growth
 from decodelab.search._frontier import Frontier, pop, push
 
 
@@ -108,15 +108,10 @@ class BestFirst(Stage):
             elif self._stays(family.length, places):
                 results = (*results, (family.score, len(results)))
                 ended.append((family.node, family.token, reason))
-        columns = torch.tensor(ended, dtype=torch.int64).view(-1, 3)
-        growth = Growth(
-            torch.tensor([asked.node] if asked else [], dtype=torch.int64),
-            torch.tensor([asked.token] if asked else [], dtype=torch.int64),
-            columns[:, 0], columns[:, 1], columns[:, 2],
-            torch.tensor(closed, dtype=torch.int64),
-        )  # fmt: skip
         after = replace(state, nodes=state.nodes + 1, frontier=frontier, places=tuple(places), results=results)
-        return growth, replace(after, asked=(asked.score, asked.length)) if asked else after
+        if asked is None:
+            return growth([], ended, closed), after
+        return growth([(asked.node, asked.token)], ended, closed), replace(after, asked=(asked.score, asked.length))
 
     def _stays(self, length: int, places: list[int]) -> bool:
         """Take a place at all greater lengths, as far as there are any; whether it lasts to the end."""

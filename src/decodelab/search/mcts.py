@@ -15,7 +15,7 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import AnyScorer, Growth, Ranked, Tree
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.scorers.catalogue import check_scorer
-from decodelab.search._children import Children, children_of
+from decodelab.search._children import Children, children_of, growth
 from decodelab.search._ranking import normalised
 
 
@@ -176,13 +176,7 @@ class MCTS(Stage):
         asked: list[tuple[int, int]] = []
         while not state.done and not asked:
             state = self._played(state, tree, ended, closed, asked)
-        columns = torch.tensor(ended, dtype=torch.int64).view(-1, 3)
-        children = torch.tensor(asked, dtype=torch.int64).view(-1, 2)
-        return Growth(
-            children[:, 0], children[:, 1],
-            columns[:, 0], columns[:, 1], columns[:, 2],
-            torch.tensor(closed, dtype=torch.int64),
-        ), state  # fmt: skip
+        return growth(asked, ended, closed), state
 
     def _played(
         self,
