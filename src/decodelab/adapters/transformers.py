@@ -72,7 +72,6 @@ class TransformersProcessor(Stage):
     name: ClassVar[str] = "from_logits_processor"
     kind: ClassVar[Kind] = "processor"
     source: ClassVar[str] = "transformers, LogitsProcessor"
-    keeps_argmax: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the parameters."""

@@ -18,6 +18,7 @@ from decodelab.core.protocols import PAD, Cache
 from decodelab.core.values import Tokens
 from decodelab.models.table_vocab import TableVocab
 from decodelab.models.table_yaml import Row, key_text, read_table, written_table
+from decodelab.models.token_checks import checked_tokens
 
 Table = Mapping[Any, Row] | Callable[[tuple[str, ...]], Row | Sequence[float]]
 """Rows by prefix (a tuple of words), by last word or for everything else (...); or a function of the prefix."""
@@ -233,14 +234,10 @@ class TableModel:
         After `PAD` they are 0.
         """
         assert isinstance(cache, TableCache)
-        if len(tokens) != len(cache.rows) or not tokens.numel():
-            raise ValueError(f"decode: tokens must be [{len(cache.rows)}, k >= 1], got {list(tokens.shape)}")
         held = cache.rows
+        checked_tokens(self.name, tokens, len(held), self.vocab.size)
         given = [tuple(row) for row in tokens.tolist()]
         counts = [row.index(PAD) if PAD in row else len(row) for row in given]
-        if any(token != PAD for row, n in zip(given, counts, strict=True) for token in row[n:]):
-            raise ValueError("decode: padding must come after all tokens of a row")
-        self._check([old + row[: max(n, 1)] for old, row, n in zip(held, given, counts, strict=True)])
         self._check_length(max(cache.lengths) + tokens.shape[1])
         cache.rows = [old + row for old, row in zip(held, given, strict=True)]
         logits = torch.zeros(*tokens.shape, self.vocab.size)

@@ -63,7 +63,6 @@ class AdaptiveP(Stage):
     kind: ClassVar[Kind] = "processor"
     uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "MrJackSpade 2025 (Adaptive-P; llama.cpp pull request 17927)"
-    keeps_argmax: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the parameters."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -189,7 +191,8 @@ class Beam(Stage):
         live, beams = rows.jobs.unique_consecutive(return_counts=True)
         if normaliser is None:
             normaliser = log_normaliser(logits)
-        found = self._chosen(logits, normaliser, state.scores, beams, rows, seats, penalty)
+        candidates = partial(self._candidates, logits, normaliser, state.scores, beams, rows, seats, penalty)
+        found = self._chosen(candidates, max(2, 1 + rows.eos_count) * self.width)
         possible = found.keys.isfinite()
         first = possible.cumsum(1) <= self.width
         over = possible & (found.reasons != 0) & first
@@ -213,21 +216,11 @@ class Beam(Stage):
         )
         return advance, BeamState(found.scores[going], pool, state.ended + len(advance.ended_parents))
 
-    def _chosen(
-        self,
-        logits: Tensor,
-        normaliser: Tensor,
-        scores: Tensor,
-        beams: Tensor,
-        rows: Rows,
-        seats: Tensor | None,
-        penalty: Tensor | None,
-    ) -> _Candidates:
+    def _chosen(self, candidates: Callable[[int], _Candidates], wanted: int) -> _Candidates:
         """The candidates of a step, best first, of which as many go on or end as find a place."""
-        wanted = max(2, 1 + rows.eos_count) * self.width
         k = wanted
         while True:
-            found = self._candidates(logits, normaliser, scores, beams, k, rows, seats, penalty)
+            found = candidates(k)
             if found.texts is None:
                 break
             fresh = found.keys.isfinite() & ~repeats(found.texts, found.keys.isfinite())
@@ -249,10 +242,10 @@ class Beam(Stage):
         normaliser: Tensor,
         scores: Tensor,
         beams: Tensor,
-        k: int,
         rows: Rows,
         seats: Tensor | None,
         penalty: Tensor | None,
+        k: int,
     ) -> _Candidates:
         """The first k continuations of each job in the order of choice.
 

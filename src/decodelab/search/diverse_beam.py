@@ -162,16 +162,8 @@ class DiverseBeam(Stage):
     def _group(self) -> Beam:
         """The beam search that a group is."""
         size = self.width // self.groups
-        return Beam(
-            size,
-            self.length_penalty,
-            self.early_stopping,
-            size,
-            self.normaliser,
-            self.sampling,
-            self.scores,
-            self.dedupe,
-        )
+        ranking = self.length_penalty, self.early_stopping, size, self.normaliser
+        return Beam(size, *ranking, self.sampling, self.scores, self.dedupe)
 
     def init(self, jobs: int, samples: Tensor) -> DiverseBeamState:
         """One empty hypothesis a job, for all groups."""

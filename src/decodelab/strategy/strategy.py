@@ -224,8 +224,7 @@ class Strategy:
     @property
     def selection(self) -> Selection | None:
         """The selection, if any."""
-        found = [cast(Selection, s) for s in self.stages if s.kind == "selection"]
-        return found[0] if found else None
+        return next((cast(Selection, s) for s in self.stages if s.kind == "selection"), None)
 
     def resolve(self, model: LanguageModel) -> Strategy:
         """The strategy with `default` replaced by the model's own settings.
