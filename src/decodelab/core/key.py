@@ -113,10 +113,6 @@ class Keys:
         """The number of rows."""
         return len(self.sample)
 
-    def to(self, device: torch.device | str) -> Keys:
-        """The same keys on another device."""
-        return Keys(self.words.to(device), self.sample.to(device))
-
     def uniform(self, position: Tensor, stream: int = DRAW) -> Tensor:
         """One uniform number in (0, 1) a row: float64 [rows], for int64 positions [rows]."""
         if len(self) <= _FEW and self.sample.device.type == "cpu":

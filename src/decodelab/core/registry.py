@@ -137,10 +137,7 @@ class Registry(Generic[T]):
         """
         value = getattr(stage, parameter)
         if isinstance(value, str):
-            if value in self.ours:
-                return
-            entries = self.entries()
-            if value in entries:
+            if value in self.ours or value in (entries := self.entries()):
                 return
             hint = did_you_mean(value, entries).removeprefix("; ")
             fix = hint or "a Python function can be given in Python only"

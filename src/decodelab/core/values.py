@@ -36,10 +36,7 @@ class Chat:
 
     @staticmethod
     def of(
-        user: str,
-        system: str | None = None,
-        tools: Sequence[Mapping[str, Any]] = (),
-        tool_choice: str | None = None,
+        user: str, system: str | None = None, tools: Sequence[Mapping[str, Any]] = (), tool_choice: str | None = None
     ) -> Chat:
         """A chat of one user message, with a system message before it when given."""
         head = [{"role": "system", "content": system}] if system is not None else []

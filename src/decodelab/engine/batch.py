@@ -199,13 +199,7 @@ class Batch:
             for row, token, reason, lp, plp in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
-    def _observe(
-        self,
-        positions: Tensor,
-        logits: Tensor,
-        work: Processed,
-        advance: Advance,
-    ) -> None:
+    def _observe(self, positions: Tensor, logits: Tensor, work: Processed, advance: Advance) -> None:
         """Tell the observers about the step."""
         held = self.history.tokens
         index = torch.tensor([job.index for job in self.jobs])

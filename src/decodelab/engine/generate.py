@@ -67,10 +67,7 @@ def generate(
     for note in plan.no_effects():
         warnings.warn(note, NoEffectWarning, stacklevel=2)
     limits = Limits(
-        max_new_tokens,
-        min_new_tokens,
-        (stop,) if isinstance(stop, str) else tuple(stop),
-        tuple(stop_token_ids),
+        max_new_tokens, min_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop), tuple(stop_token_ids)
     )
     engine = Engine(lm, max_rows=max_rows, observers=observers)
     composed = engine.composed(plan)

@@ -90,11 +90,7 @@ def selected(job: Job, candidates: list[Candidate]) -> list[Candidate]:
 
 
 def generation(
-    model: LanguageModel,
-    job: Job,
-    candidates: Sequence[Candidate],
-    cost: Cost,
-    certificate: Certificate | None = None,
+    model: LanguageModel, job: Job, candidates: Sequence[Candidate], cost: Cost, certificate: Certificate | None = None
 ) -> Generation:
     """The outcome of a job."""
     return Generation(

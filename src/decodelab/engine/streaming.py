@@ -27,12 +27,7 @@ class TextStream:
     """
 
     def __init__(
-        self,
-        vocab: Vocab,
-        write: Callable[[int, int, str], None],
-        *,
-        stop: Sequence[str] = (),
-        revises: bool = False,
+        self, vocab: Vocab, write: Callable[[int, int, str], None], *, stop: Sequence[str] = (), revises: bool = False
     ) -> None:
         self.vocab = vocab
         self.write = write

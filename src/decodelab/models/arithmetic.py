@@ -69,7 +69,5 @@ def decoder_arithmetic(network: PreTrainedModel) -> Arithmetic:
                 body += weight.numel() * sent_to // experts
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Arithmetic(
-        body,
-        0 if head is None else head.weight.numel(),
-        config.num_hidden_layers * config.num_attention_heads * size,
+        body, 0 if head is None else head.weight.numel(), config.num_hidden_layers * config.num_attention_heads * size
     )

@@ -57,12 +57,7 @@ class DecoderCache:
     """
 
     def __init__(
-        self,
-        own: KeyValueCache,
-        layers: Sequence[CrossLayer],
-        pads: Sequence[int],
-        owners: Sequence[int],
-        begun: int,
+        self, own: KeyValueCache, layers: Sequence[CrossLayer], pads: Sequence[int], owners: Sequence[int], begun: int
     ) -> None:
         self.own = own
         self.layers: list[Any] = list(layers)

@@ -15,6 +15,7 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_choice, check_number
 from decodelab.core.values import Tokens
+from decodelab.processors._recent_tokens import followed_by, recent_tokens
 
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 _BLOCK = 64
@@ -49,13 +50,7 @@ class TokenCounts:
         for row, count in enumerate(counted):
             tokens[row, : len(count)] = torch.tensor(list(count.keys()), dtype=torch.int64)
             counts[row, : len(count)] = torch.tensor(list(count.values()), dtype=torch.int64)
-        if window is None:
-            return TokenCounts(tokens, counts, None)
-        recent = torch.full((len(texts), window), -1)
-        for row, text in enumerate(texts):
-            kept = text[-window:]
-            recent[row, window - len(kept) :] = torch.tensor(kept, dtype=torch.int64)
-        return TokenCounts(tokens, counts, recent)
+        return TokenCounts(tokens, counts, None if window is None else recent_tokens(texts, window))
 
     def __getitem__(self, rows: Tensor) -> TokenCounts:
         """The counts of the given rows."""
@@ -78,7 +73,7 @@ class TokenCounts:
         new = chosen[:, None]
         if recent is not None:
             counts = counts - ((tokens == recent[:, :1]) & (counts > 0)).long()
-            recent = torch.cat([recent[:, 1:], new], dim=1)
+            recent = followed_by(recent, chosen)
         free = counts == 0
         if not bool(free.any(dim=1).all()):
             block = torch.zeros(len(chosen), _BLOCK, dtype=torch.int64)

@@ -37,12 +37,7 @@ class MinP(StatelessProcessor):
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_number(
-            self,
-            "p",
-            low=0.0,
-            high=1.0,
-            low_open=True,
-            fix="leave min_p out to keep everything, try 0.05 to 0.1",
+            self, "p", low=0.0, high=1.0, low_open=True, fix="leave min_p out to keep everything, try 0.05 to 0.1"
         )
 
     def fused(self, state: None) -> Fused:

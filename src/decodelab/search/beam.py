@@ -131,8 +131,7 @@ class Beam(Stage):
     normaliser: Annotated[Normaliser, "divisor of a finished score: length, gnmt ((5 + t) / 6), or none"] = "length"
     sampling: Annotated[bool, "whether to draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
-        Literal["processed", "model"],
-        "log-probabilities to sum: processed, or the model's own (model)",
+        Literal["processed", "model"], "log-probabilities to sum: processed, or the model's own (model)"
     ] = "processed"
     dedupe: Annotated[Literal["text"] | None, "text keeps one hypothesis per text; none keeps all"] = None
 

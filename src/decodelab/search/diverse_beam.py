@@ -101,13 +101,11 @@ class DiverseBeam(Stage):
     normaliser: Annotated[Normaliser, "divisor of a finished score: length, gnmt ((5 + t) / 6), or none"] = "length"
     sampling: Annotated[bool, "whether to draw the continuations of a step instead of taking the best"] = False
     scores: Annotated[
-        Literal["processed", "model"],
-        "log-probabilities to sum: processed, or the model's own (model)",
+        Literal["processed", "model"], "log-probabilities to sum: processed, or the model's own (model)"
     ] = "processed"
     dedupe: Annotated[Literal["text"] | None, "text keeps one hypothesis per text; none keeps all"] = None
     accumulate: Annotated[
-        Literal["logprobs", "penalised"],
-        "scores that a group carries on: logprobs, or penalised ones",
+        Literal["logprobs", "penalised"], "scores that a group carries on: logprobs, or penalised ones"
     ] = "logprobs"
     ngram: Annotated[int, "length of the n-grams of diversity=ngram, from 1 to 4"] = 2
     decay: Annotated[float, "number of differing tokens that divide the penalty of diversity=cumulative by e"] = 1.0

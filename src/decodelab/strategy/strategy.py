@@ -8,13 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
 from decodelab.core.capabilities import NEEDS, Need, RunnerName
-from decodelab.core.errors import (
-    InvalidParameter,
-    StrategyError,
-    StrategySyntaxError,
-    UnknownParameter,
-    did_you_mean,
-)
+from decodelab.core.errors import InvalidParameter, StrategyError, StrategySyntaxError, UnknownParameter, did_you_mean
 from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection
 from decodelab.core.stage import Kind, Pipeline, Stage, brief, plain
 from decodelab.search.sample import Sample

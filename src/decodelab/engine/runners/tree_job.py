@@ -77,13 +77,7 @@ class TreeJob:
         observers: told of every decision, one step for each node that children are chosen of.
     """
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        job: Job,
-        cache: TreeCache,
-        observers: Sequence[Observer],
-    ) -> None:
+    def __init__(self, model: LanguageModel, job: Job, cache: TreeCache, observers: Sequence[Observer]) -> None:
         self.model = model
         self.job = job
         self.search = cast(TreeSearch, job.strategy.search)
