@@ -29,7 +29,7 @@ class TableVocab:
             twice = next(word for i, word in enumerate(self.words) if self.ids[word] != i)
             raise ModelFormatError(f"table: the vocabulary has {twice!r} twice; words must differ")
         self.size = len(self.words)
-        self.eos_ids = () if eos is None else (self.ids[eos],)
+        self.eos_ids: tuple[int, ...] = () if eos is None else (self.ids[eos],)
         self.bos_id = None if bos is None else self.ids[bos]
 
     def encode(self, text: str) -> Tokens:
