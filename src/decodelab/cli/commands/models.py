@@ -11,7 +11,7 @@ import typer
 from decodelab.cli import options
 from decodelab.cli.terminal import print_json
 from decodelab.io.text import printable_lines
-from decodelab.report.console import console
+from decodelab.report.console import console, number_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -88,13 +88,7 @@ def _context(info: ModelInfo) -> str:
 
 
 def _table(found: list[ModelInfo]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    table.add_column("name", no_wrap=True)
-    for heading in ("parameters", "context length", "weights"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = number_table(("name",), ("parameters", "context length", "weights"), no_wrap=True)
     table.add_column("description")
     for info in found:
         table.add_row(

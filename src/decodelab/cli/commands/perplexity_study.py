@@ -14,7 +14,7 @@ from decodelab.cli.terminal import print_json, stop_interrupted
 from decodelab.engine.progress import TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.io.text import printable
-from decodelab.report.console import console, one_line
+from decodelab.report.console import console, number_table, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -114,17 +114,11 @@ def _continuation(generation: Generation, vocab: Vocab) -> dict[str, Any]:
 
 
 def _table(found: Sequence[Generation], vocab: Vocab) -> Table:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from decodelab.metrics.likelihood import TokenPerplexity, perplexity
 
-    table = Table(box=box.SIMPLE)
-    for heading in ("prompt", "continuation"):
-        table.add_column(heading, min_width=8)
-    for heading in ("tokens", "perplexity", "mean", "median"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = number_table(("prompt", "continuation"), ("tokens", "perplexity", "mean", "median"), min_width=8)
     table.add_column("highest token", no_wrap=True)
     for generation in found:
         logprobs = generation.best.token_logprobs
