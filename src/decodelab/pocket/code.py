@@ -91,21 +91,11 @@ def _branch(rng: random.Random) -> Function:
     words, code, test = rng.choice(_TESTS)
     said, written = words.format(a=a, b=b, k=k), code.format(a=a, b=b, k=k)
     if rng.random() < 0.3:
-        return (
-            f"True if {said}",
-            f"{a}, {b}",
-            [f"return {written}"],
-            (lambda p, q: test(p, q, k)),
-            _two_numbers,
-        )
+        return (f"True if {said}", f"{a}, {b}", [f"return {written}"], (lambda p, q: test(p, q, k)), _two_numbers)
     other = rng.randint(2, 9)
     (yes_words, yes_code, yes), (no_words, no_code, no) = rng.sample(_NUMBERS[:6], 2)
     spec = f"{yes_words.format(a=a, b=b)} if {said}, else {no_words.format(a=a, b=b)}"
-    lines = [
-        f"if {written}:",
-        f"    return {yes_code.format(a=a, b=b)}",
-        f"return {no_code.format(a=a, b=b)}",
-    ]
+    lines = [f"if {written}:", f"    return {yes_code.format(a=a, b=b)}", f"return {no_code.format(a=a, b=b)}"]
     return spec, f"{a}, {b}", lines, (
         lambda p, q: yes(p, q, other) if test(p, q, k) else no(p, q, other)), _two_numbers  # fmt: skip
 
@@ -148,11 +138,7 @@ def _builtin(rng: random.Random) -> Function:
             ("the sum of {xs}", "sum({xs})", lambda v: sum(v)),
             ("the first number in {xs}", "{xs}[0]", lambda v: v[0]),
             ("the last number in {xs}", "{xs}[-1]", lambda v: v[-1]),
-            (
-                "the largest minus the smallest number in {xs}",
-                "max({xs}) - min({xs})",
-                lambda v: max(v) - min(v),
-            ),
+            ("the largest minus the smallest number in {xs}", "max({xs}) - min({xs})", lambda v: max(v) - min(v)),
         )
     )
     said, written = words.format(xs=xs), code.format(xs=xs)

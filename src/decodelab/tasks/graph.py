@@ -15,14 +15,7 @@ from decodelab.io.tabular import read_rows
 from decodelab.pocket.paths import SUBMIT_PATHS
 from decodelab.tasks.fields import Id, Row, Words, read_items
 from decodelab.tasks.path_answers import read_call, read_paths
-from decodelab.tasks.shortest_paths import (
-    Finding,
-    Question,
-    WeightedPath,
-    acceptable_paths,
-    audit,
-    make_question,
-)
+from decodelab.tasks.shortest_paths import Finding, Question, WeightedPath, acceptable_paths, audit, make_question
 from decodelab.tasks.task import Example, Verdict
 
 EXAMPLE = (

@@ -76,9 +76,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, each: Document) -> Encoded:
     silent = len(prompt) - len(learnt["input_ids"]) - 1
     known = len(learnt["input_ids"])
     return Encoded(
-        list(prompt),
-        [*answer["input_ids"], EOS_ID],
-        [0.0, *weights[:known], *[0.0] * silent, *weights[known:], 1.0],
+        list(prompt), [*answer["input_ids"], EOS_ID], [0.0, *weights[:known], *[0.0] * silent, *weights[known:], 1.0]
     )
 
 

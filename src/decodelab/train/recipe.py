@@ -74,23 +74,8 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "nano": Recipe(
-        "nano",
-        hidden=96,
-        layers=4,
-        heads=4,
-        key_value_heads=2,
-        intermediate=256,
-        steps=1600,
-    ),
+    "nano": Recipe("nano", hidden=96, layers=4, heads=4, key_value_heads=2, intermediate=256, steps=1600),
     "small": Recipe(
-        "small",
-        hidden=256,
-        layers=5,
-        heads=8,
-        key_value_heads=4,
-        intermediate=768,
-        steps=3400,
-        restart=700,
+        "small", hidden=256, layers=5, heads=8, key_value_heads=4, intermediate=768, steps=3400, restart=700
     ),
 }
