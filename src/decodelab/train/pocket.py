@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -90,7 +90,7 @@ def train_pocket(
                 if observer:
                     observer(step + 1, loss)
                 if (step + 1) % every == 0 or step + 1 == recipe.steps:
-                    saved = {"step": step + 1, "seed": seed, "recipe": recipe.as_json(), "torch": torch.__version__}
+                    saved = {"step": step + 1, "seed": seed, "recipe": asdict(recipe), "torch": torch.__version__}
                     checkpoint.save(work / "checkpoint", model, optimisers, saved)
         export(model, tokenizer, recipe, out)
         write_record(out, recipe, seed, curve)
@@ -174,7 +174,7 @@ def loss_of(model: LlamaForCausalLM, data: Batch) -> Tensor:
 
 
 def _same_run(state: dict, recipe: Recipe, seed: int, found: Path) -> None:
-    mine = recipe.as_json() | {"seed": seed, "steps": None}
+    mine = asdict(recipe) | {"seed": seed, "steps": None}
     theirs = state["recipe"] | {"seed": state["seed"], "steps": None}
     different = [key for key in mine if mine[key] != theirs.get(key)]
     if different:

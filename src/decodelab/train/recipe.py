@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from transformers import LlamaConfig
 
@@ -67,10 +66,6 @@ class Recipe:
             bos_token_id=BOS_ID,
             eos_token_id=EOS_ID,
         )
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the recipe as plain data."""
-        return asdict(self)
 
 
 RECIPES: dict[str, Recipe] = {
