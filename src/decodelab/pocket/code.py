@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import re
 from collections.abc import Callable
@@ -53,6 +54,8 @@ _TESTS: tuple[tuple[str, str, Callable[[int, int, int], bool]], ...] = (
     ("{a} is above {k}", "{a} > {k}", lambda a, b, k: a > k),
     ("{a} is a multiple of {k}", "{a} % {k} == 0", lambda a, b, k: a % k == 0),
 )
+# What is done to the whole value at the end.
+_TAILS = {"plus": ("+", operator.add), "minus": ("-", operator.sub), "times": ("*", operator.mul)}
 _PAIRS = (("a", "b"), ("x", "y"), ("m", "n"), ("b", "a"), ("p", "q"))
 _LISTS = ("xs", "nums", "values", "items")
 
@@ -71,18 +74,13 @@ def _arithmetic(rng: random.Random) -> Function:
     k, extra = rng.randint(2, 9), rng.randint(1, 9)
     words, code, function = rng.choice(_NUMBERS)
     said, written = words.format(a=a, b=b, k=k), code.format(a=a, b=b, k=k)
-    # The tail operation, on the whole value.
-    tail = rng.choice(("", "plus", "minus", "times"))
-    if tail == "plus":
-        return f"{said}, plus {extra}", f"{a}, {b}", [f"return {written} + {extra}"], (
-            lambda p, q: function(p, q, k) + extra), _two_numbers  # fmt: skip
-    if tail == "minus":
-        return f"{said}, minus {extra}", f"{a}, {b}", [f"return {written} - {extra}"], (
-            lambda p, q: function(p, q, k) - extra), _two_numbers  # fmt: skip
-    if tail == "times":
-        return f"{said}, times {extra}", f"{a}, {b}", [f"return ({written}) * {extra}"], (
-            lambda p, q: function(p, q, k) * extra), _two_numbers  # fmt: skip
-    return said, f"{a}, {b}", [f"return {written}"], (lambda p, q: function(p, q, k)), _two_numbers
+    tail = rng.choice(("", *_TAILS))
+    if tail == "":
+        return said, f"{a}, {b}", [f"return {written}"], (lambda p, q: function(p, q, k)), _two_numbers
+    sign, change = _TAILS[tail]
+    written = f"({written})" if tail == "times" else written
+    return f"{said}, {tail} {extra}", f"{a}, {b}", [f"return {written} {sign} {extra}"], (
+        lambda p, q: change(function(p, q, k), extra)), _two_numbers  # fmt: skip
 
 
 def _branch(rng: random.Random) -> Function:
@@ -142,18 +140,13 @@ def _builtin(rng: random.Random) -> Function:
         )
     )
     said, written = words.format(xs=xs), code.format(xs=xs)
-    tail = rng.choice(("", "plus", "minus", "times"))
+    tail = rng.choice(("", *_TAILS))
     if tail == "":
         return said, xs, [f"return {written}"], function, _one_list
-    sign = {"plus": "+", "minus": "-", "times": "*"}[tail]
+    sign, change = _TAILS[tail]
     if tail == "times" and " - " in written:
         written = f"({written})"
-
-    def expected(values: list[int]) -> int:
-        value = function(values)
-        return value + k if tail == "plus" else value - k if tail == "minus" else value * k
-
-    return f"{said}, {tail} {k}", xs, [f"return {written} {sign} {k}"], expected, _one_list
+    return f"{said}, {tail} {k}", xs, [f"return {written} {sign} {k}"], lambda v: change(function(v), k), _one_list
 
 
 def _make(rng: random.Random) -> tuple[str, Item]:
