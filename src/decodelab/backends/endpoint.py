@@ -78,11 +78,7 @@ class Endpoint:
     """
 
     def __init__(
-        self,
-        name: str,
-        settings: ChatSettings,
-        *,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        self, name: str, settings: ChatSettings, *, sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     ) -> None:
         self._address = Address.of(name)
         self._body = {"model": self._address.model, "temperature": settings.temperature}

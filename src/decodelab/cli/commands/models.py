@@ -39,6 +39,7 @@ def command(
 
     Next: decodelab generate "Once upon a time," --model pocket-nano
     """
+    from decodelab.models.checkpoint import generation_settings
     from decodelab.models.loading import list_models, model_info
 
     if name is None:
@@ -49,7 +50,7 @@ def command(
             console().print(_table(found))
         return
     info = model_info(name)
-    settings = _settings(info)
+    settings = generation_settings(Path(info.path))
     if as_json:
         print_json(dataclasses.asdict(info) | {"generation_config": settings, "card": _card(info)})
         return
@@ -57,12 +58,6 @@ def command(
         typer.echo(f"{field:<16}{printable_lines(value)}")
     if card := _card(info):
         typer.echo(f"\n{printable_lines(card).strip()}")
-
-
-def _settings(info: ModelInfo) -> dict[str, Any]:
-    from decodelab.models.checkpoint import generation_settings
-
-    return generation_settings(Path(info.path))
 
 
 def _card(info: ModelInfo) -> str:

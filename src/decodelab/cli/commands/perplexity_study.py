@@ -54,7 +54,7 @@ def command(
         observer = TokensDone(lambda done: advance(done, "continuing"))
         found = generate(lm, requests, "greedy", max_new_tokens=max_new_tokens, observers=[observer], max_rows=max_rows)
     interrupted = was_interrupted(found, len(requests))
-    overall = _overall(found)
+    overall = _numbers([p for g in found for p in g.best.token_logprobs])
     if as_json:
         print_json(
             {
@@ -89,10 +89,6 @@ def _numbers(logprobs: Sequence[float]) -> dict[str, Any]:
         "perplexity": perplexity(logprobs),
         "token_perplexity": dataclasses.asdict(TokenPerplexity.of(logprobs)),
     }
-
-
-def _overall(found: Sequence[Generation]) -> dict[str, Any]:
-    return _numbers([p for g in found for p in g.best.token_logprobs])
 
 
 def _continuation(generation: Generation, vocab: Vocab) -> dict[str, Any]:
