@@ -10,7 +10,7 @@ import pytest
 
 from decodelab.backends.address import Address
 from decodelab.backends.catalogue import chat_model
-from decodelab.backends.chat import Reply
+from decodelab.backends.chat import ChatSettings, Reply
 from decodelab.backends.endpoint import LARGEST, TRIES, Endpoint
 from decodelab.core.errors import EndpointFailed, PromptTooLong, RequestError
 from decodelab.core.values import Chat
@@ -32,7 +32,7 @@ def client(waited):
         async def sleep(seconds):
             waited.append(seconds)
 
-        return Endpoint(name, sleep=sleep, **settings)
+        return Endpoint(name, ChatSettings(**settings), sleep=sleep)
 
     return make
 

@@ -8,8 +8,9 @@ import decodelab as dl
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.core.values import Chat
 from decodelab.models.transformers_vocab import TransformersVocab
+from decodelab.pocket.paths import SUBMIT_PATHS
 from decodelab.tasks.graph import Graph, published_row
-from decodelab.tasks.path_answers import TOOL, read_call
+from decodelab.tasks.path_answers import read_call
 
 # As Qwen3 writes them, in small: tools in the system turn, calls as JSON between tags, thoughts before the last turn's.
 HERMES = (
@@ -49,7 +50,7 @@ def asked(tools: str) -> Chat:
 
 def test_free_the_model_is_shown_the_tool(vocab):
     text, _ = vocab(HERMES).render_chat(asked("free"))
-    assert text.startswith(json.dumps(TOOL))
+    assert text.startswith(json.dumps(SUBMIT_PATHS))
     assert text.endswith("<|im_start|>assistant\n")
 
 
@@ -74,7 +75,7 @@ def test_a_template_that_does_not_tell_how_a_call_begins_is_refused(vocab):
 
 def test_a_tool_that_is_not_there_cannot_be_called(vocab):
     with pytest.raises(RequestError, match=r"tool_choice must be one of the tools \(submit_paths\), got 'other'"):
-        vocab(HERMES).render_chat(Chat.of("?", tools=[TOOL], tool_choice="other"))
+        vocab(HERMES).render_chat(Chat.of("?", tools=[SUBMIT_PATHS], tool_choice="other"))
 
 
 PAIRS = [((0, 1, 3), 4)]

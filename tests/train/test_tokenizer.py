@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from decodelab.pocket import TASKS, task
-from decodelab.train.data import SUBMIT_PATHS
+from decodelab.pocket.paths import SUBMIT_PATHS
 from decodelab.train.tokenizer import EOS, ROLES, VOCABULARY, load_tokenizer, train_tokenizer
 
 

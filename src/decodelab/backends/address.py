@@ -12,11 +12,6 @@ KEY = "OPENAI_API_KEY"
 """The environment variable that holds the key."""
 
 
-def is_server(name: str) -> bool:
-    """Whether a name is a server's rather than a model's."""
-    return name.startswith(("openai:", "http:", "https:"))
-
-
 @dataclass(frozen=True)
 class Address:
     """Where a server is, what it calls the model, and whether it runs on this machine."""

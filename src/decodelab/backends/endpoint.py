@@ -69,10 +69,8 @@ class Endpoint:
 
     Args:
         name: `openai:http://HOST:PORT/v1#MODEL`.
-        temperature: sent as it is; some models of OpenAI's take 1 only.
-        max_tokens: sent as `max_completion_tokens`; None sends nothing.
-        at_once: requests at the same time.
-        timeout: seconds that one request may take in all.
+        settings: the temperature is sent as it is, and some models of OpenAI's take 1 only; `max_tokens` is sent as
+            `max_completion_tokens`, None sends nothing; `timeout` is for one request in all.
         sleep: how to wait for a number of seconds.
 
     Raises:
@@ -80,24 +78,17 @@ class Endpoint:
     """
 
     def __init__(
-        self,
-        name: str,
-        *,
-        temperature: float = 0.0,
-        max_tokens: int | None = None,
-        at_once: int = 8,
-        timeout: float = 300.0,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        self, name: str, settings: ChatSettings, *, sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     ) -> None:
         self._address = Address.of(name)
-        self._body = {"model": self._address.model, "temperature": temperature}
-        if max_tokens is not None:
-            self._body["max_completion_tokens"] = max_tokens
-        self._at_once = at_once
-        self._timeout = timeout
+        self._body = {"model": self._address.model, "temperature": settings.temperature}
+        if settings.max_tokens is not None:
+            self._body["max_completion_tokens"] = settings.max_tokens
+        self._settings = settings
         self._sleep = sleep
         self._key = os.environ.get(KEY, "") if self._address.private else ""
-        self.identity = json.dumps(["openai", self._address.url, self._address.model, temperature, max_tokens])
+        asked = self._address.url, self._address.model, settings.temperature, settings.max_tokens
+        self.identity = json.dumps(["openai", *asked])
 
     def tokens(self, chat: Chat) -> int:
         """An estimate, as only the server has the vocabulary: 4 bytes a token, and 4 tokens a turn."""
@@ -123,7 +114,7 @@ class Endpoint:
     async def _answer(
         self, chats: Sequence[Chat], found: SimpleQueue[tuple[int, Reply | DecodelabError] | None]
     ) -> None:
-        turns = anyio.Semaphore(self._at_once)
+        turns = anyio.Semaphore(self._settings.at_once)
 
         async def answer(number: int, chat: Chat) -> None:
             async with turns:
@@ -167,7 +158,7 @@ class Endpoint:
         began = time.perf_counter()
         body = self._body | {"messages": [dict(turn) for turn in chat.messages]}
         try:
-            with anyio.fail_after(self._timeout):
+            with anyio.fail_after(self._settings.timeout):
                 async with client.stream("POST", f"{self._address.url}/chat/completions", json=body) as response:
                     data = bytearray()
                     async for chunk in response.aiter_raw():
@@ -175,7 +166,7 @@ class Endpoint:
                         if len(data) > LARGEST:
                             raise _Transient(f"sent an invalid response: more than {LARGEST:,} bytes")
         except TimeoutError:
-            raise _Transient(f"did not reply within {self._timeout:g} s") from None
+            raise _Transient(f"did not reply within {self._settings.timeout:g} s") from None
         except httpx2.TransportError as error:
             raise _Transient(f"cannot be reached ({self._shown(str(error)) or type(error).__name__})") from None
         if response.status_code != 200:
@@ -244,10 +235,4 @@ class OpenAIBackend:
 
     def chat_model(self, name: str, settings: ChatSettings) -> Endpoint:
         """A model of a server."""
-        return Endpoint(
-            name,
-            temperature=settings.temperature,
-            max_tokens=settings.max_tokens,
-            at_once=settings.at_once,
-            timeout=settings.timeout,
-        )
+        return Endpoint(name, settings)

@@ -22,30 +22,28 @@ class LocalChat:
 
     Args:
         name: as `decodelab.load` takes it.
-        temperature: 0 is greedy.
-        max_tokens: most tokens of a reply.
-        at_once: conversations computed together.
+        settings: temperature 0 is greedy; `at_once` conversations are computed together; `timeout` is not used.
 
     Raises:
         ModelError: for a model that cannot be loaded.
 
     >>> from decodelab.core.values import Chat
-    >>> [(number, reply)] = LocalChat("pocket-nano", max_tokens=4).replies([Chat.of("What is 2 + 3?")])
+    >>> [(number, reply)] = LocalChat("pocket-nano", ChatSettings(max_tokens=4)).replies([Chat.of("What is 2 + 3?")])
     >>> number, reply.completion_tokens
     (0, 4)
     """
 
-    def __init__(self, name: str, *, temperature: float = 0.0, max_tokens: int = 64, at_once: int = 8) -> None:
+    def __init__(self, name: str, settings: ChatSettings) -> None:
         model = load(name)
-        self._engine = Engine(model, max_rows=at_once)
-        self._strategy = f"temperature={temperature:g} | sample" if temperature else "greedy"
-        self._max_tokens = max_tokens
+        self._engine = Engine(model, max_rows=settings.at_once)
+        self._strategy = f"temperature={settings.temperature:g} | sample" if settings.temperature else "greedy"
+        self._max_tokens = settings.max_tokens or 64
         try:
             model.vocab.render_chat(Chat.of("?"))
             self._template = True
         except RequestError:
             self._template = False
-        self.identity = json.dumps(["local", model.digest, self._strategy, max_tokens])
+        self.identity = json.dumps(["local", model.digest, self._strategy, self._max_tokens])
 
     def tokens(self, chat: Chat) -> int:
         """Tokens of a conversation."""
@@ -99,9 +97,4 @@ class LocalBackend:
 
     def chat_model(self, name: str, settings: ChatSettings) -> LocalChat:
         """A model of this machine."""
-        return LocalChat(
-            name,
-            temperature=settings.temperature,
-            max_tokens=settings.max_tokens or 64,
-            at_once=settings.at_once,
-        )
+        return LocalChat(name, settings)

@@ -121,7 +121,12 @@ class LimitOptions:
 
     def limits(self, escapes: bool) -> dict[str, Any]:
         """The limits of a request, as `decodelab.generate` names them."""
-        return limits(self.max_new_tokens, self.min_new_tokens, self.stop, self.stop_token_id, escapes)
+        return {
+            "max_new_tokens": self.max_new_tokens,
+            "min_new_tokens": self.min_new_tokens,
+            "stop": tuple(unescaped(s) if escapes else s for s in self.stop or ()),
+            "stop_token_ids": tuple(self.stop_token_id or ()),
+        }
 
 
 @dataclass(frozen=True)
@@ -183,22 +188,6 @@ def as_requests(prompts: Sequence[str], chat: bool, system: str | None) -> list[
     if system is not None and not chat:
         raise RequestError("--system is the system message of a chat; add --chat")
     return [Chat.of(p, system) if chat else p for p in prompts]
-
-
-def limits(
-    max_new_tokens: int,
-    min_new_tokens: int,
-    stop: Sequence[str] | None,
-    stop_token_id: Sequence[int] | None,
-    escapes: bool = False,
-) -> dict[str, Any]:
-    """The limits of a request, as `decodelab.generate` names them."""
-    return {
-        "max_new_tokens": max_new_tokens,
-        "min_new_tokens": min_new_tokens,
-        "stop": tuple(unescaped(s) if escapes else s for s in stop or ()),
-        "stop_token_ids": tuple(stop_token_id or ()),
-    }
 
 
 def task_parameters(given: Sequence[str] | None) -> dict[str, Any]:

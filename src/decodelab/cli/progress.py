@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from decodelab.cli.terminal import on_terminal
+from decodelab.engine.progress import Advance
 from decodelab.report.console import console
-
-Advance = Callable[[float, str], None]
-"""Called with the amount done and a description of the current work."""
 
 
 @contextmanager

@@ -44,21 +44,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    target = path.expanduser().resolve()
-    part = _part(target)
-    try:
-        if not _replaceable(target):
-            target.write_bytes(data)
-            return
-        try:
-            part.write_bytes(data)
-            if target.exists():
-                part.chmod(target.stat().st_mode)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; free space or choose another path") from None
+    with writing(path) as part:
+        part.write_bytes(data)
 
 
 @contextmanager
@@ -69,18 +56,20 @@ def writing(path: Path) -> Iterator[Path]:
         OutputError: if it cannot be written.
     """
     target = path.expanduser().resolve()
-    part = _part(target) if _replaceable(target) else target
+    part = _part(target)
     try:
-        yield part
-        if part != target:
+        if not _replaceable(target):
+            yield target
+            return
+        try:
+            yield part
             if target.exists():
                 part.chmod(target.stat().st_mode)
             part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; free space or choose another path") from None
-    finally:
-        if part != target:
-            part.unlink(missing_ok=True)
 
 
 def _replaceable(target: Path) -> bool:

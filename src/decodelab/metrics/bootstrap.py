@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,30 +85,15 @@ def bootstrap(
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # What scipy warns of (a degenerate distribution) is told by the NaN ends.
         warnings.simplefilter("ignore")
-        found = resample(
-            (np.arange(groups),),
-            of_groups,
-            vectorized=False,
-            batch=50,
-            n_resamples=resamples,
-            method="percentile",
-            confidence_level=level,
-            rng=rng,
+        interval = partial(
+            resample, (np.arange(groups),), of_groups, vectorized=False, batch=50, confidence_level=level
         )
+        found = interval(n_resamples=resamples, method="percentile", rng=rng)
         values = found.bootstrap_distribution
         defined = values[np.isfinite(values)]
         if len(defined) <= resamples / 2:
             return Estimate(value, math.nan, math.nan, math.nan, n, count, level)
-        found = resample(
-            (np.arange(groups),),
-            of_groups,
-            vectorized=False,
-            batch=50,
-            n_resamples=0,
-            method="BCa",
-            confidence_level=level,
-            bootstrap_result=replace(found, bootstrap_distribution=defined),
-        )
+        found = interval(n_resamples=0, method="BCa", bootstrap_result=replace(found, bootstrap_distribution=defined))
     low, high = map(float, found.confidence_interval)
     return Estimate(value, low, high, float(defined.std(ddof=1)), n, count, level)
 

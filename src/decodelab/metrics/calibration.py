@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from decodelab.core.errors import InvalidData
-from decodelab.metrics.checks import Floats, Ints, at_least, distributions, judged
+from decodelab.metrics.checks import Floats, Ints, at_least, distributions, judged, numbers
 from decodelab.metrics.proportion import proportion
 
 Equal = Literal["width", "mass"]
@@ -250,8 +250,6 @@ def checked_weights(weights: ArrayLike, n: int) -> Floats:
     Raises:
         InvalidData: otherwise.
     """
-    from decodelab.metrics.checks import numbers
-
     w = numbers("weights", weights)
     if len(w) != n or bool((w < 0).any()) or not w.any():
         raise InvalidData(f"weights must be {n} numbers, at least 0 and not all 0")
@@ -433,15 +431,7 @@ def ece_if_calibrated(
 
 def calibration_table(b: Bins, low: Floats, high: Floats) -> list[dict[str, Any]]:
     """Bins with the intervals of their accuracies as JSON-ready rows."""
-    return [
-        {
-            "low": float(b.low[i]),
-            "high": float(b.high[i]),
-            "count": int(b.count[i]),
-            "confidence": float(b.confidence[i]),
-            "accuracy": float(b.accuracy[i]),
-            "accuracy_low": float(low[i]),
-            "accuracy_high": float(high[i]),
-        }
-        for i in range(len(b.count))
-    ]
+    columns = {name: getattr(b, name) for name in ("low", "high", "count", "confidence", "accuracy")}
+    columns |= {"accuracy_low": low, "accuracy_high": high}
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]

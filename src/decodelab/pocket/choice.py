@@ -159,10 +159,7 @@ def _make(rng: random.Random) -> tuple[str, Item]:
     letter = LETTERS[options.index(right)]
     worked = " ".join(part for part in (reason, f"It is {right} ({letter}).", f"The answer is ({letter}).") if part)
     return f"{asked}|{listing}", Item(
-        TASK,
-        f"Question: {asked}\nOptions: {listing}\nAnswer:",
-        f" {worked}",
-        {"letter": letter, "option": right},
+        TASK, f"Question: {asked}\nOptions: {listing}\nAnswer:", f" {worked}", {"letter": letter, "option": right}
     )
 
 

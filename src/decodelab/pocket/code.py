@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import re
 from collections.abc import Callable
@@ -53,6 +54,8 @@ _TESTS: tuple[tuple[str, str, Callable[[int, int, int], bool]], ...] = (
     ("{a} is above {k}", "{a} > {k}", lambda a, b, k: a > k),
     ("{a} is a multiple of {k}", "{a} % {k} == 0", lambda a, b, k: a % k == 0),
 )
+# What is done to the whole value at the end.
+_TAILS = {"plus": ("+", operator.add), "minus": ("-", operator.sub), "times": ("*", operator.mul)}
 _PAIRS = (("a", "b"), ("x", "y"), ("m", "n"), ("b", "a"), ("p", "q"))
 _LISTS = ("xs", "nums", "values", "items")
 
@@ -71,18 +74,13 @@ def _arithmetic(rng: random.Random) -> Function:
     k, extra = rng.randint(2, 9), rng.randint(1, 9)
     words, code, function = rng.choice(_NUMBERS)
     said, written = words.format(a=a, b=b, k=k), code.format(a=a, b=b, k=k)
-    # The tail operation, on the whole value.
-    tail = rng.choice(("", "plus", "minus", "times"))
-    if tail == "plus":
-        return f"{said}, plus {extra}", f"{a}, {b}", [f"return {written} + {extra}"], (
-            lambda p, q: function(p, q, k) + extra), _two_numbers  # fmt: skip
-    if tail == "minus":
-        return f"{said}, minus {extra}", f"{a}, {b}", [f"return {written} - {extra}"], (
-            lambda p, q: function(p, q, k) - extra), _two_numbers  # fmt: skip
-    if tail == "times":
-        return f"{said}, times {extra}", f"{a}, {b}", [f"return ({written}) * {extra}"], (
-            lambda p, q: function(p, q, k) * extra), _two_numbers  # fmt: skip
-    return said, f"{a}, {b}", [f"return {written}"], (lambda p, q: function(p, q, k)), _two_numbers
+    tail = rng.choice(("", *_TAILS))
+    if tail == "":
+        return said, f"{a}, {b}", [f"return {written}"], (lambda p, q: function(p, q, k)), _two_numbers
+    sign, change = _TAILS[tail]
+    written = f"({written})" if tail == "times" else written
+    return f"{said}, {tail} {extra}", f"{a}, {b}", [f"return {written} {sign} {extra}"], (
+        lambda p, q: change(function(p, q, k), extra)), _two_numbers  # fmt: skip
 
 
 def _branch(rng: random.Random) -> Function:
@@ -91,21 +89,11 @@ def _branch(rng: random.Random) -> Function:
     words, code, test = rng.choice(_TESTS)
     said, written = words.format(a=a, b=b, k=k), code.format(a=a, b=b, k=k)
     if rng.random() < 0.3:
-        return (
-            f"True if {said}",
-            f"{a}, {b}",
-            [f"return {written}"],
-            (lambda p, q: test(p, q, k)),
-            _two_numbers,
-        )
+        return (f"True if {said}", f"{a}, {b}", [f"return {written}"], (lambda p, q: test(p, q, k)), _two_numbers)
     other = rng.randint(2, 9)
     (yes_words, yes_code, yes), (no_words, no_code, no) = rng.sample(_NUMBERS[:6], 2)
     spec = f"{yes_words.format(a=a, b=b)} if {said}, else {no_words.format(a=a, b=b)}"
-    lines = [
-        f"if {written}:",
-        f"    return {yes_code.format(a=a, b=b)}",
-        f"return {no_code.format(a=a, b=b)}",
-    ]
+    lines = [f"if {written}:", f"    return {yes_code.format(a=a, b=b)}", f"return {no_code.format(a=a, b=b)}"]
     return spec, f"{a}, {b}", lines, (
         lambda p, q: yes(p, q, other) if test(p, q, k) else no(p, q, other)), _two_numbers  # fmt: skip
 
@@ -148,26 +136,17 @@ def _builtin(rng: random.Random) -> Function:
             ("the sum of {xs}", "sum({xs})", lambda v: sum(v)),
             ("the first number in {xs}", "{xs}[0]", lambda v: v[0]),
             ("the last number in {xs}", "{xs}[-1]", lambda v: v[-1]),
-            (
-                "the largest minus the smallest number in {xs}",
-                "max({xs}) - min({xs})",
-                lambda v: max(v) - min(v),
-            ),
+            ("the largest minus the smallest number in {xs}", "max({xs}) - min({xs})", lambda v: max(v) - min(v)),
         )
     )
     said, written = words.format(xs=xs), code.format(xs=xs)
-    tail = rng.choice(("", "plus", "minus", "times"))
+    tail = rng.choice(("", *_TAILS))
     if tail == "":
         return said, xs, [f"return {written}"], function, _one_list
-    sign = {"plus": "+", "minus": "-", "times": "*"}[tail]
+    sign, change = _TAILS[tail]
     if tail == "times" and " - " in written:
         written = f"({written})"
-
-    def expected(values: list[int]) -> int:
-        value = function(values)
-        return value + k if tail == "plus" else value - k if tail == "minus" else value * k
-
-    return f"{said}, {tail} {k}", xs, [f"return {written} {sign} {k}"], expected, _one_list
+    return f"{said}, {tail} {k}", xs, [f"return {written} {sign} {k}"], lambda v: change(function(v), k), _one_list
 
 
 def _make(rng: random.Random) -> tuple[str, Item]:

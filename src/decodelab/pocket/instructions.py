@@ -13,20 +13,7 @@ TASK = "instructions"
 
 TOPICS = ("cat", "dog", "fox", "bear", "bird", "duck", "horse", "mouse", "boy", "girl", "king", "queen",
           "farmer", "baker", "teacher", "robot", "frog", "rabbit")  # fmt: skip
-ADJECTIVES = (
-    "little",
-    "big",
-    "happy",
-    "sad",
-    "brave",
-    "quiet",
-    "clever",
-    "old",
-    "young",
-    "kind",
-    "sleepy",
-    "hungry",
-)
+ADJECTIVES = ("little", "big", "happy", "sad", "brave", "quiet", "clever", "old", "young", "kind", "sleepy", "hungry")
 VERBS = ("runs", "sleeps", "sings", "plays", "waits", "dances", "smiles", "walks", "rests", "jumps")
 PLACES = ("in the garden", "by the river", "near the house", "under the tree", "on the hill", "at the market",
           "in the forest", "by the sea")  # fmt: skip
@@ -155,12 +142,7 @@ def _make(rng: random.Random) -> tuple[str, Item]:
     subject, constraints, text = _text(rng, topic) if topic else _list(rng)
     asked = " ".join([subject, *(_phrase(constraint) for constraint in constraints)])
     prompt = f"Instruction: {asked}\nGeneration:"
-    return asked, Item(
-        TASK,
-        prompt,
-        (" " if topic else "\n") + text,
-        {"topic": topic, "constraints": constraints},
-    )
+    return asked, Item(TASK, prompt, (" " if topic else "\n") + text, {"topic": topic, "constraints": constraints})
 
 
 def generate(seed: int, split: Split) -> Item:

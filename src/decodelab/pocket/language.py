@@ -22,16 +22,8 @@ class Task:
 
 
 TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        Task("stories", stories.generate, stories.grade),
-        Task("sums", sums.generate, sums.grade),
-        Task("paths", paths.generate, paths.grade),
-        Task("choice", choice.generate, choice.grade),
-        Task("code", code.generate, code.grade),
-        Task("instructions", instructions.generate, instructions.grade),
-        Task("summaries", summaries.generate, summaries.grade),
-    )
+    module.TASK: Task(module.TASK, module.generate, module.grade)
+    for module in (stories, sums, paths, choice, code, instructions, summaries)
 }
 
 CHAT_SHARE = 0.25

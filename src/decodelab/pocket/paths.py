@@ -18,6 +18,22 @@ from decodelab.pocket.item import LONGEST_ANSWER, Item, Split, draw
 
 TASK = "paths"
 LONGEST_NUMBER = 6
+SUBMIT_PATHS: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "submit_paths",
+        "description": "Submit the top P shortest paths found",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "paths": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+                "weights": {"type": "array", "items": {"type": "integer"}},
+            },
+            "required": ["paths", "weights"],
+        },
+    },
+}
+"""The tool as the course defines it, for chat templates and the OpenAI API."""
 
 
 def simple_paths(nodes: int, edges: Sequence[Sequence[int]]) -> list[tuple[int, tuple[int, ...]]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decodelab.core.errors import OutputError
+from decodelab.report.page import environment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,13 +29,13 @@ def diagram_bytes(figure: Figure, suffix: str, rows: list[tuple[str, ...]], titl
     """The file's content for a suffix; the HTML page has the table of quantities below the diagram."""
     if suffix.lower() != ".html":
         return _saved(figure, suffix.lower()[1:])
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(loader=PackageLoader("decodelab.report"), autoescape=True, undefined=StrictUndefined)
     svg = _saved(figure, "svg").decode()
-    page = environment.get_template("calibrate.html").render(
-        title=title, svg=Markup(svg[svg.index("<svg") :]), heading=rows[0], rows=rows[1:]
+    page = (
+        environment()
+        .get_template("calibrate.html")
+        .render(title=title, svg=Markup(svg[svg.index("<svg") :]), heading=rows[0], rows=rows[1:])
     )
     return page.encode()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from decodelab.io.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 
@@ -23,3 +25,16 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def number_table(texts: Iterable[str], numbers: Iterable[str], **of_texts: Any) -> Table:
+    """An empty table: columns of text, with whatever rich takes for a column, then columns of numbers, never cut."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    for name in texts:
+        table.add_column(name, **of_texts)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

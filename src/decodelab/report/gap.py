@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decodelab.io.text import printable
+from decodelab.report.drawing import ascii_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,12 +17,10 @@ _LINE, _OTHERS, _BAND = "#0b5c8a", "#9db8c9", "#dce7ee"
 
 def figure_of(gap: Gap) -> Figure:
     """Draw the gap of every prompt, their mean, and the share of prompts below the optimum, against the width."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(printable(title_of(gap)).encode("ascii", "backslashreplace").decode(), fontsize=9, parse_math=False)
+    figure.suptitle(ascii_text(title_of(gap)), fontsize=9, parse_math=False)
     left, right = figure.subplots(1, 2)
     _draw_gaps(left, gap)
     _draw_shares(right, gap)

@@ -137,6 +137,13 @@ def _number(where: str, row: dict[str, Any], field: str) -> float:
     return float(value)
 
 
+def _confidence(where: str, row: dict[str, Any]) -> float:
+    value = _number(where, row, "confidence")
+    if not 0 <= value <= 1:
+        raise RequestError(f"{where}: confidence must be in [0, 1], got {value:g}; divide percentages by 100")
+    return value
+
+
 def _correct(where: str, row: dict[str, Any]) -> int:
     value = row.get("correct")
     if not isinstance(value, int | float) or value not in (0, 1):
@@ -157,10 +164,7 @@ def _stated(where: str, row: dict[str, Any]) -> tuple[float, int] | None:
 
 
 def _plain(where: str, row: dict[str, Any]) -> tuple[float, int]:
-    value = _number(where, row, "confidence")
-    if not 0 <= value <= 1:
-        raise RequestError(f"{where}: confidence must be in [0, 1], got {value:g}; divide percentages by 100")
-    return value, _correct(where, row)
+    return _confidence(where, row), _correct(where, row)
 
 
 def _likely(where: str, row: dict[str, Any]) -> tuple[float, int]:
@@ -203,9 +207,7 @@ def _criteria(where: str, row: dict[str, Any]) -> tuple[Criterion, ...]:
         raise RequestError(f"{where}: criteria must be a list of objects with verdict, confidence and perhaps weight")
     found = []
     for c in listed:
-        confidence = _number(where, c, "confidence")
-        if not 0 <= confidence <= 1:
-            raise RequestError(f"{where}: confidence must be in [0, 1], got {confidence:g}; divide percentages by 100")
+        confidence = _confidence(where, c)
         verdict = _correct(where, {"correct": c.get("verdict")})
         found.append(Criterion(verdict, confidence, _number(where, {"weight": 1} | c, "weight")))
     return tuple(found)

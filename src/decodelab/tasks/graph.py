@@ -12,16 +12,10 @@ from pydantic import BaseModel, Field, model_validator
 from decodelab.core.errors import InvalidData
 from decodelab.core.values import Chat, Prompt
 from decodelab.io.tabular import read_rows
+from decodelab.pocket.paths import SUBMIT_PATHS
 from decodelab.tasks.fields import Id, Row, Words, read_items
-from decodelab.tasks.path_answers import TOOL, read_call, read_paths
-from decodelab.tasks.shortest_paths import (
-    Finding,
-    Question,
-    WeightedPath,
-    acceptable_paths,
-    audit,
-    make_question,
-)
+from decodelab.tasks.path_answers import read_call, read_paths
+from decodelab.tasks.shortest_paths import Finding, Question, WeightedPath, acceptable_paths, audit, make_question
 from decodelab.tasks.task import Example, Verdict
 
 EXAMPLE = (
@@ -115,7 +109,8 @@ class Graph:
         """The question as text, or as a chat with the tool."""
         if self.tools == "none":
             return prompt
-        return Chat.of(prompt, tools=[TOOL], tool_choice=TOOL["function"]["name"] if self.tools == "forced" else None)
+        name = SUBMIT_PATHS["function"]["name"] if self.tools == "forced" else None
+        return Chat.of(prompt, tools=[SUBMIT_PATHS], tool_choice=name)
 
     def judge(self, example: Example, text: str) -> Verdict:
         """Score the pairs that the text submits."""

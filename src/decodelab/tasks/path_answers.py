@@ -8,24 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from decodelab.pocket.paths import SUBMIT_PATHS
 from decodelab.tasks.shortest_paths import WeightedPath
-
-TOOL: dict[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": "submit_paths",
-        "description": "Submit the top P shortest paths found",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "paths": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
-                "weights": {"type": "array", "items": {"type": "integer"}},
-            },
-            "required": ["paths", "weights"],
-        },
-    },
-}
-"""The tool as the course defines it, for chat templates and the OpenAI API."""
 
 _LONGEST = 200_000
 """Characters that are looked at; an answer is a few hundred."""
@@ -87,7 +71,7 @@ def read_call(text: str) -> list[WeightedPath] | None:
     """
     text = text[:_LONGEST]
     if _GOES_ON.match(text):
-        text = f"{TOOL['function']['name']}({text}"
+        text = f"{SUBMIT_PATHS['function']['name']}({text}"
     answer = text[text.rfind(_THOUGHT) + len(_THOUGHT) :] if _THOUGHT in text else text
     parts = (answer.partition("<tool_call>")[2], answer, text)
     return next((found for part in dict.fromkeys(parts) if (found := read_paths(part)) is not None), None)

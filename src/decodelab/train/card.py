@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def write_record(out: Path, recipe: Recipe, seed: int, curve: Path) -> None:
         [end, round(sum(losses[start:end]) / (end - start), 4)] for start, end in zip([0, *ends], ends, strict=False)
     ]
     record = {
-        "recipe": recipe.as_json(),
+        "recipe": asdict(recipe),
         "seed": seed,
         "tokens": recipe.steps * recipe.batch,
         "seconds": round(lines[-1]["seconds"]),

@@ -21,8 +21,7 @@ def save(folder: Path, model: nn.Module, optimisers: dict[str, Optimizer], state
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     save_file(
-        {name: value.detach().contiguous() for name, value in model.named_parameters()},
-        new / "model.safetensors",
+        {name: value.detach().contiguous() for name, value in model.named_parameters()}, new / "model.safetensors"
     )
     for label, optimiser in optimisers.items():
         tensors: dict[str, Tensor] = {}

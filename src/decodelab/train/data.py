@@ -14,27 +14,12 @@ from transformers import PreTrainedTokenizerBase
 
 from decodelab.pocket.item import digest
 from decodelab.pocket.language import Document, document
+from decodelab.pocket.paths import SUBMIT_PATHS
 from decodelab.train import drills
 from decodelab.train.drills import drill
 from decodelab.train.tokenizer import EOS_ID, PAD_ID
 
 NO_LOSS = -100
-SUBMIT_PATHS = {
-    "type": "function",
-    "function": {
-        "name": "submit_paths",
-        "description": "Submit the top P shortest paths found",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "paths": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
-                "weights": {"type": "array", "items": {"type": "integer"}},
-            },
-            "required": ["paths", "weights"],
-        },
-    },
-}
-
 
 # Shares of documents, and of the first steps, until the model has learnt to look things up.
 MIXTURE = {"stories": 0.16, "sums": 0.14, "paths": 0.08, "choice": 0.22, "code": 0.06, "instructions": 0.16,
@@ -91,9 +76,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, each: Document) -> Encoded:
     silent = len(prompt) - len(learnt["input_ids"]) - 1
     known = len(learnt["input_ids"])
     return Encoded(
-        list(prompt),
-        [*answer["input_ids"], EOS_ID],
-        [0.0, *weights[:known], *[0.0] * silent, *weights[known:], 1.0],
+        list(prompt), [*answer["input_ids"], EOS_ID], [0.0, *weights[:known], *[0.0] * silent, *weights[known:], 1.0]
     )
 
 

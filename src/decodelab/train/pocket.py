@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -84,22 +84,13 @@ def train_pocket(
                 )
                 if not math.isfinite(loss):
                     raise FloatingPointError(f"loss is {loss} at step {step + 1}; lower the learning rate")
-                line = {
-                    "step": step + 1,
-                    "loss": round(loss, 5),
-                    "seconds": round(time.monotonic() - started, 2),
-                }
+                line = {"step": step + 1, "loss": round(loss, 5), "seconds": round(time.monotonic() - started, 2)}
                 record.write(json.dumps(line) + "\n")
                 record.flush()
                 if observer:
                     observer(step + 1, loss)
                 if (step + 1) % every == 0 or step + 1 == recipe.steps:
-                    saved = {
-                        "step": step + 1,
-                        "seed": seed,
-                        "recipe": recipe.as_json(),
-                        "torch": torch.__version__,
-                    }
+                    saved = {"step": step + 1, "seed": seed, "recipe": asdict(recipe), "torch": torch.__version__}
                     checkpoint.save(work / "checkpoint", model, optimisers, saved)
         export(model, tokenizer, recipe, out)
         write_record(out, recipe, seed, curve)
@@ -120,12 +111,7 @@ def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: 
     config.dtype = torch.bfloat16
     config.save_pretrained(out)
     GenerationConfig(
-        do_sample=True,
-        temperature=0.7,
-        top_p=0.9,
-        pad_token_id=PAD_ID,
-        bos_token_id=BOS_ID,
-        eos_token_id=EOS_ID,
+        do_sample=True, temperature=0.7, top_p=0.9, pad_token_id=PAD_ID, bos_token_id=BOS_ID, eos_token_id=EOS_ID
     ).save_pretrained(out)
     tokenizer.save_pretrained(out)
 
@@ -158,11 +144,7 @@ def _build(recipe: Recipe, seed: int) -> tuple[LlamaForCausalLM, dict[str, Optim
 
 
 def _step(
-    model: LlamaForCausalLM,
-    optimisers: dict[str, Optimizer],
-    recipe: Recipe,
-    data: Sequence[Batch],
-    step: int,
+    model: LlamaForCausalLM, optimisers: dict[str, Optimizer], recipe: Recipe, data: Sequence[Batch], step: int
 ) -> float:
     factor = recipe.rate(step)
     for optimiser, rate in zip(optimisers.values(), (recipe.muon_rate, recipe.adam_rate), strict=True):
@@ -192,7 +174,7 @@ def loss_of(model: LlamaForCausalLM, data: Batch) -> Tensor:
 
 
 def _same_run(state: dict, recipe: Recipe, seed: int, found: Path) -> None:
-    mine = recipe.as_json() | {"seed": seed, "steps": None}
+    mine = asdict(recipe) | {"seed": seed, "steps": None}
     theirs = state["recipe"] | {"seed": state["seed"], "steps": None}
     different = [key for key in mine if mine[key] != theirs.get(key)]
     if different:
@@ -226,12 +208,7 @@ def _threads(threads: int | None) -> Iterator[None]:
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Observer]:
     """Yield an observer that draws a progress bar with the loss on stderr."""
-    columns = (
-        TextColumn(label),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-    )
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, loss=float("nan"))
         yield lambda step, loss: bar.update(task, completed=step, loss=loss)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from transformers import LlamaConfig
 
@@ -68,29 +67,10 @@ class Recipe:
             eos_token_id=EOS_ID,
         )
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the recipe as plain data."""
-        return asdict(self)
-
 
 RECIPES: dict[str, Recipe] = {
-    "nano": Recipe(
-        "nano",
-        hidden=96,
-        layers=4,
-        heads=4,
-        key_value_heads=2,
-        intermediate=256,
-        steps=1600,
-    ),
+    "nano": Recipe("nano", hidden=96, layers=4, heads=4, key_value_heads=2, intermediate=256, steps=1600),
     "small": Recipe(
-        "small",
-        hidden=256,
-        layers=5,
-        heads=8,
-        key_value_heads=4,
-        intermediate=768,
-        steps=3400,
-        restart=700,
+        "small", hidden=256, layers=5, heads=8, key_value_heads=4, intermediate=768, steps=3400, restart=700
     ),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from types import TracebackType
 from typing import Protocol
 
 from decodelab.bench.plan import Plan
@@ -21,9 +20,7 @@ class Executor(Protocol):
         """Be ready."""
         ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Leave nothing running."""
         ...
 
@@ -83,9 +80,7 @@ class LocalExecutor:
         """Nothing to do."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Nothing to do."""
 
     def run(self, model: str, groups: Sequence[Sequence[WorkItem]]) -> Iterator[Result]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from decodelab.bench.store.cells import UNREAD, CellColumns
 from decodelab.metrics.auroc_interval import auroc_interval
-from decodelab.metrics.calibration import bin_by_confidence
+from decodelab.metrics.calibration import bin_by_confidence, calibration_table
 from decodelab.metrics.checks import Floats, Ints
 from decodelab.metrics.confidence import agreement_confidence, likelihood_confidence
 from decodelab.metrics.ece_interval import ece_interval
@@ -129,8 +129,6 @@ def _calibration(cell: CellColumns, source: Source, confidence: Floats, right: F
     b = bin_by_confidence(confidence, right)
     of = clusters.tolist()
     low, high = b.accuracy_intervals(right, of)
-    columns = (b.low, b.high, b.count, b.confidence, b.accuracy, low, high)
-    bins = tuple(Bin(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
     return Calibration(
         cell.task,
         cell.model,
@@ -142,5 +140,5 @@ def _calibration(cell: CellColumns, source: Source, confidence: Floats, right: F
         ece_interval(b, confidence, right, of, resamples=RESAMPLES),
         mean((confidence - right) ** 2, of),
         auroc_interval(confidence, right, of),
-        bins,
+        tuple(Bin(**row) for row in calibration_table(b, low, high)),
     )

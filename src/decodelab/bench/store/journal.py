@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import Any
 
 from decodelab.bench.records import Answer, ItemView, JudgeReply, Score, WorkItem
@@ -99,9 +98,7 @@ class Journal:
         """The open journal."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Close it."""
         self._connection.close()
         self._lock.release()

@@ -227,10 +227,7 @@ def _value_text(value: Any) -> str:
 def _corners(free: Sequence[Free]) -> Iterator[Sequence[Any]]:
     """All combinations of ends, or, of many, those in which one differs from the first."""
     ends = [f.ends() for f in free]
-    count = 1
-    for values in ends:
-        count *= len(values)
-    if count <= _CORNERS:
+    if prod(map(len, ends)) <= _CORNERS:
         yield from product(*ends)
         return
     first = [values[0] for values in ends]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from decodelab.cli import options
-from decodelab.cli.commands.report import HtmlFile, MarkdownFile, Outputs, journal_of
+from decodelab.cli.commands.report import HtmlFile, JournalFile, MarkdownFile, Outputs, journal_of
 from decodelab.cli.forecast import print_cost
 from decodelab.cli.judging import counted, judge_prices, spent_data
 from decodelab.cli.progress import progress
@@ -19,15 +19,9 @@ from decodelab.report.sweep.table import print_results, results_data
 
 FAILURES_NAMED = 10
 
-PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", show_default=False, help="The sweep, as YAML.")]
-JournalFile = Annotated[
-    Path | None,
-    typer.Option("--journal", "-j", metavar="FILE", show_default="beside the plan", help="Where answers are stored."),
-]
-
 
 def command(
-    plan: PlanFile,
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", show_default=False, help="The sweep, as YAML.")],
     journal: JournalFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the plan and print what it would cost.")] = False,
     html: HtmlFile = None,

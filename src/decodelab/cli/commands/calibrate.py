@@ -176,7 +176,10 @@ def _run(
     items = answers.items
     fit = test = None
     if method != "none":
-        fit, test = _fit(items, method, validation, how["seed"])
+        from decodelab.metrics.recalibration import METHODS
+
+        fitted_on, test = items.split(validation, seed=how["seed"])
+        fit = METHODS[method](fitted_on)
     steps = len(confidence_metrics())
     done = 0
     with progress(steps * (1 if test is None else 3), "measuring") as advance:
@@ -227,13 +230,6 @@ def _run(
     _show(rows, document, whole, printable(title))
     if diagram is not None:
         typer.echo(f"The reliability diagram is in {printable(str(diagram))}.")
-
-
-def _fit(items: Labelled, method: str, validation: float, seed: int) -> tuple[Recalibration, Labelled]:
-    from decodelab.metrics.recalibration import METHODS
-
-    fitted_on, test = items.split(validation, seed=seed)
-    return METHODS[method](fitted_on), test
 
 
 def _adaptive(items: Labelled, how: dict[str, Any]) -> Estimate:

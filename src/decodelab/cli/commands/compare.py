@@ -11,7 +11,7 @@ import typer
 from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.prompts import read_prompts
-from decodelab.cli.terminal import note, print_json, say
+from decodelab.cli.terminal import note, print_json, stop_interrupted
 from decodelab.io.atomic import check_writable, write_text
 from decodelab.io.text import printable
 from decodelab.report.console import console
@@ -59,10 +59,7 @@ def command(
             help="A strategy; may be repeated.",
         ),
     ] = None,
-    max_new_tokens: options.MaxNewTokens = 128,
-    min_new_tokens: options.MinNewTokens = 0,
-    stop: options.Stop = None,
-    stop_token_id: options.StopTokenId = None,
+    ends: options.LimitOptions = options.LimitOptions(),
     samples: Annotated[
         int | None,
         typer.Option(
@@ -77,8 +74,7 @@ def command(
     html: HtmlFile = HTML,
     no_html: NoHtml = False,
     max_rows: options.MaxRows = 64,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
 ) -> None:
     """Compare strategies and models side by side.
@@ -104,11 +100,10 @@ def command(
         model or MODELS,
         strategy or STRATEGIES,
         [Question(Example(f"{i}", request, None)) for i, request in enumerate(requests)],
-        limits=Limits(**options.limits(max_new_tokens, min_new_tokens, stop, stop_token_id, escapes)),
+        limits=Limits(**ends.limits(escapes)),
         samples=samples,
         seed=seed,
         max_rows=max_rows,
-        dtype=dtype,
         device=device,
         html=None if no_html else html,
     )
@@ -125,8 +120,7 @@ def run(
     samples: int | None = None,
     seed: int = 0,
     max_rows: int = 64,
-    dtype: str = "auto",
-    device: str = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
 ) -> Comparison:
     """Compare under a progress bar and write the report, after checking that it can be written."""
     if html is not None:
@@ -134,14 +128,13 @@ def run(
     models, strategies = list(dict.fromkeys(models)), list(dict.fromkeys(strategies))
 
     from decodelab.bench.run.comparison import compare, work
-    from decodelab.models.loading import load
 
     with progress(work(len(models), len(strategies), len(questions), limits.max_new_tokens), "") as advance:
         found = compare(
             models,
             strategies,
             questions,
-            load=lambda name: load(name, dtype=dtype, device=device),
+            load=device.load,
             seed=seed,
             samples=samples,
             max_rows=max_rows,
@@ -170,5 +163,4 @@ def show(found: Comparison, html: Path | None, as_json: bool) -> None:
                 f"Open {printable(str(html))} in a browser: the same texts, every token coloured by its probability."
             )
     if found.interrupted:
-        say("interrupted: only finished answers are shown in full")
-        raise typer.Exit(130)
+        stop_interrupted("only finished answers are shown in full")

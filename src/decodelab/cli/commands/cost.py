@@ -11,7 +11,7 @@ from decodelab.cli import options
 from decodelab.cli.terminal import note, print_json
 from decodelab.core.notices import notes
 from decodelab.io.text import printable
-from decodelab.report.console import console
+from decodelab.report.console import console, number_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,15 +82,11 @@ def command(
 
 
 def _table(found: Sequence[Prediction]) -> Table:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE)
-    table.add_column("strategy", overflow="fold", min_width=len(_ANEW))
     drafts = any(prediction.cached.draft_tokens for prediction in found)
-    for name in ("passes", "forward", *["draft"] * drafts, "operations", "cache", "scores"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = ("passes", "forward", *["draft"] * drafts, "operations", "cache", "scores")
+    table = number_table(("strategy",), numbers, overflow="fold", min_width=len(_ANEW))
     for prediction in found:
         for name, work in ((prediction.strategy, prediction.cached), (_ANEW, prediction.uncached)):
             table.add_row(

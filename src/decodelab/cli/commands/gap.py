@@ -16,7 +16,7 @@ from decodelab.engine.threads import threads_for
 from decodelab.io.atomic import check_writable, write_bytes
 from decodelab.io.text import printable
 from decodelab.report.calibration import check_suffix, diagram_bytes
-from decodelab.report.console import console, one_line
+from decodelab.report.console import console, number_table, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -112,16 +112,8 @@ def command(
 
 def _prompts(gap: Gap, most: int) -> Table:
     """The first prompts with their best sequences."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    table.add_column("prompt", min_width=8)
-    table.add_column("most probable", min_width=8)
-    table.add_column("log p", justify="right", no_wrap=True)
-    table.add_column("prefixes", justify="right", no_wrap=True)
-    for width in gap.widths:
-        table.add_column("greedy" if width == 1 else f"beam {width}", justify="right", no_wrap=True)
+    searches = ("greedy" if width == 1 else f"beam {width}" for width in gap.widths)
+    table = number_table(("prompt", "most probable"), ("log p", "prefixes", *searches), min_width=8)
     for case in gap.cases[:most]:
         table.add_row(
             one_line(case.prompt or "(empty)"),
@@ -140,13 +132,7 @@ def _nats(gap: float) -> str:
 
 def _searches(gap: Gap) -> Table:
     """One row per search, over all prompts."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    table.add_column(COLUMNS[0], no_wrap=True)
-    for heading in COLUMNS[1:]:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = number_table(COLUMNS[:1], COLUMNS[1:], no_wrap=True)
     for row in _rows(gap):
         table.add_row(*row)
     return table

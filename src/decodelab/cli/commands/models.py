@@ -11,7 +11,7 @@ import typer
 from decodelab.cli import options
 from decodelab.cli.terminal import print_json
 from decodelab.io.text import printable_lines
-from decodelab.report.console import console
+from decodelab.report.console import console, number_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,6 +39,7 @@ def command(
 
     Next: decodelab generate "Once upon a time," --model pocket-nano
     """
+    from decodelab.models.checkpoint import generation_settings
     from decodelab.models.loading import list_models, model_info
 
     if name is None:
@@ -49,7 +50,7 @@ def command(
             console().print(_table(found))
         return
     info = model_info(name)
-    settings = _settings(info)
+    settings = generation_settings(Path(info.path))
     if as_json:
         print_json(dataclasses.asdict(info) | {"generation_config": settings, "card": _card(info)})
         return
@@ -57,12 +58,6 @@ def command(
         typer.echo(f"{field:<16}{printable_lines(value)}")
     if card := _card(info):
         typer.echo(f"\n{printable_lines(card).strip()}")
-
-
-def _settings(info: ModelInfo) -> dict[str, Any]:
-    from decodelab.models.checkpoint import generation_settings
-
-    return generation_settings(Path(info.path))
 
 
 def _card(info: ModelInfo) -> str:
@@ -88,13 +83,7 @@ def _context(info: ModelInfo) -> str:
 
 
 def _table(found: list[ModelInfo]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    table.add_column("name", no_wrap=True)
-    for heading in ("parameters", "context length", "weights"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = number_table(("name",), ("parameters", "context length", "weights"), no_wrap=True)
     table.add_column("description")
     for info in found:
         table.add_row(

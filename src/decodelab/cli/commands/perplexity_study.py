@@ -14,7 +14,7 @@ from decodelab.cli.terminal import print_json, stop_interrupted
 from decodelab.engine.progress import TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.io.text import printable
-from decodelab.report.console import console, one_line
+from decodelab.report.console import console, number_table, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,7 +54,7 @@ def command(
         observer = TokensDone(lambda done: advance(done, "continuing"))
         found = generate(lm, requests, "greedy", max_new_tokens=max_new_tokens, observers=[observer], max_rows=max_rows)
     interrupted = was_interrupted(found, len(requests))
-    overall = _overall(found)
+    overall = _numbers([p for g in found for p in g.best.token_logprobs])
     if as_json:
         print_json(
             {
@@ -91,10 +91,6 @@ def _numbers(logprobs: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _overall(found: Sequence[Generation]) -> dict[str, Any]:
-    return _numbers([p for g in found for p in g.best.token_logprobs])
-
-
 def _continuation(generation: Generation, vocab: Vocab) -> dict[str, Any]:
     """One continuation with its numbers, JSON-ready."""
     from decodelab.metrics.likelihood import token_perplexities
@@ -114,17 +110,11 @@ def _continuation(generation: Generation, vocab: Vocab) -> dict[str, Any]:
 
 
 def _table(found: Sequence[Generation], vocab: Vocab) -> Table:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from decodelab.metrics.likelihood import TokenPerplexity, perplexity
 
-    table = Table(box=box.SIMPLE)
-    for heading in ("prompt", "continuation"):
-        table.add_column(heading, min_width=8)
-    for heading in ("tokens", "perplexity", "mean", "median"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = number_table(("prompt", "continuation"), ("tokens", "perplexity", "mean", "median"), min_width=8)
     table.add_column("highest token", no_wrap=True)
     for generation in found:
         logprobs = generation.best.token_logprobs

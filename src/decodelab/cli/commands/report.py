@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from decodelab.bench.store.journal import Journal
     from decodelab.report.sweep.samples import Packed
 
+JournalFile = Annotated[
+    Path | None,
+    typer.Option("--journal", "-j", metavar="FILE", show_default="beside the plan", help="Where answers are stored."),
+]
 HtmlFile = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", show_default=False, help="HTML page with every answer.")
 ]
@@ -108,12 +112,7 @@ def _packed(plan: Plan, journal: Journal, advance: Advance) -> Packed:
 
 def command(
     plan: Annotated[Path, typer.Argument(metavar="PLAN", show_default=False, help="The sweep as YAML, or a journal.")],
-    journal: Annotated[
-        Path | None,
-        typer.Option(
-            "--journal", "-j", metavar="FILE", show_default="beside the plan", help="Where answers are stored."
-        ),
-    ] = None,
+    journal: JournalFile = None,
     number: Annotated[
         int | None,
         typer.Option(

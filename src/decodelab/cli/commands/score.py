@@ -18,7 +18,7 @@ from decodelab.core.errors import RequestError
 from decodelab.engine.threads import threads_for
 from decodelab.io.tabular import read_jsonl
 from decodelab.io.text import printable, read_text
-from decodelab.report.console import console, one_line
+from decodelab.report.console import console, number_table, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -202,26 +202,13 @@ def _pairs(
     return [(first, second)]
 
 
-def _table(*columns: str) -> Table:
-    """An empty table of numbers."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
 def _token_table(score: Score) -> Table:
     from rich.text import Text
 
     top = len(score.alternatives[0]) if score.alternatives else 0
-    table = _table("token", "id", "log p", "p", "rank", *["most probable"] * bool(top))
-    table.columns[0].justify = "left"
+    table = number_table(("token",), ("id", "log p", "p", "rank"), no_wrap=True)
     if top:
-        table.columns[-1].justify = "left"
-        table.columns[-1].no_wrap = False
+        table.add_column("most probable")
     for i, (token, text, logprob) in enumerate(zip(score.tokens, score.token_texts, score.token_logprobs, strict=True)):
         best = [f"{_quoted(a.text)} {math.exp(a.logprob):.3g}" for a in score.alternatives[i]] if top else []
         numbers = [str(token), f"{logprob:.4f}", f"{math.exp(logprob):.4g}", str(score.ranks[i])]
@@ -253,9 +240,7 @@ def _sums(score: Score) -> str:
 
 
 def _pair_table(scores: Sequence[Score]) -> Table:
-    table = _table("prompt", "completion", "tokens", "sum", "mean", "perplexity", "bits/byte")
-    for column in table.columns[:2]:
-        column.justify, column.no_wrap, column.min_width = "left", False, 8
+    table = number_table(("prompt", "completion"), ("tokens", "sum", "mean", "perplexity", "bits/byte"), min_width=8)
     for score in scores:
         table.add_row(
             one_line(score.prompt),
@@ -281,8 +266,7 @@ def _overall(scores: Sequence[Score]) -> str:
 
 
 def _split_table(found: SplitLoss) -> Table:
-    table = _table("part", "characters", "tokens", "predicted", "loss", "perplexity")
-    table.columns[0].justify = "left"
+    table = number_table(("part",), ("characters", "tokens", "predicted", "loss", "perplexity"), no_wrap=True)
     for name, part in (("train", found.train), ("validation", found.validation)):
         counts = (str(n) for n in (part.characters, part.tokens, part.scored))
         table.add_row(name, *counts, f"{part.loss:.4f}", f"{part.perplexity:.4f}")

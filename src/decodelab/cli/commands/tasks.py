@@ -127,7 +127,7 @@ def score(
 
 app.command("list")(tasks_list.list_command)
 app.command("show")(tasks_list.show_command)
-app.command("options")(tasks_options.command)
+app.command("options")(options.flat(tasks_options.command))
 app.command("fetch")(tasks_fetch.command)
 app.command("pass-at-k")(tasks_pass_at_k.command)
 

@@ -55,8 +55,7 @@ def command(
             help="JSONL file of confidences and correctness to write.",
         ),
     ] = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
+    device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
 ) -> None:
     """Answer multiple choice by the likelihood of the options, without generating.
@@ -76,7 +75,6 @@ def command(
     from decodelab.engine.threads import threads_for
     from decodelab.metrics.mean import mean
     from decodelab.metrics.proportion import proportion
-    from decodelab.models.loading import load
     from decodelab.tasks.choices import prefer
 
     if out is not None:
@@ -87,7 +85,7 @@ def command(
     if shots is not None:
         given["shots"] = shots
     choices = _choices(task, file, given, count)
-    lm = load(model, dtype=dtype, device=device)
+    lm = device.load(model)
     with threads_for(lm), progress(len(choices), "asking") as advance:
         found = prefer(lm, choices, cut=True, report=lambda done: advance(done, "asking"))
     right = [preference.best == choice.answer for preference, choice in zip(found, choices, strict=True)]

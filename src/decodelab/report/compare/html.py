@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
 
-import decodelab
 from decodelab.bench.run.comparison import Comparison, Token
 from decodelab.io.text import printable
 from decodelab.report.compare.summary import LEGEND, means_over, results_of, short, together, verdict
-from decodelab.report.page import environment, script_digest
+from decodelab.report.page import environment, script_digest, template_text
 
 BINS = (0.9, 0.5, 0.2, 0.05, 0.01)
 """Probabilities at which the colour of a token changes."""
@@ -21,19 +19,14 @@ def to_html(comparison: Comparison) -> str:
     Everything a model or a prompt says is escaped twice over: unseen characters become escapes, then HTML's own
     characters are escaped by the template. A content security policy forbids every script but the report's.
     """
-    from markupsafe import Markup
-
     templates = environment(
-        seen=lambda text: printable(text, keep="\n\t"),
-        line=printable,
         verdict=verdict,
         bin=probability_bin,
         tip=tip,
         short=short,
         returns=lambda text: text.replace("\n", "↵\n"),
     )
-    folder = files("decodelab.report") / "templates"
-    script = (folder / "compare.js").read_text(encoding="utf-8")
+    script = template_text("compare.js")
     return templates.get_template("compare.html").render(
         comparison=comparison,
         overview=[row for model in comparison.models for row in _overview(comparison, model)],
@@ -44,9 +37,8 @@ def to_html(comparison: Comparison) -> str:
         legend=LEGEND,
         together=together(comparison),
         bins=BINS,
-        version=decodelab.__version__,
-        style=Markup((folder / "compare.css").read_text(encoding="utf-8")),
-        script=Markup(script),
+        style=template_text("compare.css"),
+        script=script,
         script_digest=script_digest(script),
     )
 

@@ -34,7 +34,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print()
         title = f"prompt {number} of {len(comparison.questions)}{': ' if question.title else ''}{question.title}"
         console.print(Rule(Text(title, "bold"), align="left", style="dim"))
-        console.print(_indented(printable_lines(question.text) or "(empty: begins with BOS)", "  "))
+        console.print(Text(textwrap.indent(printable_lines(question.text) or "(empty: begins with BOS)", "  ")))
         for model in comparison.models:
             _print_model(model, [r for r in results if r.model == model], console)
     if len(comparison.questions) > 1:
@@ -112,12 +112,6 @@ def _excerpt(text: str, width: int) -> str:
         # The last words that fit on a line; all of one word that does not.
         lines = [*lines[: _LINES - 1], f"… {end.partition(' ')[2] or end}"]
     return textwrap.indent("\n".join(lines), "    ")
-
-
-def _indented(text: str, by: str) -> Text:
-    from rich.text import Text
-
-    return Text(textwrap.indent(text, by))
 
 
 def _overview(comparison: Comparison) -> Table:

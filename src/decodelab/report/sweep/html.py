@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from importlib.resources import files
 from typing import Any
 
-import decodelab
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import CellStats
 from decodelab.bench.stats.comparison import Results
-from decodelab.io.text import printable
-from decodelab.report.page import environment, script_digest
+from decodelab.report.page import environment, script_digest, template_text
 from decodelab.report.sweep import plot as bench_plot
 from decodelab.report.sweep.plot import plot, points_of, reliability
 from decodelab.report.sweep.samples import Packed
@@ -31,10 +28,8 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
     """
     from markupsafe import Markup
 
-    templates = environment(line=printable, pt=lambda place: f"{place:.4g}")
-    folder = files("decodelab.report") / "templates"
-    script = "".join((folder / name).read_text(encoding="utf-8") for name in ("bench_answers.js", "bench.js"))
-    style = "".join((folder / name).read_text(encoding="utf-8") for name in ("compare.css", "bench.css"))
+    templates = environment(pt=lambda place: f"{place:.4g}")
+    script = template_text("bench_answers.js", "bench.js")
     shown = [_group(plan, results, *names, rows) for names, rows in groups(results)]
     return templates.get_template("bench.html").render(
         plan=plan,
@@ -52,11 +47,10 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
             "bottom": bench_plot.HEIGHT - bench_plot.BOTTOM,
         },
         side=bench_plot.SIDE,
-        version=decodelab.__version__,
         index=Markup(answers.index() if answers.blocks else ""),
         blocks=[Markup(block) for block in answers.blocks],
-        style=Markup(style),
-        script=Markup(script),
+        style=template_text("compare.css", "bench.css"),
+        script=script,
         script_digest=script_digest(script),
     )
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from decodelab.bench.records import CellStats
 from decodelab.bench.stats.comparison import Results
-from decodelab.io.text import printable
+from decodelab.report.drawing import ascii_text, png_bytes
 from decodelab.report.sweep.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, plot, points_of
 from decodelab.report.sweep.table import forward_tokens, groups
 
@@ -23,7 +22,6 @@ _LARGEST = 60_000
 
 def to_png(results: Results) -> bytes:
     """Draw every strategy's score with its interval over the tokens that an answer computes; the front is joined."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     shown = dict(groups(results))
@@ -31,19 +29,16 @@ def to_png(results: Results) -> bytes:
     models = list(dict.fromkeys(model for _, model in shown))
     width, height = _WIDTH * max(len(models), 1), _HEIGHT * max(len(tasks), 1)
     figure = Figure(figsize=(width, height), dpi=min(130.0, _LARGEST / max(width, height)), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.subplots(max(len(tasks), 1), max(len(models), 1), squeeze=False)
     for i, task in enumerate(tasks):
         for j, model in enumerate(models):
             _draw(grid[i, j], f"{task}, {model}", shown.get((task, model), ()))
-    out = BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": "decodelab"})
-    return out.getvalue()
+    return png_bytes(figure)
 
 
 def _draw(axes: Axes, title: str, rows: Sequence[CellStats]) -> None:
     """The report's plot; matplotlib is but the canvas, so that both are alike."""
-    axes.set_title(_plain(title), fontsize=9, parse_math=False)
+    axes.set_title(ascii_text(title), fontsize=9, parse_math=False)
     drawn = plot("forward tokens per answer", points_of(rows, forward_tokens))
     if drawn is None:
         axes.set_axis_off()
@@ -65,9 +60,4 @@ def _draw(axes: Axes, title: str, rows: Sequence[CellStats]) -> None:
         if point.label is not None:
             x, y, side = point.label
             place = {"ha": {"start": "left", "middle": "center", "end": "right"}[side], "fontsize": 7}
-            axes.text(x, y, _plain(point.point.name)[:24], parse_math=False, **place)
-
-
-def _plain(text: str) -> str:
-    """Text that the one font at hand can draw, whatever a strategy is called."""
-    return printable(text).encode("ascii", "backslashreplace").decode()
+            axes.text(x, y, ascii_text(point.point.name)[:24], parse_math=False, **place)

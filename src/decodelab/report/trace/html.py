@@ -5,13 +5,11 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-import decodelab
 from decodelab.analysis.trace import UNDER, Path, Trace
 from decodelab.io.text import printable
-from decodelab.report.page import environment, script_digest
+from decodelab.report.page import environment, script_digest, template_text
 from decodelab.report.trace.curves import curves, logit_steps
 from decodelab.report.trace.table import token_name
 
@@ -34,16 +32,14 @@ def to_html(traces: Sequence[Trace]) -> str:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    templates = environment(seen=lambda text: printable(text, keep="\n\t"), line=printable)
-    folder = files("decodelab.report") / "templates"
+    templates = environment()
     library = get_plotlyjs()
     figure = _script_data(_figure(traces))
     draw = f'Plotly.newPlot("plot", {{...{figure}, config: {_CONFIG}}});'
     return templates.get_template("trace.html").render(
         traces=traces,
         under=UNDER,
-        version=decodelab.__version__,
-        style=Markup((folder / "compare.css").read_text(encoding="utf-8")),
+        style=template_text("compare.css"),
         library=Markup(library),
         draw=Markup(draw),
         digests=[script_digest(library), script_digest(draw)],

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from decodelab.analysis.trace import Logits, Path, Trace
-from decodelab.io.text import printable
+from decodelab.report.drawing import ascii_text, png_bytes
 from decodelab.report.trace.curves import Curve, curves, logit_steps
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ _LINE, _OTHERS, _REMOVED, _MARK = "#0b5c8a", "#9db8c9", "#c9c4ba", "#b3471d"
 
 def to_png(traces: Sequence[Trace]) -> bytes:
     """Draw traces, with the best candidate of each in front."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = [[curves(path) for path in trace.paths] for trace in traces]
@@ -30,8 +28,7 @@ def to_png(traces: Sequence[Trace]) -> bytes:
     rows = above + len(steps)
     width, height = max(7.0, _WIDTH * len(traces)), 0.6 + _HEIGHT * rows
     figure = Figure(figsize=(width, height), dpi=min(100.0, _LARGEST / max(width, height)), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(_plain(_title(traces)), fontsize=9, parse_math=False)
+    figure.suptitle(ascii_text(_title(traces)), fontsize=9, parse_math=False)
     grid = figure.subplots(rows, len(traces), squeeze=False)
     for column, (trace, paths) in enumerate(zip(traces, columns, strict=True)):
         for row in range(above):
@@ -40,25 +37,20 @@ def to_png(traces: Sequence[Trace]) -> bytes:
                 _draw_curve(axes, [path[row] for path in paths if row < len(path)])
             else:
                 axes.set_axis_off()
-        grid[0, column].set_title(_plain(trace.strategy), fontsize=9, fontweight="bold", parse_math=False, wrap=True)
+        grid[0, column].set_title(
+            ascii_text(trace.strategy), fontsize=9, fontweight="bold", parse_math=False, wrap=True
+        )
         for row, step in enumerate(steps, above):
             _draw_logits(grid[row, column], trace.paths[0], step)
     for row in range(above):
         _share_scales(grid[row])
-    out = BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": "decodelab"})
-    return out.getvalue()
+    return png_bytes(figure)
 
 
 def _title(traces: Sequence[Trace]) -> str:
     generation = traces[0].generation
     prompt = generation.prompt if len(generation.prompt) <= 60 else generation.prompt[:57] + "..."
     return f"{generation.model}, seed {generation.seed}: {prompt!r}"
-
-
-def _plain(text: str) -> str:
-    """Text in ASCII, which the bundled font can draw."""
-    return printable(text).encode("ascii", "backslashreplace").decode()
 
 
 def _draw_curve(axes: Axes, same: Sequence[Curve]) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.resources import files
 
-import decodelab
 from decodelab.analysis.search_tree import Hypotheses, Node
 from decodelab.io.text import printable
-from decodelab.report.page import environment
+from decodelab.report.page import environment, template_text
 from decodelab.report.tree.text import MEANINGS
 
 _ROW, _CHARACTER, _GAP, _LONGEST = 34, 7.3, 34, 24
@@ -54,19 +52,19 @@ def to_html(hypotheses: Hypotheses) -> str:
 
 
 def _render(template: str, hypotheses: Hypotheses) -> str:
-    from markupsafe import Markup
-
-    templates = environment(seen=lambda text: printable(text, keep="\n\t"), line=printable)
     boxes = _boxes(hypotheses)
-    return templates.get_template(template).render(
-        hypotheses=hypotheses,
-        boxes=boxes,
-        width=max(box.x + box.width for box in boxes) + 10,
-        height=max(box.y for box in boxes) + _ROW,
-        meanings=MEANINGS,
-        scored=sum(step.scored for step in hypotheses.steps),
-        version=decodelab.__version__,
-        style=Markup((files("decodelab.report") / "templates" / "compare.css").read_text(encoding="utf-8")),
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            hypotheses=hypotheses,
+            boxes=boxes,
+            width=max(box.x + box.width for box in boxes) + 10,
+            height=max(box.y for box in boxes) + _ROW,
+            meanings=MEANINGS,
+            scored=sum(step.scored for step in hypotheses.steps),
+            style=template_text("compare.css"),
+        )
     )
 
 

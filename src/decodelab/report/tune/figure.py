@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from decodelab.io.text import printable
+from decodelab.report.drawing import ascii_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,11 +60,9 @@ def reversal_figure(found: Reversal) -> Figure:
 
 
 def _empty(title: str) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.set_title(_plain(title), fontsize=9, parse_math=False)
     axes.tick_params(labelsize=8)
@@ -85,6 +83,5 @@ def _cross(axes: Axes, x: Estimate, y: Estimate, colour: str) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text that the one font at hand can draw, whatever a model or a strategy is called."""
-    short = text if len(text) <= 70 else text[:67] + "..."
-    return printable(short).encode("ascii", "backslashreplace").decode()
+    """Text that the font can draw, of a length that fits."""
+    return ascii_text(text if len(text) <= 70 else text[:67] + "...")
