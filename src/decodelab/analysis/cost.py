@@ -232,7 +232,7 @@ def _decoding(plan: Strategy, words: int, steps: int, acceptance: float) -> _Dec
             raise UnsupportedStrategy(
                 f"{driver} works with greedy and sample only, got {search}; leave one of them out"
             )
-        return _drafted(driver, search.peak_rows, steps, acceptance)
+        return _speculative(driver, search.peak_rows, steps, acceptance)
     if plan.runner == "tree":
         nodes = _most_nodes(plan.search_stage, steps)
         # Nobody knows at which depth; the last place is the dearest.
@@ -276,7 +276,7 @@ def _most_nodes(search: Stage, steps: int) -> int:
     return budget
 
 
-def _drafted(driver: Speculative, rows: int, steps: int, acceptance: float) -> _Decoding:
+def _speculative(driver: Speculative, rows: int, steps: int, acceptance: float) -> _Decoding:
     """What speculative decoding takes on average, if each proposal is accepted with the same probability.
 
     A round that begins with t tokens proposes c = min(k, steps - t - 1), computes 1 + c, and ends with t + 1 + j of
