@@ -104,12 +104,14 @@ def test_a_run_that_ends_early_goes_on_where_it_was(serve, place):
     with pytest.raises(EndpointFailed, match="401"):
         judge_batch(dying.name, place)
     with Journal(place, writing=False) as journal:
-        assert len(list(journal.select("SELECT key FROM judge_replies"))) == 3
+        stored = len(list(journal.select("SELECT key FROM judge_replies")))
+    # Requests are concurrent: the refusal may arrive before the last of the three replies.
+    assert 0 < stored <= 3
     dying.answer = said
     dying.asked.clear()
     verdicts, spent = judge_batch(dying.name, place)
     assert verdicts == whole
-    assert spent.asked == len(dying.asked) == 8 - 3
+    assert spent.asked == len(dying.asked) == 8 - stored
 
 
 def test_an_answer_that_is_no_unicode_is_judged_all_the_same(serve, place):

@@ -146,7 +146,7 @@ class InfoBench:
         lines = (
             f"DRFR {_shown(ratio.overall)} of {ratio.overall.n:,} questions{parts}",
             f"score {_shown(ratio.per_item)}, {len(judged)} items, {ratio.empty} without an answer; "
-            f"{ratio.ambiguous} ambiguous replies left {ratio.unasked} questions unasked",
+            f"ambiguous replies: {ratio.ambiguous}; questions left unasked after them: {ratio.unasked}",
         )
         return Details(data, answers, lines)
 
