@@ -37,8 +37,7 @@ def backend_of(name: str) -> Backend:
     (False, True)
     """
     scheme, colon, _ = name.partition(":")
-    known = bool(colon) and (scheme in BACKENDS.ours or scheme in BACKENDS.entries())
-    return cast(Backend, BACKENDS.make(scheme if known else LOCAL))
+    return cast(Backend, BACKENDS.make(scheme if colon and scheme in BACKENDS else LOCAL))
 
 
 def chat_model(

@@ -72,14 +72,18 @@ class Registry(Generic[T]):
             found.setdefault(e.name, Entry(e.name, e.value, e.dist.name if e.dist else "an unknown package"))
         return found
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is something of this name."""
+        # Entry points mean reading the metadata of every installed package: only for names that are not ours.
+        return name in self.ours or name in self.entries()
+
     def entry(self, name: str) -> Entry:
         """Where the thing of this name is.
 
         Raises:
             DecodelabError: `unknown`, with the nearest name suggested.
         """
-        # Entry points mean reading the metadata of every installed package: only for names that are not ours.
-        if name in self.ours:
+        if name in self.ours:  # spares reading the entry points, as above
             return Entry(name, self.ours[name])
         entries = self.entries()
         if name not in entries:
@@ -95,12 +99,22 @@ class Registry(Generic[T]):
         Raises:
             DecodelabError: `unknown`, with the nearest name suggested; `broken`, if its package cannot be imported.
         """
-        path = self.entry(name).path
-        module, attribute, *_ = path.split(":")
+        return self._imported(self.entry(name))
+
+    def load_all(self) -> dict[str, T]:
+        """Everything by name, imported, in the order of `entries`.
+
+        Raises:
+            DecodelabError: `broken`, if a package cannot be imported.
+        """
+        return {name: self._imported(entry) for name, entry in self.entries().items()}
+
+    def _imported(self, entry: Entry) -> T:
+        module, attribute, *_ = entry.path.split(":")
         try:
             return getattr(importlib.import_module(module), attribute)
         except Exception as error:  # whatever their package raises when it is imported
-            raise self.broken(self._cannot_load(name, path, error)) from error
+            raise self.broken(self._cannot_load(entry, error)) from error
 
     def make(self, name: str) -> Any:
         """The thing of this name; of a class, an object made without arguments.
@@ -108,17 +122,18 @@ class Registry(Generic[T]):
         Raises:
             DecodelabError: as `load`.
         """
-        found = self.load(name)
+        entry = self.entry(name)
+        found = self._imported(entry)
         if not isinstance(found, type):
             return found
         try:
             return found()
         except Exception as error:  # whatever their constructor raises
-            raise self.broken(self._cannot_load(name, self.entry(name).path, error)) from error
+            raise self.broken(self._cannot_load(entry, error)) from error
 
-    def _cannot_load(self, name: str, path: str, error: Exception) -> str:
+    def _cannot_load(self, entry: Entry, error: Exception) -> str:
         reason = " ".join(str(error).split())
-        return f"{self.kind} {name!r}: cannot load {path} ({reason}); repair or remove its package"
+        return f"{self.kind} {entry.name!r}: cannot load {entry.path} ({reason}); repair or remove its package"
 
     def check_parameter(
         self, stage: Stage, parameter: str, *, accepts: Callable[[Any], bool], accepted: str, fix: str

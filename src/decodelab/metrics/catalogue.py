@@ -62,8 +62,7 @@ METRICS: Registry[TextMetric | ConfidenceMetric] = Registry(
 
 def text_metrics() -> dict[str, TextMetric]:
     """The metrics of texts, in the order in which they are reported."""
-    found = {name: METRICS.load(name) for name in METRICS.entries()}
-    return {name: metric for name, metric in found.items() if metric.of == "texts"}
+    return {name: metric for name, metric in METRICS.load_all().items() if metric.of == "texts"}
 
 
 def confidence_metrics() -> dict[str, ConfidenceMetric]:
@@ -72,5 +71,4 @@ def confidence_metrics() -> dict[str, ConfidenceMetric]:
     >>> list(confidence_metrics())[:3]
     ['macro_ce', 'macro_ce_right', 'macro_ce_wrong']
     """
-    found = {name: METRICS.load(name) for name in METRICS.entries()}
-    return {name: metric for name, metric in found.items() if metric.of == "confidences"}
+    return {name: metric for name, metric in METRICS.load_all().items() if metric.of == "confidences"}

@@ -54,12 +54,15 @@ class Vote(Stage):
         >>> Vote().answer_of("7 + 1,005 is 1,012.")
         '1012'
         """
-        read = READERS.load(self.answer) if isinstance(self.answer, str) else self.answer
-        return read(text)
+        return self._reader()(text)
+
+    def _reader(self) -> Reader:
+        return READERS.load(self.answer) if isinstance(self.answer, str) else self.answer
 
     def rank(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
         """The candidates with the share of votes for their answer, most first."""
-        answers = [self.answer_of(c.text) for c in candidates]
+        read = self._reader()  # found once: a third party's means reading every package's metadata
+        answers = [read(c.text) for c in candidates]
         votes = Counter(a for a in answers if a is not None)
         seen = {a: i for i, a in reversed(list(enumerate(answers)))}
         scored = [

@@ -28,4 +28,4 @@ STAGES: Registry[type[Stage]] = Registry(
 
 def stages() -> list[type[Stage]]:
     """All stage classes, in the order of `STAGES`."""
-    return [STAGES.load(name) for name in STAGES.entries()]
+    return list(STAGES.load_all().values())
