@@ -10,7 +10,7 @@ Nothing is random. Differences to the beam are paired by item, with 95 % interva
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import decodelab as dl
 from decodelab.cli.progress import progress
@@ -20,6 +20,7 @@ from decodelab.core.values import Generation
 from decodelab.engine.progress import TokensDone
 from decodelab.metrics import distinct_n, mean, paired_difference, self_bleu
 from decodelab.pocket import Item, task
+from decodelab.pocket.stories import opening
 
 Measure = Callable[[Item, Generation], float]
 
@@ -37,14 +38,6 @@ class Table:
 def solved(item: Item, generation: Generation) -> float:
     """How right the best candidate is, 0 to 1."""
     return task(item.task).grade(item, generation.best.text)
-
-
-def opening(item: Item) -> Item:
-    """The item; of a story, whose prompts are all alike, with the first sentence in the prompt."""
-    if item.task != "stories":
-        return item
-    first = item.reference.partition(".")[0] + "."
-    return replace(item, prompt=item.prompt + first, reference=item.reference.removeprefix(first))
 
 
 def distinct_2(item: Item, generation: Generation) -> float:
@@ -97,7 +90,10 @@ def rows_of(
     table: Table, model: LanguageModel, items: int, observer: Callable[[int], Observer]
 ) -> list[dict[str, object]]:
     """A row for each strategy: the mean of each measure, and its paired difference to the first strategy's."""
-    asked = [opening(task(table.task).generate(i, "test")) for i in range(items)]
+    asked = [task(table.task).generate(i, "test") for i in range(items)]
+    if table.task == "stories":
+        # Their prompts are all alike: the first sentence makes them differ.
+        asked = [opening(item) for item in asked]
     first: dict[str, list[float]] = {}
     rows: list[dict[str, object]] = []
     for number, strategy in enumerate(table.strategies):

@@ -66,6 +66,7 @@ def told(tmp_path: Path) -> Callable[..., Results]:
         *,
         task: str = "pocket-sums",
         prompts: Sequence[str] | None = None,
+        margin: float = 0.05,
         read: Callable[[int, int, int], Any] = lambda strategy, item, sample: "an answer",
         changes: Callable[[int, int, int], dict[str, Any]] = lambda strategy, item, sample: {},
     ) -> Results:
@@ -79,6 +80,7 @@ def told(tmp_path: Path) -> Callable[..., Results]:
         models = [f"repetition {i}" for i in range(repetitions)]
         names = [f"s{i}" for i in range(strategies)]
         given = {"models": models, "strategies": dict.fromkeys(names, "greedy"), "tasks": [{"name": task}]}
+        given |= {"margin": margin}
         plan = Plan.model_validate(given)
         shown = [ItemView(str(i), prompts[i] if prompts else str(i), None, f"{i}") for i in range(items)]
         empty = Answer(

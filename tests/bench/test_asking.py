@@ -7,7 +7,7 @@ from decodelab.bench.run.sweep import run
 from decodelab.bench.stats.comparison import compare
 from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
-from decodelab.bench.tune.asking import Asker, Measured, clusters_of, draw_items
+from decodelab.bench.tune.asking import Asker, Measured, draw_items
 from decodelab.bench.tune.space import Space
 from decodelab.bench.tune.tuning import tune
 from decodelab.core.errors import ModelNotFound, RequestError
@@ -29,7 +29,6 @@ def test_fresh_items_are_others_in_id_and_prompt():
     assert [len(one) for one in ids] == [30, 30]
     assert not ids[0] & ids[1]
     assert not prompts[0] & prompts[1]
-    assert drawn.repeated == 0
 
 
 def test_items_of_a_file_are_drawn_in_random_order_and_the_same_by_the_same_seed(tmp_path):
@@ -40,18 +39,15 @@ def test_items_of_a_file_are_drawn_in_random_order_and_the_same_by_the_same_seed
     assert first != [item.id for item in plan.examples()[1]][:10]
 
 
-def test_where_prompts_run_out_they_are_repeated_and_counted(tmp_path):
-    stories = draw_items(TaskPlan(name="pocket-stories"), 5, 5)
-    assert stories.repeated == 5
-    assert len({item.id for item in (*stories.tuned, *stories.fresh)}) == 10
-    assert clusters_of(stories.tuned) is None
-    few = draw_items(rows(tmp_path, 12, kinds=4), 2, 8)
-    assert len(few.fresh) == 8
-    assert few.repeated == sum(item.prompt in {one.prompt for one in few.tuned} for item in few.fresh)
+def test_no_two_items_have_the_same_prompt(tmp_path):
+    drawn = draw_items(rows(tmp_path, 24, kinds=12), 4, 8)
+    assert len({item.prompt for item in (*drawn.tuned, *drawn.fresh)}) == 12
+    with pytest.raises(RequestError, match="has 4 different prompts, but 2 to tune on and 8 to check with are needed"):
+        draw_items(rows(tmp_path, 12, kinds=4), 2, 8)
 
 
 def test_a_file_with_too_few_items_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="has 9 items, but 5 to tune on and 5 to check with"):
+    with pytest.raises(RequestError, match="has 9 different prompts, but 5 to tune on and 5 to check with"):
         draw_items(rows(tmp_path, 9), 5, 5)
     with pytest.raises(RequestError, match="needs a file"):
         draw_items(TaskPlan(name="mmlu"), 5, 5)

@@ -303,5 +303,5 @@ def test_results_have_means_paired_differences_and_a_verdict(small, tmp_path):
     assert hot.p < 0.05
     (winner,) = found.winners
     assert winner.best == "greedy"
-    assert winner.level_with == ("same",)
-    assert winner.nearest is None
+    assert (winner.tied, winner.undecided, winner.nearest) == (("same",), ("same",), "same")
+    assert winner.worse == ("hot",)

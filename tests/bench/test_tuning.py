@@ -161,12 +161,19 @@ def test_an_objective_that_is_none_is_refused():
         tune(TEMPERATURES, Fake(near(0.7)), "m", items(9, 9), objective="score-per-tokens")
 
 
-def test_items_of_one_prompt_are_one_cluster():
-    pairs = [Example(f"{n}", f"prompt {n // 2}", "") for n in range(20)]
-    x, y = np.repeat(np.arange(10) % 3 / 2, 2), np.zeros(20)
-    contest = Contest.of("a", x, "b", y, pairs)
-    assert contest.difference.clusters == 10
-    assert Contest.of("a", x, "b", x, pairs).p == 1.0
+@pytest.mark.parametrize("most", [1.0, 40.0])
+def test_the_interval_of_a_contest_leaves_out_0_where_its_p_value_is_small(most):
+    rng = np.random.default_rng(0)
+    sides = set()
+    for lead in np.linspace(0, 0.5, 40):
+        x, y = most * np.clip(rng.random(30) + lead, 0, 1), most * rng.random(30)
+        contest = Contest.of("a", x, "b", y, most=most)
+        assert (contest.p <= 0.05) == (contest.difference.low > 0 or contest.difference.high < 0)
+        assert contest.difference.value == pytest.approx((x - y).mean())
+        sides.add(contest.says)
+    assert sides == {0, 1}
+    same = np.full(30, most / 2)
+    assert Contest.of("a", same, "b", same, most=most).p == 1.0
 
 
 def reversal_chance(model, strategy):

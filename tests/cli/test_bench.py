@@ -95,3 +95,37 @@ def test_what_cannot_be_is_refused_in_one_line(run, plan, arguments, message):
     assert found.code == 2
     assert message in found.stderr
     assert len(found.stderr.strip().splitlines()) == 1
+
+
+def test_items_that_repeat_a_prompt_are_noted_before_anything_runs(run, tmp_path):
+    (tmp_path / "prompts.txt").write_text("Once upon a time,\nOne day,\nOnce upon a time,\n")
+    (tmp_path / "plan.yaml").write_text(
+        "models: [pocket-nano]\nstrategies: [greedy]\n"
+        "tasks: [{name: stories, file: prompts.txt, items: 3, max_new_tokens: 5}]\n"
+    )
+    said = "stories: 1 of 3 items repeat the prompt of another; each prompt counts as one observation, which makes 2"
+    assert said in run("bench", str(tmp_path / "plan.yaml"), "--dry-run").stderr
+    found = run("bench", str(tmp_path / "plan.yaml"), "--no-html")
+    assert said in found.stderr
+    assert "stories, pocket-nano, 2 different prompts (1 further item repeats them)" in found.stdout
+
+
+def test_items_that_a_task_makes_differ_in_their_prompts(run, tmp_path):
+    (tmp_path / "plan.yaml").write_text(
+        "models: [pocket-nano]\nstrategies: [greedy]\n"
+        "tasks: [{name: pocket-stories, items: 60}, {name: stories, items: 60}, {name: pocket-code, items: 60}]\n"
+    )
+    assert "repeat" not in run("bench", str(tmp_path / "plan.yaml"), "--dry-run").stderr
+
+
+def test_the_margin_can_be_another_one_when_the_tables_are_read(run, plan):
+    run("bench", str(plan), "--no-html")
+    usual = run("report", str(plan), "--json").json
+    other = run("report", str(plan), "--margin", "0.99", "--json").json
+    assert [w["margin"] for w in (*usual["winners"], *other["winners"])] == [0.05, 0.99]
+    assert other["rows"] == usual["rows"]
+    refused = run("report", str(plan), "--margin", "5")
+    assert (refused.code, refused.stderr) == (
+        2,
+        "decodelab: --margin must be above 0 and below 1, got 5; 0.05 is 5 points of 100\n",
+    )

@@ -37,6 +37,7 @@ def row(
         strategy=strategy,
         items=50,
         asked=50,
+        repeats=0,
         answers=50,
         score=estimate,
         difference=difference,
@@ -101,12 +102,14 @@ def test_nothing_in_a_name_is_latex(name):
 
 def test_latex_has_all_scores_in_one_table_where_there_are_several_tasks():
     text = latex(
-        results(row("base", 0.6), row("hot", 0.5), row("base", 0.25, named="b"), winners=(winner("sums", "base"),))
+        results(
+            row("base", 0.6), row("hot", 0.5), row("base", 0.25, named="b"), winners=(winner("sums", "base", "base"),)
+        )
     )
     glance = text.partition(r"\end{table}")[0].splitlines()
     assert [line for line in glance if line.endswith(r"\\")] == [
         r"strategy & \shortstack{sums\\nano} & \shortstack{b\\b} \\",
-        r"base & \textbf{0.600} & 0.250 \\",
+        r"base & \textbf{0.600}$^*$ & 0.250 \\",
         r"hot & 0.500 &  \\",
     ]
 
@@ -117,7 +120,7 @@ BLOCKS = {"inline", *(f"{part}_{end}" for part in PARTS for end in ("open", "clo
 
 @given(names)
 def test_nothing_in_a_name_is_markdown(name):
-    won = Winner(name or "sums", name or "nano", name, 0.5, ())
+    won = Winner(name or "sums", name or "nano", name, 0.75, 0.05)
     text = markdown(results(row(name, 0.5, named=name), winners=(won,)))
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     assert {token.type for token in tokens} <= BLOCKS
@@ -138,12 +141,14 @@ def test_nothing_in_a_name_is_a_formula_or_another_cell(name):
 
 
 def test_a_latex_table_has_a_row_a_strategy_and_bold_best_means():
-    winner = Winner("sums", "nano", "base", 0.6, ("hot",), "hot", 120)
+    undecided = {"undecided": ("hot",), "nearest": "hot", "items_needed": 120}
+    winner = Winner("sums", "nano", "base", 0.6, 0.05, as_good=("base",), worse=(HOSTILE,), **undecided)
     text = latex(results(row("base", 0.6), row("hot", 0.5), row(HOSTILE, 0.1), row("none", None), winners=(winner,)))
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert [len(re.findall(r"(?<!\\)&", line)) for line in rows] == [7] * 5
-    assert [r"\textbf{" in line for line in rows] == [False, True, True, False, False]
-    assert "about 120 items would be needed to separate it from hot" in text
+    assert [r"\textbf{" in line for line in rows] == [False, True, False, False, False]
+    assert ["$^*$" in line for line in rows] == [False, True, False, False, False]
+    assert "Undecided: hot; about 120 items would decide." in text
     for command in ("begin", "end"):
         assert re.findall(rf"\\{command}\{{(\w+)\}}", text) in (["table", "tabular"], ["tabular", "table"])
 
@@ -171,8 +176,24 @@ def test_the_table_fits_a_terminal(capsys, monkeypatch):
     assert "temperature 0.25: DRFR 0.5" in out
 
 
-def winner(task: str, best: str, *level: str) -> Winner:
-    return Winner(task, "nano", best, 0.5, level)
+@pytest.mark.parametrize("columns", ["20", "80", "200"])
+def test_numbers_are_never_cut_and_strategies_wrap(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    long = "temperature=0.7 | top_p=0.9 | repetition_penalty=1.2 | sample(n=5) | vote(reader=integer)"
+    print_results(results(row("base", 0.5, cost=1234567.0), row(long, 0.625, cost=89.0)))
+    out = capsys.readouterr().out
+    assert "…" not in out
+    for number in ("0.625", "0.53–0.72", "-0.250", "0.012", "1,234,567", "89"):
+        assert number in out
+    _, header, _, *lines = out.splitlines()
+    shown = "".join(line[: header.index("score")] for line in lines)
+    assert "".join(long.split()) in "".join(shown.split())
+
+
+def winner(task: str, best: str, *good: str, undecided: tuple[str, ...] = ()) -> Winner:
+    """A table in which the strategies named first are shown to be as good as all others."""
+    others = tuple(name for name in ("base", "hot") if name not in (best, *good, *undecided))
+    return Winner(task, "nano", best, 0.5, 0.05, as_good=good, worse=others, undecided=undecided)
 
 
 @pytest.mark.parametrize(
@@ -180,18 +201,29 @@ def winner(task: str, best: str, *level: str) -> Winner:
     [
         ((), "There are too few answers to compare yet."),
         (
-            (winner("a", "base"), winner("b", "base")),
-            "base scores best, or ties with the best, on all 2 tasks; no other strategy does so as often.",
+            (winner("a", "base", "base"), winner("b", "base", "base")),
+            "base is as good as every other strategy, within 0.05, in all 2 tables; no other is shown to be.",
         ),
         (
-            (winner("a", "hot", "base"), winner("b", "hot", "base")),
-            "hot and base score best, or tie with the best, on all 2 tasks; "
+            (winner("a", "hot", "hot", "base"), winner("b", "hot", "hot", "base")),
+            "hot and base are as good as every other strategy, within 0.05, in all 2 tables; "
             "of these, base computes the fewest forward tokens.",
         ),
+        # The cheaper one is not recommended where it is only not significantly different.
         (
-            (winner("a", "hot"), winner("b", "hot", "base"), winner("c", "base")),
-            "hot and base score best, or tie with the best, on 2 of 3 tasks; "
-            "of these, base computes the fewest forward tokens.",
+            (winner("a", "hot", undecided=("base",)),),
+            "hot has the highest mean in the one table. "
+            "Undecided: too few items to show which strategies are as good, within 0.05.",
+        ),
+        (
+            (winner("a", "hot", "hot"), winner("b", "hot", undecided=("base",)), winner("c", "base", "base")),
+            "The highest mean is that of hot in 2 and base in 1 of 3 tables. "
+            "Undecided in 1 of 3 tables: too few items to show which strategies are as good, within 0.05.",
+        ),
+        (
+            (winner("a", "hot", "hot"), winner("c", "base", "base")),
+            "The highest mean is that of hot in 1 and base in 1 of 2 tables; "
+            "no strategy is as good as every other, within 0.05, everywhere.",
         ),
     ],
 )
@@ -202,12 +234,22 @@ def test_what_to_use_is_said_in_a_sentence(winners, says):
 @pytest.mark.parametrize(
     ("winner", "says"),
     [
-        (Winner("a", "b", "x", 0.5, ()), "x wins: it is significantly different from every other strategy."),
-        (Winner("a", "b", "x", 0.5, ("y",)), "x and y share the highest mean (0.500)."),
         (
-            Winner("a", "b", "x", 0.5, ("y", "z"), "z", 1200, ("w",)),
-            "x has the highest mean (0.500), but the differences to y and z are within noise; about 1,200 items would "
-            "be needed to separate it from z. Too few answers to compare: w.",
+            Winner("a", "b", "x", 0.5, 0.05, as_good=("x",), worse=("y", "z")),
+            "x wins (0.500): every other strategy is significantly worse.",
+        ),
+        (
+            Winner("a", "b", "x", 0.5, 0.05, tied=("y",), undecided=("y",), nearest="y", items_needed=74),
+            "x and y share the highest mean (0.500). Undecided: y; about 74 items would decide.",
+        ),
+        (
+            Winner("a", "b", "x", 0.5, 0.02, as_good=("x", "y"), worse=("z",)),
+            "x has the highest mean (0.500). As good, within 0.02: y. Significantly worse: z.",
+        ),
+        (
+            Winner("a", "b", "x", 0.5, 0.05, undecided=("y", "z"), nearest="y", items_needed=1200, left_out=("w",)),
+            "x has the highest mean (0.500). Undecided: y and z; about 1,200 items would decide about y. "
+            "Too few answers to compare: w.",
         ),
     ],
 )
@@ -231,10 +273,10 @@ def test_lengths_that_differ_much_are_named(capsys):
 
 
 def test_results_are_json_ready_with_their_sentences():
-    data = results_data(results(row("base", 0.5), winners=(winner("sums", "base"),)))
+    data = results_data(results(row("base", 0.5), winners=(winner("sums", "base", "base"),)))
     assert data["rows"][0]["strategy"] == "base"
     assert (data["agreement"], data["calibration"]) == ([], [])
-    assert data["winners"][0]["says"] == "base wins: it is significantly different from every other strategy."
+    assert data["winners"][0]["says"] == "base wins (0.500): every other strategy is significantly worse."
 
 
 numbers = st.just(0.0) | st.floats(0.001, 1e9)

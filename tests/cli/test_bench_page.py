@@ -41,7 +41,9 @@ def journal_of(
     """A journal in which each strategy says one text to all items of all tasks and models; None: no score."""
     with Journal(file, writing=True) as journal:
         prompt = f"What is it? {HOSTILE}"
-        shown = {t: [ItemView(str(i), prompt, HOSTILE, f"{t}/{i}") for i in range(items)] for t in plan.task_names}
+        shown = {
+            t: [ItemView(str(i), f"{prompt} {i}", HOSTILE, f"{t}/{i}") for i in range(items)] for t in plan.task_names
+        }
         journal.begin(plan.model_dump_json(), plan.digest, shown)
         for model in plan.models:
             work, answers, scores = [], [], []
@@ -146,7 +148,7 @@ def test_every_answer_is_in_the_page_as_it_was_given(page, folder: Path):
     assert [column[0] for column in task["texts"]] == [0, None, None, 1]
     assert [len(block) for block in blocks] == [ITEMS, 1]
     prompt, reference, cells = blocks[0][0]
-    assert (prompt, reference) == (f"What is it? {HOSTILE}", HOSTILE)
+    assert (prompt, reference) == (f"What is it? {HOSTILE} 0", HOSTILE)
     assert cells == [[[1.0, HOSTILE, 4, "eos", HOSTILE]], [], [], [[None, None, 4, "eos", "7"]]]
 
 
@@ -180,7 +182,10 @@ def called(tmp_path_factory):
         rows = [
             replace(row, task=name, model=name, strategy=new[row.strategy], more={name: 1.0}) for row in results.cells
         ]
-        winners = [replace(w, task=name, model=name, best=new[w.best], level_with=(new["b"],)) for w in results.winners]
+        winners = [
+            replace(w, task=name, model=name, best=new[w.best], as_good=(), worse=(), undecided=(new["b"],))
+            for w in results.winners
+        ]
         pairs = [Agreement(name, name, name, new["b"], 0.5, 3)]
         found = Results(tuple(rows), tuple(winners), name, tuple(pairs), results.calibration)
         answer = AnswerView(name, name, name, name, "k", name, 1, name, 1.0, name)

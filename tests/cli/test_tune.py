@@ -63,7 +63,10 @@ def test_a_reversal_is_searched_with_the_smaller_model_first(run, tmp_path):
         ([*SPACE, "-t", "{name: pocket-sums"], "--task is not YAML"),
         ([*SPACE, "-t", "{name: pocket-sums, items: 5}"], "leave items out"),
         ([*SPACE, "-t", "{name: pocket-sums, maxnewtokens: 5}"], "unknown field 'maxnewtokens'"),
-        ([*SPACE, "-t", "{name: mmlu, file: q.jsonl}"], "has 3 items, but 3 to tune on and 3 to check with"),
+        (
+            [*SPACE, "-t", "{name: mmlu, file: q.jsonl}"],
+            "has 1 different prompts, but 3 to tune on and 3 to check with",
+        ),
         ([*SPACE, "-m", "pocket-nan"], "pocket-nan"),
         ([*SPACE, "--objective", "scores"], "did you mean 'score'?"),
         ([*SPACE, "--baseline", "gredy"], "did you mean 'greedy'?"),

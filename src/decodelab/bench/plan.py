@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -16,7 +17,17 @@ from decodelab.io.yaml import parse_yaml
 from decodelab.models.loading import settings_of
 from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.choices import LIKELIHOOD, HasOptions
-from decodelab.tasks.task import Checked, Example, Generated, ModelGraded, Task, task_class, task_named, task_parameters
+from decodelab.tasks.task import (
+    Checked,
+    Example,
+    Generated,
+    ModelGraded,
+    Task,
+    distinct_examples,
+    task_class,
+    task_named,
+    task_parameters,
+)
 
 _PRICES = {"price_in", "price_out"}
 _HOW = {"at_once", "timeout"} | _PRICES
@@ -134,7 +145,7 @@ class TaskPlan(BaseModel):
                 raise RequestError(
                     f"task {self.name} needs a file with its items; write {{name: {self.name}, file: ...}}"
                 )
-            return task, [task.generate(seed) for seed in range(self.items)]
+            return task, list(islice(distinct_examples(task), self.items))
         found = list(task.read(self.file))
         if len(found) < self.items:
             raise RequestError(
@@ -156,6 +167,8 @@ class Plan(BaseModel):
         seeds: several of them: every item is answered under each, which counts as more samples of it. Strategies that
             draw nothing answer once.
         baseline: the strategy others are compared with; None: the first.
+        margin: the loss of score that does not matter: a strategy is called as good as others where it is shown to
+            lose no more.
         max_rows: rows computed at once.
 
     >>> given = {"models": ["pocket-nano"], "strategies": ["greedy", "min_p=0.1"], "tasks": ["pocket-sums"]}
@@ -172,6 +185,7 @@ class Plan(BaseModel):
     seed: int = 0
     seeds: tuple[int, ...] = ()
     baseline: str | None = None
+    margin: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.05
     max_rows: Annotated[int, Field(ge=1)] = 256
 
     @field_validator("strategies", mode="before")
@@ -203,8 +217,8 @@ class Plan(BaseModel):
 
     @property
     def digest(self) -> str:
-        """What tells this plan from others: everything in it but how it is run."""
-        asked = self.model_dump_json(exclude={"max_rows": True, "tasks": {"__all__": {"judge": _HOW}}})
+        """What tells this plan from others: everything in it but how it is run and read."""
+        asked = self.model_dump_json(exclude={"max_rows": True, "margin": True, "tasks": {"__all__": {"judge": _HOW}}})
         return blake2b(asked.encode(), digest_size=16).hexdigest()
 
     @property

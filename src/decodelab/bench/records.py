@@ -95,12 +95,16 @@ class CellStats:
 
     Attributes:
         task, model, strategy: which cell.
-        items: how many items have been answered, of those asked.
-        asked: how many are asked.
-        answers: how many answers they have; several for each item where samples are drawn.
-        score: mean over items (of the mean over an item's samples) with its 95 % interval; None without an answer.
-        difference: to the baseline strategy on the same items, with interval; None for the baseline itself.
-        p: of that difference, by permutation, Holm-corrected over the strategies of this task and model.
+        items: how many items have been answered, of those asked. Items with the same prompt count as one.
+        asked: how many are asked, counted in the same way.
+        repeats: how many further items are asked, whose prompts are those of others.
+        answers: how many different answers they have; several for each item where samples are drawn.
+        score: mean over items (of the mean over an item's answers) with its 95 % interval; None without an answer. Of
+            a single item the interval is that of its draws, and holds for its prompt only; NaN where nothing is drawn.
+        difference: to the baseline strategy on the same items, with its simultaneous interval: the intervals of all
+            pairs of strategies of this task and model hold together in 95 % of sweeps. None for the baseline itself.
+        p: of that difference, by permutation, corrected over the same pairs; at most 0.05 exactly where the interval
+            leaves out 0.
         forward_tokens: computed in all, as if the strategy ran alone: a prompt that others share counts in full.
         prompt_tokens: of these, those of prompts; mean per answer.
         decode_tokens: the others; mean per answer.
@@ -119,6 +123,7 @@ class CellStats:
     strategy: str
     items: int
     asked: int
+    repeats: int
     answers: int
     score: Estimate | None
     difference: Estimate | None

@@ -102,6 +102,34 @@ def sample_size(
     return math.ceil(n)
 
 
+def equivalence_sample_size(
+    difference: float, margin: float, noise: Spread, *, power: float = 0.8, alpha: float = 0.05
+) -> int:
+    """Questions needed to show that two systems differ by no more than a margin, by `bounded_difference`.
+
+    Args:
+        difference: the true difference of mean scores, smaller than the margin.
+        margin: the difference that does not matter.
+        noise: the variances, known or from `spread`.
+        power: chance of showing it.
+        alpha: 1 - level of the two-sided interval.
+
+    Raises:
+        InvalidData: for a difference of the margin or more, or a level or power outside (0, 1).
+
+    Source: the normal approximation of two one-sided tests, with log(2 / alpha) / n for what few questions cannot rule
+    out: exact where no question makes a difference.
+
+    >>> equivalence_sample_size(0.0, 0.05, Spread(0.1)), equivalence_sample_size(0.0, 0.05, Spread(0.0))
+    (450, 74)
+    """
+    room = margin - abs(difference)
+    if not 0 < room < math.inf:
+        raise InvalidData(f"difference must be less than the margin {margin}, got {difference}")
+    width, rare = _z(power, alpha) * math.sqrt(noise.variance()), math.log(2 / alpha)
+    return math.ceil(((width + math.sqrt(width**2 + 4 * room * rare)) / (2 * room)) ** 2)
+
+
 def minimum_detectable_difference(
     n: int,
     noise: Spread,

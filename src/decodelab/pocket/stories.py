@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from decodelab.pocket.item import LONGEST_ANSWER, Item, Split, draw
 
@@ -263,6 +264,16 @@ def generate(seed: int, split: Split) -> Item:
     'Once upon a time,'
     """
     return draw(TASK, seed, split, _make)
+
+
+def opening(item: Item) -> Item:
+    """The item with the story's first sentence in its prompt, so that prompts differ.
+
+    >>> opening(generate(1, "test")).prompt
+    'Once upon a time, there was a little pig named Eva.'
+    """
+    first = item.reference.partition(".")[0] + "."
+    return replace(item, prompt=item.prompt + first, reference=item.reference.removeprefix(first))
 
 
 def grade(item: Item, text: str) -> float:

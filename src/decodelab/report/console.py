@@ -27,6 +27,16 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
+def print_table(table: Table) -> None:
+    """Print a table whole, numbers uncut: on a terminal that is too narrow for them, lines are longer than it."""
+    from rich.measure import Measurement
+
+    out = console()
+    least = Measurement.get(out, out.options.update(max_width=10_000), table).minimum
+    out.width = max(out.width, least)
+    out.print(table)
+
+
 def number_table(texts: Iterable[str], numbers: Iterable[str], **of_texts: Any) -> Table:
     """An empty table: columns of text, with whatever rich takes for a column, then columns of numbers, never cut."""
     from rich import box

@@ -70,6 +70,7 @@ class HumanEval:
     name: ClassVar[str] = "code"
     source: ClassVar[str] = "Chen et al. 2021; openai/human-eval"
     version: ClassVar[int] = 1
+    open_ended: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the parameters."""

@@ -67,6 +67,7 @@ class InfoBench:
 
     name: ClassVar[str] = "infobench"
     source: ClassVar[str] = "Qin et al. 2024 (arXiv 2401.03601); 11-763 LM inference, CMU, autumn 2025"
+    open_ended: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the parameters."""

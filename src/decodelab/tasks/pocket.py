@@ -10,6 +10,7 @@ from typing import ClassVar
 from decodelab.core.errors import RequestError
 from decodelab.pocket.item import Item
 from decodelab.pocket.language import TASKS
+from decodelab.pocket.stories import opening
 from decodelab.tasks.choices import Choice
 from decodelab.tasks.task import Example, Verdict
 
@@ -24,6 +25,7 @@ class Pocket:
 
     name: ClassVar[str] = "pocket"
     source: ClassVar[str] = "decodelab's own generators; see the models' cards"
+    open_ended: ClassVar[frozenset[str]] = frozenset({"stories", "summaries", "code", "instructions"})
 
     def read(self, path: Path) -> list[Example]:
         """There are no files of it.
@@ -36,8 +38,10 @@ class Pocket:
         )
 
     def generate(self, seed: int) -> Example:
-        """The held-out item of a seed."""
+        """The held-out item of a seed; a story is asked for by its first sentence, as all begin with the same words."""
         item = TASKS[self.task].generate(seed, "test")
+        if self.task == "stories":
+            item = opening(item)
         return Example(str(seed), item.prompt, item.reference, item.meta)
 
     def judge(self, example: Example, text: str) -> Verdict:

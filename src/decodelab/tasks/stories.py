@@ -15,6 +15,7 @@ from decodelab.io.text import file_name, read_text
 from decodelab.metrics.diversity import unique_n_grams
 from decodelab.metrics.repetition import ends_in_loop, seq_rep_n
 from decodelab.metrics.words import words
+from decodelab.pocket.stories import generate, opening
 from decodelab.tasks.fields import Row, Text, read_items
 from decodelab.tasks.task import Example, Verdict
 
@@ -64,6 +65,7 @@ class Stories:
 
     name: ClassVar[str] = "stories"
     source: ClassVar[str] = "open-ended generation, Holtzman et al. 2020; 1 - seq-rep-4 of Welleck et al. 2020"
+    open_ended: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -94,8 +96,8 @@ class Stories:
         return found
 
     def generate(self, seed: int) -> Example:
-        """The beginning of every story; each seed is an item of its own, answered by other draws."""
-        return Example(f"made-{seed}", "Once upon a time,", None)
+        """The first sentence of a story of the pocket language that no shipped model has seen."""
+        return Example(f"made-{seed}", opening(generate(seed, "test")).prompt, None)
 
     def judge(self, example: Example, text: str) -> Verdict:
         """Measure a text."""

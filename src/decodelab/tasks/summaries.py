@@ -51,6 +51,7 @@ class Summaries:
 
     name: ClassVar[str] = "summaries"
     source: ClassVar[str] = "ROUGE, Lin 2004; the request of Radford et al. 2019 (GPT-2)"
+    open_ended: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the parameters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -72,6 +73,43 @@ class Generated(Protocol):
     def generate(self, seed: int) -> Example:
         """The example of a seed."""
         ...
+
+
+def prompt_key(example: Example) -> str:
+    """What is equal for items that have the same prompt."""
+    return example.prompt if isinstance(example.prompt, str) else str(example.prompt)
+
+
+MOST_REPEATS = 200
+"""After this many examples in a row whose prompts were there before, a task is taken to have no others."""
+
+
+def distinct_examples(task: Generated) -> Iterator[Example]:
+    """The examples of a task by seed, leaving out those that repeat a prompt; these follow once there are no others."""
+    seen: set[str] = set()
+    again: list[Example] = []
+    repeats = 0
+    seeds = count()
+    while repeats < MOST_REPEATS:
+        example = task.generate(next(seeds))
+        if (prompt := prompt_key(example)) in seen:
+            again.append(example)
+            repeats += 1
+        else:
+            seen.add(prompt)
+            repeats = 0
+            yield example
+    yield from again
+    yield from map(task.generate, seeds)
+
+
+def open_ended(made: type[Task], settled: Mapping[str, Any]) -> bool:
+    """Whether no answer is read from the texts of a task, so that no two can give the same.
+
+    A task says so by `open_ended = True`, or by the values of its parameter `task` for which it is.
+    """
+    said = getattr(made, "open_ended", False)
+    return said if isinstance(said, bool) else settled.get("task") in said
 
 
 @dataclass(frozen=True)

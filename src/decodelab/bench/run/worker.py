@@ -196,13 +196,12 @@ class Worker:
     def _seed(self, one: WorkItem, strategy: Strategy) -> int:
         """An item has a seed of its own: two items of one prompt are answered by different draws.
 
-        What draws nothing is answered once for all seeds.
+        What draws nothing answers a prompt once, for all items and seeds.
         """
         task = self._tasks[one.task]
         if task.as_given:
             return one.seed
-        seed = 0 if strategy.deterministic else one.seed
-        return digest("bench", seed, task.plan.name, one.item) >> 1
+        return 0 if strategy.deterministic else digest("bench", one.seed, task.plan.name, one.item) >> 1
 
 
 def samples_freely(strategy: Strategy) -> bool:

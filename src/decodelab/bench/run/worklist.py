@@ -12,7 +12,7 @@ from itertools import groupby
 from decodelab.bench.plan import Plan, TaskPlan
 from decodelab.bench.records import ItemView, Score, WorkItem
 from decodelab.core.values import Chat, Limits
-from decodelab.tasks.task import BatchScored, Continued, Example, ModelGraded, Task, Verdict
+from decodelab.tasks.task import BatchScored, Continued, Example, ModelGraded, Task, Verdict, prompt_key
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,17 @@ class LoadedTask:
         return found
 
     @property
+    def repeats(self) -> int:
+        """How many items have a prompt that an item before them has."""
+        return len(self.examples) - len({prompt_key(example) for example in self.examples})
+
+    @property
     def items(self) -> list[ItemView]:
         """The items as the journal stores them."""
         return [
             ItemView(
                 example.id,
-                example.prompt if isinstance(example.prompt, str) else str(example.prompt),
+                prompt_key(example),
                 example.reference,
                 self.rules[example.id],
             )

@@ -53,5 +53,5 @@ def agreements(cells: Mapping[str, CellColumns]) -> list[Agreement]:
 def _counted(answers: CellColumns) -> tuple[Ints, Ints, Ints]:
     """How many answers each item has, and the distinct ones that could be read (with their item), with their counts."""
     read = answers.read != UNREAD
-    given, times = np.unique(answers.item[read] * _READ + answers.read[read], return_counts=True)
-    return np.bincount(answers.item, minlength=len(answers.asked)), given, times
+    given, times = np.unique(answers.prompt[read] * _READ + answers.read[read], return_counts=True)
+    return np.bincount(answers.prompt, minlength=len(answers.asked)), given, times

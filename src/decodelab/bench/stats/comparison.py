@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +13,17 @@ from decodelab.bench.plan import Plan, TaskPlan
 from decodelab.bench.records import AnswerView, CellStats, ItemView
 from decodelab.bench.stats.agreement import Agreement, agreements
 from decodelab.bench.stats.confidences import Calibration, calibrations
+from decodelab.bench.stats.pairs import Pair, pairs_of
 from decodelab.bench.stats.pareto import pareto_front
 from decodelab.bench.stats.winner import Winner, winner
 from decodelab.bench.store import views
 from decodelab.bench.store.cells import UNREAD, CellColumns, Group, read_group
 from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import JournalError
-from decodelab.metrics.bounded import bounded_difference, bounded_mean
-from decodelab.metrics.checks import Floats, Ints
+from decodelab.metrics.bounded import bounded_mean
+from decodelab.metrics.checks import Floats
 from decodelab.metrics.estimate import Estimate
-from decodelab.metrics.paired import holm, permutation_tests
-from decodelab.tasks.task import Aggregated, Verdict, task_class
+from decodelab.tasks.task import Aggregated, Verdict, open_ended, task_class
 
 LOOPING = 0.5
 """An answer counts as repeating itself if more than this share of its 4-grams occurred before."""
@@ -50,9 +51,10 @@ class Results:
 def compare(plan: Plan, journal: Journal) -> Results:
     """Compute the results of a plan from what the journal has, complete or not; models and data are not needed.
 
-    Items with the same prompt are one cluster wherever errors are estimated. Differences are over the items that both
-    strategies have answered. P values are exact or by 9,999 exchanges; a winner is a strategy that differs from
-    each other one at 5 % after Holm's correction over all pairs.
+    A prompt is one observation: items with the same prompt are answered again, or graded again, but tell nothing of
+    other prompts. Their scores are averaged first. Differences are over the prompts that both strategies have
+    answered; what is said of them is corrected over all pairs of strategies of a table. Of a table with one prompt
+    nothing is concluded: there are no differences, and a strategy that draws has the interval of its draws.
 
     Args:
         plan: the plan.
@@ -70,17 +72,22 @@ def compare(plan: Plan, journal: Journal) -> Results:
     for task, task_plan in zip(plan.task_names, plan.tasks, strict=True):
         items = views.items(journal, plan.digest, task)
         prompts = {name: item.prompt for name, item in items.items()}
+        made, settled = task_class(task_plan.name)
         for model in plan.models:
             group = read_group(journal, plan.digest, task, model, prompts)
-            scores = {name: answers.by_item for name, answers in group.cells.items()}
+            scores = {name: answers.by_prompt for name, answers in group.cells.items()}
+            pairs = pairs_of(scores)
+            base = {name: pairs.of(name, plan.baseline_name) for name in scores}
             more: dict[str, Mapping[str, float]] = {}
-            if issubclass(task_class(task_plan.name)[0], Aggregated):
+            if issubclass(made, Aggregated):
                 more = _aggregates(task_plan, views.answers(journal, plan.digest, task, model), items)
-            cells += _cells(group, scores, plan.baseline_name, more)
-            agreement += agreements(group.cells)
-            for answers in group.cells.values():
-                calibration += calibrations(answers, group.clusters)
-            found = winner(task, model, scores, group.clusters)
+            cells += _cells(group, scores, base, more)
+            if not open_ended(made, settled):
+                agreement += agreements(group.cells)
+            if group.prompts > 1:
+                for answers in group.cells.values():
+                    calibration += calibrations(answers)
+            found = winner(task, model, scores, pairs, plan.margin)
             if found is not None:
                 winners.append(found)
     return Results(tuple(cells), tuple(winners), plan.baseline_name, tuple(agreement), tuple(calibration))
@@ -90,39 +97,29 @@ def _aggregates(
     plan: TaskPlan, answers: Iterable[AnswerView], items: Mapping[str, ItemView]
 ) -> dict[str, Mapping[str, float]]:
     """The task's own figures of each strategy."""
-    judged: dict[str, list[tuple[Any, Verdict]]] = {}
+    judged: dict[str, dict[str, tuple[Any, Verdict]]] = {}
     for answer in answers:
         if answer.score is not None:
             verdict = Verdict(answer.score, answer.read)
-            judged.setdefault(answer.strategy, []).append((items[answer.item].reference, verdict))
+            # An answer that stands for several items counts once.
+            judged.setdefault(answer.strategy, {}).setdefault(answer.key, (items[answer.item].reference, verdict))
     task = plan.task()
     assert isinstance(task, Aggregated)
-    return {strategy: task.aggregate(listed) for strategy, listed in judged.items()}
+    return {strategy: task.aggregate(listed.values()) for strategy, listed in judged.items()}
 
 
 def _cells(
-    group: Group, scores: Mapping[str, Floats], baseline: str, more: Mapping[str, Mapping[str, float]]
+    group: Group,
+    scores: Mapping[str, Floats],
+    base: Mapping[str, Pair | None],
+    more: Mapping[str, Mapping[str, float]],
 ) -> list[CellStats]:
     """The cells of a task and model."""
-    differences: dict[str, Estimate] = {}
-    exchanged: dict[str, Floats] = {}
-    for name in scores:
-        if name != baseline and baseline in scores:
-            both = np.isfinite(scores[name]) & np.isfinite(scores[baseline])
-            if both.sum() > 1:
-                a, b = scores[name][both], scores[baseline][both]
-                differences[name] = bounded_difference(a, b, _of(group.clusters, both))
-                # An item without a difference changes nothing in an exchange, be it that an answer is missing.
-                exchanged[name] = np.where(both, scores[name] - scores[baseline], 0.0)
-    p: dict[str, float] = {}
-    if exchanged:
-        tests = permutation_tests(np.stack(list(exchanged.values()), axis=1), group.clusters)
-        p = holm(dict(zip(exchanged, tests.tolist(), strict=True)))
     means = {name: float(np.nanmean(x)) for name, x in scores.items() if np.isfinite(x).any()}
     costs = {name: _mean(answers.prompt_tokens + answers.decode_tokens) for name, answers in group.cells.items()}
     best = pareto_front({name: (costs[name], value) for name, value in means.items()})
     return [
-        _cell(group, scores[name], answers, differences.get(name), p.get(name), name in best, more.get(name, {}))
+        _cell(group, scores[name], answers, base[name], name in best, more.get(name, {}))
         for name, answers in group.cells.items()
     ]
 
@@ -131,8 +128,7 @@ def _cell(
     group: Group,
     scores: Floats,
     answers: CellColumns,
-    difference: Estimate | None,
-    p: float | None,
+    to_baseline: Pair | None,
     on_front: bool,
     more: Mapping[str, float],
 ) -> CellStats:
@@ -143,10 +139,11 @@ def _cell(
         answers.strategy,
         int(known.sum()),
         int((answers.asked > 0).sum()),
-        len(answers.item),
-        _score(scores[known], _of(group.clusters, known)),
-        difference,
-        p,
+        group.items - group.prompts,
+        len(answers.prompt),
+        _score(scores[known], answers),
+        to_baseline and to_baseline.difference,
+        to_baseline and to_baseline.p,
         int(answers.prompt_tokens.sum() + answers.decode_tokens.sum()),
         _mean(answers.prompt_tokens),
         _mean(answers.decode_tokens),
@@ -160,13 +157,16 @@ def _cell(
     )
 
 
-def _score(values: Floats, clusters: list[int] | None) -> Estimate | None:
-    """The mean with its interval."""
-    return bounded_mean(values, clusters) if len(values) else None
-
-
-def _of(clusters: Ints | None, items: np.ndarray) -> list[int] | None:
-    return None if clusters is None else clusters[items].tolist()
+def _score(values: Floats, answers: CellColumns) -> Estimate | None:
+    """The mean over prompts with its interval; of a single prompt the interval is that of its draws, if it has some."""
+    if not len(values):
+        return None
+    if len(answers.asked) > 1:
+        return bounded_mean(values)
+    drawn = answers.score[np.isfinite(answers.score)]
+    if len(drawn) > 1:
+        return bounded_mean(drawn)
+    return Estimate(float(values[0]), math.nan, math.nan, math.nan, 1, 1)
 
 
 def _mean(values: np.ndarray) -> float:

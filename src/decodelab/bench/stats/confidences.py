@@ -73,56 +73,54 @@ class Calibration:
     bins: tuple[Bin, ...]
 
 
-def calibrations(answers: CellColumns, clusters: Ints | None) -> list[Calibration]:
+def calibrations(answers: CellColumns) -> list[Calibration]:
     """The calibration of each kind of confidence that a cell has, if some of its answers are right and some wrong.
 
     Args:
         answers: of the cell.
-        clusters: int64 [items], the prompt of each item; None when items are draws for one prompt.
     """
-    of_items = np.arange(len(answers.asked)) if clusters is None else clusters
     kinds: dict[Source, tuple[Floats, Floats, Ints]] = {
         "samples": _by_majority(answers),
         "likelihood": _by_answer(answers),
         "options": _by_option(answers),
     }
     found = []
-    for source, (confidence, right, item) in kinds.items():
+    for source, (confidence, right, prompt) in kinds.items():
         if 0 < right.sum() < len(right):
-            found.append(_calibration(answers, source, confidence, right, of_items[item]))
+            found.append(_calibration(answers, source, confidence, right, prompt))
     return found
 
 
 def _by_majority(answers: CellColumns) -> tuple[Floats, Floats, Ints]:
-    """Confidence, outcome and item of the majority answer of each item with several samples."""
-    by_item: dict[int, list[tuple[int, float]]] = {}
-    for item, read, score in zip(answers.item.tolist(), answers.read.tolist(), answers.score.tolist(), strict=True):
+    """Confidence, outcome and prompt of the majority answer of each prompt with several samples."""
+    by_prompt: dict[int, list[tuple[int, float]]] = {}
+    for prompt, read, score in zip(answers.prompt.tolist(), answers.read.tolist(), answers.score.tolist(), strict=True):
         if not math.isnan(score):
-            by_item.setdefault(item, []).append((read, score))
+            by_prompt.setdefault(prompt, []).append((read, score))
     rows = []
-    for item, given in by_item.items():
+    for prompt, given in by_prompt.items():
         if len(given) > 1:
             majority, share = agreement_confidence([None if read == UNREAD else read for read, _ in given])
             right = any(read == majority and score == 1 for read, score in given)
-            rows.append((share, float(right), item))
+            rows.append((share, float(right), prompt))
     table = np.array(rows, dtype=np.float64).reshape(-1, 3)
     return table[:, 0], table[:, 1], table[:, 2].astype(np.int64)
 
 
 def _by_answer(answers: CellColumns) -> tuple[Floats, Floats, Ints]:
-    """Confidence, outcome and item of each answer that was generated and has tokens and their likelihood."""
+    """Confidence, outcome and prompt of each answer that was generated and has tokens and their likelihood."""
     known = ~np.isnan(answers.score) & ~np.isnan(answers.logprob) & (answers.length > 0) & np.isnan(answers.confidence)
     confidence = [
         likelihood_confidence(min(logprob, 0.0), int(length))
         for logprob, length in zip(answers.logprob[known].tolist(), answers.length[known].tolist(), strict=True)
     ]
-    return np.array(confidence, dtype=np.float64), (answers.score[known] == 1).astype(np.float64), answers.item[known]
+    return np.array(confidence, dtype=np.float64), (answers.score[known] == 1).astype(np.float64), answers.prompt[known]
 
 
 def _by_option(answers: CellColumns) -> tuple[Floats, Floats, Ints]:
-    """Confidence, outcome and item of each option that was chosen by likelihood."""
+    """Confidence, outcome and prompt of each option that was chosen by likelihood."""
     known = ~np.isnan(answers.score) & ~np.isnan(answers.confidence)
-    return answers.confidence[known], (answers.score[known] == 1).astype(np.float64), answers.item[known]
+    return answers.confidence[known], (answers.score[known] == 1).astype(np.float64), answers.prompt[known]
 
 
 def _calibration(cell: CellColumns, source: Source, confidence: Floats, right: Floats, clusters: Ints) -> Calibration:

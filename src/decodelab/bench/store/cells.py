@@ -1,4 +1,4 @@
-"""The answers of the cells of one task and model as columns, items in the same order in all of them."""
+"""The answers of the cells of one task and model as columns, prompts in the same order in all of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ _FIGURES = ("score", "prompt_tokens", "decode_tokens", "seconds", "length", "log
 
 @dataclass(frozen=True, eq=False)
 class CellColumns:
-    """The answers that one cell has, one entry for each answer, those of an item in the order of its samples.
+    """The answers that one cell has, one entry for each, those of a prompt in the order of its items and samples.
+
+    Items with the same prompt are one: their answers are answers to it. An answer that stands for several of them,
+    as that of a strategy that draws nothing does, is there once; its score is the mean over these items.
 
     Attributes:
         task, model, strategy: which cell.
-        asked: int64 [items], how many answers are asked for each item; 0 where none is.
-        item: int64 [n], the place of each answer's item, the same in all cells of a group.
+        asked: int64 [prompts], how many answers are asked for each prompt; 0 where none is.
+        prompt: int64 [n], the place of each answer's prompt, the same in all cells of a group.
         score: float64 [n], NaN where there is none yet.
         read: int64 [n], equal where what was read from the texts is equal, and UNREAD where nothing was.
         prompt_tokens, decode_tokens, seconds: float64 [n], as in `Answer`.
@@ -41,7 +44,7 @@ class CellColumns:
     model: str
     strategy: str
     asked: Ints
-    item: Ints
+    prompt: Ints
     score: Floats
     read: Ints
     prompt_tokens: Floats
@@ -54,11 +57,11 @@ class CellColumns:
     confidence: Floats
 
     @property
-    def by_item(self) -> Floats:
-        """The mean score of each item that has all its answers, float64 [items]; NaN for the others."""
+    def by_prompt(self) -> Floats:
+        """The mean score of each prompt that has all its answers, float64 [prompts]; NaN for the others."""
         scored = ~np.isnan(self.score)
-        count = np.bincount(self.item[scored], minlength=len(self.asked))
-        total = np.bincount(self.item[scored], weights=self.score[scored], minlength=len(self.asked))
+        count = np.bincount(self.prompt[scored], minlength=len(self.asked))
+        total = np.bincount(self.prompt[scored], weights=self.score[scored], minlength=len(self.asked))
         return np.where((count == self.asked) & (count > 0), total / np.maximum(count, 1), np.nan)
 
 
@@ -68,14 +71,18 @@ class Group:
 
     Attributes:
         cells: by strategy, in the plan's order.
-        items: ids of the items.
-        clusters: int64 [items], equal where the prompt is; None where all items have one prompt, of which they are
-            draws.
+        first_items: the id of the first item of each prompt.
+        items: how many items there are.
     """
 
     cells: dict[str, CellColumns]
-    items: tuple[str, ...]
-    clusters: Ints | None
+    first_items: tuple[str, ...]
+    items: int
+
+    @property
+    def prompts(self) -> int:
+        """How many different prompts there are."""
+        return len(self.first_items)
 
 
 def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapping[str, str]) -> Group:
@@ -85,45 +92,52 @@ def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
         journal: where they are.
         plan: digest of the plan that asks for them.
         task, model: which.
-        prompts: of each item, by its id.
+        prompts: of each item, by its id; an item that is not there has one of its own.
 
     Raises:
         JournalError: if the journal cannot be read.
     """
     place: dict[str, int] = {}
-    asked: dict[str, list[int]] = {}
-    found: dict[str, list[tuple[float, ...]]] = {}
+    first: dict[int, str] = {}
+    names: set[str] = set()
+    asked: dict[str, dict[str, int]] = {}
+    found: dict[str, dict[str, tuple[float, ...]]] = {}
+    scores: dict[tuple[str, str], list[float]] = {}
     codes: dict[bytes, int] = {}
     query = (
-        f"SELECT strategy, item, finish_reason, read, option_logprobs, {', '.join(_FIGURES)} FROM planned_answers"
+        f"SELECT strategy, item, key, finish_reason, read, option_logprobs, {', '.join(_FIGURES)} FROM planned_answers"
         " WHERE plan = ? AND task = ? AND model = ? ORDER BY number, sample"
     )
-    for strategy, name, finish_reason, read, options, *figures in journal.select(query, plan, task, model):
-        item = place.setdefault(name, len(place))
-        asked.setdefault(strategy, []).append(item)
+    for strategy, name, key, finish_reason, read, options, *figures in journal.select(query, plan, task, model):
+        prompt = place.setdefault(prompts.get(name, f"item {name}"), len(place))
+        first.setdefault(prompt, name)
+        names.add(name)
+        asked.setdefault(strategy, {})[key] = prompt
         if finish_reason is None:
             continue
+        scores.setdefault((strategy, key), []).append(math.nan if figures[0] is None else figures[0])
         code = UNREAD
         if read not in (None, "null"):
             # A digest, as what was read may be a whole text.
             code = codes.setdefault(blake2b(read.encode(), digest_size=16).digest(), len(codes))
         sure = math.nan if options is None else math.exp(math.fsum(unpacked(options)))
-        known = [math.nan if value is None else value for value in figures]
-        found.setdefault(strategy, []).append((item, code, finish_reason == "length", sure, *known))
+        known = [math.nan if value is None else value for value in figures[1:]]
+        row = (prompt, code, finish_reason == "length", sure, *known)
+        found.setdefault(strategy, {}).setdefault(key, row)
     cells = {}
     for strategy, its in asked.items():
-        rows = np.array(found.get(strategy, []), dtype=np.float64).reshape(-1, 4 + len(_FIGURES)).T
+        answers = found.get(strategy, {})
+        rows = np.array(list(answers.values()), dtype=np.float64).reshape(-1, 3 + len(_FIGURES)).T
         cells[strategy] = CellColumns(
             task,
             model,
             strategy,
-            asked=np.bincount(its, minlength=len(place)),
-            item=rows[0].astype(np.int64),
+            asked=np.bincount(list(its.values()), minlength=len(place)),
+            prompt=rows[0].astype(np.int64),
+            score=np.array([math.fsum(s) / len(s) for s in (scores[strategy, key] for key in answers)]),
             read=rows[1].astype(np.int64),
             unfinished=rows[2].astype(bool),
             confidence=rows[3],
-            **dict(zip(_FIGURES, rows[4:], strict=True)),
+            **dict(zip(_FIGURES[1:], rows[4:], strict=True)),
         )
-    seen: dict[str, int] = {}
-    ids = np.array([seen.setdefault(prompts.get(name, name), len(seen)) for name in place], dtype=np.int64)
-    return Group(cells, tuple(place), ids if len(seen) > 1 else None)
+    return Group(cells, tuple(first.values()), len(names))

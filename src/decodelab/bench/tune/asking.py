@@ -22,10 +22,7 @@ from decodelab.core.errors import DecodelabError, JournalError, ModelError, Requ
 from decodelab.io.text import file_name
 from decodelab.metrics.checks import Floats
 from decodelab.pocket.item import digest
-from decodelab.tasks.task import Example, Generated, Task
-
-MOST_DRAWS = 20
-"""So many times the items wanted are looked through for such as have not been asked yet."""
+from decodelab.tasks.task import Example, Task, prompt_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,54 +53,38 @@ class Items:
         label: what the task is called, with its parameters.
         task: what they are of.
         tuned: to choose by.
-        fresh: to check with; no prompt of them was chosen by, unless the task has no others.
-        repeated: how many of the fresh ones have a prompt that was.
+        fresh: to check with.
     """
 
     label: str
     task: Task
     tuned: tuple[Example, ...]
     fresh: tuple[Example, ...]
-    repeated: int = 0
 
 
 def draw_items(plan: TaskPlan, tuned: int, fresh: int, seed: int = 0) -> Items:
     """Draw the items to choose by and those to check with, from the task's file in random order, or made anew.
 
+    No two of them have the same prompt: a prompt is one observation, however often it is answered.
+
     Raises:
-        RequestError, InvalidData: for an unknown task, a file that cannot be read, or one with too few items.
+        RequestError, InvalidData: for an unknown task, a file that cannot be read, or too few different prompts.
     """
+    task = plan.task()
     if plan.file is None:
-        task, _ = plan.model_copy(update={"items": 1}).examples()
-        assert isinstance(task, Generated)
-        examples = map(task.generate, range(MOST_DRAWS * (tuned + fresh)))
+        examples = plan.model_copy(update={"items": tuned + fresh}).examples()[1]
+        where = f"task {plan.name}"
     else:
-        task = plan.task()
-        listed = list(task.read(plan.file))
-        if len(listed) < tuned + fresh:
-            raise RequestError(
-                f"{file_name(plan.file)} has {len(listed)} items, but {tuned} to tune on and {fresh} to check with "
-                "are needed; ask for fewer"
-            )
-        Random(digest("items", seed)).shuffle(listed)
-        examples = iter(listed)
-    chosen = tuple(next(examples) for _ in range(tuned))
-    prompts = {example.prompt for example in chosen}
-    check: list[Example] = []
-    again: list[Example] = []
-    for example in examples:
-        if len(check) == fresh:
-            break
-        (again if example.prompt in prompts else check).append(example)
-    repeated = max(fresh - len(check), 0)
-    return Items(plan.called, task, chosen, (*check, *again[:repeated]), repeated)
-
-
-def clusters_of(items: Sequence[Example]) -> list[int] | None:
-    """Which items have one prompt; None where all have, and items are draws of it."""
-    seen: dict[object, int] = {}
-    ids = [seen.setdefault(item.prompt, len(seen)) for item in items]
-    return ids if len(seen) > 1 else None
+        examples = list(task.read(plan.file))
+        Random(digest("items", seed)).shuffle(examples)
+        where = file_name(plan.file)
+    different = list({prompt_key(example): example for example in reversed(examples)}.values())[::-1]
+    if len(different) < tuned + fresh:
+        raise RequestError(
+            f"{where} has {len(different)} different prompts, but {tuned} to tune on and {fresh} to check with "
+            "are needed; ask for fewer"
+        )
+    return Items(plan.called, task, tuple(different[:tuned]), tuple(different[tuned : tuned + fresh]))
 
 
 class Asker:
@@ -202,19 +183,19 @@ class Asker:
             group = read_group(self.journal, plan.digest, plan.task_names[0], model, {})
         failures = {labels[failure.strategy]: failure.error for failure in outcome.failures}
         found: dict[str, Measured | DecodelabError] = {}
-        place = {example: number for number, example in enumerate(group.items)}
+        place = {example: number for number, example in enumerate(group.first_items)}
         order = [place[item.id] for item in items]
         for label, text in labels.items():
             cell = group.cells[label]
             if text in failures:
                 found[text] = failures[text]
-            elif not np.isfinite(cell.by_item).all():
+            elif not np.isfinite(cell.by_prompt).all():
                 found[text] = RequestError(f"{text}: not all answers could be scored; does the task need a judge?")
             else:
                 totals = (cell.prompt_tokens + cell.decode_tokens, cell.prompt_tokens)
-                sums = [np.bincount(cell.item, weights=total, minlength=len(items)) for total in totals]
-                forward, prompt = (total / np.bincount(cell.item, minlength=len(items)) for total in sums)
-                found[text] = Measured(cell.by_item[order], forward[order], prompt[order])
+                sums = [np.bincount(cell.prompt, weights=total, minlength=len(items)) for total in totals]
+                forward, prompt = (total / np.bincount(cell.prompt, minlength=len(items)) for total in sums)
+                found[text] = Measured(cell.by_prompt[order], forward[order], prompt[order])
         return found
 
     @contextmanager

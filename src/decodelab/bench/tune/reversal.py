@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from decodelab.bench.tune.asking import Ask, Items, clusters_of
+from decodelab.bench.tune.asking import Ask, Items
 from decodelab.bench.tune.proposals import Listed, ParzenProposals, Raced
 from decodelab.bench.tune.racing import race, whole
 from decodelab.bench.tune.space import Space
@@ -176,7 +176,7 @@ def find_reversal(
     if best is not None:
         listed = [given.candidate, best.settings]
         scores = _scores(ask, small, large, listed, items.fresh)
-        usual, checked = (_faced(settings, scores[settings], small, large, items.fresh) for settings in listed)
+        usual, checked = (_faced(settings, scores[settings], small, large) for settings in listed)
     return Reversal(
         small,
         large,
@@ -232,10 +232,8 @@ def _faced(
     scores: tuple[Floats, Floats] | DecodelabError,
     small: str,
     large: str,
-    items: Sequence[Example],
 ) -> Faced:
     if isinstance(scores, DecodelabError):
         raise scores
-    alike = clusters_of(items)
-    contest = Contest.of(small, scores[0], large, scores[1], items)
-    return Faced(settings, bounded_mean(scores[0], alike), bounded_mean(scores[1], alike), contest)
+    contest = Contest.of(small, scores[0], large, scores[1])
+    return Faced(settings, bounded_mean(scores[0]), bounded_mean(scores[1]), contest)

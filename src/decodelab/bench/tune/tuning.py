@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-
+from decodelab.bench.stats.pairs import pairs_of
 from decodelab.bench.stats.pareto import pareto_front
 from decodelab.bench.stats.winner import items_needed
-from decodelab.bench.tune.asking import Ask, Items, Measured, clusters_of
+from decodelab.bench.tune.asking import Ask, Items, Measured
 from decodelab.bench.tune.proposals import Listed, ParzenProposals, Raced
 from decodelab.bench.tune.racing import ALPHA, race, whole
 from decodelab.bench.tune.space import Space
 from decodelab.core.errors import DecodelabError, RequestError, did_you_mean
-from decodelab.metrics.bounded import bounded_difference, bounded_mean
+from decodelab.metrics.bounded import bounded_mean
 from decodelab.metrics.checks import Floats
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
-from decodelab.metrics.paired import paired_difference, permutation_test
-from decodelab.tasks.task import Example
 
 OBJECTIVES = ("score", "score-per-token")
 """What can be made large: the mean score, or the mean over items of score by 1,000 forward tokens."""
@@ -57,7 +55,7 @@ class Contest:
     Attributes:
         a, b: which.
         difference: of a to b, paired, with its interval.
-        p: two-sided, by permutation.
+        p: two-sided, at most 0.05 exactly where the interval leaves out 0 (`pairs_of`).
         items_needed: how many items would separate them with 80 % power at 5 %, if the true difference is the observed;
             None where they are significantly different, or have equal means.
     """
@@ -76,14 +74,18 @@ class Contest:
         return 1 if self.difference.value > 0 else -1
 
     @staticmethod
-    def of(a: str, x: Floats, b: str, y: Floats, items: Sequence[Example], *, bounded: bool = True) -> Contest:
-        """The contest of two from their values on some items, scores in [0, 1] or, where not bounded, any numbers."""
-        alike = clusters_of(items)
-        difference = (bounded_difference if bounded else paired_difference)(x, y, alike)
-        p = permutation_test(x, y, alike)
-        apart = np.abs(x - y)[x != y]
-        open_yet = p > ALPHA and abs(difference.value) > 1e-12
-        return Contest(a, b, difference, p, items_needed(difference, ALPHA, float(apart.min())) if open_yet else None)
+    def of(a: str, x: Floats, b: str, y: Floats, *, most: float = 1.0) -> Contest:
+        """The contest of two from their values on some items, which are at least 0 and at most `most`."""
+        pairs = pairs_of({a: x / most, b: y / most} if a != b else {})
+        pair = pairs.of(a, b)
+        if pair is None:
+            nothing = Estimate(float(x.mean() - y.mean()), math.nan, math.nan, math.nan, len(x), len(x))
+            return Contest(a, b, nothing, 1.0, None)
+        d = pair.difference
+        open_yet = pair.p > ALPHA and abs(d.value) > 1e-12
+        needed = items_needed(d, ALPHA, pair.step) if open_yet else None
+        ends = {name: most * getattr(d, name) for name in ("value", "low", "high", "standard_error")}
+        return Contest(a, b, replace(d, **ends), pair.p, needed)
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ def tune(
         tuple(made[r.candidate] for r in raced),
         made[best.candidate] if best is not None else None,
         made[runner_up.candidate] if runner_up is not None else None,
-        _check(ask, model, items, objective, given, best, runner_up) if best is not None else None,
+        _check(ask, model, items, objective, most, given, best, runner_up) if best is not None else None,
         parzen.importances(best.candidate, seed) if parzen and best else {},
         space.size,
         dict(parzen.refused) if parzen is not None else {},
@@ -260,13 +262,13 @@ def _check(
     model: str,
     items: Items,
     objective: str,
+    most: float,
     baseline: Raced[str],
     best: Raced[str],
     runner_up: Raced[str] | None,
 ) -> Check:
     """Have the best answer what it was not chosen on."""
     names = [raced.candidate for raced in (baseline, best, runner_up) if raced is not None]
-    bounded = objective == "score"
     values: dict[str, Floats] = {}
     for name, answers in ask(model, names, items.fresh).items():
         if isinstance(answers, DecodelabError):
@@ -276,11 +278,11 @@ def _check(
     second = None
     if runner_up is not None:
         c = runner_up.candidate
-        second = Contest.of(a, values[a], c, values[c], items.fresh, bounded=bounded)
+        second = Contest.of(a, values[a], c, values[c], most=most)
     return Check(
         len(items.fresh),
-        {name: (bounded_mean if bounded else mean)(values[name], clusters_of(items.fresh)) for name in names},
-        Contest.of(a, values[a], b, values[b], items.fresh, bounded=bounded),
+        {name: bounded_mean(values[name]) if most == 1 else mean(values[name]) for name in names},
+        Contest.of(a, values[a], b, values[b], most=most),
         second,
         best.mean - baseline.mean,
     )

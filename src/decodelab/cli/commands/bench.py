@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +17,9 @@ from decodelab.cli.progress import progress
 from decodelab.cli.terminal import note, print_json, say
 from decodelab.engine.threads import threads_for
 from decodelab.report.sweep.table import print_results, results_data
+
+if TYPE_CHECKING:
+    from decodelab.bench.run.worklist import LoadedTask
 
 FAILURES_NAMED = 10
 
@@ -62,14 +66,16 @@ def command(
 
     Runs every strategy of a plan with every model on every item. Each answer is stored in a journal as soon as it is
     finished: after Ctrl-C, a kill or a failure the same command resumes, and nothing is done twice. Scores have 95 %
-    intervals; differences are paired by item, with Holm-corrected p values. It ends with the tables, and writes one
-    HTML page beside the plan with every answer in it.
+    intervals; differences are paired by item, and corrected for how many strategies are compared. A strategy is called
+    as good as the others only where it is shown to lose no more than the plan's margin. It ends with the tables, and
+    writes one HTML page beside the plan with every answer in it.
 
     \b
     A plan:
       models: [pocket-nano, pocket-small]
       strategies: {greedy: greedy, sampled: temperature=0.8, beam: beam(width=4)}
       tasks: [pocket-sums, {name: pocket-paths, items: 100}]
+      margin: 0.05
 
     \b
     Examples:
@@ -84,11 +90,14 @@ def command(
     from decodelab.bench.plan import Plan
     from decodelab.bench.run.executor import executor_named
     from decodelab.bench.run.sweep import run
+    from decodelab.bench.run.worklist import load_tasks
     from decodelab.bench.stats.comparison import compare
     from decodelab.bench.store.journal import Journal
 
     read = Plan.read(plan)
     place = journal_of(plan, journal)
+    tasks = load_tasks(read)
+    _note_repeats(tasks)
     if dry_run:
         print_cost(read, place, as_json)
         return
@@ -107,7 +116,7 @@ def command(
                     print_results(compare(read, kept))
                     shown = time.monotonic()
 
-            outcome = run(read, kept, tell, at_work, shuffle)
+            outcome = run(read, kept, tell, at_work, shuffle, tasks)
         results = compare(read, kept)
         outputs.write(read, kept, results, hidden=as_json)
     for failure in outcome.failures[:FAILURES_NAMED]:
@@ -128,3 +137,15 @@ def command(
     if outcome.failures:
         say(f"{len(outcome.failures):,} of {outcome.asked:,} answers failed; the same command tries them again")
         raise typer.Exit(1)
+
+
+def _note_repeats(tasks: Sequence[LoadedTask]) -> None:
+    """Note items that repeat a prompt, of which statistics learn nothing new."""
+    for task in tasks:
+        count = len(task.examples)
+        if task.repeats:
+            left = count - task.repeats
+            note(
+                f"{task.label}: {task.repeats:,} of {count:,} items repeat the prompt of another; each prompt counts "
+                f"as one observation, which makes {left:,}"
+            )

@@ -119,6 +119,15 @@ def command(
             "--plan", metavar="N", show_default="the latest", help="Which plan of the journal, counted from 1."
         ),
     ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin",
+            metavar="LOSS",
+            show_default="the plan's",
+            help="Loss of score that does not matter, above 0 and below 1.",
+        ),
+    ] = None,
     html: HtmlFile = None,
     latex: LatexFile = None,
     to_csv: CsvFile = None,
@@ -135,7 +144,7 @@ def command(
     \b
     Examples:
       decodelab report plan.yaml
-      decodelab report plan.yaml --html report.html
+      decodelab report plan.yaml --html report.html --margin 0.02
       decodelab report runs.sqlite --latex table.tex --csv cells.csv --png front.png
       decodelab report runs.sqlite --plan 1 --markdown results.md --json
 
@@ -145,6 +154,8 @@ def command(
     from decodelab.bench.stats.comparison import compare
     from decodelab.bench.store.journal import Journal
 
+    if margin is not None and not 0 < margin < 1:
+        raise RequestError(f"--margin must be above 0 and below 1, got {margin:g}; 0.05 is 5 points of 100")
     outputs = Outputs(html, latex, to_csv, to_markdown, png)
     outputs.check()
     if _is_journal(plan):
@@ -159,6 +170,8 @@ def command(
         read, place = Plan.parse(plan), journal_of(plan, journal)
     with Journal(place, writing=False) as kept:
         chosen = _stored(kept, number) if read is None else read
+        if margin is not None:
+            chosen = chosen.model_copy(update={"margin": margin})
         results = compare(chosen, kept)
         outputs.write(chosen, kept, results, hidden=as_json)
     if as_json:

@@ -135,11 +135,9 @@ def command(
         write_bytes(diagram, page)
     for reason, times in found.unused.items():
         note(f"{times} combinations of values were skipped: {reason}")
-    if drawn.repeated:
-        note(f"the task has few prompts: {drawn.repeated} of {fresh} fresh items repeat prompts that were tuned on")
     if as_json:
         counts = {"journal": str(journal), "generated": asker.generated, "reused": asker.reused}
-        print_json({**counts, "repeated": drawn.repeated, **asdict(found), "says": list(view.says)})
+        print_json({**counts, **asdict(found), "says": list(view.says)})
         return
     print_view(view)
     say(f"{asker.generated:,} answers generated, {asker.reused:,} reused; stored in {printable(str(journal))}")

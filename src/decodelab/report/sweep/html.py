@@ -9,11 +9,21 @@ from typing import Any
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import CellStats
 from decodelab.bench.stats.comparison import Results
+from decodelab.report.number import p_value, signed, signed_interval
 from decodelab.report.page import environment, script_digest, template_text
 from decodelab.report.sweep import plot as bench_plot
 from decodelab.report.sweep.plot import plot, points_of, reliability
 from decodelab.report.sweep.samples import Packed
-from decodelab.report.sweep.table import advice, forward_tokens, groups, more_of, odd_lengths, title, verdict, winner_of
+from decodelab.report.sweep.table import (
+    advice,
+    forward_tokens,
+    groups,
+    more_of,
+    odd_lengths,
+    title,
+    verdict_of,
+    winner_of,
+)
 
 _BAR = 144
 """Width of the drawing of an interval."""
@@ -57,7 +67,6 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
 
 def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[CellStats]) -> dict[str, Any]:
     """One task and model as the template wants it."""
-    winner = winner_of(results, task, model)
     more = more_of(rows)
     same_task = [row for row in results.cells if row.task == task]
     place = _scale(same_task)
@@ -68,7 +77,7 @@ def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[C
         "task_number": plan.task_names.index(task),
         "model_number": plan.models.index(model),
         "title": title(task, model, rows),
-        "verdict": "There are too few answers to compare yet." if winner is None else verdict(winner),
+        "verdict": verdict_of(results, task, model, rows),
         "odd_lengths": odd_lengths(rows, results.baseline),
         "more": more,
         "rows": [_row(row, place, baseline, more) for row in rows],
@@ -111,10 +120,10 @@ def _row(
     after = [
         _number("" if score is None else f"{score.low:.3f} to {score.high:.3f}", score and score.low),
         _number(
-            "" if difference is None else f"{difference.value:+.3f} [{difference.low:+.2f}, {difference.high:+.2f}]",
+            "" if difference is None else f"{signed(difference.value)} {signed_interval(difference)}",
             difference and difference.value,
         ),
-        _number("" if row.p is None else f"{row.p:.3f}", row.p),
+        _number("" if row.p is None else p_value(row.p), row.p),
         _number(f"{forward:,.1f}", forward),
         _number(f"{row.seconds:.3g}", row.seconds),
         _number(f"{row.tokens:.1f}", row.tokens),
@@ -143,16 +152,17 @@ def _agreement(results: Results, task: str, model: str, names: Sequence[str]) ->
 
 
 def _glance(plan: Plan, results: Results) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """Each strategy's mean score for every task and model, and whether it is among the best."""
+    """Each strategy's mean score for every task and model, and what is known of it."""
     for strategy in plan.strategies:
         marks = []
         for (task, model), rows in groups(results):
             score = next((row.score for row in rows if row.strategy == strategy), None)
             winner = winner_of(results, task, model)
-            kind = ""
+            kinds = []
             if winner is not None:
-                kind = "best" if strategy == winner.best else "level" if strategy in winner.level_with else ""
+                kinds += ["best"] * (strategy == winner.best) + ["good"] * (strategy in winner.as_good)
+                kinds += ["undecided"] * (strategy in winner.undecided)
             value = None if score is None else score.value
             text, key, _ = _number("" if value is None else f"{value:.3f}", value)
-            marks.append({"text": text, "value": key, "kind": kind})
+            marks.append({"text": text, "value": key, "kind": " ".join(kinds)})
         yield strategy, marks

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from decodelab.bench.records import CellStats
 from decodelab.bench.stats.comparison import Results
+from decodelab.bench.stats.winner import Winner
 from decodelab.io.text import printable
-from decodelab.report.sweep.table import forward_tokens, groups, title, verdict, winner_of
+from decodelab.report.number import p_value, signed
+from decodelab.report.sweep.table import forward_tokens, groups, title, verdict_of, winner_of
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -33,18 +35,17 @@ _COLUMNS = ("strategy", "score", r"95\,\%", "difference", "$p$", "forward tokens
 def latex(results: Results) -> str:
     """A table for each task and model; names are printed as they are. It needs the packages booktabs and textcomp.
 
-    Best means are bold, and so are those that are not significantly different from them.
+    The highest means are bold; an asterisk marks those that no other strategy is better than by more than the margin.
     """
     lines = ["% \\usepackage{booktabs,textcomp}", *_glance(results)]
     for number, ((task, model), rows) in enumerate(groups(results), 1):
         winner = winner_of(results, task, model)
-        bold = {winner.best, *winner.level_with} if winner is not None else set()
-        said = f" {escaped(verdict(winner))}" if winner is not None else ""
+        said = f" {escaped(verdict_of(results, task, model, rows))}"
         caption = (
             f"{escaped(title(task, model, rows))}. Differences to {escaped(results.baseline)}, paired by item; "
-            f"$p$ values by permutation, Holm-corrected.{said}"
+            f"$p$ values by permutation, corrected over all pairs.{said}"
         )
-        cells = [_line(_COLUMNS), *(_line(_cells(row, row.strategy in bold)) for row in rows)]
+        cells = [_line(_COLUMNS), *(_line(_cells(row, winner)) for row in rows)]
         lines += _table(caption, str(number), "l" + "r" * (len(_COLUMNS) - 1), cells)
     return "\n".join(lines)
 
@@ -55,16 +56,14 @@ def _glance(results: Results) -> list[str]:
     if len(shown) < 2:
         return []
     scores = {(*names, r.strategy): r.score for names, rows in shown.items() for r in rows if r.score is not None}
-    good = {(*names, name) for names in shown if (w := winner_of(results, *names)) for name in (w.best, *w.level_with)}
     lines = [_line(["strategy", *(rf"\shortstack{{{escaped(t)}\\{escaped(m)}}}" for t, m in shown)])]
     for strategy in dict.fromkeys(row.strategy for row in results.cells):
         cells = [escaped(strategy)]
         for names in shown:
             score = scores.get((*names, strategy))
-            value = "" if score is None else f"{score.value:.3f}"
-            cells.append(rf"\textbf{{{value}}}" if value and (*names, strategy) in good else value)
+            cells.append("" if score is None else _marked(score.value, strategy, winner_of(results, *names)))
         lines.append(_line(cells))
-    said = "Mean scores; bold: the best of its column, and those not significantly different from it."
+    said = r"Mean scores; bold: the highest of its column; $^*$: as good, no other is better by more than the margin."
     return _table(said, "glance", "l" + "r" * len(shown), lines)
 
 
@@ -95,15 +94,23 @@ def escaped(text: str) -> str:
     return "".join(_SPECIAL.get(c, c) for c in printable(text))
 
 
-def _cells(row: CellStats, bold: bool) -> list[str]:
+def _marked(value: float, strategy: str, winner: Winner | None) -> str:
+    """A mean, bold if it is the highest, with an asterisk if it is as good."""
+    text = f"{value:.3f}"
+    if winner is None:
+        return text
+    text = rf"\textbf{{{text}}}" if strategy == winner.best else text
+    return f"{text}$^*$" if strategy in winner.as_good else text
+
+
+def _cells(row: CellStats, winner: Winner | None) -> list[str]:
     score, difference = row.score, row.difference
-    value = "" if score is None else f"{score.value:.3f}"
     return [
         escaped(row.strategy),
-        rf"\textbf{{{value}}}" if bold else value,
+        "" if score is None else _marked(score.value, row.strategy, winner),
         "" if score is None or math.isnan(score.low) else f"{score.low:.2f} to {score.high:.2f}",
-        "" if difference is None else f"${difference.value:+.3f}$",
-        "" if row.p is None else f"{row.p:.3f}",
+        "" if difference is None else f"${signed(difference.value)}$",
+        "" if row.p is None else f"${p_value(row.p)}$",
         f"{forward_tokens(row):,.1f}",
         f"{row.seconds:.3g}",
         f"{row.tokens:.1f}",

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from decodelab.io.text import printable
-from decodelab.report.console import console, one_line
+from decodelab.report.console import print_table
+from decodelab.report.number import p_value, signed
 
 if TYPE_CHECKING:
     from decodelab.bench.records import CellStats
@@ -27,21 +28,22 @@ def print_results(results: Results) -> None:
     from rich.text import Text
 
     for (task, model), rows in groups(results):
-        table = Table(title=one_line(title(task, model, rows)), title_justify="left", box=None, padding=(0, 1, 0, 0))
-        for name in HEADER:
-            table.add_column(name, justify="left" if name == HEADER[0] else "right", no_wrap=True)
+        typer.echo(printable(title(task, model, rows)))
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        # Long strategies wrap; numbers are never cut.
+        table.add_column(HEADER[0], overflow="fold", min_width=16)
+        for name in HEADER[1:]:
+            table.add_column(name, justify="right", no_wrap=True)
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in _cells(row)))
-        console().print(table)
+        print_table(table)
         for row in rows:
             if row.more:
                 further = ", ".join(f"{name} {value:.3g}" for name, value in row.more.items())
                 typer.echo(printable(f"{row.strategy}: {further}"))
         if odd := odd_lengths(rows, results.baseline):
             typer.echo(printable(odd))
-        winner = winner_of(results, task, model)
-        if winner is not None:
-            typer.echo(printable(verdict(winner)) + "\n")
+        typer.echo(printable(verdict_of(results, task, model, rows)) + "\n")
     if len(results.winners) > 1:
         typer.echo(printable(advice(results)))
 
@@ -59,9 +61,11 @@ def markdown(results: Results) -> str:
             lines.append(_line(map(_escaped, [*_cells(row), *further])))
         if odd := odd_lengths(rows, results.baseline):
             lines += ["", _escaped(odd)]
-        winner = winner_of(results, task, model)
-        lines += ["", f"Verdict: {_escaped(verdict(winner))}", ""] if winner is not None else [""]
-    note = f"Differences are to {results.baseline}, paired by item; p values by permutation, Holm-corrected."
+        lines += ["", f"Verdict: {_escaped(verdict_of(results, task, model, rows))}", ""]
+    note = (
+        f"Differences are to {results.baseline}, paired by item; p values by permutation, corrected over all pairs of "
+        "strategies of a table."
+    )
     return "\n".join([*lines, _escaped(note), ""])
 
 
@@ -77,41 +81,81 @@ def results_data(results: Results) -> dict[str, Any]:
     }
 
 
+ONE_PROMPT = "All answers are to one prompt: nothing beyond it can be concluded."
+TOO_FEW = "There are too few answers to compare yet."
+
+
+def verdict_of(results: Results, task: str, model: str, rows: Sequence[CellStats]) -> str:
+    """What can be said of a task and model, in a few sentences."""
+    found = winner_of(results, task, model)
+    if found is not None:
+        return verdict(found)
+    return ONE_PROMPT if rows[0].asked == 1 else TOO_FEW
+
+
 def verdict(winner: Winner) -> str:
-    """What can be said of the strategies of a task and model, in a sentence."""
-    few = f" Too few answers to compare: {joined(winner.left_out)}." if winner.left_out else ""
-    if not winner.level_with:
-        return f"{winner.best} wins: it is significantly different from every other strategy.{few}"
-    if winner.nearest is None:
-        return f"{joined((winner.best, *winner.level_with))} share the highest mean ({winner.mean:.3f}).{few}"
-    differences = "differences to {} are" if len(winner.level_with) > 1 else "difference to {} is"
-    need = winner.items_needed
-    more = f"; about {need:,} items would be needed to separate it from {winner.nearest}" if need else ""
-    noise = f"the {differences.format(joined(winner.level_with))} within noise"
-    return f"{winner.best} has the highest mean ({winner.mean:.3f}), but {noise}{more}.{few}"
+    """What can be said of the strategies of a task and model, in a few sentences."""
+    good = [name for name in winner.as_good if name != winner.best]
+    if not good and not winner.undecided and winner.worse:
+        said = [f"{winner.best} wins ({winner.mean:.3f}): every other strategy is significantly worse."]
+    else:
+        have = "share" if winner.tied else "has"
+        said = [f"{joined((winner.best, *winner.tied))} {have} the highest mean ({winner.mean:.3f})."]
+        if good:
+            said.append(f"As good, within {winner.margin:g}: {joined(good)}.")
+        if winner.worse:
+            said.append(f"Significantly worse: {joined(winner.worse)}.")
+        if winner.undecided:
+            said.append(f"Undecided: {joined(winner.undecided)}{_needed(winner)}.")
+    if winner.left_out:
+        said.append(f"Too few answers to compare: {joined(winner.left_out)}.")
+    return " ".join(said)
+
+
+def _needed(winner: Winner) -> str:
+    """How many items would settle the nearest of the undecided."""
+    if winner.items_needed is None:
+        return ""
+    which = f" about {winner.nearest}" if len(winner.undecided) > 1 else ""
+    return f"; about {winner.items_needed:,} items would decide{which}"
 
 
 def advice(results: Results) -> str:
-    """What to use, as far as all tasks and models together can tell."""
+    """What to use, as far as all tasks and models together can tell: never more than the tables show.
+
+    A strategy is recommended where it is shown to be as good as every other, within the margin, on all of them. Only
+    among such strategies is the cost a reason.
+    """
     if not results.winners:
-        return "There are too few answers to compare yet."
-    unbeaten: dict[str, int] = {}
+        alone = results.cells and all(cell.asked == 1 for cell in results.cells)
+        return ONE_PROMPT if alone else TOO_FEW
+    many = len(results.winners)
+    margin = f"within {results.winners[0].margin:g}"
+    shown = [name for name in results.winners[0].as_good if all(name in winner.as_good for winner in results.winners)]
+    where = f"in all {many} tables" if many > 1 else "in the one table"
+    if len(shown) == 1:
+        return f"{shown[0]} is as good as every other strategy, {margin}, {where}; no other is shown to be."
+    if shown:
+        cost = {name: sum(forward_tokens(cell) for cell in results.cells if cell.strategy == name) for name in shown}
+        cheapest = min(shown, key=lambda name: cost[name])
+        return (
+            f"{joined(shown)} are as good as every other strategy, {margin}, {where}; "
+            f"of these, {cheapest} computes the fewest forward tokens."
+        )
+    highest: dict[str, int] = {}
     for winner in results.winners:
-        for name in (winner.best, *winner.level_with):
-            unbeaten[name] = unbeaten.get(name, 0) + 1
-    most, all_ = max(unbeaten.values()), len(results.winners)
-    names = [name for name, times in unbeaten.items() if times == most]
-    what = "task" if len({winner.model for winner in results.winners}) == 1 else "comparison"
-    where = ("on " if what == "task" else "in ") + (f"{most} of {all_}" if most < all_ else f"all {all_}")
-    where = f"{where} {what}s" if all_ > 1 else f"in the one {what}"
-    if len(names) == 1:
-        return f"{names[0]} scores best, or ties with the best, {where}; no other strategy does so as often."
-    cost = {name: sum(forward_tokens(cell) for cell in results.cells if cell.strategy == name) for name in names}
-    cheapest = min(names, key=lambda name: cost[name])
-    return (
-        f"{joined(names)} score best, or tie with the best, {where}; "
-        f"of these, {cheapest} computes the fewest forward tokens."
-    )
+        highest[winner.best] = highest.get(winner.best, 0) + 1
+    named = sorted(highest, key=lambda name: -highest[name])
+    if len(named) == 1:
+        means = f"{named[0]} has the highest mean {where}"
+    else:
+        each = joined(f"{name} in {highest[name]}" for name in named)
+        means = f"The highest mean is that of {each} of {many} tables"
+    open_yet = sum(bool(winner.undecided) for winner in results.winners)
+    if not open_yet:
+        return f"{means}; no strategy is as good as every other, {margin}, everywhere."
+    part = f" in {open_yet} of {many} tables" if many > 1 else ""
+    return f"{means}. Undecided{part}: too few items to show which strategies are as good, {margin}."
 
 
 def odd_lengths(cells: Sequence[CellStats], baseline: str) -> str:
@@ -161,11 +205,15 @@ def winner_of(results: Results, task: str, model: str) -> Winner | None:
 
 
 def title(task: str, model: str, rows: Sequence[CellStats]) -> str:
-    """Task, model and how many items are answered."""
-    answered = {row.items for row in rows}
+    """Task, model and how many items are answered; items with the same prompt count as one."""
+    answered, one = {row.items for row in rows}, rows[0]
     items = f"{min(answered)}" if len(answered) == 1 else f"{min(answered)} to {max(answered)}"
-    missing = f" of {rows[0].asked}" if answered != {rows[0].asked} else ""
-    return f"{task}, {model}, {items}{missing} items"
+    missing = f" of {one.asked}" if answered != {one.asked} else ""
+    noun = "item" if (answered, one.asked) == ({1}, 1) else "items"
+    if one.repeats:
+        further = f"{one.repeats:,} further {'items repeat' if one.repeats > 1 else 'item repeats'}"
+        return f"{task}, {model}, {items}{missing} different {noun.replace('item', 'prompt')} ({further} them)"
+    return f"{task}, {model}, {items}{missing} {noun}"
 
 
 def _cells(row: CellStats) -> list[str]:
@@ -175,8 +223,8 @@ def _cells(row: CellStats) -> list[str]:
         row.strategy,
         f"{score.value:.3f}" if score is not None else "",
         f"{score.low:.2f}–{score.high:.2f}" if score is not None and known else "",
-        f"{difference.value:+.3f}" if difference is not None else "",
-        "" if row.p is None else f"{row.p:.3f}",
+        signed(difference.value) if difference is not None else "",
+        "" if row.p is None else p_value(row.p),
         f"{forward_tokens(row):,.0f}",
         f"{row.tokens:.1f}",
         f"{row.unfinished:.0%}" if row.unfinished else "",

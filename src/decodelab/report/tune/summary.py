@@ -11,6 +11,7 @@ import typer
 
 from decodelab.io.text import printable
 from decodelab.report.console import console
+from decodelab.report.number import p_equals, signed
 from decodelab.report.tune.figure import reversal_figure, tuning_figure
 
 if TYPE_CHECKING:
@@ -100,11 +101,11 @@ def reversal_view(found: Reversal) -> View:
 
 def verdict(contest: Contest, items: int) -> str:
     """The comparison of two on the same fresh items, in a sentence."""
-    by, sure = contest.difference.value, f"{_interval(contest.difference)}, p = {contest.p:.3f}"
+    by, sure = contest.difference.value, f"{_interval(contest.difference)}, {p_equals(contest.p)}"
     if contest.says == 0:
         need = contest.items_needed
         more = f"; about {need:,} items would be needed to separate them" if need is not None else ""
-        found = f"difference {by:+.3f}, {sure}"
+        found = f"difference {signed(by)}, {sure}"
         return f"{contest.a} is not significantly different from {contest.b} on {items} fresh items ({found}){more}."
     how = "better" if contest.says > 0 else "worse"
     return f"{contest.a} is {how} than {contest.b} by {abs(by):.3f} on {items} fresh items (difference {sure})."
@@ -120,7 +121,7 @@ def _tried(trial: Trial, per_token: bool, mark: str = "") -> tuple[str, ...]:
 
 
 def _faced(pair: Pair, mark: str = "") -> tuple[str, ...]:
-    return (f"{pair.settings}{mark}", f"{pair.small:.3f}", f"{pair.large:.3f}", f"{pair.lead:+.3f}")
+    return (f"{pair.settings}{mark}", f"{pair.small:.3f}", f"{pair.large:.3f}", signed(pair.lead))
 
 
 def _fresh(items: int, values: Mapping[str, Estimate], what: str) -> Table:
@@ -159,7 +160,8 @@ def _tuning_says(found: Tuning) -> list[str]:
     gain = check.to_baseline.difference.value
     bias = f"; the difference, {check.lost:.3f}, is selection bias" if check.lost > 0 else ""
     says.append(
-        f"Its lead was {check.tuned_gain:+.3f} on the items it was chosen on, and {gain:+.3f} on fresh ones{bias}."
+        f"Its lead was {signed(check.tuned_gain)} on the items it was chosen on, "
+        f"and {signed(gain)} on fresh ones{bias}."
     )
     if check.to_runner_up is not None:
         says.append(verdict(check.to_runner_up, check.items))
