@@ -164,10 +164,11 @@ class Batch:
         return f"for {self.jobs[int(self.row_jobs[row])].name} at new token {int(self.history.positions[row]) + 1}"
 
     def _partials(self, parents: Tensor, tokens: Tensor) -> list[Partial]:
-        """The text of each row `parents[i]` continued with `tokens[i]`."""
+        """The text of each row `parents[i]` continued with `tokens[i]`, as it would be returned if that ends it."""
+        cuts = self.stops.cuts(self.row_jobs, self.history.positions, self.texts, parents, tokens)
         return [
-            partial(self.model, self.jobs[int(self.row_jobs[row])], (*self.history.row(row)[0], token))
-            for row, token in zip(parents.tolist(), tokens.tolist(), strict=True)
+            partial(self.model, self.jobs[int(self.row_jobs[row])], (*self.history.row(row)[0], token), cut)
+            for row, token, cut in zip(parents.tolist(), tokens.tolist(), cuts, strict=True)
         ]
 
     def _unit_embeddings(self) -> Tensor:

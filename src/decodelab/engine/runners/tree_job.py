@@ -179,16 +179,23 @@ class TreeJob:
 
     def _ends(self, nodes: Tensor, tokens: Tensor) -> Tensor:
         """The reason each child (node, token) would end, int64 [n]."""
+        return self.stops.reasons(*self._as_rows(nodes), tokens)
+
+    def _as_rows(self, nodes: Tensor) -> tuple[Tensor, Tensor, list[Detokenizer], Tensor]:
+        """Nodes as the stopping criteria know rows: their jobs, positions and texts, and the row of each node."""
         parents, places = nodes.unique(return_inverse=True)
         known = [self.nodes[i] for i in parents.tolist()]
         positions = torch.tensor([node.depth for node in known], dtype=torch.int64)
         texts = [node.text for node in known if node.text is not None]
-        return self.stops.reasons(torch.zeros_like(parents), positions, texts, places, tokens)
+        return torch.zeros_like(parents), positions, texts, places
 
     def _judge(self, scorer: AnyScorer, nodes: Tensor, tokens: Tensor) -> Tensor:
         """What a scorer gives each child (node, token): float64 [n]."""
-        pairs = zip(nodes.tolist(), tokens.tolist(), strict=True)
-        partials = [partial(self.model, self.job, (*self.cache.path(node), token)) for node, token in pairs]
+        cuts = self.stops.cuts(*self._as_rows(nodes), tokens)
+        partials = [
+            partial(self.model, self.job, (*self.cache.path(node), token), cut)
+            for node, token, cut in zip(nodes.tolist(), tokens.tolist(), cuts, strict=True)
+        ]
         answer = judge(self.model, scorer, partials)
         self.judging_tokens += answer.tokens
         self.judging_passes += answer.passes
