@@ -13,6 +13,7 @@ from decodelab.core.values import Limits, Prompt
 from decodelab.engine.composing import Composer
 from decodelab.engine.job import Job, check_limits, make_job
 from decodelab.engine.prefix_cache import PrefixCache
+from decodelab.engine.prompt_notes import note_special_tokens
 from decodelab.engine.queue import Queue
 from decodelab.engine.runners.batched import BatchedRunner
 from decodelab.engine.runners.hidden_states import HiddenStatesRunner
@@ -87,6 +88,7 @@ class Engine:
         stop: str | Sequence[str] = (),
         stop_token_ids: Sequence[int] = (),
         seed: int = 0,
+        literal: bool = False,
     ) -> int:
         """Put a job in the queue; its number is the `index` of what comes out.
 
@@ -103,7 +105,9 @@ class Engine:
         plan = Strategy.of(strategy).resolve(self.model)
         model = self.composed(plan)
         check_limits(model, limits)
-        job = make_job(model, self._submitted, prompt, plan, limits, seed)
+        job = make_job(model, self._submitted, prompt, plan, limits, seed, literal=literal)
+        if isinstance(prompt, str) and not literal:
+            note_special_tokens(model.vocab, [(job.name, job.prompt, job.tokens)])
         self.enqueue(job)
         return job.index
 
