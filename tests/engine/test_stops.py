@@ -1,5 +1,7 @@
 """Stop strings: found wherever they straddle tokens, cut exactly, per row."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -166,7 +168,7 @@ class Cut:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def __call__(self, prompt: str, texts: list[str]) -> list[float]:
+    def __call__(self, prompt: str, texts: Sequence[str], /) -> list[float]:
         self.texts += texts
         return [0.0] * len(texts)
 

@@ -86,8 +86,9 @@ def encode_prompt(model: LanguageModel, prompt: Prompt, *, literal: bool = False
     """
     vocab = model.vocab
     if isinstance(prompt, str):
-        literally = literal and isinstance(vocab, SpecialTokens)  # else it has no names that could be read otherwise
-        text, tokens = prompt, vocab.encode_literal(prompt) if literally else vocab.encode(prompt)
+        text = prompt
+        # A vocabulary that names no special tokens has nothing to read otherwise.
+        tokens = vocab.encode_literal(text) if literal and isinstance(vocab, SpecialTokens) else vocab.encode(text)
     elif isinstance(prompt, Chat):
         if literal:
             raise RequestError("literal: a chat's template writes special tokens; give the prompt as text")
