@@ -23,7 +23,7 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
     "analysis.cost": ("predict_cost",),
     "analysis.distribution": ("distribution",),
     "core.errors": ("DecodelabError",),
-    "core.notices": ("NoEffectWarning",),
+    "core.notices": ("NoEffectWarning", "PromptWarning"),
     "core.values": ("Candidate", "Chat", "Cost", "Generation"),
     "engine.composing": ("compose",),
     "engine.generate": ("generate",),

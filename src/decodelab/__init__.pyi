@@ -7,6 +7,7 @@ from decodelab.analysis.cost import predict_cost as predict_cost
 from decodelab.analysis.distribution import distribution as distribution
 from decodelab.core.errors import DecodelabError as DecodelabError
 from decodelab.core.notices import NoEffectWarning as NoEffectWarning
+from decodelab.core.notices import PromptWarning as PromptWarning
 from decodelab.core.values import Candidate as Candidate
 from decodelab.core.values import Chat as Chat
 from decodelab.core.values import Cost as Cost

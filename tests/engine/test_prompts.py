@@ -124,3 +124,47 @@ def test_terms_with_an_effect_are_not(uniform):
         warnings.simplefilter("error")
         dl.generate(uniform, "a", "temperature=0.5 | top_p=0.9 | sample(n=2) | best_of", max_new_tokens=2)
         dl.generate(uniform, "a", "typical_p=0.5 | greedy", max_new_tokens=2)  # may remove the argmax
+
+
+class TestSpecialTokensInPrompts:
+    def test_two_bos_and_names_that_became_tokens_are_noted_once_for_all_prompts(self, stories):
+        with pytest.warns(dl.PromptWarning) as told:
+            found = dl.generate(stories, ["<s>Once", "a</s>b", "fine", "<s>x"], "greedy", max_new_tokens=1)
+        assert [str(w.message) for w in told] == [
+            'prompt 0, prompt 3: begins with BOS ("<s>") twice, because the tokenizer puts one before every text; '
+            "leave it out of the prompt",
+            'prompt 0, prompt 3, prompt 1: "<s>", "</s>" became a special token; literal=True (--literal) reads such '
+            "names as text",
+        ]
+        assert found[0].prompt_tokens[:2] == (1, 1)
+
+    def test_read_literally_they_are_text_after_the_tokenizers_own_bos(self, stories):
+        (g,) = dl.generate(stories, "<s>Once</s>", "greedy", max_new_tokens=1, literal=True)
+        assert g.prompt_tokens[0] == 1
+        assert not {1, 2} & set(g.prompt_tokens[1:])
+        assert stories.vocab.decode(g.prompt_tokens) == "<s>Once</s>"
+        plain = dl.generate(stories, "Once", "greedy", max_new_tokens=1, literal=True)[0]
+        assert plain.prompt_tokens == stories.vocab.encode("Once")
+        assert dl.generate(stories, "", "greedy", max_new_tokens=1, literal=True)[0].prompt_tokens == (1,)
+
+    def test_an_engine_notes_and_reads_them_likewise(self, stories):
+        engine = dl.Engine(stories)
+        with pytest.warns(dl.PromptWarning) as told:
+            engine.submit("<s>Once", "greedy", max_new_tokens=1)
+        assert len(told) == 2
+        engine.submit("<s>Once", "greedy", max_new_tokens=1, literal=True)
+        found = [g for g in engine.run() if isinstance(g, dl.Generation)]
+        assert {g.prompt_tokens[1] == 1 for g in found} == {True, False}
+
+    def test_token_ids_are_taken_as_they_are_and_chats_are_not_read_literally(self, stories):
+        assert dl.generate(stories, [(1, 1, 403)], "greedy", max_new_tokens=1)[0].prompt_tokens == (1, 1, 403)
+        with pytest.raises(RequestError, match="literal: a chat's template writes special tokens"):
+            dl.generate(stories, dl.Chat.of("hi"), "greedy", literal=True)
+
+    def test_a_table_has_no_text_for_them(self):
+        model = dl.TableModel(["a"], {...: {"a": 0.5, "</s>": 0.5}}, bos="<s>")
+        with pytest.warns(dl.PromptWarning) as told:
+            assert dl.generate(model, "<s> a", "greedy", max_new_tokens=1)[0].prompt_tokens == (2, 2, 0)
+        assert len(told) == 2
+        with pytest.raises(UnknownToken, match="'<s>' is a special token of the table and no text"):
+            dl.generate(model, "<s> a", "greedy", literal=True)

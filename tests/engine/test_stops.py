@@ -1,10 +1,13 @@
 """Stop strings: found wherever they straddle tokens, cut exactly, per row."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import decodelab as dl
+from decodelab.core.errors import EmptySupport, InvalidParameter
 
 
 @pytest.mark.parametrize(
@@ -116,13 +119,128 @@ def test_stop_strings_of_characters_that_are_split_over_byte_tokens(says_bytes, 
     assert len(best.tokens) == len((left + stop).encode())
 
 
-def test_a_stop_before_an_open_character_ends_when_that_is_complete(says_bytes):
-    # Text is settled by whole characters: the end comes one token late, what is left is the same.
+def test_a_stop_before_an_open_character_ends_at_once(says_bytes):
     model = says_bytes(b"a", b"b\xc3", b"\xa9", b"z")
     best = dl.generate(model, "", "greedy", stop="b")[0].best
-    assert (best.text, best.finish_reason, len(best.tokens)) == ("a", "stop", 3)
+    assert (best.text, best.finish_reason, len(best.tokens)) == ("a", "stop", 2)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stop", "limit", "text", "tokens"),
+    [
+        # Token 12520 of GPT-2 is a space and two bytes of an emoji.
+        ([b"a", b" \xf0\x9f", b"\x98\x80"], " ", 2, "a", 2),
+        ([b"a", b" \xf0\x9f", b"\x98\x80"], " ", 9, "a", 2),
+        ([b"a", b" \xf0\x9f"], " ", 9, "a", 2),  # ended by EOS
+        ([b"a", b"b", b"\xf0\x9f"], "b\ufffd", 3, "a", 3),
+        ([b"a", b"b", b"\xf0\x9f"], "b\ufffd", 9, "a", 4),
+        ([b"a", b"\xff", b"c"], "\ufffd", 9, "a", 3),
+    ],
+)
+@pytest.mark.parametrize(
+    "strategy", ["greedy", "beam(width=2)", "exact(budget=9)", "greedy | speculative(draft=ngram)"]
+)
+def test_no_stop_string_is_left_in_the_text_however_it_ends(says_bytes, pieces, stop, limit, text, tokens, strategy):
+    best = dl.generate(says_bytes(*pieces), "", strategy, stop=stop, max_new_tokens=limit)[0].best
+    assert (best.text, best.finish_reason, len(best.tokens)) == (text, "stop", tokens)
+
+
+broken = st.lists(
+    st.sampled_from([b"a", b" ", b"b", b" \xf0\x9f", b"\x98\x80", b"\xc3", b"\xa9", b"\xff"]), min_size=1, max_size=7
+)
+
+
+@given(
+    broken, st.lists(st.sampled_from([" ", "b", "ab", "\u00e9", "\ufffd", "\U0001f600"]), min_size=1), st.integers(1, 8)
+)
+def test_no_text_holds_a_stop_string_and_none_ends_without_one(says_bytes, pieces, stops, limit):
+    model = says_bytes(*pieces)
+    best = dl.generate(model, "", "greedy", stop=stops, max_new_tokens=limit)[0].best
+    whole = model.vocab.decode_completion(model.vocab.encode(""), best.tokens)
+    assert not any(stop in best.text for stop in stops)
+    assert (best.finish_reason == "stop") == any(stop in whole for stop in stops)
+    assert whole.startswith(best.text)
+
+
+class Cut:
+    """What a scorer and a checker were shown."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def __call__(self, prompt: str, texts: Sequence[str], /) -> list[float]:
+        self.texts += texts
+        return [0.0] * len(texts)
+
+
+@pytest.mark.parametrize("search", ["value_beam", "smc", "mcts"])
+def test_a_text_is_judged_as_it_is_returned(says, search):
+    shown = Cut()
+    stage = {"value_beam": dl.ValueBeam(1, shown), "smc": dl.SMC(2, shown), "mcts": dl.MCTS(3, scorer=shown)}[search]
+    best = dl.generate(says("one", " two.", " three"), "", stage, stop=".")[0].best
+    assert (best.text, best.finish_reason) == ("one two", "stop")
+    assert best.text in shown.texts
+    assert not any("." in text for text in shown.texts)
+
+
+def test_a_checker_is_asked_about_the_text_that_is_returned():
+    model = dl.TableModel(
+        ["1", "+", ";"], {(): {"1": 1.0}, "1": {";": 1.0}, ";": {"</s>": 1.0}}, bos="<s>", separator=""
+    )
+    odd = dl.Rejection(lambda text: "invalid" if ";" in text else "complete", tries=2)
+    assert dl.generate(model, "", odd, stop=";")[0].best.text == "1"
+
+
+def test_a_phrase_that_a_stop_string_cuts_off_is_not_in_the_text():
+    model = dl.TableModel(
+        ["a", "b"], {(): {"a": 0.6, "b": 0.4}, "a": {"b": 1.0}, "b": {"</s>": 1.0}}, bos="<s>", separator=""
+    )
+    with pytest.raises(EmptySupport, match="force_words: found no text with 'b' in it"):
+        dl.generate(model, "", "force_words(phrases=[b])", stop="b")
+    # Here the stop string takes away a phrase that was there a token before.
+    wide = dl.TableModel(
+        ["a", "b", "c", "d"],
+        {(): {"a": 1.0}, "a": {"b": 1.0}, "b": {"c": 0.9, "d": 0.1}, "c": {"</s>": 1.0}, "d": {"</s>": 1.0}},
+        bos="<s>",
+        separator="",
+    )
+    best = dl.generate(wide, "", "force_words(phrases=[ab])", stop="bc")[0].best
+    assert (best.text, best.finish_reason) == ("abd", "eos")
+
+
+def test_of_texts_that_are_equal_up_to_their_stop_string_one_is_kept():
+    row = {"a": 0.1, ".": 0.4, ".b": 0.3, "</s>": 0.2}
+    model = dl.TableModel(["a", ".", ".b"], {(): {"a": 1.0}, ...: row}, bos="<s>", separator="")
+    (g,) = dl.generate(model, "", "beam(width=3, n=3, dedupe=text)", stop=".", max_new_tokens=3)
+    assert [c.text for c in g.candidates] == ["a", "aa", "aaa"]
 
 
 def test_an_open_character_at_the_end_shows_as_one_that_is_missing(says_bytes):
     best = dl.generate(says_bytes(b"a", b"\xe2", b"\x82"), "", "greedy", max_new_tokens=2)[0].best
     assert (best.text, best.finish_reason) == ("a\ufffd", "length")
+
+
+@pytest.fixture
+def chatty(says_bytes):
+    """A model that says `hi`, a special token that is no EOS, and goes on."""
+    model = says_bytes(b"hi", b"<|im_end|>", b"more")
+    model.vocab.tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+    return model
+
+
+@pytest.mark.parametrize(
+    "strategy", ["greedy", "beam(width=2)", "exact(budget=9)", "greedy | speculative(draft=ngram)"]
+)
+def test_a_stop_text_that_is_a_special_token_stops_at_that_token(chatty, strategy):
+    assert dl.generate(chatty, "", strategy)[0].best.text == "himore"
+    best = dl.generate(chatty, "", strategy, stop=["<|im_end|>"])[0].best
+    assert (best.text, best.finish_reason, best.tokens) == ("hi", "stop", (0, 1))
+    later = dl.generate(chatty, "", strategy, stop=["zzz", "</s>", "<|im_end|>"], max_new_tokens=1)[0].best
+    assert (later.text, later.finish_reason) == ("hi", "length")
+
+
+def test_the_name_of_a_special_token_inside_a_stop_text_is_refused(chatty):
+    with pytest.raises(
+        InvalidParameter, match=r"holds \"<\|im_end\|>\"; special tokens are no part of the text: give that"
+    ):
+        dl.generate(chatty, "", "greedy", stop="<|im_end|>\n")

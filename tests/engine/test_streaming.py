@@ -103,7 +103,7 @@ def detokenized(vocab, prompt: list[int], tokens: list[int]) -> str:
     text = Detokenizer.after(prompt)
     for token in tokens:
         text = text.push(vocab, token)
-    return text.flushed(vocab)
+    return text.whole
 
 
 @given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8"), min_size=1), st.data())

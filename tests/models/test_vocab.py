@@ -164,6 +164,20 @@ class TestUnfinishedCharacters:
             tokens = vocab.encode("a 🦜")
             assert vocab.decode_completion(tokens[:-1], tokens[-1:]) == "🦜"
 
+    @pytest.mark.parametrize("prompt", [f"Hello{REPLACEMENT}", REPLACEMENT, f"a {REPLACEMENT * 3}", f"{REPLACEMENT} b"])
+    def test_a_replacement_character_of_the_prompt_is_the_prompts_own(self, pieces, byte_level, prompt):
+        for vocab in (pieces, byte_level):
+            before = vocab.encode(prompt)
+            world, bird = (vocab.encode_completion(before, text) for text in (" world", "🦜"))
+            assert vocab.decode_completion(before, world) == " world"
+            assert vocab.decode_completion(before, vocab.encode_completion(before, REPLACEMENT)) == REPLACEMENT
+            assert vocab.decode_completion((*before, *bird[-4:-1]), bird[-1:]) == "🦜"
+            assert vocab.decode_completion(before, bird[-4:-1]) == REPLACEMENT
+
+    def test_a_character_that_the_prompt_leaves_open_and_nothing_completes_is_the_prompts(self, byte_level):
+        before = byte_level.encode("a 🦜")[:-1]
+        assert byte_level.decode_completion(before, byte_level.encode(" b")) == " b"
+
 
 class TestTokenText:
     def test_spaces_are_kept(self, pieces, byte_level):

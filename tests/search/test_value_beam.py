@@ -52,12 +52,13 @@ def test_a_beam_wide_enough_for_everything_ranks_everything(random_table, seed, 
     assert {c.tokens for c in g.candidates} == {tokens for _, tokens in everything}
 
 
-def slow_value_beam(model, width: int, candidates: int, weight: float, penalty: float, limit: int):
+def slow_value_beam(model, width: int, candidates: int, weight: float, penalty: float, limit: int, stops=()):
     """From the definition (the docstring of `ValueBeam`), one hypothesis at a time, without stopping early."""
     live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     pool: list[tuple[float, tuple[int, ...]]] = []
+    ends = (*model.vocab.eos_ids, *stops)
     for length in range(1, limit + 1):
-        probable = sorted(
+        listed = sorted(
             (
                 (score + logprob, rank, token, (*prefix, token))
                 for rank, (score, prefix) in enumerate(live)
@@ -67,7 +68,11 @@ def slow_value_beam(model, width: int, candidates: int, weight: float, penalty: 
                 if logprob > -math.inf
             ),
             key=lambda c: (-c[0], c[1], c[2]),
-        )[:candidates]
+        )
+        probable = listed[:candidates]
+        for candidate in listed[candidates:]:
+            if length < limit and sum(tokens[-1] not in ends for *_, tokens in probable) < width:
+                probable.append(candidate)
         ranked = sorted(
             (
                 (score / length**penalty + weight * hashed("", [model.vocab.decode(tokens)])[0], score, tokens)
@@ -77,7 +82,7 @@ def slow_value_beam(model, width: int, candidates: int, weight: float, penalty: 
         )
         live = []
         for place, (rank, score, tokens) in enumerate(ranked):
-            if tokens[-1] in model.vocab.eos_ids or length == limit:
+            if tokens[-1] in ends or length == limit:
                 if place < width:
                     pool.append((rank, tokens))
             elif len(live) < width:
@@ -93,15 +98,16 @@ def slow_value_beam(model, width: int, candidates: int, weight: float, penalty: 
     more=st.integers(0, 6),
     weight=st.sampled_from([-1.0, 0.3, 4.0]),
     penalty=PENALTIES,
+    stops=st.sets(st.integers(0, 4), max_size=4),
 )
 @settings(max_examples=60)
-def test_value_beams_equal_the_slow_reference(random_table, seed, width, more, weight, penalty):
+def test_value_beams_equal_the_slow_reference(random_table, seed, width, more, weight, penalty, stops):
     model = random_table(seed, impossible=0.2)
     beam = dl.ValueBeam(
         width, hashed, weight, candidates=width + more, length_penalty=penalty, early_stopping="never", n=width
     )
-    (g,) = dl.generate(model, "", beam, max_new_tokens=4)
-    expected = slow_value_beam(model, width, width + more, weight, penalty, 4)
+    (g,) = dl.generate(model, "", beam, max_new_tokens=4, stop_token_ids=sorted(stops))
+    expected = slow_value_beam(model, width, width + more, weight, penalty, 4, stops)
     assert [c.tokens for c in g.candidates] == [tokens for _, tokens in expected]
     assert [c.score for c in g.candidates] == pytest.approx([score for score, _ in expected])
 

@@ -26,12 +26,12 @@ Prompts = Annotated[
     typer.Argument(
         metavar="PROMPT",
         show_default=False,
-        help="One or more prompts, taken literally; - reads stdin. Without any, the prompt is empty (BOS).",
+        help="One or more prompts, taken as they are; - reads stdin. Without any, the prompt is empty (BOS).",
     ),
 ]
 OnePrompt = Annotated[
     str | None,
-    typer.Argument(metavar="PROMPT", show_default=False, help="The prompt, taken literally; - reads stdin."),
+    typer.Argument(metavar="PROMPT", show_default=False, help="The prompt, taken as it is; - reads stdin."),
 ]
 PromptFile = Annotated[
     Path | None,

@@ -18,8 +18,11 @@ DecodelabError
 │   ├── EndpointFailed            a server refused, was unreachable, or sent an invalid response
 │   ├── ForwardFailed             a forward pass raised (for example, out of memory); the other jobs continue
 │   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
+│   ├── MalformedLogits           the model returned logits of another shape than rows and vocabulary
 │   └── VocabularyMismatch        two models (or a model and logits) of different vocabularies
 ├── EmptySupport                  a chain of processors removed every token
+├── StageFailed                   a stage raised an error of its own; the other jobs continue
+├── EngineStopped                 an engine was used after an exception had ended a step halfway
 ├── CheckerFailed                 a checker raised, or returned no verdict (invalid, prefix or complete)
 ├── ScorerFailed                  a scorer raised, or did not return one finite number per text
 ├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
@@ -107,12 +110,24 @@ class NonFiniteLogits(ModelError):
     """The model returned NaN, +inf or nothing but -inf as logits."""
 
 
+class MalformedLogits(ModelError):
+    """The model returned logits of a wrong shape."""
+
+
 class VocabularyMismatch(ModelError):
     """Two sides that must share a vocabulary do not."""
 
 
 class EmptySupport(DecodelabError):
     """A stage left no token to choose from."""
+
+
+class StageFailed(DecodelabError):
+    """A stage raised an error that is none of decodelab's."""
+
+
+class EngineStopped(DecodelabError):
+    """An exception ended a step of the engine halfway, and it was used again."""
 
 
 class CheckerFailed(DecodelabError):

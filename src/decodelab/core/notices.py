@@ -12,6 +12,10 @@ class NoEffectWarning(UserWarning):
     """A stage of the strategy has no effect."""
 
 
+class PromptWarning(UserWarning):
+    """A tokenizer read a prompt in another way than it may be meant."""
+
+
 class PlainCacheWarning(UserWarning):
     """Forked rows do not share their past, because the model's attention does not support it."""
 
@@ -22,8 +26,8 @@ class FewerCandidates(UserWarning):
 
 @contextmanager
 def notes() -> Iterator[list[str]]:
-    """Collect the warnings about terms without effect, slower caches and missing candidates, each once."""
-    told = (NoEffectWarning, PlainCacheWarning, FewerCandidates)
+    """Collect the warnings about terms without effect, prompts, slower caches and missing candidates, each once."""
+    told = (NoEffectWarning, PromptWarning, PlainCacheWarning, FewerCandidates)
     said: list[str] = []
 
     def collect(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:

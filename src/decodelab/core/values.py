@@ -227,8 +227,9 @@ class Partial:
         prompt: the prompt as text.
         prompt_tokens: its token ids.
         tokens: the generated ids so far.
-        text: the decoded continuation, special tokens left out; an unfinished character at its end is left out too.
-        complete: whether nothing was left out at its end.
+        text: the decoded continuation, special tokens left out; an unfinished character at its end is left out too, and
+            what begins with the stop string that ends it.
+        complete: whether no unfinished character was left out.
     """
 
     prompt: str

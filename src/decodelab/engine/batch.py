@@ -10,17 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import UnsupportedStrategy
+from decodelab.core.errors import DecodelabError, UnsupportedStrategy
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Ahead, AnyScorer, Embeddings, LanguageModel, Rows
 from decodelab.core.values import Cost, Generation, Partial
-from decodelab.engine.failures import empty_support, non_finite
+from decodelab.engine.failures import check_shape, empty_support, non_finite
+from decodelab.engine.faults import blamed, tell
 from decodelab.engine.history import History
 from decodelab.engine.hypotheses import Ended, as_candidates, ended, generation, selected, unfinished
 from decodelab.engine.job import Job
 from decodelab.engine.judging import judge, partial
 from decodelab.engine.processing import Processed, process
+from decodelab.engine.runners.runner import Failed, Outcome
 from decodelab.engine.stopping import StoppingCriteria
 from decodelab.kernels.fused import log_normaliser
 
@@ -51,8 +53,12 @@ class Batch:
         prompts = [job.before for job in jobs for _ in range(width)]
         samples = [range(job.first_sample, job.first_sample + width) for job in jobs]
         self.keys = Keys.join([Keys.of(job.seed, job.tokens, s) for job, s in zip(jobs, samples, strict=True)])
-        self.states: list[Any] = [p.init(prompts, model.vocab, self.keys) for p in self.processors]
-        self.search_state = self.search.init(len(jobs), self.keys.sample)
+        self.states: list[Any] = []
+        for processor in self.processors:
+            with blamed(processor):
+                self.states.append(processor.init(prompts, model.vocab, self.keys))
+        with blamed(self.search):
+            self.search_state = self.search.init(len(jobs), self.keys.sample)
         self.stops = StoppingCriteria.of(model.vocab, jobs[0].limits, [job.max_new_tokens for job in jobs])
         self.texts = self.stops.texts(prompts)
         self.history = History.empty(len(prompts))
@@ -67,7 +73,13 @@ class Batch:
         return len(self.row_jobs)
 
     def step(self, raw: Tensor, ahead: Ahead | None = None) -> Advance:
-        """Choose the next tokens from the model's logits [rows, vocab] and bring all values up to date."""
+        """Choose the next tokens from the model's logits [rows, vocab] and bring all values up to date.
+
+        Raises:
+            DecodelabError: for logits that are none, and what a stage raises; the batch must not be used any more.
+            ObserverRaised: for what an observer raises.
+        """
+        check_shape(self.model.name, raw, len(self), self.model.vocab.size)
         positions = self.history.positions
         logits = raw.float().cpu()
         normaliser = log_normaliser(logits)
@@ -78,7 +90,8 @@ class Batch:
         if processed is not logits:
             self._check_support(processed_normaliser, work)
 
-        advance, search_state = self.search.step(processed, self.search_state, self._view(positions, logits, ahead))
+        with blamed(self.search):
+            advance, search_state = self.search.step(processed, self.search_state, self._view(positions, logits, ahead))
         if self.observers:
             self._observe(positions, logits, work, advance)
 
@@ -96,14 +109,11 @@ class Batch:
         logprobs = chosen(logits, normaliser, parents, tokens)
         distribution = logprobs if processed is logits else chosen(processed, processed_normaliser, parents, tokens)
         identity = is_identity(parents, len(logits))
-        states = [
-            p.update(
-                None if s is None else s if identity else s[parents],
-                given if identity or s is None else given[parents],
-                tokens,
-            )
-            for p, s, given in zip(self.processors, self.states, work.given, strict=True)
-        ]
+        states: list[Any] = []
+        for processor, state, given in zip(self.processors, self.states, work.given, strict=True):
+            with blamed(processor):
+                kept = state if state is None or identity else state[parents]
+                states.append(processor.update(kept, given if identity or state is None else given[parents], tokens))
         texts = (
             [self.texts[p].push(self.model.vocab, t) for p, t in zip(parents.tolist(), tokens.tolist(), strict=True)]
             if self.texts
@@ -164,10 +174,11 @@ class Batch:
         return f"for {self.jobs[int(self.row_jobs[row])].name} at new token {int(self.history.positions[row]) + 1}"
 
     def _partials(self, parents: Tensor, tokens: Tensor) -> list[Partial]:
-        """The text of each row `parents[i]` continued with `tokens[i]`."""
+        """The text of each row `parents[i]` continued with `tokens[i]`, as it would be returned if that ends it."""
+        cuts = self.stops.cuts(self.row_jobs, self.history.positions, self.texts, parents, tokens)
         return [
-            partial(self.model, self.jobs[int(self.row_jobs[row])], (*self.history.row(row)[0], token))
-            for row, token in zip(parents.tolist(), tokens.tolist(), strict=True)
+            partial(self.model, self.jobs[int(self.row_jobs[row])], (*self.history.row(row)[0], token), cut)
+            for row, token, cut in zip(parents.tolist(), tokens.tolist(), cuts, strict=True)
         ]
 
     def _unit_embeddings(self) -> Tensor:
@@ -216,8 +227,7 @@ class Batch:
             torch.cat(flags).bool(),
             lambda: tuple(tuple(row[:n]) for row, n in zip(held.tolist(), positions.tolist(), strict=True)),
         )
-        for observer in self.observers:
-            observer(event)
+        tell(self.observers, event)
 
     def count(
         self, lengths: Sequence[int], token_bytes: float, decoded: bool = True, parents: Tensor | None = None
@@ -248,22 +258,31 @@ class Batch:
                 return True
         return False
 
-    def newly_done(self) -> Iterator[Generation]:
-        """The generations of jobs without rows left; a job is done once its generation is taken."""
+    def newly_done(self) -> Iterator[Outcome]:
+        """The outcomes of jobs without rows left; a job is done once its outcome is taken."""
         live = set(self.row_jobs.tolist()) if len(self.history.ended) else range(len(self.jobs))
         for job in range(len(self.jobs)):
             if job not in live and job not in self.done:
-                yield self._generation(job)
+                yield self._outcome(job)
 
     def unfinished(self) -> list[Job]:
         """The jobs that are not done."""
         return [job for i, job in enumerate(self.jobs) if i not in self.done]
 
-    def interrupted(self) -> Iterator[Generation]:
+    def interrupted(self) -> Iterator[Outcome]:
         """The generations so far of all jobs that are not done."""
         for job in range(len(self.jobs)):
             if job not in self.done:
-                yield self._generation(job)
+                yield self._outcome(job)
+
+    def _outcome(self, job: int) -> Outcome:
+        """The generation of a job, or how its search or selection fails; either way it is done."""
+        self.done.add(job)
+        try:
+            with blamed(self.jobs[job].strategy.selection or self.search):
+                return self._generation(job)
+        except DecodelabError as error:
+            return Failed(self.jobs[job].index, error)
 
     def _cost(self, job: int) -> Cost:
         """What a job has cost so far."""
@@ -286,9 +305,7 @@ class Batch:
             ]
         else:
             candidates = selected(spec, candidates)
-        cost = self._cost(job)
-        self.done.add(job)
-        return generation(self.model, spec, candidates, cost)
+        return generation(self.model, spec, candidates, self._cost(job))
 
 
 def is_identity(parents: Tensor, rows: int) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decodelab.core.protocols import Vocab
 from decodelab.core.values import Tokens
 
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
 
 @dataclass(frozen=True)
 class Detokenizer:
@@ -19,11 +21,13 @@ class Detokenizer:
         context: the prompt and the tokens already in the text; as many as are needed are decoded with what follows.
         pending: tokens not yet in the text.
         text: the final text.
+        held: the text of the pending tokens as it is now; a character that is not complete shows as U+FFFD.
     """
 
     context: Tokens
     pending: Tokens
     text: str
+    held: str = ""
 
     @staticmethod
     def after(prompt: Sequence[int]) -> Detokenizer:
@@ -34,10 +38,16 @@ class Detokenizer:
         """The state after one more token."""
         pending = (*self.pending, token)
         added = vocab.decode_completion(self.context, pending)
-        if added.endswith("\ufffd") or not added:
-            return Detokenizer(self.context, pending, self.text)
+        if added.endswith(_REPLACEMENT) or not added:
+            return Detokenizer(self.context, pending, self.text, added)
         return Detokenizer((*self.context, *pending), (), self.text + added)
 
-    def flushed(self, vocab: Vocab) -> str:
-        """The text including that of the pending tokens."""
-        return self.text + (vocab.decode_completion(self.context, self.pending) if self.pending else "")
+    @property
+    def whole(self) -> str:
+        """The text if it ended here, that of the pending tokens included."""
+        return self.text + self.held
+
+    @property
+    def settled(self) -> str:
+        """The text that no further token can change: all but U+FFFD at the end, which may become characters."""
+        return self.whole.rstrip(_REPLACEMENT)

@@ -5,8 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import DecodelabError, EmptySupport, ForwardFailed, NonFiniteLogits
+from decodelab.core.errors import DecodelabError, EmptySupport, ForwardFailed, MalformedLogits, NonFiniteLogits
+from decodelab.core.stage import brief
+from decodelab.engine.faults import told
 from decodelab.engine.processing import Processed
+
+
+def check_shape(model: str, logits: Tensor, rows: int, vocab: int) -> None:
+    """Refuse logits of another shape, which would be taken for those of other rows or tokens.
+
+    Raises:
+        MalformedLogits: saying which shape they should have.
+    """
+    if tuple(logits.shape) != (rows, vocab):
+        raise MalformedLogits(
+            f"{model} returned logits of shape {brief(tuple(logits.shape))} where {rows} rows of {vocab} tokens are "
+            "needed; does its vocabulary belong to it?"
+        )
 
 
 def non_finite(model: str, values: Tensor, place: str) -> NonFiniteLogits:
@@ -31,7 +46,6 @@ def forward_failed(model: str, error: Exception) -> DecodelabError:
     """The error for an exception of a forward pass; a `DecodelabError` is returned as it is."""
     if isinstance(error, DecodelabError):
         return error
-    what = " ".join(str(error).split()) or type(error).__name__
-    failure = ForwardFailed(f"{model}: the forward pass failed: {what}; fewer rows need less memory")
+    failure = ForwardFailed(f"{model}: the forward pass failed: {told(error)}; fewer rows need less memory")
     failure.__cause__ = error
     return failure

@@ -13,6 +13,7 @@ from decodelab.core.notices import NoEffectWarning
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Chat, Generation, Limits, Prompt
 from decodelab.engine.job import check_limits, make_job
+from decodelab.engine.prompt_notes import note_special_tokens
 from decodelab.engine.runners.runner import Failed
 from decodelab.engine.scheduler import Engine
 from decodelab.models.loading import load
@@ -31,6 +32,7 @@ def generate(
     seed: int = 0,
     observers: Sequence[Observer] = (),
     max_rows: int = 64,
+    literal: bool = False,
 ) -> list[Generation]:
     """Continue prompts under a strategy.
 
@@ -43,11 +45,14 @@ def generate(
         strategy: in any form of the strategy language.
         max_new_tokens: most new tokens of each continuation.
         min_new_tokens: EOS, stop tokens and stop strings cannot end a continuation before this many tokens.
-        stop: strings that end a continuation; the text is cut before the first.
+        stop: strings that end a continuation; the text is cut before the first. The name of a special token stands for
+            that token.
         stop_token_ids: further token ids that end a continuation.
         seed: any integer; all random numbers follow from it.
         observers: told of every step (see `decodelab.core.events`).
         max_rows: how many rows (beams, samples) the model computes at once; bounds the memory.
+        literal: whether the names of special tokens in a text prompt, such as `</s>`, are text like any other; the
+            tokenizer's own BOS is added all the same. Otherwise a `PromptWarning` tells of them.
 
     Returns:
         One Generation a prompt, in order. After Ctrl-C, those that were started, with unfinished
@@ -72,7 +77,11 @@ def generate(
     engine = Engine(lm, max_rows=max_rows, observers=observers)
     composed = engine.composed(plan)
     check_limits(composed, limits)
-    jobs = [make_job(composed, i, p, plan, limits, seed) for i, p in enumerate(as_prompts(prompts))]
+    asked = as_prompts(prompts)
+    jobs = [make_job(composed, i, p, plan, limits, seed, literal=literal) for i, p in enumerate(asked)]
+    if not literal:
+        texts = [(job.name, job.prompt, job.tokens) for job, p in zip(jobs, asked, strict=True) if isinstance(p, str)]
+        note_special_tokens(composed.vocab, texts)
     # Prompts of similar length share a prefill, so that little of it is padding.
     for job in sorted(jobs, key=lambda job: len(job.tokens)):
         engine.enqueue(job)

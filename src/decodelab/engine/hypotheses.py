@@ -47,7 +47,7 @@ def ended(
     string needs it.
     """
     tokens, model, processed = path
-    cut = stops.cut(text, token) if reason == STOP and text is not None else None
+    cut = stops.cut(text, token, over=True) if reason == STOP and text is not None else None
     return Ended(([*tokens, token], [*model, logprobs[0]], [*processed, logprobs[1]]), reason, cut)
 
 

@@ -8,7 +8,7 @@ from operator import index
 from typing import SupportsIndex, cast
 
 from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, RequestError, TooLarge, UnknownToken
-from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead
+from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead, SpecialTokens
 from decodelab.core.stage import brief
 from decodelab.core.values import Chat, Limits, Prompt, Tokens
 from decodelab.strategy.strategy import Strategy
@@ -76,18 +76,22 @@ def checked_ids(size: int, tokens: Iterable[SupportsIndex], what: str) -> Tokens
     return ids
 
 
-def encode_prompt(model: LanguageModel, prompt: Prompt) -> tuple[str, Tokens]:
-    """A prompt's text and token ids.
+def encode_prompt(model: LanguageModel, prompt: Prompt, *, literal: bool = False) -> tuple[str, Tokens]:
+    """A prompt's text and token ids; with `literal`, the names of special tokens in a text are text like any other.
 
     Raises:
-        RequestError: if it is not text, ids or a chat.
+        RequestError: if it is not text, ids or a chat, or a chat should be read literally.
         EmptyPrompt: if there are no tokens and the model has no BOS token.
         UnknownToken: if a token id is outside the vocabulary.
     """
     vocab = model.vocab
     if isinstance(prompt, str):
-        text, tokens = prompt, vocab.encode(prompt)
+        text = prompt
+        # A vocabulary that names no special tokens has nothing to read otherwise.
+        tokens = vocab.encode_literal(text) if literal and isinstance(vocab, SpecialTokens) else vocab.encode(text)
     elif isinstance(prompt, Chat):
+        if literal:
+            raise RequestError("literal: a chat's template writes special tokens; give the prompt as text")
         text, tokens = vocab.render_chat(prompt)
     else:
         tokens = checked_ids(vocab.size, prompt, "prompt")
@@ -101,13 +105,22 @@ def encode_prompt(model: LanguageModel, prompt: Prompt) -> tuple[str, Tokens]:
     return text, tokens
 
 
-def make_job(model: LanguageModel, index: int, prompt: Prompt, strategy: Strategy, limits: Limits, seed: int) -> Job:
+def make_job(
+    model: LanguageModel,
+    index: int,
+    prompt: Prompt,
+    strategy: Strategy,
+    limits: Limits,
+    seed: int,
+    *,
+    literal: bool = False,
+) -> Job:
     """Check a prompt against the model and make a job of it.
 
     Raises:
         PromptTooLong: if the context has no room for a new token.
     """
-    text, tokens = encode_prompt(model, prompt)
+    text, tokens = encode_prompt(model, prompt, literal=literal)
     room = limits.max_new_tokens
     if isinstance(model, EncoderDecoder):
         if model.longest_prompt is not None and len(tokens) > model.longest_prompt:
@@ -144,6 +157,15 @@ def check_limits(model: LanguageModel, limits: Limits) -> None:
         )
     if "" in limits.stop:
         raise InvalidParameter("stop strings must not be empty, got ''; leave the option out for none")
+    if isinstance(model.vocab, SpecialTokens):
+        specials = model.vocab.special_tokens
+        for stop in limits.stop:
+            held = [name for name in specials if name in stop and len(name) > 2]
+            if held and stop not in specials:
+                raise InvalidParameter(
+                    f"stop strings must be text or the name of one special token, got {brief(stop)}, which holds "
+                    f"{brief(held[0])}; special tokens are no part of the text: give that name alone"
+                )
     for token in limits.stop_token_ids:
         if not 0 <= token < model.vocab.size:
             raise UnknownToken(f"stop_token_ids must be in [0, {model.vocab.size - 1}], got {token}; see the tokenizer")

@@ -32,8 +32,10 @@ def judge(model: LanguageModel, scorer: AnyScorer, partials: Sequence[Partial]) 
     return Judged(values, counted.tokens, counted.passes)
 
 
-def partial(model: LanguageModel, job: Job, generated: Sequence[int]) -> Partial:
-    """A continuation of a job's prompt, for those who judge it by its text."""
+def partial(model: LanguageModel, job: Job, generated: Sequence[int], cut: str | None = None) -> Partial:
+    """A continuation of a job's prompt, for those who judge it by its text; `cut` is that before a stop string."""
+    if cut is not None:
+        return Partial(job.prompt, job.tokens, tuple(generated), cut)
     text = model.vocab.decode_completion(job.before, generated)
     settled = text.rstrip("\ufffd")
     return Partial(job.prompt, job.tokens, tuple(generated), settled, settled == text)

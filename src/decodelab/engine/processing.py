@@ -12,6 +12,7 @@ from torch import Tensor
 from decodelab.core.events import StageView
 from decodelab.core.protocols import Processor
 from decodelab.core.stage import Stage
+from decodelab.engine.faults import blamed
 from decodelab.kernels.fused import Fused, apply_fused, fused_form, suits
 
 
@@ -38,7 +39,8 @@ class Processed:
         views: list[StageView] = []
         logits = self.start
         for processor, state in zip(self.processors, self.states, strict=True):
-            after = processor.apply(logits, state)
+            with blamed(processor):
+                after = processor.apply(logits, state)
             name = str(processor) if isinstance(processor, Stage) else type(processor).__name__
             views.append(StageView(name, logits, after, state))
             logits = after
@@ -49,16 +51,21 @@ def process(processors: Sequence[Processor], states: Sequence[Any], logits: Tens
     """Apply all processors to logits [rows, vocab].
 
     A stage with a state begins a new chain, because its update needs the logits it was given.
+
+    Raises:
+        StageFailed: for what a processor raises; names it.
     """
     start, given = logits, list[Tensor]()
     chain: list[Fused] = []
     for processor, state in zip(processors, states, strict=True):
-        form = fused_form(processor, state) if suits(logits) else None
+        with blamed(processor):
+            form = fused_form(processor, state) if suits(logits) else None
         if chain and (form is None or state is not None):
             logits, chain = apply_fused(logits, chain), []
         given.append(logits)
         if form is None:
-            logits = processor.apply(logits, state)
+            with blamed(processor):
+                logits = processor.apply(logits, state)
         else:
             chain.append(form)
     return Processed(processors, states, start, apply_fused(logits, chain) if chain else logits, given)

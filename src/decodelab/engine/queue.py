@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from decodelab.engine.job import Job
 from decodelab.engine.runners.runner import Outcome, Runner
@@ -19,15 +19,17 @@ class Queue:
         runner: what runs the jobs.
         max_rows: rows that running jobs may have together.
         memory: bytes of cache that running jobs may come to hold; None for no bound.
+        deliver: is given each outcome at once, so that none is lost when a step is broken off.
 
     Attributes:
         running: the jobs that have begun and have no outcome yet, by number.
     """
 
-    def __init__(self, runner: Runner, max_rows: int, memory: int | None) -> None:
+    def __init__(self, runner: Runner, max_rows: int, memory: int | None, deliver: Callable[[Outcome], None]) -> None:
         self.runner = runner
         self.max_rows = max_rows
         self.memory = memory
+        self.deliver = deliver
         self.running: dict[int, Job] = {}
         self._waiting: deque[Job] = deque()
         self._cancelled: set[int] = set()
@@ -56,20 +58,20 @@ class Queue:
             self._cancelled.add(number)
         return True
 
-    def step(self, admit: bool) -> Iterator[Outcome]:
+    def step(self, admit: bool) -> None:
         """One step of the runner; with `admit`, waiting jobs for which there is room begin first."""
         if admit and self._waiting:
             jobs, nbytes = self._next()
             if jobs:
                 self.running |= {job.index: job for job in jobs}
                 room = None if self.memory is None else max(0, self.memory - nbytes)
-                yield from self._wanted(self.runner.admit(jobs, room))
-        yield from self._wanted(self.runner.step())
+                self._take(self.runner.admit(jobs, room))
+        self._take(self.runner.step())
 
-    def interrupted(self) -> Iterator[Outcome]:
-        """Empty the queue: yield the jobs that have begun as far as they came, drop those that wait."""
+    def interrupt(self) -> None:
+        """Empty the queue: deliver the jobs that have begun as far as they came, drop those that wait."""
         self._waiting.clear()
-        yield from self._wanted(self.runner.interrupt())
+        self._take(self.runner.interrupt())
         self.running.clear()
         self._cancelled.clear()
 
@@ -99,11 +101,11 @@ class Queue:
             self._waiting.remove(job)
         return admitted, nbytes
 
-    def _wanted(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-        """Note which jobs are done, and pass on the outcomes of those that were not cancelled."""
+    def _take(self, outcomes: Iterable[Outcome]) -> None:
+        """Note which jobs are done, and deliver the outcomes of those that were not cancelled."""
         for outcome in outcomes:
             self.running.pop(outcome.index, None)
             if outcome.index in self._cancelled:
                 self._cancelled.discard(outcome.index)
             else:
-                yield outcome
+                self.deliver(outcome)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from typing import TypeAlias
 
 from decodelab.core.capabilities import RunnerName
-from decodelab.core.errors import InvalidParameter, UnsupportedStrategy
+from decodelab.core.errors import DecodelabError, EngineStopped, InvalidParameter, UnsupportedStrategy
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Composition, LanguageModel
 from decodelab.core.values import Limits, Prompt
 from decodelab.engine.composing import Composer
+from decodelab.engine.failures import forward_failed
+from decodelab.engine.faults import ObserverRaised
 from decodelab.engine.job import Job, check_limits, make_job
 from decodelab.engine.prefix_cache import PrefixCache
+from decodelab.engine.prompt_notes import note_special_tokens
 from decodelab.engine.queue import Queue
 from decodelab.engine.runners.batched import BatchedRunner
 from decodelab.engine.runners.hidden_states import HiddenStatesRunner
@@ -34,6 +38,11 @@ class Engine:
     running batch (`BatchedRunner`); speculative decoding, searches that look ahead, tree searches and composed models
     have runners of their own, which take turns. Jobs begin in the order they were submitted. The result of a job does
     not depend on what runs beside it, as far as the model's own arithmetic does not.
+
+    What a stage raises fails the jobs of its strategy, what the model raises those of its pass, each by a named error
+    as their outcome; the others go on unchanged. Any other exception (of an observer, Ctrl-C, `SystemExit`) reaches the
+    caller and stops the engine: until `interrupted` has emptied it, it does nothing but raise `EngineStopped`. `run`
+    empties it by itself after Ctrl-C.
 
     Args:
         model: a model, or the name of one for `load`.
@@ -72,6 +81,8 @@ class Engine:
         self.memory = memory
         self.observers = observers
         self._submitted = 0
+        self._done: deque[Outcome] = deque()
+        self._stopped: BaseException | None = None
         self._compose = Composer(self.model)
         self._prefix_caches: dict[tuple[Composition, ...], PrefixCache] = {}
         self._turn: Kind = ((), "batched")
@@ -87,6 +98,7 @@ class Engine:
         stop: str | Sequence[str] = (),
         stop_token_ids: Sequence[int] = (),
         seed: int = 0,
+        literal: bool = False,
     ) -> int:
         """Put a job in the queue; its number is the `index` of what comes out.
 
@@ -96,6 +108,7 @@ class Engine:
 
         Raises:
             StrategyError, RequestError: as `decodelab.generate`; TooLarge if it can never fit the memory.
+            EngineStopped: after an exception that ended a step halfway.
         """
         limits = Limits(
             max_new_tokens, min_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop), tuple(stop_token_ids)
@@ -103,7 +116,9 @@ class Engine:
         plan = Strategy.of(strategy).resolve(self.model)
         model = self.composed(plan)
         check_limits(model, limits)
-        job = make_job(model, self._submitted, prompt, plan, limits, seed)
+        job = make_job(model, self._submitted, prompt, plan, limits, seed, literal=literal)
+        if isinstance(prompt, str) and not literal:
+            note_special_tokens(model.vocab, [(job.name, job.prompt, job.tokens)])
         self.enqueue(job)
         return job.index
 
@@ -118,16 +133,24 @@ class Engine:
             UnsupportedStrategy: if no runner can make passes as its strategy says.
             InvalidParameter: if it asks for too many rows.
             TooLarge: if it can never fit the memory.
+            ForwardFailed: if the model raises when it is asked for the memory a job takes.
+            EngineStopped: after an exception that ended a step halfway.
         """
+        self._check_running()
         kind = _kind(job.strategy)
         if kind not in self._queues:
             self._queues[kind] = self._new_queue(kind)
-        self._queues[kind].submit(job)
+        try:
+            self._queues[kind].submit(job)
+        except DecodelabError:
+            raise
+        except Exception as error:  # some models make a pass to learn how much memory a token takes
+            raise forward_failed(self.model.name, error) from error
         self._submitted = max(self._submitted, job.index + 1)
 
     def _new_queue(self, kind: Kind) -> Queue:
         """An empty queue for jobs of a kind."""
-        return Queue(self._new_runner(*kind), self.max_rows, self.memory)
+        return Queue(self._new_runner(*kind), self.max_rows, self.memory, self._done.append)
 
     def _new_runner(self, compositions: tuple[Composition, ...], passes: Speculative | RunnerName) -> Runner:
         """A runner of the model that these stages make."""
@@ -151,8 +174,8 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether any job is waiting or running."""
-        return any(queue.busy for queue in self._queues.values())
+        """Whether any job is waiting or running, or has an outcome that was not taken."""
+        return bool(self._done) or any(queue.busy for queue in self._queues.values())
 
     @property
     def rows(self) -> int:
@@ -168,8 +191,11 @@ class Engine:
     def run(self) -> Generator[Outcome, None, None]:
         """Yield the outcome of each job as it finishes, until none is left; more may be submitted meanwhile.
 
-        On KeyboardInterrupt the jobs that have begun are yielded as far as they came, those that wait are dropped,
-        and it is raised again.
+        It may be left at any outcome; the next run goes on from there. On KeyboardInterrupt the jobs that have begun
+        are yielded as far as they came, those that wait are dropped, and it is raised again.
+
+        Raises:
+            EngineStopped: after an exception that ended a step halfway.
         """
         try:
             while self.busy:
@@ -179,21 +205,57 @@ class Engine:
             raise
 
     def interrupted(self) -> Iterator[Outcome]:
-        """Empty the engine: yield the jobs that have begun as far as they came, drop those that wait."""
+        """Empty the engine: yield the jobs that have begun as far as they came, drop those that wait.
+
+        After that it may be used again, whatever had stopped it.
+        """
+        if self._stopped is not None:
+            for prefixes in self._prefix_caches.values():  # it may have been broken off while it was kept
+                prefixes.clear()
         for queue in self._queues.values():
-            yield from queue.interrupted()
+            queue.interrupt()
+        self._stopped = None
+        yield from self._taken()
 
     def step(self) -> Iterator[Outcome]:
-        """One step of the runner whose turn it is.
+        """One step of the runner whose turn it is; yield the outcomes of the jobs that are done.
 
         Only one runner at a time has jobs running, so that each may use the whole `memory`. Its turn lasts until they
         are done; if other queues are waiting, no further jobs begin in it, so no queue starves.
+
+        Raises:
+            EngineStopped: after an exception that ended a step halfway.
         """
+        self._check_running()
+        try:
+            self._step()
+        except ObserverRaised as raised:
+            self._stopped = raised.error
+            raise raised.error from raised.error.__cause__
+        except BaseException as error:
+            self._stopped = error
+            raise
+        yield from self._taken()
+
+    def _taken(self) -> Iterator[Outcome]:
+        """Hand out the outcomes; those that are not taken stay."""
+        while self._done:
+            yield self._done.popleft()
+
+    def _check_running(self) -> None:
+        """Refuse to go on from a step that was done by half."""
+        if self._stopped is not None:
+            raise EngineStopped(
+                f"{type(self._stopped).__name__} stopped this engine in the middle of a step; empty it with "
+                "interrupted(), or make a new one"
+            )
+
+    def _step(self) -> None:
         begins = not self._queues[self._turn].running
         if begins:
             self._next_turn()
         alone = sum(queue.busy for queue in self._queues.values()) == 1
-        yield from self._queues[self._turn].step(admit=begins or alone)
+        self._queues[self._turn].step(admit=begins or alone)
 
     def _next_turn(self) -> None:
         """Give the turn to the next queue that has jobs; it stays where it is if no other has."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from decodelab.core.errors import InvalidParameter, NonFiniteLogits, PromptTooLong, RequestError, UnsupportedStrategy
 from decodelab.core.protocols import PAD, EncoderDecoder, LanguageModel, Network
 from decodelab.core.values import Prompt, Tokens
+from decodelab.engine.failures import check_shape
 from decodelab.engine.job import checked_ids, encode_prompt
 from decodelab.metrics.likelihood import Alternative, Score
 from decodelab.models.composed import needs_whole_prompts
@@ -351,6 +352,7 @@ def _computed(
 
 def _measured(model: LanguageModel, logits: Tensor, tokens: Tensor, alternatives: int) -> _Places:
     """Log-probabilities and ranks of int64 tokens [n] under logits [n, vocab], and the most probable tokens."""
+    check_shape(model.name, logits, len(tokens), model.vocab.size)
     size = max(1, _BLOCK // logits.shape[-1]) if logits.device.type == "cpu" else len(logits)
     column = tokens.to(logits.device)[:, None]
     found = _joined(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodelab.core.protocols import Vocab
+from decodelab.core.protocols import SpecialTokens, Vocab
 from decodelab.core.reasons import CONTINUES, EOS, LENGTH, STOP
 from decodelab.core.values import Limits, Tokens
 from decodelab.engine.detokenizer import Detokenizer
@@ -35,6 +35,9 @@ class StoppingCriteria:
         """The criteria of a batch of jobs."""
         codes = torch.full((vocab.size,), CONTINUES, dtype=torch.int64)
         codes[list(limits.stop_token_ids)] = STOP
+        if isinstance(vocab, SpecialTokens):  # they are no part of the text, where a stop string would be looked for
+            named = vocab.special_tokens
+            codes[[named[stop] for stop in limits.stop if stop in named]] = STOP
         codes[list(vocab.eos_ids)] = EOS
         return StoppingCriteria(vocab, limits, codes, torch.tensor(max_new_tokens))
 
@@ -55,20 +58,45 @@ class StoppingCriteria:
         self, jobs: Tensor, positions: Tensor, texts: list[Detokenizer], parents: Tensor, tokens: Tensor
     ) -> Tensor:
         """Reason codes, int64 [n], of continuing row `parents[i]` with `tokens[i]`; `positions` is int64 [rows]."""
-        last = self.max_new_tokens[jobs[parents]] <= positions[parents] + 1
-        codes = self.codes[tokens]
-        codes = torch.where((codes == CONTINUES) & last, LENGTH, codes)
+        codes = self._codes(jobs, positions, parents, tokens)
         if texts:
-            for i, (parent, token) in enumerate(zip(parents.tolist(), tokens.tolist(), strict=True)):
-                enough = positions[parent] >= self.limits.min_new_tokens
-                if enough and codes[i] in (CONTINUES, LENGTH) and self.cut(texts[parent], token) is not None:
+            for i, cut in enumerate(self._cuts(codes, positions, texts, parents, tokens)):
+                if cut is not None:
                     codes[i] = STOP
         return codes
 
-    def cut(self, text: Detokenizer, token: int) -> str | None:
-        """The text of a row, cut before the stop string that this token completes; None if it completes none."""
-        after = text.push(self.vocab, token).text
+    def cuts(
+        self, jobs: Tensor, positions: Tensor, texts: list[Detokenizer], parents: Tensor, tokens: Tensor
+    ) -> list[str | None]:
+        """The text of each of these continuations before the stop string that ends it; None where none does."""
+        if not texts:
+            return [None] * len(tokens)
+        return self._cuts(self._codes(jobs, positions, parents, tokens), positions, texts, parents, tokens)
+
+    def _codes(self, jobs: Tensor, positions: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
+        """The reasons that need no text."""
+        last = self.max_new_tokens[jobs[parents]] <= positions[parents] + 1
+        codes = self.codes[tokens]
+        return torch.where((codes == CONTINUES) & last, LENGTH, codes)
+
+    def _cuts(
+        self, codes: Tensor, positions: Tensor, texts: list[Detokenizer], parents: Tensor, tokens: Tensor
+    ) -> list[str | None]:
+        found: list[str | None] = []
+        for code, parent, token in zip(codes.tolist(), parents.tolist(), tokens.tolist(), strict=True):
+            enough = int(positions[parent]) >= self.limits.min_new_tokens
+            found.append(self.cut(texts[parent], token, over=code != CONTINUES) if enough else None)
+        return found
+
+    def cut(self, text: Detokenizer, token: int, *, over: bool) -> str | None:
+        """The text of a row, cut before the stop string that this token completes; None if it completes none.
+
+        Looked at is the text that would be returned: where the row ends with this token (`over`), all of it, else what
+        no further token can change.
+        """
+        after = text.push(self.vocab, token)
+        shown = after.whole if over else after.settled
         # Only a stop string that ends in the new text counts: earlier ones came before min_new_tokens.
-        start = len(text.text) + 1
-        found = [at for s in self.limits.stop if (at := after.find(s, max(0, start - len(s)))) >= 0]
-        return after[: min(found)] if found else None
+        start = len(text.settled) + 1
+        found = [at for s in self.limits.stop if (at := shown.find(s, max(0, start - len(s)))) >= 0]
+        return shown[: min(found)] if found else None

@@ -40,6 +40,23 @@ class TableVocab:
         """
         return (*(() if self.bos_id is None else (self.bos_id,)), *self._split(text))
 
+    def encode_literal(self, text: str) -> Tokens:
+        """As `encode`, but BOS and EOS, which are no text, are refused.
+
+        Raises:
+            UnknownToken: when a word is one of them, or not in the vocabulary.
+        """
+        tokens = self.encode(text)
+        named = [name for name, token in self.special_tokens.items() if token in self._split(text)]
+        if named:
+            raise UnknownToken(f"prompt: {named[0]!r} is a special token of the table and no text; leave it out")
+        return tokens
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The ids of BOS and EOS, by name."""
+        return {self.words[token]: token for token in (self.bos_id, *self.eos_ids) if token is not None}
+
     def _split(self, text: str) -> Tokens:
         if self.separator:
             words = [word for word in text.split(self.separator) if word]

@@ -63,6 +63,17 @@ class TransformersVocab:
             return (self.bos_id,)
         return tokens
 
+    def encode_literal(self, text: str) -> Tokens:
+        """As `encode`, but the name of a special token is text like any other."""
+        plain = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        return self._prefix + tuple(plain) if plain else self.encode("")
+
+    @cached_property
+    def special_tokens(self) -> Mapping[str, int]:
+        """The ids of the tokens that are left out of texts, by name."""
+        added = {str(token): i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        return {name: token for token, name in self._specials.items()} | added
+
     def encode_completion(self, prompt: Tokens, text: str) -> Tokens:
         """Token ids of text that follows a prompt: no BOS, and no space that the tokenizer puts before every text.
 
@@ -128,8 +139,11 @@ class TransformersVocab:
         Costs time in proportion to `tokens`, however long the prompt.
         """
         tail = self._tail(prompt)
-        before = self.decode(tail).rstrip(_REPLACEMENT)
+        before = self.decode(tail)
         whole = self.decode([*tail, *tokens])
+        # U+FFFD at the end of the prompt is its own text, or a character that these tokens complete.
+        while not whole.startswith(before) and before.endswith(_REPLACEMENT):
+            before = before[:-1]
         if whole.startswith(before):
             return whole[len(before) :]
         return self.decode(tokens)

@@ -103,12 +103,16 @@ class BoundedSearch(Stage):
         frontier, closed = state.frontier, list[int]()
         pool, given_up = state.pool, state.given_up
         ended: list[tuple[int, int, int]] = []
-        for family in children_of(logits, numbers, scores, lengths, most):
+        for row, family in enumerate(children_of(logits, numbers, scores, lengths, most)):
+            worst, listed = self._worst(pool), most
+            family, reasons = self._better(family, worst, state.limit, tree)
+            # Of what ends, the pool has room for n; the budget must not be left unspent because more than that end.
+            while self._lacks(family, reasons, self.budget - spent, worst, state.limit):
+                listed *= 2
+                at = slice(row, row + 1)
+                (family,) = children_of(logits[at], numbers[at], scores[at], lengths[at], listed)
+                family, reasons = self._better(family, worst, state.limit, tree)
             given_up = max(given_up, self._bound(family.rest, family.length, state.limit))
-            family = family.chosen(
-                bound(family.scores, family.length, state.limit, self.length_penalty) > self._worst(pool)
-            )
-            reasons = tree.ends(torch.full_like(family.tokens, family.node), family.tokens)
             pool = self._entered(pool, family, reasons, state.ended, ended)
             family = family.chosen(reasons == 0)
             if len(family.tokens):
@@ -126,6 +130,17 @@ class BoundedSearch(Stage):
             given_up=given_up,
         )
         return growth([(family.node, family.token) for family in asked], ended, closed), after
+
+    def _better(self, family: Children, worst: float, limit: int, tree: Tree) -> tuple[Children, Tensor]:
+        """The children that may come to score better than this, and why each would end."""
+        family = family.chosen(bound(family.scores, family.length, limit, self.length_penalty) > worst)
+        return family, tree.ends(torch.full_like(family.tokens, family.node), family.tokens)
+
+    def _lacks(self, family: Children, reasons: Tensor, room: int, worst: float, limit: int) -> bool:
+        """Whether children that are not listed could be asked for."""
+        if family.length >= limit or self._bound(family.rest, family.length, limit) <= worst:
+            return False
+        return int((reasons == 0).sum()) < room
 
     def _entered(
         self,

@@ -16,6 +16,7 @@ from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search._by_job import best_of_jobs, places
+from decodelab.search._enough import counted, enough
 from decodelab.search._pool import Pool, repeats
 from decodelab.search._ranking import EarlyStopping, Normaliser, bound, check_ranking, is_done, normalised
 from decodelab.search._top import top_ids
@@ -83,8 +84,9 @@ class Beam(Stage):
     """Keep the `width` most probable hypotheses at every step; return the n best finished ones.
 
     Of the (1 + number of EOS ids) * width best continuations of a step, those among the first `width` that end enter
-    the pool of finished hypotheses, and the first `width` that do not end go on. A finished hypothesis of t tokens
-    (EOS included) and log-probability s is ranked by its normalised score:
+    the pool of finished hypotheses, and the first `width` that do not end go on; where stop tokens or stop strings
+    end so many that fewer would, further continuations are looked at. A finished hypothesis of t tokens (EOS
+    included) and log-probability s is ranked by its normalised score:
 
     * `normaliser="length"`: s / t^length_penalty (transformers);
     * `normaliser="gnmt"`: s / ((5 + t) / 6)^length_penalty (Wu et al. 2016, equation 14; their penalty on what of the
@@ -106,7 +108,7 @@ class Beam(Stage):
     of a step and in the pool (when sampling: the one drawn first). It keeps its own score: the others' probability is
     not added to it, because a sum over those that a beam happens to see is less than the probability of the text by an
     unknown amount. A text with broken bytes in it, or whose last character is not complete yet, is equal to no other;
-    texts are compared before a stop string is cut off.
+    of what a stop string ends, the text before it counts.
 
     Token for token what transformers 5 returns without processors, with these differences: scores are
     accumulated in float64 and ties go to the better beam, then the lowest token id (float32 and unspecified
@@ -191,11 +193,12 @@ class Beam(Stage):
         if normaliser is None:
             normaliser = log_normaliser(logits)
         candidates = partial(self._candidates, logits, normaliser, state.scores, beams, rows, seats, penalty)
-        found = self._chosen(candidates, max(2, 1 + rows.eos_count) * self.width)
+        length = (rows.positions[beams.cumsum(0) - 1] + 1).double()
+        last = rows.max_new_tokens[live] <= length
+        found = self._chosen(candidates, max(2, 1 + rows.eos_count) * self.width, last)
         possible = found.keys.isfinite()
         first = possible.cumsum(1) <= self.width
         over = possible & (found.reasons != 0) & first
-        length = (rows.positions[beams.cumsum(0) - 1] + 1).double()
         ranked_by = self.length_penalty, self.normaliser
         pool = state.pool
         if bool(over.any()):
@@ -215,21 +218,24 @@ class Beam(Stage):
         )
         return advance, BeamState(found.scores[going], pool, state.ended + len(advance.ended_parents))
 
-    def _chosen(self, candidates: Callable[[int], _Candidates], wanted: int) -> _Candidates:
+    def _chosen(self, candidates: Callable[[int], _Candidates], wanted: int, last: Tensor) -> _Candidates:
         """The candidates of a step, best first, of which as many go on or end as find a place."""
         k = wanted
         while True:
             found = candidates(k)
-            if found.texts is None:
-                break
-            fresh = found.keys.isfinite() & ~repeats(found.texts, found.keys.isfinite())
-            if found.all or bool((fresh.sum(1) >= wanted).all()):
-                # What repeats a text goes behind all others, as if it were impossible.
-                order = fresh.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, :wanted]
-                found = found.at(order)
-                found.keys.masked_fill_(~fresh.gather(1, order), -torch.inf)
+            possible = found.keys.isfinite()
+            fresh = possible if found.texts is None else possible & ~repeats(found.texts, possible)
+            going = fresh & (found.reasons == 0)
+            full = bool(((fresh.sum(1) >= wanted) | (possible.sum(1) < k)).all())
+            if found.all or (full and enough(possible, going, k, self.width, last)):
                 break
             k *= 2
+        if k > wanted or found.texts is not None:
+            # What repeats a text goes behind all others; it counts as impossible, as does what no job needs.
+            order = fresh.to(torch.int8).sort(dim=1, descending=True, stable=True).indices
+            found = found.at(order)
+            kept = fresh.gather(1, order) & counted(going.gather(1, order), wanted, self.width, last)
+            found.keys.masked_fill_(~kept, -torch.inf)
         if not self.sampling:
             return found
         ranks = found.ranks.masked_fill(found.keys.isneginf(), -torch.inf)
@@ -274,8 +280,10 @@ class Beam(Stage):
         keys = ranks if noise is None else distribution - fine + noise.gather(-1, tokens)
         keys, at = best_of_jobs(keys, beams, k)
         parents, chosen = at // per_row, tokens.flatten()[at]
-        reasons = rows.ends(parents.flatten(), chosen.flatten()).view_as(parents)
-        texts = self._texts(rows, parents, chosen, reasons, keys.isfinite()) if self.dedupe else None
+        possible = keys.isfinite()
+        reasons = torch.zeros_like(parents)
+        reasons[possible] = rows.ends(parents[possible], chosen[possible])
+        texts = self._texts(rows, parents, chosen, reasons, possible) if self.dedupe else None
         complete = per_row == logits.shape[-1] and k >= per_row * int(beams.max())
         return _Candidates(keys, ranks.flatten()[at], total.flatten()[at], parents, chosen, reasons, texts, complete)
 

@@ -125,14 +125,12 @@ class ForceWords(Stage):
 
     def step(self, logits: Tensor, state: ForcedState, rows: Rows) -> tuple[Advance, ForcedState]:
         """Extend all beams of all jobs, keep the best of each bank."""
-        assert rows.vocab is not None
-        spelt = _spelt(self, rows.vocab)
-        candidates = self._candidates(logits, state, rows, spelt)
+        normaliser = log_normaliser(logits)
         going: list[_Candidate] = []
         over: list[_Candidate] = []
         pool, ended = state.pool, state.ended
         for job in rows.jobs.unique_consecutive().tolist():
-            own = [c for c in candidates if int(rows.jobs[c.row]) == job]
+            own = self._candidates((rows.jobs == job).nonzero()[:, 0].tolist(), logits, normaliser, state, rows)
             finished = [c for c in own if c.reason != CONTINUES and len(c.met) == len(self.phrases)][: self.width]
             kept = self._shared([c for c in own if c.reason == CONTINUES])
             pool = self._entered(pool, job, finished, ended)
@@ -151,13 +149,30 @@ class ForceWords(Stage):
         return chosen, after
 
     def _candidates(
-        self, logits: Tensor, state: ForcedState, rows: Rows, spelt: tuple[tuple[Tokens, ...], ...]
+        self, own: Sequence[int], logits: Tensor, normaliser: Tensor, state: ForcedState, rows: Rows
     ) -> list[_Candidate]:
-        """The continuations looked at, best first; of equal ones that of the first row, then of the lowest token."""
-        normaliser = log_normaliser(logits)
-        few = min(max(2, 1 + rows.eos_count) * self.width, logits.shape[-1])
+        """The continuations of a job's rows that are looked at: so many that `width` go on, if there are."""
+        size = logits.shape[-1]
+        few = min(max(2, 1 + rows.eos_count) * self.width, size)
+        last = int(rows.max_new_tokens[rows.jobs[own[0]]]) <= int(rows.positions[own[0]]) + 1
+        left = int(logits[own].isfinite().sum(1).max())
+        while True:
+            found = self._listed(own, few, logits, normaliser, state, rows)
+            if last or few >= left or sum(c.reason == CONTINUES for c in found) >= self.width:
+                return found
+            few = min(2 * few, size)
+
+    def _listed(
+        self, own: Sequence[int], few: int, logits: Tensor, normaliser: Tensor, state: ForcedState, rows: Rows
+    ) -> list[_Candidate]:
+        """The `few` best continuations of each row and those that advance a phrase, best first.
+
+        Of equal ones that of the first row comes first, then that of the lowest token.
+        """
+        assert rows.vocab is not None
+        spelt = _spelt(self, rows.vocab)
         pairs: list[tuple[float, int, int]] = []
-        for row, best in enumerate(top_ids(logits, few).tolist()):
+        for row, best in zip(own, top_ids(logits[own], few).tolist(), strict=True):
             if not bool(normaliser[row].isfinite()):
                 continue
             wanted = sorted({*best, *self._advancing(state.tokens[row], state.met[row], spelt)})
@@ -185,7 +200,8 @@ class ForceWords(Stage):
         score, row, token = pair
         phrases: Any = self.phrases
         met = frozenset(i for i, phrase in enumerate(phrases) if any(text in partial.text for text in phrase))
-        met |= state.met[row]
+        if reason == CONTINUES:  # else a stop string may have cut off a phrase that was there
+            met |= state.met[row]
         begun = [_begun(partial.tokens, ways) for i, ways in enumerate(spelt) if i not in met]
         bank = sum(min(map(len, spelt[i])) for i in met) + max(map(max, begun), default=0)
         return _Candidate(score, row, token, reason, partial.tokens, met, bank)

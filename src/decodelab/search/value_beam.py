@@ -14,6 +14,7 @@ from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import log_normaliser
 from decodelab.scorers.catalogue import check_scorer
 from decodelab.search._by_job import best_of_jobs
+from decodelab.search._enough import counted, enough
 from decodelab.search._pool import Pool
 from decodelab.search._ranking import EarlyStopping, check_ranking, is_done, normalised
 from decodelab.search._top import top_ids
@@ -47,7 +48,7 @@ class ValueBeam(Stage):
     weight * score(text so far). At each step, the scorer is called once for the `candidates` most probable
     continuations of a prompt; those among the `width` best by rank that end enter the pool of finished hypotheses, and
     the best `width` that do not end continue. So a score can raise an improbable continuation only if it is among the
-    candidates.
+    candidates; where so many of these end that fewer than `width` would continue, further ones are scored.
 
     With `every="sentence"`, hypotheses are scored at their first token, where a sentence may have ended (the text ends
     with a mark such as . ! ? or a new line) and when they end; in between they keep their last score.
@@ -112,18 +113,27 @@ class ValueBeam(Stage):
     def step(self, logits: Tensor, state: ValueBeamState, rows: Rows) -> tuple[Advance, ValueBeamState]:
         """Extend all beams of all jobs, judge, and keep the best."""
         live, beams = rows.jobs.unique_consecutive(return_counts=True)
-        judged = 4 * self.width if self.candidates is None else self.candidates
-        per_row = min(judged, logits.shape[-1])
-        own = top_ids(logits, per_row)
-        logprobs = logits.gather(-1, own).double() - log_normaliser(logits)[:, None]
-        scores, at = best_of_jobs(state.scores[:, None] + logprobs, beams, judged)
-        possible = scores.isfinite()
-        parents, tokens = at // per_row, own.flatten()[at]
-        reasons = rows.ends(parents.flatten(), tokens.flatten()).view_as(parents)
+        length = (rows.positions[torch.searchsorted(rows.jobs, live)] + 1).double()
+        last = rows.max_new_tokens[live] <= length
+        normaliser = log_normaliser(logits)
+        k = judged = 4 * self.width if self.candidates is None else self.candidates
+        while True:
+            per_row = min(k, logits.shape[-1])
+            own = top_ids(logits, per_row)
+            logprobs = logits.gather(-1, own).double() - normaliser[:, None]
+            scores, at = best_of_jobs(state.scores[:, None] + logprobs, beams, k)
+            possible = scores.isfinite()
+            parents, tokens = at // per_row, own.flatten()[at]
+            reasons = torch.zeros_like(parents)
+            reasons[possible] = rows.ends(parents[possible], tokens[possible])
+            going = possible & (reasons == 0)
+            if enough(possible, going, k, self.width, last):
+                break
+            k *= 2
+        possible &= counted(going, judged, self.width, last)
         values = state.values[parents]
         values[possible] = self._values(values[possible], parents[possible], tokens[possible], reasons[possible], rows)
 
-        length = (rows.positions[torch.searchsorted(rows.jobs, live)] + 1).double()
         ranks = normalised(scores, length[:, None], self.length_penalty) + values
         ranks.masked_fill_(~possible, -torch.inf)
         # Stable: of equal ones the more probable goes first.

@@ -325,7 +325,7 @@ def tokens_for_the_eye(model: LanguageModel, generation: Generation, candidate: 
     last = len(candidate.tokens) - 1
     for i, token in enumerate(candidate.tokens):
         after = text.push(model.vocab, token)
-        whole = after.flushed(model.vocab) if i == last else after.text
+        whole = after.whole if i == last else after.text
         begin = len(text.text)
         # A stop string may begin inside a token.
         added = whole[begin : max(begin, len(candidate.text))]

@@ -39,6 +39,9 @@ def command(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print the effective strategy, stage by stage, on stderr first.")
     ] = False,
+    literal: Annotated[
+        bool, typer.Option("--literal", help="Read names of special tokens in prompts, such as </s>, as text.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the JSON document to a file.")] = None,
     max_rows: options.MaxRows = 64,
     device: options.DeviceOptions = options.DeviceOptions(),
@@ -84,7 +87,9 @@ def command(
             if streams
             else TokensDone(lambda done: advance(done, "generating"))
         )
-        found = generate(lm, requests, plan, seed=seed, observers=[observer], max_rows=max_rows, **limits)
+        found = generate(
+            lm, requests, plan, seed=seed, observers=[observer], max_rows=max_rows, literal=literal, **limits
+        )
     if streams:
         typer.echo()
     said += [message for g in found if (message := _duplicates(g))]

@@ -20,6 +20,7 @@ from decodelab.core.protocols.models import (
     Network,
     PrefixCaching,
     Segment,
+    SpecialTokens,
     Vocab,
     WholePrompts,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "Search",
     "Segment",
     "Selection",
+    "SpecialTokens",
     "Tree",
     "TreeSearch",
     "Verdict",

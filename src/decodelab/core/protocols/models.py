@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -60,6 +60,20 @@ class ByteVocab(Protocol):
 
     def token_bytes(self, token: int, first: bool = False) -> bytes:
         """The bytes a token adds to a text, or has with nothing before it (`first`); none for what is no text."""
+        ...
+
+
+@runtime_checkable
+class SpecialTokens(Protocol):
+    """A vocabulary that names its special tokens, which stand in a prompt by name and are no part of any text."""
+
+    @property
+    def special_tokens(self) -> Mapping[str, int]:
+        """The id of each, by the text that stands for it in a prompt."""
+        ...
+
+    def encode_literal(self, text: str) -> Tokens:
+        """As `encode`, but a special token's name is text like any other."""
         ...
 
 

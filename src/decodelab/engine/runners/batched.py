@@ -14,6 +14,7 @@ from decodelab.core.events import Observer
 from decodelab.core.protocols import Cache, LanguageModel
 from decodelab.engine.batch import Batch, is_identity
 from decodelab.engine.failures import forward_failed
+from decodelab.engine.faults import stage_failed
 from decodelab.engine.job import Job, check_memory, check_rows
 from decodelab.engine.prefix_cache import MOST_BYTES, Prefilled, PrefixCache
 from decodelab.engine.runners.batching import begin, count_pass
@@ -119,9 +120,9 @@ class BatchedRunner:
             rows = len(batch)
             try:
                 advance = batch.step(running.logits_of(first, first + rows))
-            except DecodelabError as error:
+            except Exception as error:  # whatever its stages raise
                 running.batches.remove(batch)
-                yield from failed(batch.unfinished(), error)
+                yield from failed(batch.unfinished(), stage_failed(str(batch.jobs[0].strategy), error))
             else:
                 parents.append(advance.parents + first if first else advance.parents)
                 tokens.append(advance.tokens)
@@ -138,12 +139,11 @@ class BatchedRunner:
             if not is_identity(origins, len(running.cache.lengths)):
                 running.cache = running.cache.select(origins)
             logits, running.cache = self.model.decode(running.cache, new[:, None])
+            running.logits = logits[:, 0]
+            self._count(running.batches, running.cache, running.computed)
         except Exception as error:  # as in `admit`; a cache that is half written cannot be used again
             self._running = RunningRows()
             yield from self._failed(_unfinished(running.batches), error)
-            return
-        running.logits = logits[:, 0]
-        self._count(running.batches, running.cache, running.computed)
 
     def cancel(self, number: int) -> bool:
         """Drop a job while its prompt is computed; let one that has rows end with its next token."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from decodelab.core.errors import DecodelabError
 from decodelab.core.values import Tokens
 from decodelab.engine.batch import Batch
+from decodelab.engine.faults import stage_failed
 from decodelab.engine.job import Job
 from decodelab.engine.runners.runner import Failed, failed
 
@@ -59,8 +59,8 @@ def begin(
         prefill = [unpaid.pop(job.tokens, 0) for job in group]
         try:
             batches.append(make(group, prefill))
-        except DecodelabError as error:  # a processor that refuses the vocabulary, the prompt or the driver
-            refused += failed(group, error)
+        except Exception as error:  # a stage that refuses the vocabulary, the prompt or the driver, or is broken
+            refused += failed(group, stage_failed(str(group[0].strategy), error))
             continue
         for job in group:
             rows += [places[job.tokens]] * job.strategy.search.start_rows

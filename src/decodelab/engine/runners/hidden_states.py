@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import DecodelabError, UnsupportedStrategy
+from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Ahead, Cache, HiddenStates, LanguageModel
-from decodelab.core.values import Generation
 from decodelab.engine.batch import Batch
 from decodelab.engine.failures import forward_failed
+from decodelab.engine.faults import stage_failed
 from decodelab.engine.job import Job, check_memory
 from decodelab.engine.runners.batching import begin
 from decodelab.engine.runners.runner import Failed, Outcome, failed
@@ -81,12 +81,13 @@ class HiddenStatesRunner:
             logits, hidden, cache = self.model.prefill_with_hidden_states(prompts, [self.model.depth])
             rows = torch.tensor(begun.rows)
             self._logits, self._cache = logits[rows.to(logits.device)], cache.select(rows)
+            self._prompts = [hidden[0, row, -len(prompts[row]) :].float().cpu() for row in begun.rows]
+            self._count(begun.batches[0], self._cache, None)
         except Exception as error:  # whatever a model raises: memory, a kernel, its own code
+            self._clear()
             yield from failed(jobs, forward_failed(self.model.name, error))
             return
         (self._batch,) = begun.batches
-        self._prompts = [hidden[0, row, -len(prompts[row]) :].float().cpu() for row in begun.rows]
-        self._count(self._batch, self._cache, None)
 
     def step(self) -> Iterator[Outcome]:
         """One pass over the continuations of all rows; yield what finished."""
@@ -95,23 +96,27 @@ class HiddenStatesRunner:
             return
         try:
             advance = batch.step(self._logits, Ahead(self._prompts, self._look))
-            if len(batch) and self._cache is not None:
-                pairs = zip(advance.parents.tolist(), advance.tokens.tolist(), strict=True)
-                rows = torch.tensor([self._seen[pair] for pair in pairs])
-                self._logits, self._cache = self._logits[rows.to(self._logits.device)], self._cache.select(rows)
-        except DecodelabError as error:
+        except Exception as error:  # whatever its stages raise
             self._clear()
-            yield from failed(batch.unfinished(), error)
+            yield from failed(batch.unfinished(), stage_failed(str(batch.jobs[0].strategy), error))
             return
         yield from batch.newly_done()
-        if not len(batch):
+        if not len(batch) or self._cache is None:
             self._clear()
+            return
+        try:
+            pairs = zip(advance.parents.tolist(), advance.tokens.tolist(), strict=True)
+            rows = torch.tensor([self._seen[pair] for pair in pairs])
+            self._logits, self._cache = self._logits[rows.to(self._logits.device)], self._cache.select(rows)
+        except Exception as error:  # as in `admit`
+            self._clear()
+            yield from failed(batch.unfinished(), forward_failed(self.model.name, error))
 
     def cancel(self, number: int) -> bool:
         """Let a job end with its next token."""
         return self._batch is None or not self._batch.cancel(number)
 
-    def interrupt(self) -> Iterator[Generation]:
+    def interrupt(self) -> Iterator[Outcome]:
         """Empty the runner: yield the jobs that run as far as they came."""
         batch = self._batch
         self._clear()
@@ -132,12 +137,13 @@ class HiddenStatesRunner:
             logits, hidden, self._cache = self.model.decode_with_hidden_states(
                 cache, tokens[:, None], [self.model.depth]
             )
+            self._logits = logits[:, 0]
+            self._count(self._batch, self._cache, parents)
+            found = hidden[0, :, 0].float().cpu()
         except Exception as error:  # as in `admit`
             raise forward_failed(self.model.name, error) from error
-        self._logits = logits[:, 0]
         self._seen = {pair: i for i, pair in enumerate(zip(parents.tolist(), tokens.tolist(), strict=True))}
-        self._count(self._batch, self._cache, parents)
-        return hidden[0, :, 0].float().cpu()
+        return found
 
     def _count(self, batch: Batch, cache: Cache, parents: Tensor | None) -> None:
         """Count a forward pass over continuations of these rows; None: over the prompts."""

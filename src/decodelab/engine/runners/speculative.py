@@ -14,6 +14,7 @@ from decodelab.core.protocols import Cache, LanguageModel
 from decodelab.core.values import Tokens
 from decodelab.engine.batch import is_identity
 from decodelab.engine.failures import forward_failed
+from decodelab.engine.faults import stage_failed
 from decodelab.engine.job import Job, check_memory, check_rows
 from decodelab.engine.runners.batching import begin, count_pass
 from decodelab.engine.runners.draft_model_proposer import DraftModelProposer
@@ -185,10 +186,10 @@ class SpeculativeRunner:
             name = self.model.name
             last = torch.cat([batch.last_tokens for batch in self._batches])
             logits, self._cache = self.model.decode(self._cache, torch.cat([last[:, None], proposals], dim=1))
+            self._count(self._batches, self._cache)
         except Exception as error:  # as in `_begin`
             self._fail(forward_failed(name, error))
             return
-        self._count(self._batches, self._cache)
         self._verify(0, logits, proposals, given=1)
 
     def _verify(self, first: int, logits: Tensor, proposals: Tensor, *, given: int) -> None:
@@ -206,8 +207,8 @@ class SpeculativeRunner:
             at = rows.stop
             try:
                 live, counts = batch.verify(logits[rows], proposals[rows])
-            except DecodelabError as error:
-                refused.append((batch, error))
+            except Exception as error:  # whatever its stages raise
+                refused.append((batch, stage_failed(str(batch.jobs[0].strategy), error)))
             else:
                 going.append(staying + rows.start + live)
                 taken += batch.latest(counts)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from decodelab.core.errors import UnsupportedStrategy
+from decodelab.core.errors import DecodelabError, UnsupportedStrategy
 from decodelab.core.events import Observer
 from decodelab.core.key import Keys
 from decodelab.core.protocols import PAD, LanguageModel
@@ -17,7 +17,8 @@ from decodelab.core.states import can_join, join_states
 from decodelab.core.values import Cost, Tokens
 from decodelab.engine.batch import Batch
 from decodelab.engine.detokenizer import Detokenizer
-from decodelab.engine.failures import non_finite
+from decodelab.engine.failures import check_shape, non_finite
+from decodelab.engine.faults import blamed, stage_failed
 from decodelab.engine.history import History
 from decodelab.engine.job import Job
 from decodelab.engine.processing import process
@@ -55,6 +56,7 @@ class SpeculativeBatch(Batch):
 
     Attributes:
         draft_tokens: int64 [jobs], tokens a draft model computed for each.
+        fault: what a stage raised while tokens were proposed; the batch must not be verified then.
 
     Raises:
         UnsupportedStrategy: for a processor whose state cannot be joined.
@@ -80,6 +82,7 @@ class SpeculativeBatch(Batch):
         self.draft_tokens = torch.zeros(len(jobs), dtype=torch.int64)
         self.proposed = torch.zeros(len(jobs), dtype=torch.int64)
         self.accepted = torch.zeros(len(jobs), dtype=torch.int64)
+        self.fault: DecodelabError | None = None
         self._ahead: list[Any] = []
         self._open = torch.arange(0)
 
@@ -106,8 +109,15 @@ class SpeculativeBatch(Batch):
         room = self.stops.max_new_tokens[self.row_jobs] - self.history.positions - 1
         counts = self.lengths.minimum(room).clamp(0, most)
         self._open = counts.nonzero()[:, 0]
-        self._ahead = [None if s is None else s[self._open] for s in self.states]
+        try:
+            self._ahead = [None if s is None else s[self._open] for s in self.states]
+        except Exception as error:  # whatever a processor's state raises
+            self._give_up(error)
         return counts
+
+    def _give_up(self, error: Exception) -> None:
+        """Propose nothing more, after a stage raised; the batches beside this one go on."""
+        self.fault, self._open = stage_failed(str(self.jobs[0].strategy), error), self._open[:0]
 
     @property
     def proposing(self) -> bool:
@@ -121,8 +131,17 @@ class SpeculativeBatch(Batch):
 
         Returns:
             int64 [rows], `PAD` for rows that get no more proposals: they have all they can use, the
-            last proposal ends them, or the processors left the draft model no token.
+            last proposal ends them, a stage raised, or the processors left the draft model no token.
         """
+        try:
+            return self._proposed(name, raw, at, counts)
+        except Exception as error:  # whatever the stages raise
+            self._give_up(error)
+            return torch.full((len(self),), PAD)
+
+    def _proposed(self, name: str, raw: Tensor, at: int, counts: Tensor) -> Tensor:
+        """The same, or the error of a stage."""
+        check_shape(name, raw, len(self), self.model.vocab.size)
         rows = self._open
         proposed = torch.full((len(self),), PAD)
         if not len(rows):
@@ -146,7 +165,8 @@ class SpeculativeBatch(Batch):
             keys=self.keys[rows],
             ends=lambda parents, tokens: torch.zeros_like(tokens),
         )
-        tokens = self.search.step(distributions, IndependentRows.start(view.keys.sample), view)[0].tokens
+        with blamed(self.search):
+            tokens = self.search.step(distributions, IndependentRows.start(view.keys.sample), view)[0].tokens
         proposed[rows] = tokens
         kept = ((self.stops.codes[tokens] == 0) & (at + 1 < counts[rows])).nonzero()[:, 0]
         self._open = rows[kept]
@@ -165,7 +185,12 @@ class SpeculativeBatch(Batch):
 
         Returns:
             The rows that go on, and how many tokens each of them took: int64 [n] each.
+
+        Raises:
+            DecodelabError: as `step`, and what a stage raised while tokens were proposed.
         """
+        if self.fault is not None:
+            raise self.fault
         ids, positions, jobs = self.row_ids, self.history.positions, self.row_jobs
         proposed = (proposals != PAD).sum(1)
         self.proposed.index_add_(0, jobs, proposed)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from decodelab.core.errors import DecodelabError
 from decodelab.core.events import Observer
 from decodelab.core.protocols import LanguageModel
-from decodelab.core.values import Generation
+from decodelab.engine.faults import stage_failed
 from decodelab.engine.job import Job, check_memory, check_rows
 from decodelab.engine.runners.runner import Failed, Outcome
 from decodelab.engine.runners.tree_cache import TreeCache
@@ -67,8 +66,10 @@ class TreeRunner:
         """Begin the one job; its prompt is computed in the first step."""
         (job,) = jobs
         cache = TreeCache(self.model, job.tokens, KEPT_PER_ROW * self.max_rows, self.memory)
-        self._running = TreeJob(self.model, job, cache, self.observers)
-        yield from ()
+        try:
+            self._running = TreeJob(self.model, job, cache, self.observers)
+        except Exception as error:  # whatever its stages raise
+            yield Failed(job.index, stage_failed(str(job.strategy), error))
 
     def step(self) -> Iterator[Outcome]:
         """One pass; yield the job if it is done."""
@@ -81,17 +82,20 @@ class TreeRunner:
                 return
             self._running = None
             yield tree.generation()
-        except DecodelabError as error:
+        except Exception as error:  # whatever its stages raise
             self._running = None
-            yield Failed(tree.job.index, error)
+            yield Failed(tree.job.index, stage_failed(str(tree.job.strategy), error))
 
     def cancel(self, number: int) -> bool:
         """Drop the job."""
         self._running = None
         return True
 
-    def interrupt(self) -> Iterator[Generation]:
+    def interrupt(self) -> Iterator[Outcome]:
         """Empty the runner: yield the job that runs as far as it came."""
         tree, self._running = self._running, None
         if tree is not None:
-            yield tree.generation()
+            try:
+                yield tree.generation()
+            except Exception as error:  # as in `step`
+                yield Failed(tree.job.index, stage_failed(str(tree.job.strategy), error))

@@ -16,7 +16,8 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import AnyScorer, Growth, LanguageModel, Tree, TreeSearch
 from decodelab.core.values import Candidate, Cost, Generation
 from decodelab.engine.detokenizer import Detokenizer
-from decodelab.engine.failures import empty_support, forward_failed, non_finite
+from decodelab.engine.failures import check_shape, empty_support, forward_failed, non_finite
+from decodelab.engine.faults import blamed, tell
 from decodelab.engine.hypotheses import Ended, Path, as_candidates, ended, generation, selected, unfinished
 from decodelab.engine.job import Job
 from decodelab.engine.judging import judge, partial
@@ -88,7 +89,8 @@ class TreeJob:
         self.keys = Keys.of(job.seed, job.tokens, [0])
         self.stops = StoppingCriteria.of(model.vocab, job.limits, [job.max_new_tokens])
         self.tree = Tree(job.max_new_tokens, self.keys, self._ends, self._judge)
-        self.state = self.search.init(job.max_new_tokens)
+        with blamed(self.search):
+            self.state = self.search.init(job.max_new_tokens)
         self.nodes: list[_Node] = []
         self.ended: list[Ended] = []
         self.asked: tuple[list[int], list[int]] = ([], [])
@@ -103,7 +105,10 @@ class TreeJob:
         """Compute the nodes the search asked for last (at first the prompt) and let it decide."""
         raw = self._computed()
         if not self.nodes:
-            states = [p.init([self.job.before], self.model.vocab, self.keys) for p in self.processors]
+            states: list[Any] = []
+            for processor in self.processors:
+                with blamed(processor):
+                    states.append(processor.init([self.job.before], self.model.vocab, self.keys))
             text = Detokenizer.after(self.job.before) if self.job.limits.stop else None
             new = [_Node(0, 0.0, 0.0, text, states, None)]
         else:
@@ -115,7 +120,8 @@ class TreeJob:
             processed = torch.cat(
                 [node.distribution.processed for node in nodes[len(known) :] if node.distribution is not None]
             )
-            growth, state = self.search.grow(processed, self.state, self.tree)
+            with blamed(self.search):
+                growth, state = self.search.grow(processed, self.state, self.tree)
             self._observe(growth)
             over = self._ended(growth)
         except BaseException:
@@ -140,15 +146,17 @@ class TreeJob:
         above = self.nodes[parent]
         assert above.distribution is not None
         chosen = torch.tensor([token])
-        states = [
-            None if state is None else p.update(state, above.distribution.logits if given is None else given, chosen)
-            for p, state, given in zip(self.processors, above.states, above.distribution.given, strict=True)
-        ]
+        states: list[Any] = []
+        for processor, state, given in zip(self.processors, above.states, above.distribution.given, strict=True):
+            seen = above.distribution.logits if given is None else given
+            with blamed(processor):
+                states.append(None if state is None else processor.update(state, seen, chosen))
         text = above.text.push(self.model.vocab, token) if above.text is not None else None
         return _Node(above.depth + 1, *above.distribution.logprobs(token), text, states, None)
 
     def _seen(self, nodes: Sequence[_Node], logits: Tensor) -> list[_Node]:
         """New nodes with the logits that follow each, [nodes, vocab], processed."""
+        check_shape(self.model.name, logits, len(nodes), self.model.vocab.size)
         normalisers = log_normaliser(logits)
         bad = (~normalisers.isfinite()).nonzero()[:, 0].tolist()
         if bad:
@@ -179,16 +187,23 @@ class TreeJob:
 
     def _ends(self, nodes: Tensor, tokens: Tensor) -> Tensor:
         """The reason each child (node, token) would end, int64 [n]."""
+        return self.stops.reasons(*self._as_rows(nodes), tokens)
+
+    def _as_rows(self, nodes: Tensor) -> tuple[Tensor, Tensor, list[Detokenizer], Tensor]:
+        """Nodes as the stopping criteria know rows: their jobs, positions and texts, and the row of each node."""
         parents, places = nodes.unique(return_inverse=True)
         known = [self.nodes[i] for i in parents.tolist()]
         positions = torch.tensor([node.depth for node in known], dtype=torch.int64)
         texts = [node.text for node in known if node.text is not None]
-        return self.stops.reasons(torch.zeros_like(parents), positions, texts, places, tokens)
+        return torch.zeros_like(parents), positions, texts, places
 
     def _judge(self, scorer: AnyScorer, nodes: Tensor, tokens: Tensor) -> Tensor:
         """What a scorer gives each child (node, token): float64 [n]."""
-        pairs = zip(nodes.tolist(), tokens.tolist(), strict=True)
-        partials = [partial(self.model, self.job, (*self.cache.path(node), token)) for node, token in pairs]
+        cuts = self.stops.cuts(*self._as_rows(nodes), tokens)
+        partials = [
+            partial(self.model, self.job, (*self.cache.path(node), token), cut)
+            for node, token, cut in zip(nodes.tolist(), tokens.tolist(), cuts, strict=True)
+        ]
         answer = judge(self.model, scorer, partials)
         self.judging_tokens += answer.tokens
         self.judging_passes += answer.passes
@@ -240,8 +255,7 @@ class TreeJob:
                 over[own],
                 lambda prefix=prefix: (prefix,),
             )
-            for observer in self.observers:
-                observer(event)
+            tell(self.observers, event)
 
     def _close(self, closed: set[int]) -> None:
         """Forget what was kept for children of nodes that will have no more; those asked for wait a step."""
@@ -258,11 +272,14 @@ class TreeJob:
         Raises:
             EmptySupport: if it is done and dead ends are all it found.
         """
-        candidates = as_candidates(self.model, self.job, self.ended, self.search.finished(self.state))
+        with blamed(self.search):
+            candidates = as_candidates(self.model, self.job, self.ended, self.search.finished(self.state))
+            certificate = self.search.certificate(self.state)
         if self.done:
             if not candidates and self.dead_end is not None:
                 raise self.dead_end
-            candidates = selected(self.job, candidates)
+            with blamed(self.job.strategy.selection or self.search):
+                candidates = selected(self.job, candidates)
         cost = Cost(
             prefill_tokens=self.cache.prefilled,
             decode_tokens=self.cache.decoded + self.judging_tokens,
@@ -270,7 +287,6 @@ class TreeJob:
             peak_cache_bytes=self.cache.peak_bytes,
             seconds=time.perf_counter() - self.began,
         )
-        certificate = self.search.certificate(self.state)
         return generation(self.model, self.job, candidates or [self._longest()], cost, certificate)
 
     def _longest(self) -> Candidate:
