@@ -22,6 +22,7 @@ from decodelab.models import checkpoint
 from decodelab.models.arithmetic import Arithmetic, decoder_arithmetic
 from decodelab.models.attention import attending, configs, prefixed
 from decodelab.models.cache import ROOM_OF_FORKS, KeyValueCache, Segment
+from decodelab.models.context import context_length
 from decodelab.models.direct import Direct
 from decodelab.models.growing_layer import ROOM, GrowingLayer, grown
 from decodelab.models.pretrained import Pretrained
@@ -61,6 +62,7 @@ class TransformersModel(Pretrained):
         tokenizer: its tokenizer.
         name: what to call it.
         directory: where it was loaded from; its files give the digest.
+        adapters: the directories of the adapters merged into it, likewise.
 
     Attributes:
         name: the name it was loaded under.
@@ -71,8 +73,16 @@ class TransformersModel(Pretrained):
         ModelError: when the architecture is not decoder-only with a plain key/value cache.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, name: str | None = None, directory: Path | None = None):
-        super().__init__(model, tokenizer, name=name, directory=directory)
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str | None = None,
+        directory: Path | None = None,
+        adapters: Sequence[Path] = (),
+    ):
+        super().__init__(model, tokenizer, name=name, directory=directory, adapters=adapters)
         parameters = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in parameters
         self._takes_last = "logits_to_keep" in parameters
@@ -82,7 +92,7 @@ class TransformersModel(Pretrained):
         self._unshared = _unshared(model, layers)
         self._configs = configs(model)
         self.vocab = TransformersVocab(tokenizer, self.vocab_size, self.eos_ids, self.bos_id)
-        self.context_length = checkpoint.context_length(model.config.get_text_config(decoder=True).to_dict())
+        self.context_length = context_length(model.config.get_text_config(decoder=True).to_dict())
         self._token_bytes: int | None = None
         self._direct = Direct.of(model)
         if model.config.model_type not in PROVEN:
