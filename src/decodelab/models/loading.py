@@ -13,6 +13,7 @@ from decodelab.core.notices import ModelNotice
 from decodelab.models import checkpoint
 from decodelab.models.adapters import split_adapters
 from decodelab.models.checkpoint import ModelInfo
+from decodelab.models.ingredients import digest_of
 
 if TYPE_CHECKING:
     from decodelab.core.protocols import LanguageModel
@@ -64,6 +65,18 @@ def settings_of(name: str) -> dict[str, Any] | None:
     if path.suffix in (".yaml", ".yml") or not checkpoint.is_hub_id(name):
         return load(name).generation_config
     return None
+
+
+def files_digest(name: str) -> str:
+    """The digest of a model's files, without loading it where it is a directory; other than that of the loaded model.
+
+    Raises:
+        ModelNotFound: when there is no such model.
+        ModelFormatError: when its files are incomplete or damaged.
+    """
+    base, adapters = split_adapters(name, _known)
+    directory = _shipped().get(base) or checkpoint.as_path(base)
+    return digest_of([directory, *adapters], {}) if directory.is_dir() else load(name).digest
 
 
 def load(
