@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -228,7 +229,9 @@ class TestBrokenDirectories:
 
     def test_weights_of_another_shape(self, broken):
         edit(broken / "config.json", intermediate_size=40)
-        assert "ModelFormatError" in refusal(broken)
+        message = refusal(broken)
+        assert "'model.layers.0.mlp.down_proj.weight'" in message
+        assert "has shape [32, 48] where config.json asks for [32, 40] (9 such tensors)" in message
 
     def test_no_tokenizer(self, broken):
         (broken / "tokenizer.json").unlink()
@@ -240,6 +243,166 @@ class TestBrokenDirectories:
 
     def test_a_file_instead_of_a_directory(self, saved):
         assert "is a file; give the directory" in refusal(saved / "model.safetensors")
+
+
+def rewrite(directory: Path, **tensors: torch.Tensor | None) -> None:
+    """Change the weights of a directory; None leaves a tensor out."""
+    weights = load_file(directory / "model.safetensors") | tensors
+    save_file({k: v for k, v in weights.items() if v is not None}, directory / "model.safetensors", {"format": "pt"})
+
+
+class TestWeightsAndConfigThatDoNotBelongTogether:
+    def test_fewer_layers_than_the_weights_hold(self, broken):
+        edit(broken / "config.json", num_hidden_layers=2)
+        message = refusal(broken)
+        assert "hold 9 tensors that config.json (model_type llama) has no place for" in message
+        assert "the first is 'model.layers.2.input_layernorm.weight'" in message
+        assert "--ignore-unexpected" in message
+
+    def test_an_architecture_read_as_another_one(self, build_network, word_tokenizer, tmp_path):
+        with quiet():
+            build_network("qwen3", head_dim=8).save_pretrained(tmp_path)
+            word_tokenizer.save_pretrained(tmp_path)
+        edit(tmp_path / "config.json", model_type="llama", architectures=["LlamaForCausalLM"])
+        assert "the first is 'model.layers.0.self_attn.k_norm.weight'" in refusal(tmp_path)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "model.layers.0.self_attn.q_proj.lora_A.weight",
+            "model.layers.0.self_attn.q_proj.bias",
+            "value_head.weight",
+            "model.embed_tokens.modules_to_save.default.weight",
+        ],
+    )
+    def test_a_tensor_without_a_place_is_named_and_left_out_only_when_asked(self, saved, broken, name):
+        rewrite(broken, **{name: torch.ones(2, 32)})
+        assert repr(name) in refusal(broken)
+        logits, _ = load(broken, ignore_unexpected=True).prefill([(1, 2, 3)])
+        torch.testing.assert_close(logits, load(saved).prefill([(1, 2, 3)])[0])
+
+    def test_buffers_that_old_checkpoints_hold_have_no_place_and_need_none(self, broken):
+        rewrite(broken, **{f"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(4) for i in range(3)})
+        assert load(broken).vocab.size == 64
+
+    def test_masks_in_the_weights_of_gpt2_need_no_place(self, build_network, word_tokenizer, tmp_path):
+        with quiet():
+            build_network("gpt2", n_embd=32, n_layer=2, n_head=4, n_positions=64).save_pretrained(tmp_path)
+            word_tokenizer.save_pretrained(tmp_path)
+        rewrite(tmp_path, **{"transformer.h.0.attn.bias": torch.ones(1, 1, 64, 64, dtype=torch.bool)})
+        rewrite(tmp_path, **{"transformer.h.1.attn.masked_bias": torch.tensor(-1e4)})
+        assert load(tmp_path).vocab.size == 64
+
+    def test_a_tied_head_may_be_in_the_weights_or_not(self, build_network, word_tokenizer, tmp_path):
+        with quiet():
+            build_network("llama", tie_word_embeddings=True).save_pretrained(tmp_path)
+            word_tokenizer.save_pretrained(tmp_path)
+        assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
+        logits, _ = load(tmp_path).prefill([(1, 2, 3)])
+        rewrite(tmp_path, **{"lm_head.weight": load_file(tmp_path / "model.safetensors")["model.embed_tokens.weight"]})
+        torch.testing.assert_close(load(tmp_path).prefill([(1, 2, 3)])[0], logits)
+
+    def test_an_adapter_beside_the_weights(self, saved, broken):
+        (broken / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+        message = refusal(broken)
+        assert "has adapter_config.json beside its weights, which would be left out" in message
+        assert "BASE+ADAPTER" in message
+        logits, _ = load(broken, ignore_unexpected=True).prefill([(1, 2, 3)])
+        torch.testing.assert_close(logits, load(saved).prefill([(1, 2, 3)])[0])
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("num_hidden_layers", 10**9),
+            ("num_hidden_layers", 28),
+            ("hidden_size", 10**12),
+            ("intermediate_size", 10**9),
+            ("vocab_size", 10**15),
+            ("num_attention_heads", 10**9),
+            ("head_dim", 10**9),
+            ("num_key_value_heads", 10**8),
+        ],
+    )
+    def test_a_config_that_asks_for_more_than_the_weights_can_have(self, broken, field, value):
+        edit(broken / "config.json", **{field: value})
+        message = refusal(broken)
+        assert "ModelFormatError" in message
+        assert "they do not belong together" in message
+
+    @pytest.mark.parametrize(
+        "config",
+        [
+            {"n_layer": 10**10},
+            {"n_positions": 10**9},
+            {"n_embd": 10**6},
+            {"n_inner": 10**9},
+            {"n_head": 10**7},
+        ],
+    )
+    def test_likewise_under_the_names_of_other_architectures(self, build_network, word_tokenizer, tmp_path, config):
+        with quiet():
+            build_network("gpt2", n_embd=32, n_layer=2, n_head=4, n_positions=64).save_pretrained(tmp_path)
+            word_tokenizer.save_pretrained(tmp_path)
+        edit(tmp_path / "config.json", **config)
+        assert "ModelFormatError" in refusal(tmp_path)
+
+
+class TestOddNamesAndFiles:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "a" * 300, "a/" + "b" * 300, "./" + "x" * 5000, "~nouser", "~nouser/model", "a\0b", "\0", "\ud800",
+            "owner/\ud800", "a\nb", "x" * 100_000, "+", "pocket-nano+", "+adapter",
+        ],
+    )  # fmt: skip
+    def test_a_name_that_no_model_can_have(self, name):
+        assert "ModelNotFound: model:" in refusal(name)
+
+    def test_an_adapter_name_that_no_directory_can_have(self):
+        assert "ModelNotFound: model:" in refusal("pocket-nano+" + "a" * 300)
+        assert "there is no adapter directory 'nowhere'" in refusal("pocket-nano+nowhere")
+
+    @pytest.mark.parametrize(
+        "name", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+    )
+    @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"a": ' + "9" * 5000 + "}", "\udcff"])
+    def test_json_nested_too_deeply_or_no_json(self, broken, name, text):
+        (broken / name).write_bytes(text.encode(errors="surrogateescape"))
+        assert "ModelFormatError" in refusal(broken)
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            b"[" * 100_000,
+            b'{"a": {"dtype": "F32", "shape": "64", "data_offsets": [0, 0]}}',
+            b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 0]}}',
+            b'{"a": {"dtype": 3, "shape": [1], "data_offsets": [0, 0]}}',
+            b'{"a": {"shape": [1], "data_offsets": [0, 0]}}',
+            b'{"a": 3}',
+            b"\xff",
+        ],
+    )
+    def test_headers_of_weights_that_are_none(self, broken, header):
+        (broken / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+        assert "ModelFormatError" in refusal(broken)
+        with pytest.raises(ModelFormatError):
+            model_info(str(broken))
+
+    def test_a_tokenizer_class_for_another_kind_of_tokenizer(self, broken):
+        edit(broken / "tokenizer_config.json", tokenizer_class="BertTokenizer")
+        assert "ModelFormatError: model: the tokenizer of" in refusal(broken)
+
+    @pytest.mark.parametrize("kind", ["NoSuchTokenizer", "os.system", 3, ["a"], {"a": 1}])
+    def test_a_tokenizer_class_that_is_none(self, broken, kind):
+        edit(broken / "tokenizer_config.json", tokenizer_class=kind)
+        with suppress(ModelFormatError):
+            assert load(broken).vocab.encode("w3 w4") == (3, 4)
+
+    def test_messages_quote_two_hundred_characters_at_most(self, broken):
+        edit(broken / "config.json", model_type="x" * 100_000)
+        assert "x" * 190 in refusal(broken)
+        edit(broken / "config.json", model_type="\x1b[31m\u202e\n")
+        assert "\\x1b[31m\\u202e\\n" in refusal(broken)
 
 
 class TestUnsafeAndUnsupported:
@@ -268,6 +431,28 @@ class TestUnsafeAndUnsupported:
     def test_an_encoder_decoder_that_is_not_a_language_model(self, broken):
         edit(broken / "config.json", model_type="whisper", is_encoder_decoder=True)
         assert "of type 'whisper', which is not a language model" in refusal(broken)
+
+    @pytest.mark.parametrize(
+        "kind", ["bert", "roberta", "electra", "xlm-roberta", "distilbert", "modernbert", "albert"]
+    )
+    def test_an_encoder_writes_no_text(self, broken, kind):
+        edit(broken / "config.json", model_type=kind, architectures=["SomethingForMaskedLM"])
+        message = refusal(broken)
+        assert f"of type {kind!r}, an encoder: it reads texts and does not write them" in message
+        assert "decodelab measure" in message
+
+    def test_an_encoder_that_was_trained_to_decode_does(self, build_network, word_tokenizer, tmp_path):
+        with quiet():
+            build_network("bert", is_decoder=True, pad_token_id=0).save_pretrained(tmp_path)
+            word_tokenizer.save_pretrained(tmp_path)
+        assert load(tmp_path).vocab.size == 64
+
+    @pytest.mark.parametrize(
+        "head", ["LlamaForSequenceClassification", "LlamaForTokenClassification", "T5EncoderModel"]
+    )
+    def test_a_network_with_another_head(self, broken, head):
+        edit(broken / "config.json", architectures=[head])
+        assert f"was saved as {head!r}, whose head does not predict the next token" in refusal(broken)
 
     def test_no_language_model_at_all(self, broken):
         edit(broken / "config.json", model_type="vit")

@@ -6,7 +6,9 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
+from decodelab import generate
 from decodelab.core.errors import EmptyPrompt, PromptTooLong, UnknownToken
+from decodelab.core.notices import ModelNotice
 from decodelab.models import TransformersModel, load
 from decodelab.testing.model import check_model
 
@@ -77,12 +79,36 @@ class TestWhatItSaysOfItself:
         assert model.vocab.eos_ids == (1, 2)
         assert model.generation_config == {"do_sample": False}
 
-    def test_eos_ids_are_those_of_the_generation_config_and_the_tokenizer(self, build_network, word_tokenizer):
+    def test_eos_ids_are_those_of_the_generation_config_as_in_transformers(self, build_network, word_tokenizer):
         network = build_network("llama")
         network.generation_config = GenerationConfig(eos_token_id=[5, 7, 5])
-        assert TransformersModel(network, word_tokenizer).vocab.eos_ids == (5, 7, 63)
+        assert TransformersModel(network, word_tokenizer).vocab.eos_ids == (5, 7)
+
+    def test_eos_ids_are_those_of_the_config_or_the_tokenizer_where_the_generation_config_names_none(
+        self, build_network, word_tokenizer
+    ):
+        network = build_network("llama")
         network.generation_config = GenerationConfig(eos_token_id=None)
+        network.config.eos_token_id = 9
+        assert TransformersModel(network, word_tokenizer).vocab.eos_ids == (9,)
+        network.config.eos_token_id = None
         assert TransformersModel(network, word_tokenizer).vocab.eos_ids == (63,)
+
+    @pytest.mark.parametrize("outside", [64, 10**6, -1, -64, True, "</s>", 2.0])
+    def test_eos_ids_that_are_no_tokens_are_left_out_with_a_note(self, build_network, word_tokenizer, outside):
+        network = build_network("llama")
+        network.generation_config = GenerationConfig(eos_token_id=[5, outside])
+        with pytest.warns(ModelNotice, match="eos_token_id of its generation config is .*outside the vocabulary of 64"):
+            model = TransformersModel(network, word_tokenizer)
+        assert model.vocab.eos_ids == (5,)
+        assert generate(model, "w1 w2", "greedy", max_new_tokens=2)
+
+    def test_a_bos_id_that_is_no_token_is_left_out_with_a_note(self, build_network, word_tokenizer):
+        network, tokenizer = build_network("llama"), copy.deepcopy(word_tokenizer)
+        tokenizer.bos_token = None
+        network.generation_config = GenerationConfig(bos_token_id=64, eos_token_id=63)
+        with pytest.warns(ModelNotice, match="bos_token_id of its generation config is 64, outside"):
+            assert TransformersModel(network, tokenizer).vocab.bos_id is None
 
     def test_its_own_generation_settings_without_token_ids(self, build_network, word_tokenizer):
         network = build_network("llama")

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from decodelab.cli.prompts import read_prompts, unescaped
+from decodelab.cli.terminal import note
 from decodelab.core.errors import RequestError
+from decodelab.core.notices import notes
 from decodelab.core.values import Chat
 
 if TYPE_CHECKING:
@@ -47,7 +49,13 @@ AsChat = Annotated[
 ]
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="System message (with --chat).")]
 Model = Annotated[
-    str, typer.Option("--model", "-m", metavar="NAME", help="A shipped model, a directory, a table or a hub id.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="A shipped model, a directory, a table or a hub id; BASE+ADAPTER adds an adapter of peft.",
+    ),
 ]
 Strategy = Annotated[
     str, typer.Option("--strategy", "-s", metavar="STRATEGY", help="How to decode (see decodelab strategies).")
@@ -72,6 +80,10 @@ Seed = Annotated[int, typer.Option(metavar="N", help="Random seed; results do no
 MaxRows = Annotated[int, typer.Option(metavar="N", help="Sequences (beams, samples) computed at once; bounds memory.")]
 Dtype = Annotated[str, typer.Option(metavar="NAME", help="float32, bfloat16, float16 or auto.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:N, mps or auto.")]
+IgnoreUnexpected = Annotated[
+    bool,
+    typer.Option("--ignore-unexpected", help="Load weights that hold tensors the model's config has no place for."),
+]
 Level = Annotated[float, typer.Option(metavar="P", help="Confidence level of the intervals.")]
 TaskParameters = Annotated[
     list[str] | None,
@@ -131,16 +143,21 @@ class LimitOptions:
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """Where a model runs, and in which precision."""
+    """How a model is loaded: where it runs, in which precision, and what its files may hold."""
 
     dtype: Dtype = "auto"
     device: Device = "auto"
+    ignore_unexpected: IgnoreUnexpected = False
 
     def load(self, name: str) -> LanguageModel:
-        """The model of that name."""
+        """The model of that name; notes on its files go to stderr."""
         from decodelab.models.loading import load
 
-        return load(name, dtype=self.dtype, device=self.device)
+        with notes() as said:
+            found = load(name, dtype=self.dtype, device=self.device, ignore_unexpected=self.ignore_unexpected)
+        for message in said:
+            note(message)
+        return found
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:

@@ -166,3 +166,22 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     close = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+_ESCAPE = "\\"
+_QUOTED = 200
+"""Characters of what was given that a message quotes at most."""
+
+
+def quoted(given: object) -> str:
+    r"""What was given as a message quotes it: escaped, on one line, at most 200 characters of it.
+
+    >>> quoted("top\np"), len(quoted("x" * 10_000)), quoted("\ud800")
+    ("'top\\np'", 202, "'\\ud800'")
+    """
+    text = str(given)
+    if isinstance(given, int | float):
+        return text if len(text) <= _QUOTED else text[: _QUOTED - 3] + "..."
+    shown = repr(text[:_QUOTED])
+    fits = len(text) <= _QUOTED and len(shown) <= _QUOTED + 2
+    return shown if fits else f"{shown[: _QUOTED - 3].rstrip(_ESCAPE)}...{shown[0]}"

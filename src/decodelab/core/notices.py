@@ -24,10 +24,14 @@ class FewerCandidates(UserWarning):
     """A constraint left fewer distinct sequences than requested."""
 
 
+class ModelNotice(UserWarning):
+    """A model's files say something that is not followed."""
+
+
 @contextmanager
 def notes() -> Iterator[list[str]]:
-    """Collect the warnings about terms without effect, prompts, slower caches and missing candidates, each once."""
-    told = (NoEffectWarning, PromptWarning, PlainCacheWarning, FewerCandidates)
+    """Collect the warnings about settings that work but not as expected, each once."""
+    told = (NoEffectWarning, PromptWarning, PlainCacheWarning, FewerCandidates, ModelNotice)
     said: list[str] = []
 
     def collect(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:

@@ -5,7 +5,6 @@ Nothing here imports torch or transformers; `decodelab.models.pretrained` loads 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -15,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decodelab.core.errors import ModelFormatError, ModelNotFound
+from decodelab.core.errors import ModelFormatError, ModelNotFound, quoted
+from decodelab.io.text import printable
+from decodelab.models.context import context_length
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
 _NOT_SETTINGS = re.compile(r"_.*|transformers_version|.*token_id|.*token_ids")
 _UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -62,11 +62,10 @@ def info(directory: Path, name: str | None = None) -> ModelInfo:
     """
     config = read_config(directory)
     files = weight_files(directory)
-    headers = [tensor for file in files for tensor in safetensors_header(file).values()]
     sizes: dict[str, int] = {}
-    for tensor in headers:
+    for tensor in tensors(directory).values():
         sizes[tensor["dtype"]] = sizes.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
-    text = config.get("text_config") or config
+    text = config["text_config"] if isinstance(config.get("text_config"), dict) else config
     return ModelInfo(
         name=name or str(directory),
         kind=config["model_type"],
@@ -91,14 +90,6 @@ def _description(directory: Path) -> str:
     return re.split(r"(?<=[.!?])\s", first, maxsplit=1)[0].replace("**", "").replace("`", "")
 
 
-def context_length(config: Mapping[str, Any]) -> int | None:
-    """The longest sequence of a model with this configuration, or None when it sets no bound."""
-    for field in _CONTEXT_FIELDS:
-        if isinstance(config.get(field), int) and config[field] > 0:
-            return config[field]
-    return None
-
-
 def generation_settings(directory: Path) -> dict[str, Any]:
     """The settings that a directory's generation_config.json makes explicitly; empty without one."""
     file = directory / "generation_config.json"
@@ -110,27 +101,6 @@ def own_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None and not _NOT_SETTINGS.fullmatch(name)}
 
 
-def digest(directory: Path) -> str:
-    """SHA-256 over the configuration, weight and tokenizer files of a directory, in hex."""
-    files = [directory / "config.json", *weight_files(directory)]
-    names = (*TOKENIZER_FILES, "merges.txt", "added_tokens.json", "tokenizer_config.json")
-    files += [directory / name for name in names if (directory / name).is_file()]
-    sha = hashlib.sha256()
-    for file in files:
-        sha.update(f"{file.name}\0".encode())
-        sha.update(_sha256(file))
-    return sha.hexdigest()
-
-
-def _sha256(file: Path) -> bytes:
-    blob = file.resolve()
-    # The hub's cache names the large files by their SHA-256: gigabytes need not be read again.
-    if blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name):
-        return bytes.fromhex(blob.name)
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
-
-
 def read_config(directory: Path) -> dict[str, Any]:
     """The config.json of a model directory.
 
@@ -139,17 +109,17 @@ def read_config(directory: Path) -> dict[str, Any]:
         ModelFormatError: when there is no readable config.json in it.
     """
     if not directory.exists():
-        raise ModelNotFound(f"model: there is no directory {str(directory)!r}; check the path")
+        raise ModelNotFound(f"model: there is no directory {quoted(directory)}; check the path")
     if not directory.is_dir():
-        raise ModelFormatError(f"model: {str(directory)!r} is a file; give the directory that holds config.json")
+        raise ModelFormatError(f"model: {quoted(directory)} is a file; give the directory that holds config.json")
     file = directory / "config.json"
     if not file.is_file():
         raise ModelFormatError(
-            f"model: {str(directory)!r} has no config.json; give a directory written by transformers' save_pretrained"
+            f"model: {quoted(directory)} has no config.json; give a directory written by transformers' save_pretrained"
         )
     config = _json(file)
     if not isinstance(config.get("model_type"), str):
-        raise ModelFormatError(f"model: {str(file)!r} names no model_type; get a complete copy of the model")
+        raise ModelFormatError(f"model: {quoted(file)} names no model_type; get a complete copy of the model")
     return config
 
 
@@ -161,16 +131,16 @@ def is_encoder_decoder(config: Mapping[str, Any]) -> bool:
 def _json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFormatError(f"model: cannot read {str(file)!r} ({one_line(error)}); get a complete copy") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFormatError(f"model: cannot read {quoted(file)} ({one_line(error)}); get a complete copy") from error
     if not isinstance(value, dict):
-        raise ModelFormatError(f"model: {str(file)!r} must hold a JSON object; get a complete copy")
+        raise ModelFormatError(f"model: {quoted(file)} must hold a JSON object; get a complete copy")
     return value
 
 
 def one_line(error: BaseException) -> str:
     """An exception's text on one line of readable length."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = printable(" ".join(str(error).split()) or type(error).__name__)
     return text if len(text) <= 160 else text[:157] + "..."
 
 
@@ -185,32 +155,41 @@ def weight_files(directory: Path) -> list[Path]:
     elif (directory / INDEX).is_file():
         shards = _json(directory / INDEX).get("weight_map")
         if not isinstance(shards, dict) or not shards:
-            raise ModelFormatError(f"model: {str(directory / INDEX)!r} lists no weights; get a complete copy")
+            raise ModelFormatError(f"model: {quoted(directory / INDEX)} lists no weights; get a complete copy")
         names = sorted({str(name) for name in shards.values()})
         outside = [name for name in names if Path(name).name != name]
         if outside:
             raise ModelFormatError(
-                f"model: {str(directory / INDEX)!r} names {outside[0]!r}, which is not a file beside it; "
+                f"model: {quoted(directory / INDEX)} names {quoted(outside[0])}, which is not a file beside it; "
                 "get a complete copy"
             )
         files = [directory / name for name in names]
         missing = [file.name for file in files if not file.is_file()]
         if missing:
             raise ModelFormatError(
-                f"model: {str(directory)!r} lacks {len(missing)} of {len(files)} weight files, "
+                f"model: {quoted(directory)} lacks {len(missing)} of {len(files)} weight files, "
                 f"the first is {missing[0]}; get a complete copy"
             )
     else:
         unsafe = sorted(file.name for pattern in _UNSAFE for file in directory.glob(pattern))
         if unsafe:
             raise ModelFormatError(
-                f"model: {str(directory)!r} has its weights only as {unsafe[0]}, a pickle that can run code when it "
+                f"model: {quoted(directory)} has its weights only as {unsafe[0]}, a pickle that can run code when it "
                 "is read; convert it to safetensors (save_pretrained of transformers writes that)"
             )
-        raise ModelFormatError(f"model: {str(directory)!r} has no {WEIGHTS}; get a complete copy of the model")
+        raise ModelFormatError(f"model: {quoted(directory)} has no {WEIGHTS}; get a complete copy of the model")
     for file in files:
         safetensors_header(file)
     return files
+
+
+def tensors(directory: Path) -> dict[str, dict[str, Any]]:
+    """Name to dtype, shape and place of all tensors of a model directory.
+
+    Raises:
+        ModelFormatError: as `weight_files`.
+    """
+    return {name: tensor for file in weight_files(directory) for name, tensor in safetensors_header(file).items()}
 
 
 def safetensors_header(file: Path) -> dict[str, dict[str, Any]]:
@@ -224,23 +203,29 @@ def safetensors_header(file: Path) -> dict[str, dict[str, Any]]:
         head = stream.read(8)
         if head.startswith(b"version "):
             raise ModelFormatError(
-                f"model: {str(file)!r} is a Git LFS pointer, not the weights; run `git lfs pull` in its repository"
+                f"model: {quoted(file)} is a Git LFS pointer, not the weights; run `git lfs pull` in its repository"
             )
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
         if 8 + length > size:
-            raise ModelFormatError(f"model: {str(file)!r} is cut off after {size} bytes; get a complete copy")
+            raise ModelFormatError(f"model: {quoted(file)} is cut off after {size} bytes; get a complete copy")
         try:
             header = json.loads(stream.read(length))
             header.pop("__metadata__", None)
             end = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
-            raise ModelFormatError(f"model: {str(file)!r} is not a safetensors file; get a complete copy") from error
+            sound = all(
+                isinstance(tensor["dtype"], str) and all(isinstance(n, int) and n >= 0 for n in tensor["shape"])
+                for tensor in header.values()
+            )
+            if not sound:
+                raise ValueError("a tensor without dtype or shape")
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError) as error:
+            raise ModelFormatError(f"model: {quoted(file)} is not a safetensors file; get a complete copy") from error
     if size != end:
         raise ModelFormatError(
-            f"model: {str(file)!r} must be {end} bytes by its header, got {size}: incomplete; get a complete copy"
+            f"model: {quoted(file)} must be {end} bytes by its header, got {size}: incomplete; get a complete copy"
         )
     if not header:
-        raise ModelFormatError(f"model: {str(file)!r} holds no tensors; get a complete copy")
+        raise ModelFormatError(f"model: {quoted(file)} holds no tensors; get a complete copy")
     return header
 
 
@@ -250,10 +235,28 @@ def locate(path_or_id: str | Path) -> Path:
     Raises:
         ModelNotFound: when it is neither.
     """
-    path = Path(path_or_id).expanduser()
+    path = as_path(path_or_id)
     if path.exists() or not is_hub_id(str(path_or_id)):
         return path
     return _fetch(str(path_or_id))
+
+
+def as_path(name: str | Path) -> Path:
+    """The path that a model's name stands for, its `~` expanded.
+
+    Raises:
+        ModelNotFound: for what no file can be called: a NUL, a part of more than 255 bytes, an unknown user.
+    """
+    try:
+        path = Path(name).expanduser()
+        path.exists()  # refuses names that the file system cannot have
+        if "\0" in str(name):
+            raise ValueError("a NUL character in it")
+        str(name).encode(errors="surrogateescape")
+    except (OSError, RuntimeError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+        raise ModelNotFound(f"model: {quoted(name)} cannot be a model's name ({why}); check it") from None
+    return path
 
 
 def is_hub_id(name: str) -> bool:
@@ -275,22 +278,23 @@ def _fetch(hub_id: str) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=patterns))
 
     try:
-        directory = download(["*.json", "*.txt", "*.jinja", "*.model", "README.md"])
+        directory = download(["*.json", "*.txt", "*.jinja", "*.model", "*.spm", "*.codes", "README.md"])
         if (directory / INDEX).is_file() and not (directory / WEIGHTS).is_file():
             return download(sorted({str(name) for name in _json(directory / INDEX)["weight_map"].values()}))
         return download([WEIGHTS])
     except GatedRepoError as error:
         raise ModelNotFound(
-            f"model: {hub_id!r} on the hub requires accepting its licence; accept it there, then run `hf auth login`"
+            f"model: {quoted(hub_id)} on the hub requires accepting its licence; accept it there, "
+            "then run `hf auth login`"
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelNotFound(
-            f"model: there is no directory and no public hub model {hub_id!r}; check the spelling, "
+            f"model: there is no directory and no public hub model {quoted(hub_id)}; check the spelling, "
             "or run `hf auth login` if it is private"
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         raise ModelNotFound(
-            f"model: {hub_id!r} is not a directory and not in the local hub cache, and {why}; "
+            f"model: {quoted(hub_id)} is not a directory and not in the local hub cache, and {why}; "
             "give a directory, or load a shipped model such as pocket-small"
         ) from error

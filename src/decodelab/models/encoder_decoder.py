@@ -56,6 +56,7 @@ class EncoderDecoderModel(Pretrained):
         tokenizer: its tokenizer.
         name: what to call it.
         directory: where it was loaded from; its files give the digest.
+        adapters: the directories of the adapters merged into it, likewise.
 
     Attributes:
         name: the name it was loaded under.
@@ -71,17 +72,24 @@ class EncoderDecoderModel(Pretrained):
 
     whole_prompts: Final = True
 
-    def __init__(self, model: Any, tokenizer: Any, *, name: str | None = None, directory: Path | None = None):
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str | None = None,
+        directory: Path | None = None,
+        adapters: Sequence[Path] = (),
+    ):
         config = model.config
         if config.model_type not in PROVEN_PAIRS:
             raise ModelError(
                 f"{type(model).__name__}: an encoder-decoder model of type {config.model_type!r}, which is not "
                 f"supported yet; use one of {', '.join(sorted(PROVEN_PAIRS))}"
             )
-        super().__init__(model, tokenizer, name=name, directory=directory)
+        super().__init__(model, tokenizer, name=name, directory=directory, adapters=adapters)
         self.vocab = PairVocab(tokenizer, self.vocab_size, self.eos_ids, self.bos_id)
         self.begin = _begin(model)
-        self._generation_config |= _forced_tokens(self)  # the only token ids among them
         self._encoder, self._decoder = model.get_encoder(), model.get_decoder()
         self._configs = [*configs(self._decoder), config]
         self._positions = getattr(self._decoder, "embed_positions", None)
@@ -186,12 +194,3 @@ def _begin(model: Any) -> Tokens:
     raise ModelError(
         f"{type(model).__name__}: neither config nor generation_config has a decoder_start_token_id; add it to one"
     )
-
-
-def _forced_tokens(source: Pretrained) -> dict[str, Any]:
-    """The tokens that a model's own settings force; at the end only where they give a length."""
-    own, settings = source.model.generation_config, source.generation_config
-    bounded = "max_length" in settings or "max_new_tokens" in settings
-    fields = ["forced_bos_token_id", *["forced_eos_token_id"] * bounded]
-    forced = {field: own.to_diff_dict().get(field) for field in fields}
-    return {field: token for field, token in forced.items() if token is not None}

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib.resources
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decodelab.core.errors import ModelError, ModelFormatError, ModelNotFound, did_you_mean
+from decodelab.core.errors import ModelError, ModelFormatError, ModelNotFound, did_you_mean, quoted
+from decodelab.core.notices import ModelNotice
 from decodelab.models import checkpoint
+from decodelab.models.adapters import split_adapters
 from decodelab.models.checkpoint import ModelInfo
+from decodelab.models.ingredients import digest_of
 
 if TYPE_CHECKING:
     from decodelab.core.protocols import LanguageModel
@@ -39,7 +44,7 @@ def model_info(name: str) -> ModelInfo:
         ModelFormatError: when the directory is incomplete or damaged.
     """
     shipped = _shipped()
-    return checkpoint.info(shipped[name], name) if name in shipped else checkpoint.info(Path(name).expanduser())
+    return checkpoint.info(shipped[name], name) if name in shipped else checkpoint.info(checkpoint.as_path(name))
 
 
 def settings_of(name: str) -> dict[str, Any] | None:
@@ -52,7 +57,8 @@ def settings_of(name: str) -> dict[str, Any] | None:
     >>> settings_of("pocket-nano")
     {'do_sample': True, 'temperature': 0.7, 'top_p': 0.9}
     """
-    shipped, path = _shipped(), Path(name).expanduser()
+    name, _ = split_adapters(name, _known)
+    shipped, path = _shipped(), checkpoint.as_path(name)
     if name in shipped or path.is_dir():
         model_info(name)
         return checkpoint.generation_settings(shipped.get(name, path))
@@ -61,54 +67,83 @@ def settings_of(name: str) -> dict[str, Any] | None:
     return None
 
 
-def load(name: str | Path, *, dtype: str = "auto", device: str = "auto") -> LanguageModel:
+def files_digest(name: str) -> str:
+    """The digest of a model's files, without loading it where it is a directory; other than that of the loaded model.
+
+    Raises:
+        ModelNotFound: when there is no such model.
+        ModelFormatError: when its files are incomplete or damaged.
+    """
+    base, adapters = split_adapters(name, _known)
+    directory = _shipped().get(base) or checkpoint.as_path(base)
+    return digest_of([directory, *adapters], {}) if directory.is_dir() else load(name).digest
+
+
+def load(
+    name: str | Path, *, dtype: str = "auto", device: str = "auto", ignore_unexpected: bool = False
+) -> LanguageModel:
     """Load a language model by name.
 
     Args:
         name: a shipped model (`decodelab models` lists them), a model directory, a `.yaml` file of a
             `TableModel`, or the id of a hub model, `owner/name`. A shipped name wins over a directory of that
-            name: write `./name` for the directory.
+            name: write `./name` for the directory. `BASE+ADAPTER` is a model with an adapter of peft, a
+            directory, merged into its weights.
         dtype: float32, bfloat16, float16, or auto: float32 on CPU, the checkpoint's own elsewhere.
         device: cpu, cuda, cuda:N, mps, or auto: the first there is of CUDA, MPS and CPU.
+        ignore_unexpected: load weights although they hold tensors that the configuration has no place for.
 
     Raises:
         ModelNotFound: when there is no such model.
-        ModelFormatError: when its files are incomplete, damaged, or in an unsafe format.
-        ModelError: when it cannot be used here: an unsupported architecture, no such device.
+        ModelFormatError: when its files are incomplete, damaged, in an unsafe format, or do not fit together.
+        ModelError: when it cannot be used here: an unsupported architecture, an encoder, no such device.
 
     >>> load("pocket-nano").context_length
     512
     """
     text = str(name)
-    shipped = _shipped()
-    if text.startswith(("openai:", "http:", "https:")):
-        raise ModelError(f"model: servers such as {text!r} are not supported yet; give a directory or a shipped model")
-    if text in shipped:
-        return _transformers_model(shipped[text], text, dtype, device)
-    path = Path(name).expanduser()
     if not text.strip():
-        raise ModelNotFound(f"model: a name is needed, got {text!r}; shipped models are {', '.join(shipped) or 'none'}")
-    if path.suffix in (".yaml", ".yml"):
+        listed = ", ".join(_shipped()) or "none"
+        raise ModelNotFound(f"model: a name is needed, got {quoted(text)}; shipped models are {listed}")
+    if text.startswith(("openai:", "http:", "https:")):
+        raise ModelError(
+            f"model: servers such as {quoted(text)} are not supported yet; give a directory or a shipped model"
+        )
+    base, adapters = split_adapters(text, _known)
+    shipped, path = _shipped(), checkpoint.as_path(base)
+    if base in shipped:
+        return _transformers_model(shipped[base], text, dtype, device, adapters, ignore_unexpected)
+    if path.suffix in (".yaml", ".yml") and not adapters:
         from decodelab.models.table import TableModel
 
         return TableModel.from_yaml(path)
     if path.is_file():
         raise ModelFormatError(
-            f"model: {text!r} is a file; give the directory that holds config.json, or a .yaml table"
+            f"model: {quoted(base)} is a file; give the directory that holds config.json, or a .yaml table"
         )
-    if not path.exists() and not checkpoint.is_hub_id(text):
-        hint = did_you_mean(text, shipped) or f"; shipped models are {', '.join(shipped) or 'none'}"
-        raise ModelNotFound(f"model: there is no shipped model and no directory {text!r}{hint}")
-    return _transformers_model(name, text, dtype, device)
+    if not path.exists() and not checkpoint.is_hub_id(base):
+        hint = did_you_mean(base, shipped) or f"; shipped models are {', '.join(shipped) or 'none'}"
+        raise ModelNotFound(f"model: there is no shipped model and no directory {quoted(base)}{hint}")
+    return _transformers_model(base, text, dtype, device, adapters, ignore_unexpected)
 
 
-def _transformers_model(source: str | Path, name: str, dtype: str, device: str) -> LanguageModel:
+def _known(name: str) -> bool:
+    """Whether there is, or may be on the hub, a model of this name."""
+    return name in _shipped() or checkpoint.as_path(name).exists() or checkpoint.is_hub_id(name)
+
+
+def _transformers_model(
+    source: str | Path, name: str, dtype: str, device: str, adapters: Sequence[Path], ignore_unexpected: bool
+) -> LanguageModel:
     from decodelab.models.pretrained import load_pretrained
 
-    network, tokenizer, directory = load_pretrained(source, dtype, device)
-    if network.config.is_encoder_decoder:
+    loaded = load_pretrained(source, dtype, device, adapters, ignore_unexpected)
+    if loaded.network.config.is_encoder_decoder:
         from decodelab.models.encoder_decoder import EncoderDecoderModel as Model
     else:
         from decodelab.models.transformers_model import TransformersModel as Model
 
-    return Model(network, tokenizer, name=name, directory=directory)
+    found = Model(loaded.network, loaded.tokenizer, name=name, directory=loaded.directory, adapters=loaded.adapters)
+    for message in found.unfollowed():
+        warnings.warn(message, ModelNotice, stacklevel=3)
+    return found

@@ -19,12 +19,15 @@ from decodelab.core.protocols import Cache
 from decodelab.core.protocols import Segment as ProtocolSegment
 from decodelab.core.values import Tokens
 from decodelab.models import checkpoint
+from decodelab.models.angles import Angles
 from decodelab.models.arithmetic import Arithmetic, decoder_arithmetic
 from decodelab.models.attention import attending, configs, prefixed
 from decodelab.models.cache import ROOM_OF_FORKS, KeyValueCache, Segment
+from decodelab.models.context import context_length
 from decodelab.models.direct import Direct
 from decodelab.models.growing_layer import ROOM, GrowingLayer, grown
 from decodelab.models.pretrained import Pretrained
+from decodelab.models.regimes import RegimeCache, Regimes, RegimeSegment
 from decodelab.models.token_checks import check_prompts, checked_tokens
 from decodelab.models.transformers_vocab import TransformersVocab
 
@@ -61,6 +64,7 @@ class TransformersModel(Pretrained):
         tokenizer: its tokenizer.
         name: what to call it.
         directory: where it was loaded from; its files give the digest.
+        adapters: the directories of the adapters merged into it, likewise.
 
     Attributes:
         name: the name it was loaded under.
@@ -71,8 +75,16 @@ class TransformersModel(Pretrained):
         ModelError: when the architecture is not decoder-only with a plain key/value cache.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, name: str | None = None, directory: Path | None = None):
-        super().__init__(model, tokenizer, name=name, directory=directory)
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str | None = None,
+        directory: Path | None = None,
+        adapters: Sequence[Path] = (),
+    ):
+        super().__init__(model, tokenizer, name=name, directory=directory, adapters=adapters)
         parameters = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in parameters
         self._takes_last = "logits_to_keep" in parameters
@@ -82,9 +94,11 @@ class TransformersModel(Pretrained):
         self._unshared = _unshared(model, layers)
         self._configs = configs(model)
         self.vocab = TransformersVocab(tokenizer, self.vocab_size, self.eos_ids, self.bos_id)
-        self.context_length = checkpoint.context_length(model.config.get_text_config(decoder=True).to_dict())
+        self.context_length = context_length(model.config.get_text_config(decoder=True).to_dict())
         self._token_bytes: int | None = None
         self._direct = Direct.of(model)
+        angles = Angles.of(model)
+        self._regimes = None if angles is None else Regimes(angles, self._begin, self._append, self._resume)
         if model.config.model_type not in PROVEN:
             self._probe()
 
@@ -98,7 +112,7 @@ class TransformersModel(Pretrained):
         Room to grow is counted; padding beside longer rows is not.
         """
         if self._token_bytes is None:
-            _, cache = self.prefill([(0,)])
+            _, cache = self._begin([(0,)])
             self._token_bytes = sum(
                 b[:, :, :1].numel() * b.element_size() for layer in cache.growing for b in layer.buffers()
             )
@@ -107,7 +121,7 @@ class TransformersModel(Pretrained):
         return self._token_bytes * (prompt + ROOM + rows * grown(new, ROOM_OF_FORKS))
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, KeyValueCache]:
+    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, KeyValueCache | RegimeCache]:
         """Prefill prompts of any lengths: the logits after each, [rows, vocab], and their cache.
 
         Raises:
@@ -115,10 +129,11 @@ class TransformersModel(Pretrained):
             PromptTooLong: when a prompt exceeds the context.
             UnknownToken: when a token id is outside the vocabulary.
         """
-        return self._start(prompts, None)
-
-    def _start(self, prompts: Sequence[Tokens], shown: list[Tensor] | None) -> tuple[Tensor, KeyValueCache]:
         check_prompts(self.name, prompts, self.vocab.size, self.context_length, "the context")
+        return self._begin(prompts) if self._regimes is None else self._regimes.prefill(prompts)
+
+    @torch.inference_mode()
+    def _begin(self, prompts: Sequence[Tokens], shown: list[Tensor] | None = None) -> tuple[Tensor, KeyValueCache]:
         width = max(map(len, prompts))
         pads = [width - len(prompt) for prompt in prompts]
         # The token in the padding does not matter: it is masked.
@@ -132,15 +147,15 @@ class TransformersModel(Pretrained):
             )
         return logits, cache
 
-    def store_prefix(self, cache: Cache, row: int, start: int, stop: int) -> Segment:
+    def store_prefix(self, cache: Cache, row: int, start: int, stop: int) -> Segment | RegimeSegment:
         """A copy of the keys and values that a cache from `prefill` or `load_prefix` holds of some tokens of a row."""
-        assert isinstance(cache, KeyValueCache)
+        assert isinstance(cache, KeyValueCache | RegimeCache)
         return cache.segment(row, start, stop)
 
     @torch.inference_mode()
     def load_prefix(
         self, segments: Sequence[Sequence[ProtocolSegment]], lengths: Sequence[int], tokens: Tensor
-    ) -> tuple[Tensor, KeyValueCache]:
+    ) -> tuple[Tensor, KeyValueCache | RegimeCache]:
         """Prefill prompts whose prefixes are stored: the logits after each, and their cache.
 
         Args:
@@ -148,29 +163,48 @@ class TransformersModel(Pretrained):
             lengths: how many tokens of them to use, at least one.
             tokens: the rest of each prompt, int64 [rows, k].
         """
-        rows = [[segment for segment in row if isinstance(segment, Segment)] for row in segments]
-        cache = KeyValueCache([kind() for kind in self._layer_types], [0] * len(rows), self.device, self._unshared)
-        cache.fill(rows, lengths, room=tokens.shape[1] + ROOM)
+        if self._regimes is not None:
+            begun = [[segment for segment in row if isinstance(segment, RegimeSegment)] for row in segments]
+            return self._regimes.load(begun, lengths, tokens)
+        return self._resume([[s for s in row if isinstance(s, Segment)] for row in segments], lengths, tokens)
+
+    @torch.inference_mode()
+    def _resume(
+        self, segments: Sequence[Sequence[Segment]], lengths: Sequence[int], tokens: Tensor
+    ) -> tuple[Tensor, KeyValueCache]:
+        cache = KeyValueCache([kind() for kind in self._layer_types], [0] * len(segments), self.device, self._unshared)
+        cache.fill(segments, lengths, room=tokens.shape[1] + ROOM)
         return self._forward(tokens.to(self.device), cache, last=True)[:, -1], cache
 
     @torch.inference_mode()
-    def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, KeyValueCache]:
+    def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, KeyValueCache | RegimeCache]:
         """Append int64 tokens [rows, k] to every row: the logits after each, [rows, k, vocab].
 
         Raises:
             PromptTooLong: when a row would exceed the context.
             UnknownToken: when a token id is outside the vocabulary; tokens on an accelerator are not looked at.
         """
-        return self._extend(cache, tokens, None)
-
-    def _extend(self, cache: Cache, tokens: Tensor, shown: list[Tensor] | None) -> tuple[Tensor, KeyValueCache]:
+        tokens = self._checked(cache, tokens)
+        if self._regimes is not None:
+            assert isinstance(cache, RegimeCache)
+            return self._regimes.decode(cache, tokens)
         assert isinstance(cache, KeyValueCache)
-        tokens = checked_tokens(self.name, tokens, len(cache.pads), self.vocab.size)
-        longest = max(cache.lengths) + tokens.shape[1]
+        return self._append(cache, tokens)
+
+    def _checked(self, cache: Cache, tokens: Tensor) -> Tensor:
+        lengths = cache.lengths
+        tokens = checked_tokens(self.name, tokens, len(lengths), self.vocab.size)
+        longest = max(lengths) + tokens.shape[1]
         if self.context_length is not None and longest > self.context_length:
             raise PromptTooLong(
                 f"{self.name}: {longest} tokens exceed the context length {self.context_length}; ask for fewer"
             )
+        return tokens
+
+    @torch.inference_mode()
+    def _append(
+        self, cache: KeyValueCache, tokens: Tensor, shown: list[Tensor] | None = None
+    ) -> tuple[Tensor, KeyValueCache]:
         return self._forward(tokens.to(cache.device), cache, shown=shown), cache
 
     @cached_property
@@ -200,8 +234,10 @@ class TransformersModel(Pretrained):
 
         Those of a shorter prompt come last in its row; what stands before them means nothing.
         """
+        self._check_shown()
+        check_prompts(self.name, prompts, self.vocab.size, self.context_length, "the context")
         shown: list[Tensor] = []
-        logits, cache = self._start(prompts, shown)
+        logits, cache = self._begin(prompts, shown)
         return logits, torch.stack([shown[layer] for layer in layers]), cache
 
     @torch.inference_mode()
@@ -209,9 +245,17 @@ class TransformersModel(Pretrained):
         self, cache: Cache, tokens: Tensor, layers: Sequence[int]
     ) -> tuple[Tensor, Tensor, KeyValueCache]:
         """As `decode`, and the hidden states of these layers, [layers, rows, k, width]."""
+        assert isinstance(cache, KeyValueCache)
         shown: list[Tensor] = []
-        logits, cache = self._extend(cache, tokens, shown)
+        logits, cache = self._append(cache, self._checked(cache, tokens), shown)
         return logits, torch.stack([shown[layer] for layer in layers]), cache
+
+    def _check_shown(self) -> None:
+        if self._regimes is not None:
+            raise UnsupportedStrategy(
+                f"{self.name}: its rotary angles depend on the length of the text, and what needs the hidden states "
+                "of its layers is not supported there; use another strategy or model"
+            )
 
     @torch.inference_mode()
     def early_exit_logits(self, hidden: Tensor) -> Tensor:
@@ -236,7 +280,7 @@ class TransformersModel(Pretrained):
         kind = type(self.model).__name__
         fix = "not supported yet; use a decoder-only transformer with a key/value cache"
         try:
-            plain = self.model(input_ids=torch.tensor([tokens], device=self.device), use_cache=False).logits[0]
+            expected = torch.stack([self._bare(tokens, 10, 13), self._bare(tokens, 3, 6)]).double()
             _, cache = self.prefill([tuple(tokens[:9]), tuple(tokens[:2])])
             logits, _ = self.decode(cache, torch.tensor([tokens[9:], tokens[2:5]]))
         except ModelError:
@@ -244,7 +288,6 @@ class TransformersModel(Pretrained):
         except Exception as error:  # whatever modelling code raises when driven in a way it does not know
             reason = checkpoint.one_line(error)
             raise ModelError(f"{kind}: it does not work with a cache ({reason}); {fix}") from error
-        expected = torch.stack([plain[9:], plain[2:5]]).double()
         difference = torch.linalg.vector_norm(logits.double() - expected, dim=-1)
         scale = torch.linalg.vector_norm(expected - expected.mean(-1, keepdim=True), dim=-1)
         # Above the rounding of the number format, below what a lost prefix, the future or a wrong position does.
@@ -252,10 +295,27 @@ class TransformersModel(Pretrained):
         if bool((difference > tolerance * scale).any()):
             raise ModelError(f"{kind}: a cache or padding changes its logits, so it is not a causal decoder; {fix}")
 
+    def _bare(self, tokens: Sequence[int], first: int, stop: int) -> Tensor:
+        """The bare network's logits after the first `first` ... `stop - 1` of these tokens, [lengths, vocab]."""
+
+        def after(count: int) -> Tensor:
+            ids = torch.tensor([tokens[:count]], device=self.device)
+            return self.model(input_ids=ids, use_cache=False).logits[0]
+
+        if self._regimes is None:
+            return after(len(tokens))[first - 1 : stop - 1]
+        rows: list[Tensor] = []
+        for count in range(first, stop):  # one pass over all has the angles of the longest
+            self._regimes.angles.reset()
+            rows.append(after(count)[-1])
+        return torch.stack(rows)
+
     def _forward(
         self, ids: Tensor, cache: KeyValueCache, last: bool = False, shown: list[Tensor] | None = None
     ) -> Tensor:
         """Logits of tokens appended to the cache; hidden states of all layers are put into `shown`."""
+        if self._regimes is not None:
+            self._regimes.angles.reset()
         if self._direct is not None:
             return self._direct(ids, cache, last, shown)
         count = ids.shape[1]

@@ -18,9 +18,10 @@ from decodelab.core.values import Chat, Generation, Tokens
 from decodelab.engine.job import Job, encode_prompt, make_job
 from decodelab.engine.runners.runner import Failed
 from decodelab.engine.scheduler import Engine
-from decodelab.models.loading import load
+from decodelab.models.loading import files_digest, load
 from decodelab.pocket.item import digest
 from decodelab.search.sample import Sample
+from decodelab.search.speculative import NGRAM
 from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.choices import Choice, HasOptions
 
@@ -81,7 +82,7 @@ class Worker:
             StrategyError: if a strategy cannot be used with it.
         """
         engine = self._loaded(model)
-        place, encoded = ("", ""), dict[Sequence[Composition], Tokens]()
+        place, encoded, digests = ("", ""), dict[Sequence[Composition], Tokens](), dict[str, str]()
         found: list[WorkItem] = []
         for one in worklist(self._plan, list(self._tasks.values()), model):
             if place != (one.task, one.item):
@@ -96,7 +97,10 @@ class Worker:
             if strategy.compositions not in encoded:
                 _, encoded[strategy.compositions] = encode_prompt(engine.composed(strategy), self._prompt(one))
             freely = samples_freely(strategy) and not task.as_given
-            digest, tokens, seed = engine.model.digest, encoded[strategy.compositions], self._seed(one, strategy)
+            tokens, seed = encoded[strategy.compositions], self._seed(one, strategy)
+            if one.strategy not in digests:
+                digests[one.strategy] = _digest(engine, strategy)
+            digest = digests[one.strategy]
             text = str(widened(strategy, 1) if freely else strategy)
             samples = range(self._plan.samples if freely else 1)
             found.append(replace(one, keys=tuple(key_of(digest, text, tokens, i, seed, task.limits) for i in samples)))
@@ -247,3 +251,12 @@ def _answers(found: Generation, one: WorkItem, job: Job, model: LanguageModel, f
         )
         for sample, (key, candidate) in enumerate(zip(one.keys, chosen, strict=True), one.first)
     )
+
+
+def _digest(engine: Engine, strategy: Strategy) -> str:
+    """The digest of all models that a strategy's texts depend on: the one decoded with its parts, and a draft."""
+    own, driver = engine.composed(strategy).digest, strategy.speculative
+    if driver is None or driver.draft == NGRAM:
+        return own
+    draft = files_digest(driver.draft) if isinstance(driver.draft, str) else driver.draft.digest
+    return f"{own} {draft}"
