@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decodelab.core.errors import InvalidData
+from decodelab.core.integers import read_integer
 from decodelab.metrics.closeness import area, divergence_curve, mauve
 from decodelab.metrics.diversity import (
     coherence,
@@ -25,7 +26,6 @@ from decodelab.metrics.overlap import (
     chrf,
     exact_match,
     integer_match,
-    last_integer,
     mean_rouge,
     rouge,
 )
@@ -225,7 +225,7 @@ def test_composed_and_decomposed_letters_match():
     ],
 )
 def test_the_last_integer_of_a_text(text, value):
-    assert last_integer(text) == value
+    assert read_integer(text) == value
     assert integer_match(text, text) is (value is not None)
 
 
