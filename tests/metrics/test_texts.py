@@ -161,6 +161,16 @@ def test_rouge_equals_rouge_score_on_ascii(stem):
         assert found.rouge_l == pytest.approx(expected["rougeL"].fmeasure)
 
 
+@pytest.mark.parametrize(
+    ("text", "reference"), [("the cat", "the cat"), ("cat", "cat"), ("the cat", "a cat"), ("a b c d", "a b c e")]
+)
+def test_bleu_of_a_single_text_is_sacrebleus_of_a_sentence(text, reference):
+    from sacrebleu import sentence_bleu
+
+    assert bleu([text], [[reference]]) == pytest.approx(sentence_bleu(text, [reference]).score)
+    assert (bleu([text], [[reference]]) == pytest.approx(100)) is (text == reference)
+
+
 def test_bleu_and_chrf_equal_sacrebleu_with_different_numbers_of_references():
     import sacrebleu
 

@@ -126,9 +126,13 @@ class _RougeTokens:
 
 
 def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> float:
-    """Corpus BLEU-4, 0 to 100.
+    """Corpus BLEU, 0 to 100, of n-grams up to 4.
 
-    The mean of sentences' BLEU is another number. Languages without spaces need their own tokens: "zh", or "char".
+    The mean of sentences' BLEU is another number. Where no text has 4 tokens the order is the longest that they have
+    (sacrebleu's effective order, which its `sentence_bleu` uses and its `corpus_bleu` does not): two equal short texts
+    have 100, not 0. With any text of 4 tokens this is `corpus_bleu`, and of a single text it is `sentence_bleu`.
+
+    Languages without spaces need their own tokens: "zh", or "char".
 
     Args:
         predictions: one text an item.
@@ -149,7 +153,7 @@ def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tok
     known = sorted(BLEU.TOKENIZERS)
     if tokenize not in known:
         raise InvalidData(f"bleu: tokenize must be one of {', '.join(known)}, got {tokenize!r}")
-    return float(BLEU(tokenize=tokenize).corpus_score(list(predictions), columns).score)
+    return float(BLEU(tokenize=tokenize, effective_order=True).corpus_score(list(predictions), columns).score)
 
 
 def chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:

@@ -67,7 +67,8 @@ class _Statement:
         """Whether it is a function without a body yet."""
         body = getattr(self.node, "body", None)
         return isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef) and all(
-            isinstance(part, ast.Pass) or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+            isinstance(part, ast.Pass | ast.Import | ast.ImportFrom)
+            or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
             for part in body or ()
         )
 

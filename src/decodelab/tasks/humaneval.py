@@ -34,7 +34,7 @@ STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
 """Where a completion ends: what follows is no more of the function (Chen et al. 2021, section 2.1)."""
 _LARGEST_FILE = 2**28
 _LONGEST = 200_000
-_ELSE = re.compile(r"\s*(?:(?:async[ \t]+)?def[ \t]|class[ \t]|@|import[ \t]|from[ \t]|[`~]{3}|[-*+>] |\d)")
+_LISTED = re.compile(r"\s*(?:[`~]{3}|[-*+>] |\d+[.)] )")
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,16}")
 
 
@@ -121,7 +121,7 @@ class HumanEval:
         """
         prompt, text = meta["prompt"], without_thoughts(text)[-_LONGEST:].replace("\r\n", "\n")
         begun = _cut(FENCE.split(text, maxsplit=1)[0])
-        if _continues(text) and _parses(prompt + begun):
+        if _continues(text, meta["entry_point"]) and _parses(prompt + begun):
             return f"{prompt}{begun}\n"
         whole = whole_function(text, meta["entry_point"])
         if whole is None:
@@ -162,10 +162,12 @@ def _cut(code: str) -> str:
     return code[: min(ends, default=len(code))]
 
 
-def _continues(text: str) -> bool:
-    """Whether a text goes on inside the function: it begins with an indented line, and of no other definition."""
+def _continues(text: str, name: str = "") -> bool:
+    """Whether a text goes on inside the function: its first line is indented and defines it at no such place."""
     first = next((line for line in text.split("\n") if line.strip()), "")
-    return first[:1].isspace() and not _ELSE.match(first)
+    margin = first[: len(first) - len(first.lstrip())]
+    defined = name and re.search(rf"^{margin}(?:async[ \t]+)?def[ \t]+{re.escape(name)}\b", text, re.MULTILINE)
+    return bool(margin) and not defined and not _LISTED.match(first)
 
 
 def _body(prompt: str, text: str) -> str:
