@@ -220,6 +220,25 @@ def test_bins_must_be_a_positive_number(bins):
         ece([0.5], [1], bins)
 
 
+def test_a_confidence_at_any_edge_belongs_to_the_bin_below_and_the_next_number_to_the_bin_above():
+    """All 4,950 inner edges of 2 to 100 bins."""
+    for bins in range(2, 101):
+        edges = [k / bins for k in range(1, bins)]
+        above = [math.nextafter(edge, 1) for edge in edges]
+        assert bin_by_confidence(edges, [1] * len(edges), bins).high.tolist() == edges
+        assert bin_by_confidence(above, [1] * len(edges), bins).low.tolist() == edges
+    assert ece([5 / 6, 1], [1, 0], 6) == pytest.approx(7 / 12)
+
+
+def test_an_edge_of_equal_mass_that_falls_on_a_confidence_is_that_confidence():
+    rng = np.random.default_rng(0)
+    for bins in range(2, 30):
+        p = np.sort(rng.random(7 * bins + 1))
+        b = bin_by_confidence(p, np.ones(len(p)), bins, equal="mass")
+        assert b.high.tolist() == p[7::7].tolist()
+        assert b.count.tolist() == [8, *[7] * (bins - 1)]
+
+
 def test_a_border_belongs_to_the_bin_below():
     b = bin_by_confidence([0.0, 0.1, 0.3, 0.7, 1.0], [1] * 5)
     assert b.high.round(1).tolist() == [0.1, 0.3, 0.7, 1.0]

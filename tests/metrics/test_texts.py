@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decodelab.core.errors import InvalidData
+from decodelab.core.integers import read_integer
 from decodelab.metrics.closeness import area, divergence_curve, mauve
 from decodelab.metrics.diversity import (
     coherence,
@@ -25,7 +26,6 @@ from decodelab.metrics.overlap import (
     chrf,
     exact_match,
     integer_match,
-    last_integer,
     mean_rouge,
     rouge,
 )
@@ -161,6 +161,16 @@ def test_rouge_equals_rouge_score_on_ascii(stem):
         assert found.rouge_l == pytest.approx(expected["rougeL"].fmeasure)
 
 
+@pytest.mark.parametrize(
+    ("text", "reference"), [("the cat", "the cat"), ("cat", "cat"), ("the cat", "a cat"), ("a b c d", "a b c e")]
+)
+def test_bleu_of_a_single_text_is_sacrebleus_of_a_sentence(text, reference):
+    from sacrebleu import sentence_bleu
+
+    assert bleu([text], [[reference]]) == pytest.approx(sentence_bleu(text, [reference]).score)
+    assert (bleu([text], [[reference]]) == pytest.approx(100)) is (text == reference)
+
+
 def test_bleu_and_chrf_equal_sacrebleu_with_different_numbers_of_references():
     import sacrebleu
 
@@ -225,7 +235,7 @@ def test_composed_and_decomposed_letters_match():
     ],
 )
 def test_the_last_integer_of_a_text(text, value):
-    assert last_integer(text) == value
+    assert read_integer(text) == value
     assert integer_match(text, text) is (value is not None)
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decodelab.core.errors import DecodelabError, InvalidData
-from decodelab.core.integers import integer_texts
-from decodelab.tasks.gsm8k import EXAMPLE, GSM8K, read_answer
+from decodelab.core.integers import read_integer
+from decodelab.tasks.gsm8k import EXAMPLE, GSM8K
 from decodelab.tasks.task import Example, task_named
 
 
@@ -31,11 +31,11 @@ from decodelab.tasks.task import Example, task_named
         ("He owes -$15.", -15),
         ("It falls by 2 to −7.", -7),
         ("5-3 = 2, pages 3-4", 4),
-        ("It is 3 or 2.5.", 3),
+        ("It is 3 or 2.5.", None),
         ("#### 2.5 of 10", None),
         ("The answer is 0.5. Of 4.", None),
         ("<think>It is 5. #### 5</think>No, it is 6.", 6),
-        ("<think>It is 5, or", 5),
+        ("<think>It is 5, or", None),
         ("1,2,3 and 12,34", 34),
         ("", None),
         ("no idea", None),
@@ -50,13 +50,14 @@ from decodelab.tasks.task import Example, task_named
     ],
 )
 def test_one_integer_is_read(text, answer):
-    assert read_answer(text) == answer
+    assert read_integer(text) == answer
     assert GSM8K().judge(Example("0", "", answer or 0), text).score == (answer is not None)
 
 
-@given(st.text(st.sampled_from("#-−$.,019 \\boxed{}answer is:\n"), max_size=80))
+@given(st.text(st.sampled_from("#-−$.,019 \\boxed{}answer is:^/*x=e½²\n"), max_size=80))
 def test_any_text_is_read_without_an_error(text):
-    assert read_answer(text) is None or any(each is not None for each in integer_texts(text))
+    found = read_integer(text)
+    assert found is None or any(character.isdigit() for character in text)
 
 
 @given(st.integers(-(10**15), 10**15), st.sampled_from(["{}", "{:,}", "${:,}", "{:,}.00", "**{}**", "{}%", "({})"]))
@@ -68,7 +69,7 @@ def test_an_integer_is_read_however_it_is_written(value, form):
         f"The answer is {written}.",
         rf"of 7, \boxed{{{written}}}",
     ):
-        assert read_answer(answer) == value
+        assert read_integer(answer) == value
 
 
 def test_the_published_answers_are_read_as_lm_evaluation_harness_reads_them(data):

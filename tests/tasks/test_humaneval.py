@@ -1,5 +1,6 @@
 """HumanEval: answers in every form become the program they stand for, and only programs that pass their tests score."""
 
+import ast
 import gzip
 import json
 
@@ -44,7 +45,30 @@ def needs_sandbox():
         (f"```py\nx = 1\n```\nthen\n```python\n{WHOLE}```\nand\n```python\nprint(area(1))\n```", PREAMBLE + WHOLE),
         (f"```python\n{BODY}```", PROMPT + BODY),
         (f"<think>\n```python\ndef area(r):\n    return 0\n```\n</think>\n```python\n{WHOLE}```", PREAMBLE + WHOLE),
-        (f"```python\n{PROMPT}{BODY}```", PREAMBLE + PROMPT + BODY),
+        (f"```python\n{PROMPT}{BODY}```", PREAMBLE + "from math import pi\n" + PROMPT.removeprefix(PREAMBLE) + BODY),
+        (f"1. So:\n\n   ```python\n   {WHOLE.replace(chr(10), chr(10) + '   ')}\n   ```\n", PREAMBLE + WHOLE),
+        (f"~~~python\n{WHOLE}~~~\n", PREAMBLE + WHOLE),
+        (f"Sure, here it is:\n\n{WHOLE}\nIt squares r.\n", PREAMBLE + WHOLE),
+        (
+            f"```python\nfrom __future__ import annotations\n{WHOLE}```",
+            f"from __future__ import annotations\n{PREAMBLE}{WHOLE}",
+        ),
+        (
+            "```python\ndef square(r):\n    return r * r\n```\n```python\ndef area(r):\n    return pi * square(r)\n```",
+            f"{PREAMBLE}def square(r):\n    return r * r\ndef area(r):\n    return pi * square(r)",
+        ),
+        (f"```python\ndef area(r):\n    return 0\n```\nNo, rather:\n```python\n{WHOLE}```", PREAMBLE + WHOLE),
+        (f"```python\n{WHOLE}```\nYou asked for:\n```python\ndef area(r):\n    ...\n```", PREAMBLE + WHOLE),
+        (f"{BODY}```\n\nIt squares r.", PROMPT + BODY),
+        (f"Its body:\n\n{BODY}", PROMPT + BODY),
+        ("```python\nreturn pi * r * r\n```", PROMPT + BODY),
+        (f"    {WHOLE.replace(chr(10), chr(10) + '    ')}", PREAMBLE + WHOLE),
+        (
+            "```python\nunused = 1\nk = 2\nk += 1\nclass B:\n    x = k\n"
+            "@staticmethod\ndef area(r):\n    return B.x\n```",
+            f"{PREAMBLE}k = 2\nk += 1\nclass B:\n    x = k\n@staticmethod\ndef area(r):\n    return B.x",
+        ),
+        (f"```python\n{WHOLE}\ndef test():\n    assert area(1) == [1,", PREAMBLE + WHOLE),
         ("def areas(r):\n    return 1\n", PROMPT + "def areas(r):\n    return 1\n"),
         ("", PROMPT),
     ],
@@ -54,8 +78,57 @@ def test_an_answer_is_a_completion_or_a_whole_function(answer, program):
     assert [line for line in lines if line] == [line for line in wanted if line]
 
 
+def wrapped(entry: str, whole: str) -> dict[str, str]:
+    """A whole solution in the forms in which chats give one."""
+    listed = whole.replace("\n", "\n   ")
+    return {
+        "a fence": f"```python\n{whole}\n```",
+        "tildes": f"Here:\n\n~~~python\n{whole}\n~~~\nDone.",
+        "a list": f"1. So:\n\n   ```python\n   {listed}\n   ```\n\n2. It works.",
+        "from __future__": f"```python\nfrom __future__ import annotations\n{whole}\n```",
+        "prose": f"Sure! Here it is:\n\n{whole}\n\nThis is right. For example:\n\nprint({entry}(1))\n",
+        "a helper": "```python\ndef my_helper(x):\n    return x\n```\nThen\n"
+        f"```python\n{whole}\n```\n```python\n{entry}(2)\n```",
+        "a correction": f"```python\ndef {entry}(*args):\n    return None\n```\nCorrected:\n```python\n{whole}\n```",
+        "a quotation": "> ```python\n> " + whole.replace("\n", "\n> ") + "\n> ```",
+        "a cut": f"```python\n{whole}\n\ndef test_it():\n    assert {entry}(1) == [1,",
+        "thoughts": f"<think>\n```python\ndef {entry}():\n    pass\n```\n</think>\n\n```python\n{whole}\n```",
+    }
+
+
+def test_published_solutions_are_found_in_every_form(data):
+    """All 164, each in two of the forms: the function that is run is the published one, and the program compiles."""
+    examples = HumanEval().read(data / "humaneval" / "HumanEval.jsonl.gz")
+    for number, example in enumerate(examples):
+        entry, whole = example.meta["entry_point"], example.meta["prompt"] + example.reference
+        forms = list(wrapped(entry, whole).items())
+        for form, answer in (forms[number % len(forms)], forms[(number * 3 + 1) % len(forms)]):
+            program = HumanEval().program(example.meta, answer)
+            compile(program, "<program>", "exec")
+            found = [node for node in ast.parse(program).body if getattr(node, "name", "") == entry][-1]
+            published = [node for node in ast.parse(whole).body if getattr(node, "name", "") == entry][-1]
+            assert ast.dump(found) == ast.dump(published), (example.id, form)
+
+
+@pytest.mark.usefixtures("needs_sandbox")
+def test_a_published_solution_passes_in_every_form(data):
+    example = HumanEval().read(data / "humaneval" / "HumanEval.jsonl.gz")[38]  # its prompt has another function
+    answers = wrapped("decode_cyclic", example.meta["prompt"] + example.reference)
+    verdicts = verdicts_of(HumanEval(seconds=120), [(example, answer) for answer in answers.values()])
+    assert dict(zip(answers, (verdict.answer for verdict in verdicts), strict=True)) == dict.fromkeys(
+        answers, "finished"
+    )
+
+
 def test_long_and_hostile_answers_are_read_in_linear_time():
-    for text in ("```python\n" * 100_000, "\n```" * 200_000, "def area(" * 100_000, "\0\x1b[31m\ud800" * 100_000):
+    for text in (
+        "```python\n" * 100_000,
+        "\n```" * 200_000,
+        "def area(" * 100_000,
+        "\0\x1b[31m\ud800" * 100_000,
+        "def f():\n" * 20_000,
+        "(\n" * 50_000,
+    ):
         assert len(HumanEval().program(META, text)) < 300_000
 
 

@@ -37,7 +37,7 @@ def test_the_rows_of_each_release_are_read(file):
         ("Contradiction.", "contradiction"),
         ("It could be entailment, but the answer is **neutral**.", "neutral"),
         ("Label: contradiction, not entailment", "contradiction"),
-        ("entailment? no: neutral", "entailment"),
+        ("entailment? no: neutral", "neutral"),
         ("The premise entails it.", None),
         ("", None),
     ],

@@ -68,8 +68,10 @@ def bin_by_confidence(
         confidence: [n] in [0, 1].
         correct: [n], 0 or 1.
         bins: number of bins; empty ones are left out.
-        equal: "width" cuts [0, 1] into intervals (a, b] of equal width; "mass" cuts at quantiles of the confidences,
-            so that bins hold about equally many items; equal confidences always share a bin.
+        equal: "width" cuts [0, 1] into intervals (a, b] of equal width, whose edges k/bins are the nearest numbers in
+            double precision, so that a confidence written or computed as k/bins is at the edge; "mass" cuts at
+            quantiles of the confidences, so that bins hold about equally many items; equal confidences always share a
+            bin.
         size: instead, bins of exactly this many items, most confident first (the last may be smaller); of equal
             confidences those given first come first, so the result depends on the order of such items.
 
@@ -91,11 +93,19 @@ def bin_by_confidence(
         edges = None
     else:
         at_least("bins", bins, 1)
-        grid = np.linspace(0, 1, bins + 1)
-        edges = grid if equal == "width" else np.unique(np.quantile(p, grid))
+        # k/bins correctly rounded, which linspace is not: a confidence of k/bins is at the edge, not beside it.
+        edges = np.arange(bins + 1) / bins if equal == "width" else np.unique(_quantiles(p, bins))
         # A bin is (low, high]; the least confidence belongs to the first.
         member = np.searchsorted(edges[1:-1], p, side="left")
     return _summarise(p, y, member, edges)
+
+
+def _quantiles(values: Floats, parts: int) -> Floats:
+    """The quantiles k/parts, linear between neighbours: where one falls on a value it is that value, unrounded."""
+    ordered = np.sort(values)
+    place, rest = np.divmod(np.arange(parts + 1) * (len(ordered) - 1), parts)
+    low, high = ordered[place], ordered[np.minimum(place + 1, len(ordered) - 1)]
+    return low + (high - low) * (rest / parts)
 
 
 def _summarise(p: Floats, y: Floats, member: Ints, edges: Floats | None) -> Bins:

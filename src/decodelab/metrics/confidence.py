@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from decodelab.core.errors import InvalidData
+from decodelab.core.thoughts import without_thoughts
 from decodelab.metrics.checks import Floats
 
 Answer = TypeVar("Answer", bound=Hashable)
@@ -20,6 +21,26 @@ _NUMBER = r"(?<![\d.,/])(\d{1,3}(?:[.,]\d+)?|[.]\d+)"
 _OUT_OF = re.compile(_NUMBER + r"\s*(?:/|out of)\s*(\d{1,3})(?![\d.,/]*\d)", re.IGNORECASE)
 _PERCENT = re.compile(_NUMBER + r"\s*(?:%|\N{FULLWIDTH PERCENT SIGN}|per\s?cent\b)", re.IGNORECASE)
 _FRACTION = re.compile(_NUMBER + r"(?![\d.,]*\d)(?!\s*(?:%|/))")
+_ADJACENT = re.compile(_NUMBER + r"\s+(?:is\s+my\s+|as\s+my\s+|of\s+)?$")
+_ALONE = re.compile(r"\d{1,3}(?:[.,]\d+)?|[.]\d+")
+_SCALE = re.compile(
+    r"[(\[]?(?:from\s+|between\s+|out\s+of\s+|scale\s+(?:of\s+)?)?\b[01](?:\.0)?\s*(?:-|\N{EN DASH}|to|and)"
+    r"\s*(100|10|5|1)(?:\.0)?\b\s*%?[)\]]?",
+    re.IGNORECASE,
+)
+_CUE = re.compile(
+    r"\b(?:un)?(?:confiden\w*|certain(?:ty)?\b|sure\b|probabilit\w*|likelihood|credence|confian[cz]\w*|sicherheit|wahrscheinlichkeit"
+    r"|p\d{0,2}\s?[:=])|\u4fe1\u5fc3|\u7f6e\u4fe1\u5ea6|\u628a\u63e1",
+    re.IGNORECASE,
+)
+_CLAUSE_END = re.compile(
+    r"[.;!?](?=\s|$)|\n(?=\s*\S+[^\n:]{0,20}:)|\n\n|\b(?:answer|guess|reason\w*|explanation|because|since)\b",
+    re.IGNORECASE,
+)
+_CLAUSE_BEGIN = re.compile(r"[.;:!?,]\s|\n")
+_ANSWERED = re.compile(
+    r"\b(?:answer|guess|result|solution)\b[^.;\n:=]{0,40}?(?:\bis\b|[:=])[^;\n]*?(?=[.]\s|[.]$|;|\n|$)", re.IGNORECASE
+)
 LONGEST_STATEMENT = 10_000
 
 
@@ -96,21 +117,60 @@ def agreement_confidence(answers: Sequence[Answer | None]) -> tuple[Answer | Non
 def stated_confidence(text: str) -> float | None:
     """The confidence that a text states, in [0, 1], or None when it states none.
 
-    Reads, in this order, the last "9/10" or "9 out of 10", the last percentage ("90 %", "90 percent"), and the last
-    number between 0 and 1 ("0.9"). Numbers out of range are ignored: "150 %" gives None.
+    Where the text speaks of confidence (certainty, probability, sure ...), what it says of it counts, the last if
+    several do: "9/10" or "9 out of 10", a percentage ("90 %", "90 percent"), a number between 0 and 1, or one on a
+    scale that stands beside it ("Confidence (0-100): 85"). Confidence in words (`Answer: 1. Confidence: high`) is none.
+    A text that does not speak of it states a confidence by its last share or percentage, or by a number alone on its
+    last line; what it gives as its answer is not looked at. Numbers out of range are ignored: "150 %" gives None.
+    Thoughts are none.
 
     Source: the forms that the prompts of Lin et al. 2022 and Tian et al. 2023 ask for.
 
     >>> [stated_confidence(t) for t in ("I am 90 % sure.", "Confidence: 0.85", "8 out of 10", "Paris")]
     [0.9, 0.85, 0.8, None]
     """
-    text = text[-LONGEST_STATEMENT:]
-    shares = [(float(a.replace(",", ".")), float(b)) for a, b in _OUT_OF.findall(text)]
+    text = without_thoughts(text)[-LONGEST_STATEMENT:]
+    cues = list(_CUE.finditer(text))
+    for cue in reversed(cues):
+        said = _CLAUSE_END.split(text[cue.end() : cue.end() + 100], maxsplit=1)[0]
+        before = _CLAUSE_BEGIN.split(text[max(0, cue.start() - 60) : cue.start()])[-1]
+        found, stated = _value(said)
+        if not stated:
+            found, stated = _value(before, bare=_ADJACENT)
+        if stated:
+            return found
+    if cues:
+        return None
+    rest = _ANSWERED.sub("", text)
+    found, stated = _value(rest, bare=None)
+    if stated:
+        return found
+    last = rest.strip().rpartition("\n")[2].strip(" \t*_.()[]`\"'")
+    return _value(last)[0] if _ALONE.fullmatch(last) else None
+
+
+def _value(text: str, bare: re.Pattern[str] | None = _FRACTION) -> tuple[float | None, bool]:
+    """The last confidence in a text (None if it is out of range), and whether there is any.
+
+    Args:
+        text: where to look.
+        bare: how numbers without a unit are looked for; None: they are not.
+    """
+    scales = [float(found[1]) for found in _SCALE.finditer(text)]
+    text = _SCALE.sub(" ", text)
+    shares = [(_float(a), float(b)) for a, b in _OUT_OF.findall(text)]
     shares = [a / b for a, b in shares if b >= 2]
-    percentages = [float(p.replace(",", ".")) / 100 for p in _PERCENT.findall(text)]
+    percentages = [_float(p) / 100 for p in _PERCENT.findall(text)]
     for found in (shares, percentages):
         if found:
-            return found[-1] if found[-1] <= 1 else None
-    numbers = [float(n.replace(",", ".")) for n in _FRACTION.findall(text)]
+            return (found[-1] if found[-1] <= 1 else None), True
+    if bare is None:
+        return None, False
+    scale = scales[-1] if scales else 1.0
+    numbers = [_float(n) / scale for n in bare.findall(text)]
     numbers = [n for n in numbers if n <= 1]
-    return numbers[-1] if numbers else None
+    return (numbers[-1], True) if numbers else (None, False)
+
+
+def _float(number: str) -> float:
+    return float(number.replace(",", "."))

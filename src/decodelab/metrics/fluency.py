@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from decodelab.core.errors import InvalidData
+from decodelab.core.thoughts import without_thoughts
 from decodelab.metrics.checks import Floats
 from decodelab.metrics.classifier import Classifier
 
@@ -66,12 +67,12 @@ def rating_prompt(text: str) -> str:
 
 
 def stated_rating(answer: str) -> float | None:
-    """The first number of a judge's answer, held to 0 to 10, or None without one.
+    """The first number of a judge's answer without its thoughts, held to 0 to 10, or None without one.
 
     Source: CMU 11-763 (2025), as `rating_prompt`.
 
     >>> stated_rating("8/10"), stated_rating("12"), stated_rating("fine")
     (8.0, 10.0, None)
     """
-    found = _NUMBER.search(answer)
+    found = _NUMBER.search(without_thoughts(answer))
     return min(10.0, float(found[0])) if found else None

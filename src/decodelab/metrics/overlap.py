@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from decodelab.core.errors import InvalidData
-from decodelab.core.integers import integer_from, last_integer_text
+from decodelab.core.integers import read_integer
 from decodelab.metrics.words import rouge_words
 
 
@@ -28,25 +28,18 @@ def _plain(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
-def last_integer(text: str) -> int | None:
-    """The last integer of a text of at most 1000 digits, or None; commas between thousands are read over.
-
-    >>> last_integer("7 + 1,005 is 1,012."), last_integer("none")
-    (1012, None)
-    """
-    return integer_from(last_integer_text(text))
-
-
 def integer_match(prediction: str, reference: str) -> bool:
-    """Whether the last integers of two texts are equal; False where either has none.
+    """Whether two texts settle on the same integer, as `decodelab.core.integers.read_integer` has it.
+
+    False where either settles on none.
 
     Source: the usual reading of GSM8K answers (Cobbe et al. 2021).
 
     >>> integer_match("So she has 1,200 eggs.", "#### 1200")
     True
     """
-    found = last_integer(prediction)
-    return found is not None and found == last_integer(reference)
+    found = read_integer(prediction)
+    return found is not None and found == read_integer(reference)
 
 
 def token_f1(prediction: str, reference: str) -> float:
@@ -133,9 +126,13 @@ class _RougeTokens:
 
 
 def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> float:
-    """Corpus BLEU-4, 0 to 100.
+    """Corpus BLEU, 0 to 100, of n-grams up to 4.
 
-    The mean of sentences' BLEU is another number. Languages without spaces need their own tokens: "zh", or "char".
+    The mean of sentences' BLEU is another number. Where no text has 4 tokens the order is the longest that they have
+    (sacrebleu's effective order, which its `sentence_bleu` uses and its `corpus_bleu` does not): two equal short texts
+    have 100, not 0. With any text of 4 tokens this is `corpus_bleu`, and of a single text it is `sentence_bleu`.
+
+    Languages without spaces need their own tokens: "zh", or "char".
 
     Args:
         predictions: one text an item.
@@ -156,7 +153,7 @@ def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tok
     known = sorted(BLEU.TOKENIZERS)
     if tokenize not in known:
         raise InvalidData(f"bleu: tokenize must be one of {', '.join(known)}, got {tokenize!r}")
-    return float(BLEU(tokenize=tokenize).corpus_score(list(predictions), columns).score)
+    return float(BLEU(tokenize=tokenize, effective_order=True).corpus_score(list(predictions), columns).score)
 
 
 def chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:

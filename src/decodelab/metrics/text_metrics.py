@@ -77,7 +77,7 @@ def _corpus(t: TextSet, score: Callable[[Sequence[str], list[list[str]]], float]
 
 
 exact = TextMetric("share equal to a reference", lambda t: _matches(t, exact_match))
-integers = TextMetric("share with a reference's last integer", lambda t: _matches(t, integer_match))
+integers = TextMetric("share with a reference's integer", lambda t: _matches(t, integer_match))
 rouge_1 = TextMetric("overlap of words with the reference", lambda t: _rouge(t, lambda scores: scores.rouge1))
 rouge_2 = TextMetric("overlap of 2-grams", lambda t: _rouge(t, lambda scores: scores.rouge2))
 rouge_l = TextMetric("longest common subsequence", lambda t: _rouge(t, lambda scores: scores.rouge_l))

@@ -6,10 +6,13 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
+from decodelab.core.options import read_option
+from decodelab.core.thoughts import without_thoughts
 from decodelab.pocket.item import LONGEST_ANSWER, Item, Split, draw
 
 TASK = "choice"
 LETTERS = "ABCD"
+_OPTION = re.compile(r"(?:^|, )(.+?) \(([A-Z])\)")
 
 NAMES = ("Tom", "Ann", "Sam", "Lily", "Ben", "Mia", "Max", "Zoe", "Leo", "Eva", "Jack", "Rosa")
 THINGS = ("ball", "kite", "boat", "drum", "book", "hat", "cup", "lamp", "doll", "bell", "coat", "bag")
@@ -173,6 +176,14 @@ def generate(seed: int, split: Split) -> Item:
 
 
 def grade(item: Item, text: str) -> float:
-    """Return 1.0 if the first `answer is (X)` in `text` names the right letter, else 0.0."""
-    found = re.search(r"[aA]nswer is\s{1,3}\(?([A-D])\b", text[:LONGEST_ANSWER])
-    return float(found is not None and found[1] == item.meta["letter"])
+    """Return 1.0 if the option that `text` calls the answer is the right one, else 0.0."""
+    return float(read(item.prompt, text) == item.meta["letter"])
+
+
+def read(prompt: str, text: str) -> str | None:
+    """The letter of the option that the text calls the answer, "ambiguous", or None, as without `answer is`."""
+    text = without_thoughts(text)[-LONGEST_ANSWER:]
+    options = _OPTION.findall(prompt.rpartition("\nOptions: ")[2].split("\n")[0])
+    return (
+        read_option(text, [words for words, _ in options] or ["", "", "", ""]) if "answer is" in text.lower() else None
+    )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 import re
 
+from decodelab.core.integers import read_integer
+from decodelab.core.thoughts import without_thoughts
 from decodelab.pocket.item import LONGEST_ANSWER, Item, Split, draw
 
 TASK = "sums"
+_STATED = re.compile(r"answer is\s[^\n]{0,200}?(?=\.(?!\d)|\n|$)", re.IGNORECASE)
 
 
 def work_addition(a: int, b: int) -> str:
@@ -85,5 +88,13 @@ def generate(seed: int, split: Split) -> Item:
 
 def grade(item: Item, text: str) -> float:
     """Return 1.0 if the first `answer is N` in `text` gives the right number, else 0.0."""
-    found = re.search(r"[aA]nswer is\s{1,3}(-?\d{1,9})(?!\d)", text[:LONGEST_ANSWER], re.ASCII)
-    return float(found is not None and int(found[1]) == item.meta["value"])
+    return float(read(text) == item.meta["value"])
+
+
+def read(text: str) -> int | None:
+    """The integer of the first `answer is N`, read as in all tasks, or None.
+
+    The first, as what follows is no more of the answer: a text of the language ends with it.
+    """
+    stated = _STATED.search(without_thoughts(text)[-LONGEST_ANSWER:])
+    return None if stated is None else read_integer(stated[0])

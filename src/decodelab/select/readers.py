@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from decodelab.core.integers import last_integer_text
+from decodelab.core.integers import read_integer
 from decodelab.core.registry import Registry
+from decodelab.core.thoughts import without_thoughts
 
 Reader = Callable[[str], str | None]
 """The answer that a text gives, or None."""
@@ -25,29 +26,25 @@ READERS: Registry[Reader] = Registry(
 
 
 def integer(text: str) -> str | None:
-    """The last integer; commas between thousands, leading zeros and zeros after the point are removed.
+    """The integer that a text settles on, as tasks read it (`decodelab.core.integers.read_integer`).
 
     >>> integer("7 + 1,005 is 1,012."), integer("2.5")
     ('1012', None)
     """
-    found = last_integer_text(text)
-    if found is None:
-        return None
-    sign = "-" if found.startswith("-") else ""
-    digits = found.lstrip("-").lstrip("0")
-    return sign + digits if digits else "0"
+    found = read_integer(text)
+    return None if found is None else str(found)
 
 
 def last_line(text: str) -> str | None:
-    """The last line that is not empty, stripped.
+    """The last line that is not empty, stripped; thoughts are no answer.
 
     >>> last_line("So: 12  ")
     'So: 12'
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in without_thoughts(text).splitlines() if line.strip()]
     return lines[-1] if lines else None
 
 
 def whole_text(text: str) -> str | None:
-    """The whole text, stripped."""
-    return text.strip() or None
+    """The whole text but for thoughts, stripped."""
+    return without_thoughts(text).strip() or None

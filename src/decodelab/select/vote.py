@@ -17,9 +17,9 @@ from decodelab.select.readers import READERS, Reader
 class Vote(Stage):
     """Rank the candidates by how many give the same answer (self-consistency).
 
-    The answer of a text is what a reader makes of it (`decodelab.select.readers`): its last integer, its last line that
-    is not empty, the whole text stripped, or what a third party's reader or a Python function gives. Candidates without
-    an answer have no vote and come last. Ties go to the answer seen first.
+    The answer of a text is what a reader makes of it (`decodelab.select.readers`): the integer it settles on, its last
+    line that is not empty, the whole text stripped, or what a third party's reader or a Python function gives.
+    Candidates without an answer have no vote and come last. Ties go to the answer seen first. Thoughts are no answer.
 
     Raises:
         InvalidParameter: if `answer` is none of these.
@@ -45,7 +45,7 @@ class Vote(Stage):
             "answer",
             accepts=callable,
             accepted="a function of a text",
-            fix="integer takes the last number of the text",
+            fix="integer takes the number that the text settles on",
         )
 
     def answer_of(self, text: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, Field, model_validator
 
 from decodelab.core.errors import InvalidData
+from decodelab.core.thoughts import without_thoughts
 from decodelab.core.values import Chat, Prompt
 from decodelab.io.tabular import read_rows
 from decodelab.pocket.paths import SUBMIT_PATHS
@@ -114,6 +115,7 @@ class Graph:
 
     def judge(self, example: Example, text: str) -> Verdict:
         """Score the pairs that the text submits."""
+        text = without_thoughts(text)
         submitted = read_paths(text) if self.tools == "none" else read_call(text)
         if submitted is None:
             return Verdict(0.0, None)

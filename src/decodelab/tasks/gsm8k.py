@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -10,22 +9,13 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator
 
 from decodelab.core.errors import InvalidData, RequestError
-from decodelab.core.integers import integer_from, integer_texts, last_integer_text
+from decodelab.core.integers import NEXT_QUESTION, read_integer
 from decodelab.io.tabular import read_rows
 from decodelab.io.text import file_name
 from decodelab.tasks.fields import Row, Text, read_items
 from decodelab.tasks.task import Example, Verdict
 
 EXAMPLE = '{"question": "What is 2 times 9?", "answer": "2 times 9 is 18.\\n#### 18"}'
-NEXT = "\nQuestion:"
-_LONGEST = 200_000
-_MARKS = (
-    (re.compile(r"####(?=([^\n]{0,200}))"), 1),
-    (re.compile(r"\\boxed\{(?=([^\n]{0,200}))"), -1),
-    (re.compile(r"[aA]nswer is[:\s]{0,9}(?=([^\n]{0,200}))"), 1),
-)
-"""What announces an answer, and whether it is looked for from the first (1) or from the last (-1)."""
-_TRIED = 100
 
 
 @dataclass(frozen=True)
@@ -62,7 +52,7 @@ class GSM8K:
     @property
     def stop(self) -> tuple[str, ...]:
         """Where a model goes on to the next question."""
-        return () if self.instruct else (NEXT,)
+        return () if self.instruct else (NEXT_QUESTION,)
 
     def read(self, path: Path) -> list[Example]:
         """The examples of JSONL in the published format: question, and an answer that ends in `#### 18`.
@@ -85,31 +75,8 @@ class GSM8K:
 
     def judge(self, example: Example, text: str) -> Verdict:
         """Whether the integer that the text settles on is the right one."""
-        answer = read_answer(text)
-        return Verdict(float(answer == example.reference), answer)
-
-
-def read_answer(text: str) -> int | None:
-    r"""The integer that an answer settles on, or None.
-
-    What follows a next `Question:` or precedes the end of a thought (`</think>`) is no answer. Then the first of these
-    that has a number after it in its line counts: the first `####`, the last `\boxed{`, the first `answer is`; else the
-    last integer of the text. Units, currency signs and commas between thousands are read over; a number with a fraction
-    is no integer, and none with more than 1000 digits is read.
-
-    As lm-evaluation-harness's strict filter where there is `####`, and as its flexible one elsewhere, but that 18.00 is
-    18 here, a minus may be U+2212, and `\boxed` and `answer is` are preferred to what is last.
-
-    >>> read_answer("2 + 3 = 5\n#### 5"), read_answer(r"so $\boxed{\$1,200}$, not 3"), read_answer("The answer is 2.5")
-    (5, 1200, None)
-    """
-    text = text[-_LONGEST:].rpartition("</think>")[2].partition(NEXT)[0].replace("{,}", ",")
-    for mark, step in _MARKS:
-        for found in list(mark.finditer(text))[::step][:_TRIED]:
-            digits = next(integer_texts(found[1]), "")
-            if digits != "":
-                return integer_from(digits)
-    return integer_from(last_integer_text(text))
+        answer = read_integer(text)
+        return Verdict(float(answer is not None and answer == example.reference), answer)
 
 
 def instruction(question: str) -> str:
@@ -122,7 +89,7 @@ def _asked(question: str) -> str:
 
 
 def _settled(answer: str) -> str:
-    if "####" not in answer or read_answer(answer) is None:
+    if "####" not in answer or read_integer(answer) is None:
         raise ValueError(f"the answer must end in #### and an integer; write {EXAMPLE}")
     return answer
 
@@ -135,4 +102,4 @@ class _Row(Row):
 def _rows(path: Path) -> list[tuple[str, str, str, int]]:
     """Id, question, answer and the integer it ends in, of each row."""
     rows = read_items(read_rows(path, EXAMPLE), _Row, EXAMPLE)
-    return [(name, row.question, row.answer, read_answer(row.answer) or 0) for name, row in rows]
+    return [(name, row.question, row.answer, read_integer(row.answer) or 0) for name, row in rows]

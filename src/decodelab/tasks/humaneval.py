@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import os
 import re
+import textwrap
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +18,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from decodelab.core.errors import InvalidData, RequestError
+from decodelab.core.thoughts import without_thoughts
 from decodelab.io.tabular import read_objects, read_rows
 from decodelab.io.text import file_name
+from decodelab.tasks.code_answers import FENCE, after_future, blocks_of, whole_function
 from decodelab.tasks.fields import Id, Row, Words, read_items
 from decodelab.tasks.sandbox import Bounds, sandbox
 from decodelab.tasks.task import Example, Verdict
@@ -29,7 +34,7 @@ STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
 """Where a completion ends: what follows is no more of the function (Chen et al. 2021, section 2.1)."""
 _LARGEST_FILE = 2**28
 _LONGEST = 200_000
-_FENCE = re.compile(r"^[ \t]{0,9}```[^\n`]{0,40}\n(.*?)(?:^[ \t]{0,9}```|\Z)", re.MULTILINE | re.DOTALL)
+_LISTED = re.compile(r"\s*(?:[`~]{3}|[-*+>] |\d+[.)] )")
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,16}")
 
 
@@ -69,7 +74,7 @@ class HumanEval:
 
     name: ClassVar[str] = "code"
     source: ClassVar[str] = "Chen et al. 2021; openai/human-eval"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     open_ended: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -111,20 +116,20 @@ class HumanEval:
     def program(self, meta: Mapping[str, Any], text: str) -> str:
         """The program that an answer comes to.
 
-        Of an answer with blocks of code, the first that defines the function counts, or else the first. Code that is
-        not indented and defines the function is a whole one: it follows what precedes the function in the prompt
-        (imports, other functions). All else completes the prompt, up to the first of `STOPS`. A thought (up to
-        `</think>`) is no answer.
+        An answer that defines the function is a whole one, in blocks of code or in prose: of it, what the function
+        needs (`decodelab.tasks.code_answers.whole_function`) follows what precedes the function in the prompt (imports,
+        other functions). All else completes the prompt, up to the first of `STOPS`. Thoughts are no answer.
         """
-        prompt, text = meta["prompt"], text[-_LONGEST:].rpartition("</think>")[2]
+        prompt, text = meta["prompt"], without_thoughts(text)[-_LONGEST:].replace("\r\n", "\n")
+        begun = _cut(FENCE.split(text, maxsplit=1)[0])
+        if _continues(text, meta["entry_point"]) and _parses(prompt + begun):
+            return f"{prompt}{begun}\n"
+        whole = whole_function(text, meta["entry_point"])
+        if whole is None:
+            return f"{prompt}{_cut(_body(prompt, text))}\n"
         define = re.compile(rf"^(?:async[ \t]+)?def[ \t]+{re.escape(meta['entry_point'])}\b", re.MULTILINE)
-        blocks = [found[1] for found in _FENCE.finditer(text)]
-        code = next((block for block in blocks if define.search(block)), blocks[0] if blocks else text)
-        if define.search(code) and not code.lstrip("\r\n")[:1].isspace():
-            asked = list(define.finditer(prompt))
-            return f"{prompt[: asked[-1].start()] if asked else prompt}\n{code}\n"
-        ends = [end for stop in STOPS if (end := code.find(stop)) >= 0]
-        return f"{prompt}{code[: min(ends, default=len(code))]}\n"
+        asked = list(define.finditer(prompt))
+        return after_future(f"{prompt[: asked[-1].start()] if asked else prompt}\n{whole}\n")
 
     def judge(self, example: Example, text: str) -> Verdict:
         """Run the program and its tests; the verdict's answer says how that ended.
@@ -150,6 +155,51 @@ class HumanEval:
                 yield from pool.map(self.judge, *zip(*answers, strict=True))
             finally:
                 pool.shutdown(cancel_futures=True)
+
+
+def _cut(code: str) -> str:
+    """A completion up to the first of `STOPS`."""
+    ends = [end for stop in STOPS if (end := code.find(stop)) >= 0]
+    return code[: min(ends, default=len(code))]
+
+
+def _continues(text: str, name: str = "") -> bool:
+    """Whether a text goes on inside the function: its first line is indented and defines it at no such place."""
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    margin = first[: len(first) - len(first.lstrip())]
+    defined = name and re.search(rf"^{margin}(?:async[ \t]+)?def[ \t]+{re.escape(name)}\b", text, re.MULTILINE)
+    return bool(margin) and not defined and not _LISTED.match(first)
+
+
+def _body(prompt: str, text: str) -> str:
+    """The text that completes a prompt: of blocks of code the last that does, or else the first; else the whole text.
+
+    A body that is not indented is, and prose before an indented one is left out, where that alone makes it Python.
+    """
+    blocks = blocks_of(text)
+    if not blocks:
+        if _parses(prompt + text):
+            return text
+        lines = text.split("\n")
+        begin = next((number for number, line in enumerate(lines) if line[:1].isspace() and line.strip()), 0)
+        return "\n".join(lines[begin:]) if begin and _parses(prompt + "\n".join(lines[begin:])) else text
+    for block in reversed(blocks):
+        indented = textwrap.indent(block, "    ")
+        if "return" in block and not _continues(block) and _parses(prompt + indented):
+            return indented
+        if _continues(block) and _parses(prompt + block):
+            return block
+    return blocks[0]
+
+
+def _parses(source: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def instruction(prompt: str) -> str:

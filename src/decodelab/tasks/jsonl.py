@@ -14,6 +14,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from decodelab.core.errors import InvalidData, RequestError, ScorerFailed, did_you_mean
+from decodelab.core.options import AMBIGUOUS, offered_in
+from decodelab.core.thoughts import without_thoughts
 from decodelab.core.values import Chat, Prompt
 from decodelab.io.tabular import read_rows
 from decodelab.io.text import file_name, is_unicode
@@ -128,9 +130,13 @@ class JSONL:
         if self.scorer in SCORERS:
             references = example.reference if isinstance(example.reference, list) else [str(example.reference)]
             try:
-                return Verdict(*scored(self.scorer, text, references))
+                score, read = scored(self.scorer, text, references, _options_of(example))
             except ScorerFailed as error:
                 raise ScorerFailed(f"item {example.id}: {error}") from None
+            return (
+                Verdict(0.0, None, AMBIGUOUS) if read == AMBIGUOUS and self.scorer == "letter" else Verdict(score, read)
+            )
+        text = without_thoughts(text)
         own = str(example.meta["scorer"])
         if own not in self._loaded:
             self._loaded[own] = _load(own)
@@ -144,6 +150,14 @@ class JSONL:
                 f"item {example.id}: {self.scorer} must give a number from 0 to 1, got {repr(value)[:60]}; scale it"
             )
         return Verdict(float(value), text.strip()[:20_000] or None)
+
+
+def _options_of(example: Example) -> list[str] | None:
+    """The options that a row or its prompt lists, or None."""
+    listed = example.meta.get("choices", example.meta.get("options"))
+    if isinstance(listed, list) and len(listed) > 1 and all(isinstance(each, str) for each in listed):
+        return listed
+    return offered_in(example.prompt if isinstance(example.prompt, str) else str(example.prompt))
 
 
 def _load(named: str) -> Callable[[Example, str], Any]:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError
+from decodelab.core.options import AMBIGUOUS, LETTERS, read_option
+from decodelab.core.thoughts import without_thoughts
 from decodelab.io.tabular import read_rows
 from decodelab.io.text import file_name
 from decodelab.tasks.choices import Choice
 from decodelab.tasks.task import Example, Verdict
 
-LETTERS = "ABCDEFGHIJ"
 COLUMNS = ("question", "choice0", "choice1", "choice2", "choice3", "answer")
 """Of a CSV file without a header, as Hendrycks et al. publish theirs."""
 EXAMPLE = '{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}'
-_LONGEST = 200_000
 _SPLIT = re.compile(r"_(?:test|dev|val|validation|train)$")
 _BOXED = re.compile(r"\$\\boxed\{([A-Za-z])\}\$")
 _ANSWER_IS = re.compile(r"answer is \(?([A-J])\)?")
@@ -30,7 +30,7 @@ _FIRST = re.compile(r"\(?([A-J])(?:[).,:;]|\s*$)")
 
 @dataclass(frozen=True)
 class MMLU:
-    """MMLU with generated answers, read by the course's rules in their order, or with options scored by likelihood.
+    """MMLU with generated answers, or with options scored by likelihood.
 
     Attributes:
         subject: how the prompt names the subject; None takes it from the item's own field, or else from the file's name
@@ -40,6 +40,9 @@ class MMLU:
         shots: how many answered questions stand before each one; they need the standard form.
         shots_file: where they come from, first to last; None takes them from `SUBJECT_dev.csv` beside the items, or in
             the folder `dev` beside their folder `test`.
+        reader: "standard" reads which of the offered options an answer settles on, by letter or in the option's words
+            (`decodelab.core.options.read_option`); "course" reads letters by the course's rules (`read_letter`), for
+            numbers that are to be compared with the course's.
 
     >>> MMLU().judge(Example("1", "...", "B"), "So the answer is (B).").score
     1.0
@@ -49,6 +52,7 @@ class MMLU:
     form: str = "course"
     shots: int = 0
     shots_file: Path | None = None
+    reader: str = "standard"
 
     name: ClassVar[str] = "mmlu"
     source: ClassVar[str] = "Hendrycks et al. 2021; prompt and rules of 11-763 LM inference, CMU, autumn 2025"
@@ -57,6 +61,8 @@ class MMLU:
         """Check the parameters."""
         if self.form not in ("course", "standard"):
             raise InvalidData(f"mmlu: form must be course or standard, got {self.form!r}")
+        if self.reader not in ("standard", "course"):
+            raise InvalidData(f"mmlu: reader must be standard or course, got {self.reader!r}")
         if not 0 <= self.shots <= 100:
             raise InvalidData(f"mmlu: shots must be in [0, 100], got {self.shots}; 5 is usual")
         if self.shots and self.form != "standard":
@@ -116,17 +122,23 @@ class MMLU:
         return Choice(example.id, example.prompt, tuple(f" {x}" for x in letters), letters.index(example.reference))
 
     def judge(self, example: Example, text: str) -> Verdict:
-        """Whether the letter that the text gives is the right one.
+        """Whether the option that the text settles on is the right one.
 
-        In the standard form that is the letter with which the text begins; if it begins with none, its first line is
-        read by the course's rules, as a model that was shown answered questions goes on to ask more of them.
+        In the standard form what its first line says counts, as a model that was shown answered questions goes on to
+        ask more of them; without such questions, the whole text is read where the first line says nothing.
         """
-        if self.form == "standard":
-            text = text.lstrip()[:_LONGEST].split("\n")[0]
-            first = _FIRST.match(text)
-            letter = first[1] if first else read_letter(text)
-        else:
-            letter = read_letter(text)
+        text = without_thoughts(text)
+        line = text.lstrip().split("\n")[0]
+        if self.reader == "course":
+            first = _FIRST.match(line) if self.form == "standard" else None
+            letter = first[1] if first else read_letter(line if self.form == "standard" else text)
+            return Verdict(float(letter == example.reference), letter)
+        choices = example.meta.get("choices")
+        letter = read_option(line, choices) if self.form == "standard" else None
+        if letter is None and not self.shots:
+            letter = read_option(text, choices)
+        if letter == AMBIGUOUS:
+            return Verdict(0.0, None, AMBIGUOUS)
         return Verdict(float(letter == example.reference), letter)
 
 
@@ -176,16 +188,19 @@ def _listed(choices: Sequence[str]) -> str:
 
 
 def read_letter(text: str) -> str | None:
-    r"""The letter an answer settles on, or None.
+    r"""The letter that an answer settles on by the course's rules, or None.
+
+    They look for no word boundary after `answer is`, nor at what is offered: `The answer is Digoxin` gives D. Use
+    `decodelab.core.options.read_option` unless numbers are to be compared with the course's.
 
     `**` is dropped and `$\boxed{X}$` unwrapped; then the first rule that finds a letter counts: `answer is (X)`, the
     last `Answer: X` of the first line that has one, the last letter A to J that stands alone (be it the word I or A),
-    `option (X)`.
+    `option (X)`. Thoughts are no answer.
 
     >>> read_letter("**Answer: C**"), read_letter(r"so $\boxed{D}$"), read_letter("no idea")
     ('C', 'D', None)
     """
-    text = _BOXED.sub(r"\1", text[:_LONGEST].replace("**", ""))
+    text = _BOXED.sub(r"\1", without_thoughts(text).replace("**", ""))
     found = _ANSWER_IS.search(text)
     if found:
         return found[1]

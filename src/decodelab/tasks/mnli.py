@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -11,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AliasChoices, BeforeValidator, Field
 
 from decodelab.core.errors import InvalidData
+from decodelab.core.options import AMBIGUOUS, OptionReader
 from decodelab.io.tabular import read_rows
 from decodelab.tasks.choices import Choice
 from decodelab.tasks.fields import Id, Row, Text, read_items
@@ -19,9 +19,7 @@ from decodelab.tasks.task import Example, Verdict
 LABELS = ("entailment", "neutral", "contradiction")
 EXAMPLE = '{"premise": "A cat sleeps.", "hypothesis": "An animal sleeps.", "label": "entailment"}'
 _DISAGREED = ""
-_LONGEST = 20_000
-_LABEL = re.compile(rf"\b({'|'.join(LABELS)})\b", re.IGNORECASE)
-_STATED = re.compile(rf"(?:answer|label)(?: is|:)\s{{0,9}}\W{{0,3}}({'|'.join(LABELS)})\b", re.IGNORECASE)
+_READER = OptionReader({label: label for label in LABELS}, lettered=False)
 _NAMES = ("Tom", "Ann", "Ben", "Mia", "Sam", "Zoe", "Leo", "Eva")
 
 
@@ -95,10 +93,11 @@ class MNLI:
     def judge(self, example: Example, text: str) -> Verdict:
         """Whether the label that the text gives is the right one.
 
-        That is the label of `answer is ...`, `answer: ...` or `label: ...`, or else the first that is named.
+        It is read as the options of multiple choice are (`decodelab.core.options.read_option`), by its name.
         """
-        found = _STATED.search(text[:_LONGEST]) or _LABEL.search(text[:_LONGEST])
-        label: Any = found[1].lower() if found else None
+        label = _READER.read(text)
+        if label == AMBIGUOUS:
+            return Verdict(0.0, None, AMBIGUOUS)
         return Verdict(float(label == example.reference), label)
 
 

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from decodelab.core.errors import RequestError
+from decodelab.core.options import AMBIGUOUS
+from decodelab.core.thoughts import without_thoughts
+from decodelab.pocket import choice as pocket_choice
+from decodelab.pocket import sums
 from decodelab.pocket.item import Item
 from decodelab.pocket.language import TASKS
 from decodelab.pocket.stories import opening
@@ -45,9 +49,11 @@ class Pocket:
         return Example(str(seed), item.prompt, item.reference, item.meta)
 
     def judge(self, example: Example, text: str) -> Verdict:
-        """Grade a text as the model's card does."""
+        """Grade a text as the model's card does; of a sum the integer is what is read, else the whole text."""
+        text = without_thoughts(text)
         item = Item(self.task, str(example.prompt), example.reference, example.meta)
-        return Verdict(TASKS[self.task].grade(item, text), text)
+        answer = sums.read(text) if self.task == sums.TASK else text if text.strip() else None
+        return Verdict(TASKS[self.task].grade(item, text), answer)
 
 
 @dataclass(frozen=True)
@@ -69,4 +75,7 @@ class PocketChoice(Pocket):
         choice = self.choice(example)
         if text in choice.options:
             return Verdict(float(text == choice.options[choice.answer]), text)
-        return super().judge(example, text)
+        letter = pocket_choice.read(str(example.prompt), text)
+        if letter == AMBIGUOUS:
+            return Verdict(0.0, None, AMBIGUOUS)
+        return Verdict(float(letter == example.meta["letter"]), letter)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AliasChoices, BeforeValidator, Field
 
 from decodelab.core.errors import InvalidData
+from decodelab.core.thoughts import without_thoughts
 from decodelab.io.tabular import read_rows
 from decodelab.metrics.overlap import rouge
 from decodelab.tasks.fields import Row, Text, read_items
@@ -71,7 +72,7 @@ class Summaries:
 
     def judge(self, example: Example, text: str) -> Verdict:
         """Compare the first paragraph of a text with the references."""
-        summary = text.strip()[:_LONGEST].split("\n\n")[0]
+        summary = without_thoughts(text).strip()[:_LONGEST].split("\n\n")[0]
         found = asdict(rouge(summary, example.reference))
         return Verdict(found[self.measure], {"summary": summary, **found} if summary else None)
 

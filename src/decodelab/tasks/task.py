@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
 from decodelab.core.errors import InvalidData, RequestError, did_you_mean
+from decodelab.core.thoughts import without_thoughts
 from decodelab.core.values import Prompt
 from decodelab.tasks import TASKS
 
@@ -40,10 +41,13 @@ class Verdict:
     Attributes:
         score: from 0 to 1.
         answer: what was read from the text, JSON-ready; None when nothing could be.
+        lacks: why nothing was read: "no answer" (the text is empty, or all thoughts), "unreadable", or "ambiguous"
+            where it names several answers; "" where something was. `judged` fills it in where a task leaves it out.
     """
 
     score: float
     answer: Any
+    lacks: Literal["", "no answer", "unreadable", "ambiguous"] = ""
 
     @property
     def parsed(self) -> bool:
@@ -62,7 +66,7 @@ class Task(Protocol):
         ...
 
     def judge(self, example: Example, text: str) -> Verdict:
-        """Judge what a model wrote, which may be anything."""
+        """Judge what a model wrote, which may be anything; its thoughts are left out by then (`judged`)."""
         ...
 
 
@@ -230,13 +234,36 @@ def task_named(name: str, parameters: Mapping[str, Any] = MappingProxyType({})) 
         raise RequestError(f"task {name}: {where}: {fault['msg'].lower()}, got {str(fault['input'])[:60]!r}") from None
 
 
+def judged(task: Task, example: Example, text: str) -> Verdict:
+    """Judge what a model wrote: its answer without its thoughts; where nothing is read, the verdict says why.
+
+    >>> judged(task_named("maths"), Example("1", "2 + 2?", 4), "<think>Is it 4? Or").lacks
+    'no answer'
+    """
+    answer = without_thoughts(text)
+    return _explained(task.judge(example, answer), answer)
+
+
+def judged_together(task: BatchScored, answers: Sequence[tuple[Example, str]]) -> Iterator[Verdict]:
+    """As `judged`, of a task that judges many answers together."""
+    texts = [without_thoughts(text) for _, text in answers]
+    found = task.judge_batch([(example, text) for (example, _), text in zip(answers, texts, strict=True)])
+    return (_explained(verdict, text) for verdict, text in zip(found, texts, strict=True))
+
+
+def _explained(verdict: Verdict, text: str) -> Verdict:
+    if verdict.answer is not None or verdict.lacks:
+        return verdict
+    return replace(verdict, lacks="unreadable" if text.strip() else "no answer")
+
+
 def verdicts_of(
     task: Task, answers: Sequence[tuple[Example, str]], progress: Callable[[int], None] = lambda done: None
 ) -> list[Verdict]:
     """Judge answers, in order; `progress` is called with how many are judged."""
     found: list[Verdict] = []
-    judged = task.judge_batch(answers) if isinstance(task, BatchScored) else (task.judge(*answer) for answer in answers)
-    for verdict in judged:
+    verdicts = judged_together(task, answers) if isinstance(task, BatchScored) else (judged(task, *a) for a in answers)
+    for verdict in verdicts:
         found.append(verdict)
         progress(len(found))
     return found

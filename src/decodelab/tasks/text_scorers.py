@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import regex
 
 from decodelab.core.errors import ScorerFailed
-from decodelab.metrics.overlap import bleu, chrf, exact_match, integer_match, last_integer, rouge, token_f1
-from decodelab.tasks.mmlu import LETTERS, read_letter
+from decodelab.core.integers import read_integer
+from decodelab.core.options import LETTERS, read_option
+from decodelab.core.thoughts import without_thoughts
+from decodelab.metrics.overlap import bleu, chrf, exact_match, integer_match, rouge, token_f1
 
-_LONGEST = 20_000
-"""Characters of a text that are looked at."""
+_LONGEST = 200_000
+"""Characters of a text that are looked at, from its end."""
 _LONGEST_PATTERN = 1_000
 _SECONDS = 1.0
 """A pattern that takes longer than this on a text is one whose time explodes: others take milliseconds."""
@@ -56,7 +58,7 @@ SCORERS: Mapping[str, Callable[[str, str], float]] = {
     "exact_match": exact_match,
     "contains": contains,
     "integer": integer_match,
-    "letter": lambda text, reference: read_letter(text) == reference,
+    "letter": lambda text, reference: read_option(text) == reference,
     "f1": token_f1,
     "rouge1": lambda text, reference: rouge(text, reference).rouge1,
     "rouge2": lambda text, reference: rouge(text, reference).rouge2,
@@ -68,8 +70,18 @@ SCORERS: Mapping[str, Callable[[str, str], float]] = {
 """What a text is worth, from 0 to 1, given the text and a reference."""
 
 
-def scored(name: str, text: str, references: list[str]) -> tuple[float, str | None]:
-    """The score of a text against the best of its references, and what was read from it (None for nothing).
+def scored(
+    name: str, text: str, references: Sequence[str], options: Sequence[str] | None = None
+) -> tuple[float, str | None]:
+    """The score of a text against the best of its references, and what was read from it.
+
+    That is None for nothing, and `AMBIGUOUS` for several letters. Thoughts are no part of a text.
+
+    Args:
+        name: of `SCORERS`.
+        text: what a model wrote.
+        references: right answers.
+        options: the words of the options, A first, where letters are read.
 
     Raises:
         ScorerFailed: for a pattern whose time explodes.
@@ -77,12 +89,15 @@ def scored(name: str, text: str, references: list[str]) -> tuple[float, str | No
     >>> scored("integer", "So it is 1,200.", ["7", "1200"])
     (1.0, '1200')
     """
-    text = text[:_LONGEST]
+    text = without_thoughts(text)[-_LONGEST:]
+    if name == "letter":
+        letter = read_option(text, options)
+        return float(letter in references), letter
     best = max(min(1.0, float(SCORERS[name](text, reference))) for reference in references)
     if name == "integer":
-        found = last_integer(text)
+        found = read_integer(text)
         return best, None if found is None else str(found)
-    return best, read_letter(text) if name == "letter" else text.strip() or None
+    return best, text.strip() or None
 
 
 def fault(name: str, reference: str) -> str | None:
@@ -91,7 +106,7 @@ def fault(name: str, reference: str) -> str | None:
     >>> fault("integer", "two"), fault("letter", "B")
     ('has no integer', None)
     """
-    if name == "integer" and last_integer(reference) is None:
+    if name == "integer" and read_integer(reference) is None:
         return "has no integer"
     if name == "letter" and not (len(reference) == 1 and reference in LETTERS):
         return f"is no letter from {LETTERS[0]} to {LETTERS[-1]}"

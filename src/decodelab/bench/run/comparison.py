@@ -29,7 +29,7 @@ from decodelab.engine.progress import Advance, TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.metrics.diversity import distinct_n
 from decodelab.strategy.strategy import Strategy
-from decodelab.tasks.task import Example, Task
+from decodelab.tasks.task import Example, Task, judged
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Question:
 
     def grade(self, text: str) -> float | None:
         """How right a text is, from 0 to 1; None where nothing grades it."""
-        return None if self.task is None else self.task.judge(self.example, text).score
+        return None if self.task is None else judged(self.task, self.example, text).score
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,17 @@ from itertools import groupby
 from decodelab.bench.plan import Plan, TaskPlan
 from decodelab.bench.records import ItemView, Score, WorkItem
 from decodelab.core.values import Chat, Limits
-from decodelab.tasks.task import BatchScored, Continued, Example, ModelGraded, Task, Verdict, prompt_key
+from decodelab.tasks.task import (
+    BatchScored,
+    Continued,
+    Example,
+    ModelGraded,
+    Task,
+    Verdict,
+    judged,
+    judged_together,
+    prompt_key,
+)
 
 
 @dataclass(frozen=True)
@@ -96,8 +106,9 @@ class LoadedTask:
         assert self.task is not None
         pairs = [(self.by_id[item], text) for item, text in answers]
         if isinstance(self.task, BatchScored):
-            return self.task.judge_batch(pairs)
-        return (self.task.judge(*pair) for pair in pairs)
+            return judged_together(self.task, pairs)
+        task = self.task
+        return (judged(task, *pair) for pair in pairs)
 
     def score(self, item: str, key: str, verdict: Verdict) -> Score:
         """A verdict on an answer as the journal stores it."""

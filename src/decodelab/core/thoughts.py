@@ -1,0 +1,78 @@
+"""What a model wrote without its thoughts, which are no part of its answer."""
+
+from __future__ import annotations
+
+import re
+
+_NAMES = r"(?:seed:)?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad|inner_monologue|longcat_think)"
+_OPENS = (
+    rf"<{_NAMES}>",
+    r"\[THINK\]",
+    r"\u25c1think\u25b7",
+    r"<\|begin_of_thought\|>",
+    r"<\|START_THINKING\|>",
+    r"(?:<\|start\|>assistant)?<\|channel\|?>(?:analysis|commentary|thought)(?:<\|message\|>)?",
+)
+_CLOSES = (
+    rf"</{_NAMES}>",
+    r"\[/THINK\]",
+    r"\u25c1/think\u25b7",
+    r"<\|end_of_thought\|>",
+    r"<\|END_THINKING\|>",
+    r"(?:<\|end\|>\s{0,9})?(?:<\|start\|>assistant)?<\|channel\|>final(?:<\|message\|>)?",
+    r"<channel\|>",
+)
+_MARK = re.compile(rf"(?P<opens>{'|'.join(_OPENS)})|(?P<closes>{'|'.join(_CLOSES)})", re.IGNORECASE)
+_WRAPPERS = re.compile(
+    r"<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>|<\|return\|>|<\|end\|>|<\|message\|>"
+)
+# Channels as a decoder leaves them that skips special tokens: `analysisWe need ...assistantfinalIt is 4.`
+_BARE_CHANNEL = re.compile(r"\s{0,9}(?:assistant)?analysis(?=[A-Z\"'(])")
+_BARE_FINAL = "assistantfinal"
+
+
+def without_thoughts(text: str) -> str:
+    r"""The text that a model gives as its answer: what it wrote without its thoughts.
+
+    Thoughts stand between the marks that models use: `<think>` (and `thinking`, `thought`, `reasoning`, `seed:think`
+    ...), `[THINK]`, `<|begin_of_thought|>`, `<|START_THINKING|>`, and the channels `analysis` and `commentary` of
+    harmony. A closing mark without an opening one ends a thought that the chat template began; a thought that is not
+    closed goes on to the end, so that a model which was cut off in it has answered nothing.
+
+    >>> without_thoughts("<think>A?</think>It is B."), without_thoughts("A?</think>B"), without_thoughts("<think>A")
+    ('It is B.', 'B', '')
+    """
+    bare = _BARE_CHANNEL.match(text)
+    if bare:
+        return text.rpartition(_BARE_FINAL)[2] if _BARE_FINAL in text else ""
+    kept: list[str] = []
+    at, thinking, marked = 0, False, False
+    for mark in _MARK.finditer(text):
+        marked = True
+        if mark["opens"]:
+            if not thinking:
+                kept.append(text[at : mark.start()])
+            thinking = True
+        elif not thinking and kept and not text[mark.end() :].strip():
+            kept.append(text[at : mark.start()])  # said twice at the end
+        elif not thinking:
+            kept.clear()  # begun in the prompt, or thoughts about the mark itself
+        if mark["closes"]:
+            thinking = False
+        at = mark.end()
+    if not thinking:
+        kept.append(text[at:])
+    answer = "".join(kept)
+    return _WRAPPERS.sub("", answer).lstrip("\r\n") if marked else answer
+
+
+def unfinished_thought(prompt: str) -> bool:
+    """Whether a prompt ends inside a thought, which is then how the model goes on.
+
+    >>> unfinished_thought("<|assistant|><think>"), unfinished_thought("<think></think>")
+    (True, False)
+    """
+    last = None
+    for mark in _MARK.finditer(prompt):
+        last = mark
+    return last is not None and bool(last["opens"])
