@@ -12,6 +12,8 @@ import pytest
 from scipy.stats import norm
 
 from decodelab.bench.stats.comparison import Results
+from decodelab.bench.stats.pairs import pairs_of
+from decodelab.bench.stats.winner import winner
 from decodelab.metrics.power import Spread, equivalence_sample_size, sample_size
 
 STRATEGIES = 5
@@ -169,10 +171,15 @@ def scores_of_a_loss(kind: str, loss: float, items: int, repetitions: int) -> np
 def rate_of_as_good(told, kind: str, loss: float, items: int, repetitions: int) -> float:
     """How often s1 is called as good as all others."""
     scores = scores_of_a_loss(kind, loss, items, repetitions)
-    times = REPEATED if kind == "repeated" else 1
-    results: Results = told(scores, prompts=[str(i // times) for i in range(scores.shape[2])], margin=MARGIN)
-    assert len(results.winners) == repetitions
-    return sum("s1" in w.as_good for w in results.winners) / repetitions
+    if kind == "repeated":
+        results: Results = told(scores, prompts=[str(i // REPEATED) for i in range(scores.shape[2])], margin=MARGIN)
+        winners = list(results.winners)
+    else:
+        # Without a journal, which the statistics do not know of.
+        tables = [{f"s{i}": row[:, 0] for i, row in enumerate(table)} for table in scores]
+        winners = [winner("task", "model", table, pairs_of(table), MARGIN) for table in tables]
+    assert len(winners) == repetitions
+    return sum("s1" in w.as_good for w in winners if w is not None) / repetitions
 
 
 @pytest.mark.parametrize("kind", ["rare", "repeated"])
@@ -182,7 +189,7 @@ def test_what_loses_more_than_the_margin_is_rarely_called_as_good(told, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("items", [30, 60, 120, 400])
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", [kind for kind in LOSSES if kind != "repeated"])
 def test_what_loses_more_than_the_margin_is_called_as_good_in_at_most_5_percent(told, kind, items):
     assert rate_of_as_good(told, kind, MARGIN * 1.01, items, 400) <= 0.05 + slack(0.05, 400)
 
