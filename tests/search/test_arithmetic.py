@@ -80,7 +80,7 @@ def test_samples_do_not_depend_on_the_batch(random_table):
 
 
 def test_texts_of_a_real_model_are_the_same_alone_and_in_a_batch(stories):
-    # Its logits differ by 1e-7 with the rows beside them; codes that are rescaled to the end magnify that to another text.
+    # Its logits differ by 1e-7 with the rows beside them; codes that are rescaled to the end magnify that.
     prompts = ["Once upon a time", "Tim and Lily", "The big dog"]
     together = dl.generate(stories, prompts, "arithmetic(n=3)", max_new_tokens=60)
     alone = [dl.generate(stories, p, "arithmetic(n=3)", max_new_tokens=60)[0] for p in prompts]
