@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
+from typing import Any
 
 import pytest
 import torch
@@ -109,8 +110,9 @@ def test_rounding_is_not_magnified(random_table):
             return logits * (1 + 2e-7 * sign)
 
     prompts = [(0,), (1,), (2, 2), (3,)]
-    together = dl.generate(Rounding(), prompts, "arithmetic(n=8)", max_new_tokens=60)
-    alone = [dl.generate(Rounding(), [p], "arithmetic(n=8)", max_new_tokens=60)[0] for p in prompts]
+    model: Any = Rounding()
+    together = dl.generate(model, prompts, "arithmetic(n=8)", max_new_tokens=60)
+    alone = [dl.generate(model, [p], "arithmetic(n=8)", max_new_tokens=60)[0] for p in prompts]
     assert [c.tokens for g in together for c in g.candidates] == [c.tokens for g in alone for c in g.candidates]
 
 
