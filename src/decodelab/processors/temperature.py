@@ -75,6 +75,6 @@ def kept_finite(scaled: Tensor, logits: Tensor) -> Tensor:
     >>> kept_finite(torch.tensor([[0.0, -torch.inf]]), torch.tensor([[3e38, -3e38]])).isfinite().tolist()
     [[True, True]]
     """
-    if bool(scaled.amin() > -torch.inf):
+    if not len(scaled) or bool(scaled.amin() > -torch.inf):
         return scaled
     return scaled.clamp(min=_FLOAT32.min).masked_fill(logits.isneginf(), -torch.inf)
