@@ -52,6 +52,24 @@ def test_what_a_draft_cannot_drive_is_refused_in_one_line(run):
     assert found.stderr.count("\n") == 1
 
 
+def test_names_of_special_tokens_in_a_prompt_are_noted_and_read_literally_when_asked(run):
+    asked = ("generate", "<s>Once", "-m", "pocket-nano", "-s", "greedy", "--max-new-tokens", "1", "--json")
+    noted, literal = run(*asked).json, run(*asked, "--literal").json
+    twice, became = noted["notes"]
+    assert 'begins with BOS ("<s>") twice' in twice
+    assert '"<s>" became a special token; literal=True (--literal)' in became
+    assert noted["generations"][0]["prompt_tokens"][:2] == [1, 1]
+    assert literal["notes"] == []
+    assert literal["generations"][0]["prompt_tokens"].count(1) == 1
+
+
+def test_a_stop_text_beside_the_name_of_a_special_token_is_refused_in_one_line(run):
+    found = run("generate", "Once", "-m", "pocket-nano", "-s", "greedy", "--stop", "<|user|>:")
+    assert (found.code, found.stdout) == (2, "")
+    assert 'which holds "<|user|>"; special tokens are no part of the text: give that name alone' in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
 def test_the_seed_decides_the_samples_and_the_other_prompts_do_not(run):
     def texts(*prompts: str, seed: str) -> list[list[str]]:
         found = run("generate", *prompts, "-m", "toy.yaml", "-s", "sample(n=8)", "--seed", seed, "--json")

@@ -73,6 +73,8 @@ KINDS: dict[str, Any] = {
     "tied": lambda n, g: (2 * torch.randn(n, generator=g)).round(),
     "bfloat16": lambda n, g: (3 * torch.randn(n, generator=g)).bfloat16().float(),
     "shifted": lambda n, g: torch.randn(n, generator=g) - 1e4,
+    "tied and huge": lambda n, g: 1e17 * torch.randint(2, (n,), generator=g).float(),
+    "near the largest": lambda n, g: 3e38 * (2 * torch.rand(n, generator=g) - 1),
     "extreme": lambda n, g: torch.randn(n, generator=g) * 1e37,
     "tiny": lambda n, g: torch.randn(n, generator=g) * 1e-30,
     "neighbours": lambda n, g: 1.0 + torch.randint(8, (n,), generator=g) * 2.0**-23,
@@ -156,6 +158,38 @@ def test_xtc_gives_what_the_reference_gives(threshold, logits):
     state = Coins(keys, torch.arange(len(logits)))
     after, reference = apply_fused(logits, [stage.fused(state)]), stage.apply(logits, state)
     assert torch.equal(after, reference)
+
+
+@pytest.mark.parametrize("size", [10, 100, 4_097, 5_000, 6_000, 50_000])
+@pytest.mark.parametrize("tenths", [1, 3, 5, 7, 9])
+def test_of_equal_tokens_top_p_keeps_just_its_share(size, tenths):
+    stage, logits = TopP(tenths / 10), torch.full((1, size), 2.5)
+    kept = [
+        out.isfinite().sum().item() for out in (stage.apply(logits, None), apply_fused(logits, [stage.fused(None)]))
+    ]
+    assert kept == 2 * [-(-size * tenths // 10)]
+
+
+@pytest.mark.parametrize("level", [0.0, 1e9, 1e17, 3e38, -1e17])
+@pytest.mark.parametrize(("threshold", "left"), [(0.1, 1), (0.2, 1), (0.3, 5)])
+def test_xtc_does_not_lose_its_threshold_beside_huge_logits(level, threshold, left):
+    stage, state = XTC(1.0, threshold), Coins(Keys.of(0, [1], [0]), torch.tensor([0]))
+    logits = torch.full((1, 5), level)
+    reference = stage.apply(logits, state)
+    assert torch.equal(apply_fused(logits, [stage.fused(state)]), reference)
+    assert reference.isfinite().sum() == left
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-30, 0.5, 0.9, 3.0, 1e30])
+@pytest.mark.parametrize(
+    "logits", [[1.7e38, 0.0, -1.7e38], [3e38, -3e38, 0.0], [-3e38, -3e38, -1e38], [1.0, 0.0, -1e38]]
+)
+def test_no_temperature_removes_a_token_whose_logit_is_finite(temperature, logits):
+    given = torch.tensor([[*logits, -torch.inf]])
+    for stage in (Temperature(temperature), DynamicTemperature(0.5)):
+        for after in (stage.apply(given, None), apply_fused(given, [stage.fused(None)])):
+            assert after.isfinite().tolist() == [[True, True, True, False]], stage
+            assert after.argmax() == given.argmax()
 
 
 def test_xtc_counts_a_token_of_exactly_the_threshold_whatever_float32_makes_of_it():

@@ -2,8 +2,10 @@
 
 import math
 from collections import Counter, defaultdict
+from typing import Any
 
 import pytest
+import torch
 
 import decodelab as dl
 from decodelab.core.errors import InvalidParameter
@@ -76,6 +78,48 @@ def test_samples_do_not_depend_on_the_batch(random_table):
     together = dl.generate(model, prompts, "arithmetic(n=4)", max_new_tokens=6)
     alone = [dl.generate(model, [p], "arithmetic(n=4)", max_new_tokens=6)[0] for p in prompts]
     assert [g.candidates for g in together] == [g.candidates for g in alone]
+
+
+def test_texts_of_a_real_model_are_the_same_alone_and_in_a_batch(stories):
+    # Its logits differ by 1e-7 with the rows beside them; codes that are rescaled to the end magnify that.
+    prompts = ["Once upon a time", "Tim and Lily", "The big dog"]
+    together = dl.generate(stories, prompts, "arithmetic(n=3)", max_new_tokens=60)
+    alone = [dl.generate(stories, p, "arithmetic(n=3)", max_new_tokens=60)[0] for p in prompts]
+    assert [c.tokens for g in together for c in g.candidates] == [c.tokens for g in alone for c in g.candidates]
+
+
+def test_rounding_is_not_magnified(random_table):
+    table = random_table(4, size=20)
+
+    class Rounding:
+        """The table with errors of 2e-7 in its logits that depend on how many rows there are."""
+
+        def __getattr__(self, name):
+            return getattr(table, name)
+
+        def prefill(self, prompts):
+            logits, cache = table.prefill(prompts)
+            return self.rounded(logits), cache
+
+        def decode(self, cache, tokens):
+            logits, cache = table.decode(cache, tokens)
+            return self.rounded(logits), cache
+
+        def rounded(self, logits):
+            sign = torch.arange(logits.shape[-1]) * len(logits) % 3 - 1
+            return logits * (1 + 2e-7 * sign)
+
+    prompts = [(0,), (1,), (2, 2), (3,)]
+    model: Any = Rounding()
+    together = dl.generate(model, prompts, "arithmetic(n=8)", max_new_tokens=60)
+    alone = [dl.generate(model, [p], "arithmetic(n=8)", max_new_tokens=60)[0] for p in prompts]
+    assert [c.tokens for g in together for c in g.candidates] == [c.tokens for g in alone for c in g.candidates]
+
+
+def test_one_sample_is_an_ordinary_one(random_table):
+    model = random_table(3)
+    one, plain = (dl.generate(model, [(0,), (1,)], s, max_new_tokens=9, seed=7) for s in ("arithmetic(n=1)", "sample"))
+    assert [g.best.tokens for g in one] == [g.best.tokens for g in plain]
 
 
 def test_impossible_tokens_are_never_drawn(random_table):

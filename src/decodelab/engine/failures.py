@@ -17,9 +17,10 @@ def check_shape(model: str, logits: Tensor, rows: int, vocab: int) -> None:
     Raises:
         MalformedLogits: saying which shape they should have.
     """
-    if tuple(logits.shape) != (rows, vocab):
+    shape = tuple(getattr(logits, "shape", ()))
+    if shape != (rows, vocab):
         raise MalformedLogits(
-            f"{model} returned logits of shape {brief(tuple(logits.shape))} where {rows} rows of {vocab} tokens are "
+            f"{model} returned logits of shape {brief(shape)} where {rows} rows of {vocab} tokens are "
             "needed; does its vocabulary belong to it?"
         )
 

@@ -31,11 +31,14 @@ from decodelab.kernels.codes import (
     EPSILON,
     ETA,
     EXCLUDE_TOP,
+    HUGE,
     MIN_P,
     MIROSTAT_1,
     MIROSTAT_2,
     P_LESS,
     SAME_DISTANCE,
+    SAME_LOGPROB,
+    SAME_MASS,
     TEMPERATURE,
     TOP_A,
     TOP_H,
@@ -692,7 +695,7 @@ def _edge(centre: float, distance: float, sign: float) -> float:
 
 @_compiled()
 def _scale(row: Any, out: Any, peaks: Any, fresh: bool, top: float, temperature: float, single: bool) -> None:
-    """(x - top) / temperature, in single precision or double."""
+    """(x - top) / temperature, in single precision or double; what is finite stays so."""
     divisor = np.float32(temperature)
     for b in range(len(peaks)):
         block, to = row[b * BLOCK : b * BLOCK + BLOCK], out[b * BLOCK : b * BLOCK + BLOCK]
@@ -704,12 +707,14 @@ def _scale(row: Any, out: Any, peaks: Any, fresh: bool, top: float, temperature:
             _copy(block, to)
         if single:
             for i in range(len(to)):
-                to[i] = (to[i] - top) / divisor
-            peaks[b] = (peaks[b] - top) / divisor
+                least = to[i] if to[i] == _NEGATIVE_INFINITY else -_HUGE
+                to[i] = max((to[i] - top) / divisor, least)
+            peaks[b] = max((peaks[b] - top) / divisor, -_HUGE)
         else:
             for i in range(len(to)):
-                to[i] = np.float32((np.float64(to[i]) - np.float64(top)) / temperature)
-            peaks[b] = np.float32((np.float64(peaks[b]) - np.float64(top)) / temperature)
+                least = to[i] if to[i] == _NEGATIVE_INFINITY else -_HUGE
+                to[i] = max(np.float32((np.float64(to[i]) - np.float64(top)) / temperature), least)
+            peaks[b] = max(np.float32((np.float64(peaks[b]) - np.float64(top)) / temperature), -_HUGE)
 
 
 @_compiled()
@@ -839,16 +844,24 @@ def _stage(
         temperature = number
         if code == DYNAMIC_TEMPERATURE:
             low_end, high_end = max(0.0, numbers[2] - number), min(numbers[2] + number, _LARGEST)
-            relative = min((np.log(mass) + mean_distance) / np.log(max(count, 2.0)), 1.0)
+            entropy = np.log(mass) + mean_distance
+            if entropy < 1e-260:  # all that the smallest weights can sum to, at distances of 1e38
+                entropy = 0.0
+            relative = min(entropy / np.log(max(count, 2.0)), 1.0)
             temperature = low_end + (high_end - low_end) * relative ** numbers[1]
         if temperature == 0.0:
             _cut(row, out, peaks, fresh, top, top, _nth_equal(row, top, 1))
             row, fresh, temperature = out, False, 1.0
-        _scale(row, out, peaks, fresh, top, temperature, code == TEMPERATURE and _TINY <= temperature <= _HUGE)
+        single = code == TEMPERATURE and _TINY <= temperature <= _HUGE and (temperature <= 1.0 or top < HUGE)
+        _scale(row, out, peaks, fresh, top, temperature, single)
         return True, mass
 
     if code == EXCLUDE_TOP:
-        return _exclude_top(row, out, peaks, fresh, np.float64(top) + _least(code, number, mass, squares, 0.0)), mass
+        # Compared before the largest logit is added, beside which a small difference may vanish.
+        relative = _least(code, number, mass, squares, 0.0)
+        if not relative <= SAME_LOGPROB:
+            return False, mass
+        return _exclude_top(row, out, peaks, fresh, np.float64(top) + min(relative, 0.0)), mass
 
     low, high, last_id = top, top, size
     if code == MIN_P:
@@ -860,6 +873,8 @@ def _stage(
         centre = np.float64(top) - mean_distance if code == TYPICAL_P else np.float64(top)
         by_mass = code in (TOP_P, TYPICAL_P)
         share = numbers[1] if code in (TOP_H, MIROSTAT_1) else number
+        if code == TOP_P:
+            share = number * (1.0 - SAME_MASS)
         if not by_mass:
             mass = 1.0
         while True:
@@ -883,9 +898,9 @@ def _stage(
             last_id = size
     else:
         # Less a rounding error: a probability that float64 cannot tell from the border reaches it.
-        least = np.float64(top) + _least(code, number, mass, squares, mean_distance) - 1e-14
-        if least <= top:
-            low = _float32_at_least(least)
+        relative = _least(code, number, mass, squares, mean_distance) - SAME_LOGPROB
+        if relative <= 0.0:
+            low = _float32_at_least(np.float64(top) + relative)
         elif code == MIROSTAT_2:
             last_id = _nth_equal(row, top, 1)
     _cut(row, out, peaks, fresh, low, high, last_id)

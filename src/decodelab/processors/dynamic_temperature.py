@@ -12,7 +12,7 @@ from torch import Tensor
 from decodelab.core.stage import StatelessProcessor, check_number
 from decodelab.kernels.codes import DYNAMIC_TEMPERATURE
 from decodelab.kernels.fused import Fused
-from decodelab.processors.temperature import Temperature
+from decodelab.processors.temperature import Temperature, kept_finite
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class DynamicTemperature(StatelessProcessor):
             return Temperature(self.temperature).apply(logits, None)
         temperature = self.observe(logits, state)["temperature"][..., None]
         below = logits.double() - logits.amax(dim=-1, keepdim=True).double()
-        scaled = (below / temperature.clamp(min=torch.finfo(torch.float64).tiny)).float()
+        scaled = kept_finite((below / temperature.clamp(min=torch.finfo(torch.float64).tiny)).float(), logits)
         greedy = torch.full_like(logits, -torch.inf).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 0.0)
         return torch.where(temperature > 0, scaled, greedy)
 

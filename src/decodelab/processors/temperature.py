@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
-from decodelab.kernels.codes import NOTHING, TEMPERATURE
+from decodelab.kernels.codes import HUGE, NOTHING, TEMPERATURE
 from decodelab.kernels.fused import Fused
 
 _FLOAT32 = torch.finfo(torch.float32)
@@ -20,8 +20,9 @@ class Temperature(StatelessProcessor):
     """Divide the logits by a temperature; 0 keeps only the most probable token.
 
     The distribution is p_i^(1/T) / sum_j p_j^(1/T). Each row is shifted so that its largest logit is 0 before
-    dividing, so no temperature overflows. At 0 the limit is taken exactly: the most probable token (of
-    equal ones that of lowest id) gets probability 1. transformers refuses 0; llama.cpp does the same as we.
+    dividing, and a finite logit stays finite, so no temperature overflows. At 0 the limit is taken exactly: the most
+    probable token (of equal ones that of lowest id) gets probability 1. transformers refuses 0; llama.cpp does the same
+    as we.
 
     Raises:
         InvalidParameter: if the temperature is negative or not a finite number.
@@ -54,8 +55,26 @@ class Temperature(StatelessProcessor):
         if self.temperature == 0.0:
             kept = logits.argmax(dim=-1, keepdim=True)
             return torch.full_like(logits, -torch.inf).scatter_(-1, kept, 0.0)
-        shifted = logits - logits.amax(dim=-1, keepdim=True)
-        if _FLOAT32.tiny <= self.temperature <= _FLOAT32.max:
-            return shifted / self.temperature
-        # As a float32 this temperature is 0 or infinite, and 0 / 0 and inf / inf are NaN.
-        return (shifted.double() / self.temperature).float()
+        top = logits.amax(dim=-1, keepdim=True)
+        if not _FLOAT32.tiny <= self.temperature <= _FLOAT32.max:
+            # As a float32 this temperature is 0 or infinite, and 0 / 0 and inf / inf are NaN.
+            return kept_finite(self._wide(logits, top), logits)
+        scaled = (logits - top) / self.temperature
+        if self.temperature > 1.0 and bool((top >= HUGE).any()):
+            scaled = torch.where(top >= HUGE, self._wide(logits, top), scaled)
+        return kept_finite(scaled, logits)
+
+    def _wide(self, logits: Tensor, top: Tensor) -> Tensor:
+        """The same in float64."""
+        return ((logits.double() - top.double()) / self.temperature).float()
+
+
+def kept_finite(scaled: Tensor, logits: Tensor) -> Tensor:
+    """Scaled float32 logits [rows, vocab], of which only those are -inf that were so before.
+
+    >>> kept_finite(torch.tensor([[0.0, -torch.inf]]), torch.tensor([[3e38, -3e38]])).isfinite().tolist()
+    [[True, True]]
+    """
+    if not len(scaled) or bool(scaled.amin() > -torch.inf):
+        return scaled
+    return scaled.clamp(min=_FLOAT32.min).masked_fill(logits.isneginf(), -torch.inf)
