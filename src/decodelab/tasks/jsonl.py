@@ -110,7 +110,7 @@ class JSONL:
 
     def _answers(self, where: str, given: Any) -> list[str]:
         """The answers of a row, each of use to the scorer."""
-        answers = given if isinstance(given, list) and given else [given]
+        answers: list[Any] = given if isinstance(given, list) and given else [given]
         for answer in answers:
             finite = not isinstance(answer, float) or math.isfinite(answer)
             if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not finite:
