@@ -137,6 +137,9 @@ def test_who_has_not_answered_is_left_out_of_the_verdict(told):
 
 
 def test_a_task_adds_its_own_figures(told):
-    measures = [{"rouge1": 0.5, "rouge2": 0.25, "rouge_l": 0.5}, {"rouge1": 1.0, "rouge2": 0.75, "rouge_l": 0.5}]
+    measures = [
+        {"rouge1": 0.5, "rouge2": 0.25, "rouge_l": 0.5, "rouge_lsum": 0.5},
+        {"rouge1": 1.0, "rouge2": 0.75, "rouge_l": 0.5, "rouge_lsum": 1.0},
+    ]
     (row,) = told([[[[0.5], [0.5]]]], task="summaries", read=lambda strategy, item, sample: measures[item]).cells
-    assert row.more == {"rouge1": 0.75, "rouge2": 0.5, "rouge_l": 0.5}
+    assert row.more == {"rouge1": 0.75, "rouge2": 0.5, "rouge_l": 0.5, "rouge_lsum": 0.75}
