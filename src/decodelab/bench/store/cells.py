@@ -11,6 +11,7 @@ import numpy as np
 
 from decodelab.bench.store.journal import Journal
 from decodelab.bench.store.rows import unpacked
+from decodelab.core.thoughts import without_thoughts
 from decodelab.metrics.checks import Floats, Ints
 
 UNREAD = -1
@@ -33,6 +34,7 @@ class CellColumns:
         logprob: float64 [n], of all its tokens under the model, in nats; NaN where it is not known.
         repetition: float64 [n], share of its 4-grams that occurred before.
         unfinished: bool [n], cut off by the limit.
+        empty: bool [n], with no answer at all: no text, or thoughts only.
         confidence: float64 [n], of an option that was chosen by likelihood, its probability given that it is one of the
             options; NaN for other answers.
     """
@@ -51,6 +53,7 @@ class CellColumns:
     logprob: Floats
     repetition: Floats
     unfinished: np.ndarray
+    empty: np.ndarray
     confidence: Floats
 
     @property
@@ -95,10 +98,11 @@ def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
     found: dict[str, list[tuple[float, ...]]] = {}
     codes: dict[bytes, int] = {}
     query = (
-        f"SELECT strategy, item, finish_reason, read, option_logprobs, {', '.join(_FIGURES)} FROM planned_answers"
+        "SELECT strategy, item, finish_reason, read, CASE WHEN read IS NULL OR read = 'null' THEN text END,"
+        f" option_logprobs, {', '.join(_FIGURES)} FROM planned_answers"
         " WHERE plan = ? AND task = ? AND model = ? ORDER BY number, sample"
     )
-    for strategy, name, finish_reason, read, options, *figures in journal.select(query, plan, task, model):
+    for strategy, name, finish_reason, read, text, options, *figures in journal.select(query, plan, task, model):
         item = place.setdefault(name, len(place))
         asked.setdefault(strategy, []).append(item)
         if finish_reason is None:
@@ -107,12 +111,13 @@ def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
         if read not in (None, "null"):
             # A digest, as what was read may be a whole text.
             code = codes.setdefault(blake2b(read.encode(), digest_size=16).digest(), len(codes))
+        empty = text is not None and not without_thoughts(text).strip()
         sure = math.nan if options is None else math.exp(math.fsum(unpacked(options)))
         known = [math.nan if value is None else value for value in figures]
-        found.setdefault(strategy, []).append((item, code, finish_reason == "length", sure, *known))
+        found.setdefault(strategy, []).append((item, code, finish_reason == "length", empty, sure, *known))
     cells = {}
     for strategy, its in asked.items():
-        rows = np.array(found.get(strategy, []), dtype=np.float64).reshape(-1, 4 + len(_FIGURES)).T
+        rows = np.array(found.get(strategy, []), dtype=np.float64).reshape(-1, 5 + len(_FIGURES)).T
         cells[strategy] = CellColumns(
             task,
             model,
@@ -121,8 +126,9 @@ def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
             item=rows[0].astype(np.int64),
             read=rows[1].astype(np.int64),
             unfinished=rows[2].astype(bool),
-            confidence=rows[3],
-            **dict(zip(_FIGURES, rows[4:], strict=True)),
+            empty=rows[3].astype(bool),
+            confidence=rows[4],
+            **dict(zip(_FIGURES, rows[5:], strict=True)),
         )
     seen: dict[str, int] = {}
     ids = np.array([seen.setdefault(prompts.get(name, name), len(seen)) for name in place], dtype=np.int64)
