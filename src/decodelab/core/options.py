@@ -84,14 +84,14 @@ _CORRECTED = re.compile(
     rf"|\u21d2)[\s,:;\u2014-]*{_FILL}{{0,20}}$"
 )
 _SO = re.compile(
-    rf"(?:\b(?:so|thus|therefore|hence|it\s+(?:is|must\s+be|has\s+to\s+be|would\s+be|should\s+be)|it\x01s|that\x01s"
+    rf"(?:\b(?:so|then|thus|therefore|hence|it\s+(?:is|must\s+be|has\s+to\s+be|would\s+be|should\s+be)|it\x01s|that\x01s"
     rf"|that\s+is|this\s+is|must\s+be)\b)[\s,:]*{_FILL}{{0,20}}$"
 )
 _HYPOTHETICAL = re.compile(r"\b(?:if|whether|suppose|supposing|assuming|unless|had|why|when)\b[^.!?\n,;:]*$")
 _NEGATED = re.compile(
     rf"(?:\b{_NEGATIVES}|\b(?:except(?:\s+for)?|excluding|without|rather\s+than|instead\s+of|unlike|other\s+than"
     rf"|as\s+opposed\s+to"
-    r"|rul\w+\s+out|eliminat\w+|exclud\w+|reject\w*|discard\w*|dismiss\w*|cross\w*\s+out|incorrect|wrong|false))"
+    r"|rul\w+\s+out|eliminat\w+|exclud\w+|reject\w*|discard\w*|dismiss\w*|cross\w*\s+out|incorrect|wrong|false|none\s+of))"
     r"(?:[\s(\[{:\x02]|\b(?:be|been|being|the|an?|options?|choices?|answers?|letters?|is|are|it|either|both|simply"
     r"|necessarily"
     r"|likely|probably|correct|right|best|select|choose|pick|go|with|for|going|say|consider|support|to|that|just|always"
@@ -116,14 +116,14 @@ _DENIED = re.compile(
     rf"[\s)\]}}]{{0,4}}(?:(?:options?|choices?|answers?)\s+)?(?:"
     rf"(?:\b{_IS}\b\s*(?:\b{_ADVERB}\b\s*){{0,4}}){{1,4}}(?:{_NEGATIVES}(?!\s+only)\b|{_WRONG}(?!\w))"
     rf"|(?:cannot|never|[a-z]+n\x01t)\b|not\s+(?:the\s+|an?\s+)?(?:{_RIGHT}|valid|likely|plausible|possible|indicated)"
-    rf"|[:.\u2013\u2014-]?\s{{0,3}}(?:(?:is|are)\s+)?{_WRONG}(?!\w))"
+    rf"|[:.\u2013\u2014-]?\s{{0,3}}(?:(?:is|are)\s+)?{_WRONG}(?!\w)|:\s{{0,3}}no\s*(?:[.;,]|$))"
 )
 _AFFIRMED = re.compile(
     rf"[\s)\]}},]{{0,4}}(?:\b(?:{_IS}|it)\b\s*){{1,4}}(?:{_ADVERB}\s+){{0,3}}"
     rf"(?:(?:the\s+)?(?:\w+\s+){{0,2}}?{_RIGHT}(?!\w)|the\s+(?:most|only|single)\b|my\s+(?:\w+\s+){{0,2}}?(?:answer"
     rf"|choice|pick|guess)\b|it\b)"
     rf"|[\s)\]}},]{{0,4}}(?:fits?|matches|works|applies|wins)\b(?:\s+best)?"
-    rf"|[\s)\]}}]{{0,4}}[:.\u2013\u2014-]\s{{0,3}}(?:correct|right|true|\u2713|\u2714|\u2705)(?!\w)"
+    rf"|[\s)\]}}]{{0,4}}[:.\u2013\u2014-]\s{{0,3}}(?:correct|right|true|yes|\u2713|\u2714|\u2705)(?!\w)"
 )
 _ASKED = re.compile(r"[\s)\]}.\x02]{0,4}\?")
 _JOINED = re.compile(
