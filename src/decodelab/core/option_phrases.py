@@ -1,7 +1,7 @@
 """How English says that something is, or is not, the answer: what stands before and after an option in a clause.
 
-Texts are as `decodelab.core.options` prepares them: before an option in lower case, with \\x01 for an apostrophe in a word
-and \\x02 for a quotation mark. Patterns that end in `$` look at what stands before, the others at what stands after.
+Texts are as `decodelab.core.options` prepares them: before an option in lower case, an apostrophe in a word as \\x01, a
+quotation mark as \\x02. Patterns that end in `$` look at what stands before, the others at what stands after.
 """
 
 from __future__ import annotations
