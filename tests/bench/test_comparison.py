@@ -122,6 +122,16 @@ def test_compute_and_pathologies_are_means_of_the_answers(told):
     assert (row.repeated, row.unfinished, row.unread) == (0.25, 0.5, 0.25)
 
 
+def test_answers_that_are_none_are_told_from_those_that_cannot_be_read(told):
+    texts = ("It is 4.", "<think>4", " ", "no idea")
+    (row,) = told(
+        np.zeros((1, 1, 4, 1)),
+        changes=lambda strategy, item, sample: {"text": texts[item]},
+        read=lambda strategy, item, n: 4 if item == 0 else None,
+    ).cells
+    assert (row.empty, row.unread) == (0.5, 0.75)
+
+
 def test_the_front_is_what_nothing_beats_at_its_price(told):
     scores = np.zeros((1, 4, 10, 1))
     for strategy, right in enumerate((5, 6, 6, 2)):
@@ -240,6 +250,9 @@ def test_agreement_is_of_answers_that_are_read(told, task, read):
 
 
 def test_a_task_adds_its_own_figures(told):
-    measures = [{"rouge1": 0.5, "rouge2": 0.25, "rouge_l": 0.5}, {"rouge1": 1.0, "rouge2": 0.75, "rouge_l": 0.5}]
+    measures = [
+        {"rouge1": 0.5, "rouge2": 0.25, "rouge_l": 0.5, "rouge_lsum": 0.5},
+        {"rouge1": 1.0, "rouge2": 0.75, "rouge_l": 0.5, "rouge_lsum": 1.0},
+    ]
     (row,) = told([[[[0.5], [0.5]]]], task="summaries", read=lambda strategy, item, sample: measures[item]).cells
-    assert row.more == {"rouge1": 0.75, "rouge2": 0.5, "rouge_l": 0.5}
+    assert row.more == {"rouge1": 0.75, "rouge2": 0.5, "rouge_l": 0.5, "rouge_lsum": 0.75}

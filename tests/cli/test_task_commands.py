@@ -25,7 +25,7 @@ def test_the_list_has_every_task_with_its_parameters_and_a_line_of_its_file(run)
 
     found = {task["name"]: task for task in run("tasks", "list", "--json").json["tasks"]}
     assert list(found) == list(TASKS.ours)
-    assert found["mmlu"]["parameters"] == ["subject", "form", "shots", "shots_file"]
+    assert found["mmlu"]["parameters"] == ["subject", "form", "shots", "shots_file", "reader"]
     assert all(task["what"].endswith(".") and task["source"] for task in found.values())
     for task in found.values():
         assert task["makes"] if task["line"] is None else isinstance(json.loads(task["line"]), dict)

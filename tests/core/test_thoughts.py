@@ -2,7 +2,7 @@
 
 import pytest
 
-from decodelab.core.thoughts import unfinished_thought, without_thoughts
+from decodelab.core.thoughts import without_thoughts
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,3 @@ def test_what_stands_between_the_marks_is_left_out(text, answer):
 def test_texts_of_any_size_are_stripped_in_linear_time():
     assert without_thoughts("<think>" * 200_000) == ""
     assert without_thoughts("</think>" * 200_000 + "B") == "B"
-
-
-def test_a_prompt_may_begin_the_thought():
-    assert unfinished_thought("<|im_start|>assistant\n<think>\n")
-    assert not unfinished_thought("<|im_start|>assistant\n<think>\n\n</think>\n\n")
-    assert not unfinished_thought("What is 2 + 2?")

@@ -161,6 +161,17 @@ def test_rouge_equals_rouge_score_on_ascii(stem):
         assert found.rouge_l == pytest.approx(expected["rougeL"].fmeasure)
 
 
+def test_rouge_lsum_is_rouge_scores_with_a_line_for_each_sentence():
+    from rouge_score.rouge_scorer import RougeScorer
+
+    text, reference = "The cat sat. A dog ran off!", "A dog ran away. The cat sat down."
+    theirs = RougeScorer(["rougeLsum"], use_stemmer=True)
+    expected = theirs.score("A dog ran away.\nThe cat sat down.", "The cat sat.\nA dog ran off!")["rougeLsum"].fmeasure
+    assert rouge(text, reference).rouge_lsum == pytest.approx(expected)
+    assert rouge(text.replace(". ", ".\n"), reference.replace(". ", ".\n")).rouge_lsum == pytest.approx(expected)
+    assert rouge(text, reference).rouge_lsum > rouge(text, reference).rouge_l
+
+
 @pytest.mark.parametrize(
     ("text", "reference"), [("the cat", "the cat"), ("cat", "cat"), ("the cat", "a cat"), ("a b c d", "a b c e")]
 )

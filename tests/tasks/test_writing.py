@@ -116,7 +116,7 @@ def test_a_row_that_is_no_summary_is_named(tmp_path, line, message):
 
 
 def test_an_unknown_rouge_is_refused():
-    with pytest.raises(InvalidData, match="measure must be one of rouge1, rouge2, rouge_l, got 'rouge'"):
+    with pytest.raises(InvalidData, match="measure must be one of rouge1, rouge2, rouge_l, rouge_lsum, got 'rouge'"):
         Summaries(measure="rouge")
 
 
@@ -139,4 +139,4 @@ def test_tables_have_the_means_of_what_was_measured():
     assert Stories().aggregate([]) == Summaries().aggregate([]) == {}
     example = Example("1", "", ["a cat sat"])
     judged = [(None, Summaries().judge(example, text)) for text in ("a cat sat", "")]
-    assert Summaries().aggregate(judged) == {"rouge1": 0.5, "rouge2": 0.5, "rouge_l": 0.5}
+    assert Summaries().aggregate(judged) == {"rouge1": 0.5, "rouge2": 0.5, "rouge_l": 0.5, "rouge_lsum": 0.5}

@@ -116,6 +116,8 @@ class CellStats:
         unfinished: share of answers that the limit cut off.
         repeated: share of answers in which more than half of the 4-grams occurred before.
         more: further figures of the task's own, by name (`decodelab.tasks.task.Aggregated`).
+        empty: share of answers that are none: without a text, or thoughts only; they are unread too, where texts are
+            read.
     """
 
     task: str
@@ -138,6 +140,7 @@ class CellStats:
     unfinished: float
     repeated: float
     more: Mapping[str, float] = field(default_factory=dict)
+    empty: float = 0.0
 
 
 @dataclass(frozen=True)

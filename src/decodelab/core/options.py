@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from decodelab.core import option_phrases as say
 from decodelab.core.plain_latex import plain_latex
 from decodelab.core.thoughts import without_thoughts
 
@@ -40,127 +41,6 @@ _WORD = re.compile(
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _UNIT = re.compile(r"\s?[%\u00b0^/\u00d7*]")
 _ARTICLES = ("the", "a", "an")
-
-_NEGATIVES = r"(?:not|never|neither|nor|cannot|[a-z]+n\x01t)"
-_FILL = (
-    r"(?:[\s(\[{:,*\x02\u2014\u2013>\-]|\b(?:the|an?|option|choice|letter|answer|statement|number|alternative|item"
-    r"|clearly|definitely"
-    r"|most|likely|probably|therefore|thus|hence|so|indeed|actually|simply|obviously|certainly|following|that|it|is|be"
-    r"|would|should|must|just|only|either|both|correct|best|one|right|final|labell?ed|marked|perhaps|maybe|possibly"
-    r"|surely|still|in|fact|as|follows|going|to|of|course|my|our|with|by|listed|given|appropriate|options|choices"
-    r"|answers|letters|between|namely|exactly|really|here|of)\b)"
-)
-_ADJECTIVE = (
-    r"(?:correct|right|best|true|appropriate|likely|final|suitable|accurate|closest|valid|chosen|selected|only"
-    r"|plausible|my|preferred|remaining)"
-)
-_NOUN = (
-    r"(?:\b(?:answers?|ans|label|verdict|conclusion|antwort|r\u00e9ponse|respuesta|risposta|resposta)\b|\u7b54\u6848"
-    r"|\b(?:choice|selection|response|prediction|decision)\b(?=\s*[:=])"
-    rf"|\b{_ADJECTIVE}\s+(?:\w+\s+){{0,2}}?(?:option|choice|one|response|statement|selection|letter|alternative|pick"
-    rf"|match"
-    r"|fit|diagnosis|explanation|term|description|relationship|relation|solution|conclusion|guess|prediction)\b)"
-)
-_VERB = (
-    r"(?:\b(?:is|are|was|be|ist|est|es|\u00e8|\u00e9|becomes|seems|appears|looks)\b|\x01s\b|\u662f|\u4e3a|[:=]|-+>"
-    r"|\u2192|\u21d2|\u2014|\u2013| -)"
-)
-_GAP = r"(?:(?!\b(?:because|since|as|while|whereas|but|although|if|when|and|is|are)\b)[^.!?,;:=\n]){0,60}?"
-_CUE = re.compile(
-    rf"{_NOUN}(?:{_GAP}(?:,[^,.\n]{{1,40}},)?\s*{_VERB}{_FILL}{{0,30}}|[\s(\[:\x02]{{0,9}}(?:option|choice"
-    rf"|letter)?[\s(\[:\x02]{{0,9}})$"
-)
-_CHOSEN = re.compile(
-    r"\b(?:choos\w*|chose|pick\w*|select\w*|go(?:ing|es)?\s+(?:with|for)|went\s+(?:with|for)|opt\w*\s+for"
-    r"|settl\w+\s+(?:on|for)"
-    r"|vot\w*\s+for|lean\w*\s+(?:towards?|to)|prefer\w*|my\s+guess\s+is|guess|answer\w*\s+with|i\s+say|i\x01d\s+say"
-    r"|points?\s+to"
-    r"|narrows?\s+(?:it\s+)?down\s+to|leav(?:es?|ing)(?:\s+(?:us|me|only))*(?:\s+with)?|i\s+(?:think"
-    r"|believe)(?:\s+(?:it|that))*(?:\x01s|\s+is)?)"
-    rf"{_FILL}{{0,20}}$"
-)
-_CORRECTED = re.compile(
-    rf"(?:\b(?:but|rather|instead|actually|no|wait|sorry|correction|hmm|scratch that)\b|->|\u2192"
-    rf"|\u21d2)[\s,:;\u2014-]*{_FILL}{{0,20}}$"
-)
-_SO = re.compile(
-    rf"(?:\b(?:so|thus|therefore|hence|it\s+(?:is|must\s+be|has\s+to\s+be|would\s+be|should\s+be)|it\x01s|that\x01s"
-    rf"|that\s+is|this\s+is|must\s+be)\b)[\s,:]*{_FILL}{{0,20}}$"
-)
-_HYPOTHETICAL = re.compile(r"\b(?:if|whether|suppose|supposing|assuming|unless|had|why|when)\b[^.!?\n,;:]*$")
-_NEGATED = re.compile(
-    rf"(?:\b{_NEGATIVES}|\b(?:except(?:\s+for)?|excluding|without|rather\s+than|instead\s+of|unlike|other\s+than"
-    rf"|as\s+opposed\s+to"
-    r"|rul\w+\s+out|eliminat\w+|exclud\w+|reject\w*|discard\w*|dismiss\w*|cross\w*\s+out|incorrect|wrong|false))"
-    r"(?:[\s(\[{:\x02]|\b(?:be|been|being|the|an?|options?|choices?|answers?|letters?|is|are|it|either|both|simply"
-    r"|necessarily"
-    r"|likely|probably|correct|right|best|select|choose|pick|go|with|for|going|say|consider|support|to|that|just|always"
-    r"|really|quite|because|think|believe|i)\b){0,20}$"
-)
-_ADVERB = (
-    r"(?:clearly|definitely|obviously|also|just|simply|certainly|probably|likely|therefore|thus|both|all|quite"
-    r"|indeed|really"
-    r"|more|less|the|an?|completely|totally|most|somewhat|actually|then|still|already|immediately|in)"
-)
-_IS = (
-    r"(?:is|are|was|were|seems?|appears?|looks?|would|could|can|must|should|may|might|has|have|do|does|did|be|been"
-    r"|to|being|sounds?)"
-)
-_WRONG = (
-    r"(?:wrong|incorrect|false|out|ruled|eliminated|excluded|unlikely|impossible|invalid|inappropriate|irrelevant"
-    r"|untrue"
-    r"|distractors?|inaccurate|implausible|rejected|unrelated|\u2717|\u2718|\u274c)"
-)
-_RIGHT = r"(?:correct|right|best|true|accurate|appropriate|answer|solution|\u2713|\u2714|\u2705)"
-_DENIED = re.compile(
-    rf"[\s)\]}}]{{0,4}}(?:(?:options?|choices?|answers?)\s+)?(?:"
-    rf"(?:\b{_IS}\b\s*(?:\b{_ADVERB}\b\s*){{0,4}}){{1,4}}(?:{_NEGATIVES}(?!\s+only)\b|{_WRONG}(?!\w))"
-    rf"|(?:cannot|never|[a-z]+n\x01t)\b|not\s+(?:the\s+|an?\s+)?(?:{_RIGHT}|valid|likely|plausible|possible|indicated)"
-    rf"|[:.\u2013\u2014-]?\s{{0,3}}(?:(?:is|are)\s+)?{_WRONG}(?!\w))"
-)
-_AFFIRMED = re.compile(
-    rf"[\s)\]}},]{{0,4}}(?:\b(?:{_IS}|it)\b\s*){{1,4}}(?:{_ADVERB}\s+){{0,3}}"
-    rf"(?:(?:the\s+)?(?:\w+\s+){{0,2}}?{_RIGHT}(?!\w)|the\s+(?:most|only|single)\b|my\s+(?:\w+\s+){{0,2}}?(?:answer"
-    rf"|choice|pick|guess)\b|it\b)"
-    rf"|[\s)\]}},]{{0,4}}(?:fits?|matches|works|applies|wins)\b(?:\s+best)?"
-    rf"|[\s)\]}}]{{0,4}}[:.\u2013\u2014-]\s{{0,3}}(?:correct|right|true|\u2713|\u2714|\u2705)(?!\w)"
-)
-_ASKED = re.compile(r"[\s)\]}.\x02]{0,4}\?")
-_JOINED = re.compile(
-    r"[\s)\]\x02]*(?:,|/|&|\+|\band\b|\bor\b|,\s*(?:and|or)\b|\band\s*/\s*or\b|\bnor\b|\bas\s+well\s+as\b|\bvs\b\.?"
-    r"|\bversus\b|[-\u2013])"
-    r"\s*(?:(?:maybe|perhaps|possibly|even|both|the|options?|choices?|answers?|letters?|rather)\s+)*[\s(\[\x02]*"
-)
-_LABELS = re.compile(
-    r"[ \t\x02]*[.:)\]},=\u2013\u2014-]{0,3}[ \t\x02(\[=\u2013\u2014-]{0,5}"
-    r"(?:(?:i\.e\.|that is|namely|which is|aka|or)[, ]{1,3}(?:the\s+)?(?:option|choice|letter"
-    r"|answer)?[ (\[:\x02]{0,4}|(?:option|choice|letter|answer)[ (\[:\x02]{1,4})?"
-)
-_SINGULAR = re.compile(
-    r"[\s)\]]*(?:is|was|has|would|can|could|will|should|seems|appears|does|isn\x01t|wasn\x01t|can\x01t|cannot)\b"
-)
-_AFTER_LETTER = re.compile(
-    r"\s*(?:$|[^\w\s]|\n|(?:because|since|as|and|or|nor|is|was|but|which|by|due|based|given|rather|instead|not|here"
-    r"|for|with"
-    r"|are|would|can|cannot|seems|fits|matches|in|isn\x01t|wasn\x01t|can\x01t|has|must|should|it|on|at|best|though"
-    r"|however|if)\b)"
-)
-_AFTER_ARTICLE = re.compile(
-    r"[ \t]*(?:$|[^\w\s]|\n|(?:because|since|as|and|or|nor|is|was|but|which|due|based|rather|instead|isn\x01t|would"
-    r"|seems|fits|matches|are|if|here)\b)"
-)
-_AFTER_TEXT = re.compile(
-    r"\s*(?:$|[^\w\s]|\n|(?:because|since|as|and|or|nor|is|was|but|which|that|by|due|based|given|rather|instead|not"
-    r"|for|with|are|would"
-    r"|in|isn\x01t|can|should|here)\b)"
-)
-_BEFORE_BARE = re.compile(
-    r"(?:^|[^\w\s]|\n|\b(?:options?|choices?|letters?|answers?|statement|is|are|so|thus|therefore|hence|or|and|nor"
-    r"|be|with|choose|pick|select"
-    r"|by|than|not|was|neither|either|both|between|say|for|but|on|to|eliminate|exclude|of|out|like|rule|reject|guess"
-    r"|think|leaves|only|clearly|definitely|probably)\b)[ \t]*$"
-)
-_SENTENCE = re.compile(r"[.!?](?=\s)|\n|[.!?]$")
 
 
 @dataclass(frozen=True)
@@ -231,20 +111,20 @@ class OptionReader:
         line_end = text.find("\n", value.end)
         after = text[value.end : value.end + 100 if line_end < 0 else min(line_end, value.end + 100)]
         before = text[max(0, value.begin - 200) : value.begin].lower()
-        cuts = list(_SENTENCE.finditer(before))
+        cuts = list(say.SENTENCE.finditer(before))
         clause = before[cuts[-1].end() :] if cuts else before
         lowered = after.lower()
-        asked = _ASKED.match(lowered) and not value.keys & self._asking
-        if asked or _DENIED.match(lowered) or _NEGATED.search(clause):
+        asked = say.ASKED.match(lowered) and not value.keys & self._asking
+        if asked or say.DENIED.match(lowered) or say.NEGATED.search(clause):
             return 0
-        if _HYPOTHETICAL.search(clause):
+        if say.HYPOTHETICAL.search(clause):
             return 0
-        if _AFFIRMED.match(lowered) or _CUE.search(clause) or _CHOSEN.search(clause):
+        if say.AFFIRMED.match(lowered) or say.CUE.search(clause) or say.CHOSEN.search(clause):
             return 3
-        if _CORRECTED.search(clause):
+        if say.CORRECTED.search(clause):
             return 3
         firm = value.lettered or value.exact
-        if _SO.search(clause):
+        if say.SO.search(clause):
             return 3 if value.lettered else 2 if firm else 1
         alone = not clause.strip(" \t([{\x02:-\u2013>") and not text[: value.begin].strip(" \t\n([{\x02:-\u2013>")
         if alone and not (value.lettered and _listed(text)):
@@ -255,7 +135,7 @@ class OptionReader:
             return 2
         if value.lettered and _line_begins(text, value):
             return 1
-        return 1 if value.marked or (value.lettered and _BEFORE_BARE.search(before)) or _telling(text, value) else 0
+        return 1 if value.marked or (value.lettered and say.BEFORE_BARE.search(before)) or _telling(text, value) else 0
 
     def _values(self, text: str) -> Iterator[_Value]:
         """The places at which options are named, in their order; what belongs together is one."""
@@ -286,18 +166,22 @@ class OptionReader:
         wide = _Value(
             left.begin, right.end, keys, left.lettered or right.lettered, left.marked or right.marked, right.exact
         )
-        if left.lettered and not right.lettered and _LABELS.fullmatch(gap):
+        if left.lettered and not right.lettered and say.LABELS.fullmatch(gap):
             if left.keys == right.keys:
                 return wide
             # `It is B. Digoxin was ...` begins a sentence; `B. Digoxin` calls an option by another's letter.
-            sentence = gap.startswith((".", "\x02.", ",")) and _SINGULAR.match(text[right.end : right.end + 20].lower())
+            sentence = gap.startswith((".", "\x02.", ",")) and say.SINGULAR.match(
+                text[right.end : right.end + 20].lower()
+            )
             return None if sentence else wide
-        if right.lettered and not left.lettered and right.marked and _LABELS.fullmatch(gap):
+        if right.lettered and not left.lettered and right.marked and say.LABELS.fullmatch(gap):
             return wide
         lowered = gap.lower()
-        if _JOINED.fullmatch(lowered):
+        if say.JOINED.fullmatch(lowered):
             separate = (
-                "or" not in lowered and "/" not in lowered and _SINGULAR.match(text[right.end : right.end + 20].lower())
+                "or" not in lowered
+                and "/" not in lowered
+                and say.SINGULAR.match(text[right.end : right.end + 20].lower())
             )
             return None if separate else wide
         if left.marked and right.marked and left.lettered and right.lettered and not gap.strip(" \t"):
@@ -323,7 +207,7 @@ class OptionReader:
                     own = self._longest(_words_of(text[found.end() : found.end() + 500]), 0)
             if not marked and own is None:
                 article = letter in "AaIi" or letter.islower()
-                if not (_AFTER_ARTICLE if article else _AFTER_LETTER).match(rest.lower()):
+                if not (say.AFTER_ARTICLE if article else say.AFTER_LETTER).match(rest.lower()):
                     continue
                 if letter in "ai" and not rest.lstrip(" \t")[:1].strip(" ,") and rest.strip():
                     continue
@@ -341,7 +225,7 @@ class OptionReader:
                 continue
             length, keys = found
             end = words[at + length - 1][2]
-            exact = bool(_AFTER_TEXT.match(text[end : end + 40].lower()))
+            exact = bool(say.AFTER_TEXT.match(text[end : end + 40].lower()))
             begin = words[at][1]
             if words[at + length - 1][0][-1].isdigit() and _UNIT.match(text, end):
                 at += length

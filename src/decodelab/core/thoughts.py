@@ -64,15 +64,3 @@ def without_thoughts(text: str) -> str:
         kept.append(text[at:])
     answer = "".join(kept)
     return _WRAPPERS.sub("", answer).lstrip("\r\n") if marked else answer
-
-
-def unfinished_thought(prompt: str) -> bool:
-    """Whether a prompt ends inside a thought, which is then how the model goes on.
-
-    >>> unfinished_thought("<|assistant|><think>"), unfinished_thought("<think></think>")
-    (True, False)
-    """
-    last = None
-    for mark in _MARK.finditer(prompt):
-        last = mark
-    return last is not None and bool(last["opens"])

@@ -10,17 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from decodelab.core.errors import RequestError
+from decodelab.io.json import parse_json
 from decodelab.io.text import file_name, is_unicode, printable, read_text
 
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 """What formulas begin with, in full width too."""
 
 
-def read_objects(file: Path, text: str, example: str) -> list[tuple[str, dict[str, Any]]]:
+def read_objects(file: Path, text: str, example: str, *, finite: bool = True) -> list[tuple[str, dict[str, Any]]]:
     """The objects of JSONL text, one a line, each with where it stands; blank lines are passed over.
 
+    Args:
+        file: where the text is from.
+        text: what was written.
+        example: a line as it should be, for errors.
+        finite: whether NaN and infinities are refused here; otherwise the caller does.
+
     Raises:
-        RequestError: for a line that is not an object, with its number and the example.
+        RequestError: for a line that is not an object or has a key twice, with its number and the example.
     """
     rows: list[tuple[str, dict[str, Any]]] = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -28,10 +35,9 @@ def read_objects(file: Path, text: str, example: str) -> list[tuple[str, dict[st
             continue
         where = f"{file_name(file)}, line {number}"
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            raise RequestError(f"{where}: not JSON ({reason}); write {example}") from None
+            row = parse_json(line, finite=finite)
+        except ValueError as error:
+            raise RequestError(f"{where}: not JSON ({error}); write {example}") from None
         if not isinstance(row, dict):
             raise RequestError(f"{where}: needs an object; write {example}")
         rows.append((where, row))
@@ -47,22 +53,43 @@ def read_rows(file: Path, example: str, columns: Sequence[str] = ()) -> list[tup
         columns: of a CSV file without a header, which is one whose first line has none of them.
 
     Raises:
-        RequestError: if it cannot be read, has no row, or a row that is none, with its number and the example.
+        RequestError: if it cannot be read, has no row, a row that is none or that has more or fewer fields than the
+            header, or a header that names a column twice, with its number.
     """
     text = read_text(file)
-    if file.suffix.lower() != ".csv":
-        rows = read_objects(file, text, example)
-    else:
-        # Lines end as CSV has it: other separators that Python knows, such as U+2028, are text.
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        try:
-            if columns and not set(columns) & set(reader.fieldnames or columns):
-                reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=columns, strict=True)
-            rows = [(f"{file_name(file)}, line {reader.line_num}", row) for row in reader]
-        except csv.Error as error:
-            raise RequestError(f"{file_name(file)}, line {reader.line_num}: {error}; fix it or write JSONL") from None
+    rows = _csv_rows(file, text, columns) if file.suffix.lower() == ".csv" else read_objects(file, text, example)
     if not rows:
         raise RequestError(f"{file_name(file)} has no items; write {example}")
+    return rows
+
+
+def _csv_rows(file: Path, text: str, columns: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of CSV by the names of its header, each with where it stands; lines without a field are passed over."""
+    # Lines end as CSV has it: other separators that Python knows, such as U+2028, are text.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[str, dict[str, Any]]] = []
+    header: list[str] = []
+    try:
+        for fields in reader:
+            where = f"{file_name(file)}, line {reader.line_num}"
+            if not fields:
+                continue
+            if not header:
+                header = [name.strip() for name in fields]
+                twice = next((name for name in header if header.count(name) > 1), None)
+                if not columns or set(columns) & set(header):
+                    if twice is not None:
+                        raise RequestError(f"{where}: column {twice[:60]!r} appears twice in the header; rename one")
+                    continue
+                header = list(columns)
+            if len(fields) != len(header):
+                raise RequestError(
+                    f"{where}: has {len(fields)} fields, the header has {len(header)} ({', '.join(header)[:80]}); "
+                    "put text that has commas in quotes"
+                )
+            rows.append((where, dict(zip(header, fields, strict=True))))
+    except csv.Error as error:
+        raise RequestError(f"{file_name(file)}, line {reader.line_num}: {error}; fix it or write JSONL") from None
     return rows
 
 

@@ -36,6 +36,7 @@ METRICS: Registry[TextMetric | ConfidenceMetric] = Registry(
         "rouge_1": "decodelab.metrics.text_metrics:rouge_1",
         "rouge_2": "decodelab.metrics.text_metrics:rouge_2",
         "rouge_l": "decodelab.metrics.text_metrics:rouge_l",
+        "rouge_lsum": "decodelab.metrics.text_metrics:rouge_lsum",
         "bleu": "decodelab.metrics.text_metrics:corpus_bleu",
         "chrf": "decodelab.metrics.text_metrics:corpus_chrf",
         "accepted": "decodelab.metrics.text_metrics:accepted",

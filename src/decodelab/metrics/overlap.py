@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import string
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from decodelab.core.errors import InvalidData
@@ -72,15 +73,29 @@ class Rouge:
         rouge1: of words.
         rouge2: of pairs of words.
         rouge_l: of the longest common subsequence.
+        rouge_lsum: of the words of the reference that are in a common subsequence of a sentence of it and one of the
+            text, united over the text's sentences; what papers on summaries of several sentences call ROUGE-L.
     """
 
     rouge1: float
     rouge2: float
     rouge_l: float
+    rouge_lsum: float
+
+
+_SENTENCE = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])[\"'\u2019\u201d)\]]*(?:\s+|(?<=[\u3002\uff01\uff1f]))")
+
+
+def _sentence_lines(text: str) -> str:
+    """A text with a line for each sentence: its own lines where it has several, else cut after `.`, `!` and `?`."""
+    return text if "\n" in text.strip() else _SENTENCE.sub("\n", text)
 
 
 def rouge(prediction: str, references: str | Sequence[str], *, stem: bool = True) -> Rouge:
-    """ROUGE-1, ROUGE-2 and ROUGE-L (F1) of a text against one reference, or the best of several for each.
+    """ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum (F1) of a text against one reference, or the best of several for each.
+
+    Sentences are the lines of a text, as rouge-score has it; a text of one line is cut after full stops, exclamation
+    and question marks.
 
     Empty texts score 0. Words are found in any script (see `rouge_words`); for ASCII this is rouge-score, whose own
     tokeniser drops everything but a to z and digits and so gives 0 to Chinese or Russian.
@@ -103,9 +118,11 @@ def rouge(prediction: str, references: str | Sequence[str], *, stem: bool = True
         raise InvalidData("rouge: needs at least one reference, got none")
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=_RougeTokens(stem))
-    found = scorer.score_multi(texts, prediction)
-    return Rouge(*(float(found[kind].fmeasure) for kind in ("rouge1", "rouge2", "rougeL")))
+    kinds = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
+    scorer = RougeScorer(kinds, tokenizer=_RougeTokens(stem))
+    # The other three read over line ends.
+    found = scorer.score_multi([_sentence_lines(each) for each in texts], _sentence_lines(prediction))
+    return Rouge(*(float(found[kind].fmeasure) for kind in kinds))
 
 
 class _RougeTokens:
@@ -193,4 +210,4 @@ def mean_rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
     """
     _columns(predictions, references)
     found = [rouge(p, refs) for p, refs in zip(predictions, references, strict=True)]
-    return Rouge(*(math.fsum(getattr(r, k) for r in found) / len(found) for k in ("rouge1", "rouge2", "rouge_l")))
+    return Rouge(*(math.fsum(getattr(r, k) for r in found) / len(found) for k in (f.name for f in fields(Rouge))))

@@ -81,6 +81,7 @@ integers = TextMetric("share with a reference's integer", lambda t: _matches(t, 
 rouge_1 = TextMetric("overlap of words with the reference", lambda t: _rouge(t, lambda scores: scores.rouge1))
 rouge_2 = TextMetric("overlap of 2-grams", lambda t: _rouge(t, lambda scores: scores.rouge2))
 rouge_l = TextMetric("longest common subsequence", lambda t: _rouge(t, lambda scores: scores.rouge_l))
+rouge_lsum = TextMetric("the same, sentence by sentence", lambda t: _rouge(t, lambda scores: scores.rouge_lsum))
 corpus_bleu = TextMetric("corpus BLEU, 0 to 100", lambda t: _corpus(t, bleu))
 corpus_chrf = TextMetric("corpus chrF, 0 to 100", lambda t: _corpus(t, chrf))
 

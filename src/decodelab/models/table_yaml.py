@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from decodelab.core.errors import ModelFormatError, ModelNotFound, did_you_mean
+from decodelab.io.yaml import RepeatedKey, unique_keys
 
 Row = Mapping[str, float]
 """Probabilities of the next word; words left out have probability 0."""
@@ -43,8 +44,10 @@ def read_table(source: str | Path) -> dict[str, Any]:
             raise ModelFormatError(f"model: cannot read {str(path)!r}: {error}") from error
     try:
         # BaseLoader keeps every scalar as text, so that the word `no` is a word, and builds no other objects.
-        data = yaml.load(text, Loader=yaml.BaseLoader)
+        data = yaml.load(text, Loader=unique_keys(yaml.BaseLoader))
         return _from_data(data, name)
+    except RepeatedKey as error:
+        raise ModelFormatError(f"table: {name!r}, {error}; remove one") from None
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ModelFormatError(f"table: {name!r} is not YAML ({reason})") from error

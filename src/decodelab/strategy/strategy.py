@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
@@ -11,6 +10,8 @@ from decodelab.core.capabilities import NEEDS, Need, RunnerName
 from decodelab.core.errors import InvalidParameter, StrategyError, StrategySyntaxError, UnknownParameter, did_you_mean
 from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection
 from decodelab.core.stage import Kind, Pipeline, Stage, brief, plain
+from decodelab.io.json import parse_json
+from decodelab.io.yaml import RepeatedKey, unique_keys
 from decodelab.search.sample import Sample
 from decodelab.search.speculative import Speculative
 from decodelab.strategy.catalogue import STAGES
@@ -125,8 +126,8 @@ class Strategy:
             StrategySyntaxError: if it is not JSON.
         """
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = parse_json(text, finite=False)
+        except ValueError as error:
             raise StrategySyntaxError(f"strategy is not JSON: {error}; write a list of stages") from None
         return Strategy.of(data)
 
@@ -143,7 +144,9 @@ class Strategy:
         import yaml
 
         try:
-            data = yaml.safe_load(text)
+            data = yaml.load(text, Loader=unique_keys(yaml.SafeLoader))
+        except RepeatedKey as error:
+            raise StrategySyntaxError(f"strategy: {error}; remove one, or write a list of stages") from None
         except RecursionError:
             raise StrategySyntaxError("strategy is not YAML: nested too deeply; write a list of stages") from None
         except Exception as error:  # PyYAML raises whatever Python does for scalars such as 2001-99-99 or !!int x

@@ -21,6 +21,7 @@ from decodelab.metrics.confidence import (
 )
 from decodelab.metrics.long_form import Criterion
 from decodelab.metrics.recalibration import Labelled
+from decodelab.tasks.fields import answer_text
 
 if TYPE_CHECKING:
     from decodelab.core.protocols import LanguageModel
@@ -77,7 +78,7 @@ def read_answers(file: Path, cluster: str | None) -> Answers | LongForm:
     Raises:
         RequestError: for a line that is none of these, with its number.
     """
-    rows = read_objects(file, read_text(file), EXAMPLE)
+    rows = read_objects(file, read_text(file), EXAMPLE, finite=False)  # numbers are checked with their fields
     if not rows:
         raise RequestError(f"calibrate: {str(file)!r} has no answers; write {EXAMPLE}, one per line")
     form = _form(*rows[0])
@@ -86,9 +87,14 @@ def read_answers(file: Path, cluster: str | None) -> Answers | LongForm:
     read, kind = _FORMS[form]
     ids, owners, scores, labels = [], [], [], []
     left_out = 0
+    names: set[str] = set()
     for number, (where, row) in enumerate(rows):
         if form not in row:
             raise RequestError(f"{where}: needs {form!r} like the first line; use one form per file")
+        name = str(row.get("id", number))
+        if name in names:
+            raise RequestError(f"{where}: id {name[:60]!r} appears twice; ids must all differ, each sample has its own")
+        names.add(name)
         try:
             found = read(where, row)
         except InvalidData as error:
@@ -96,7 +102,6 @@ def read_answers(file: Path, cluster: str | None) -> Answers | LongForm:
         if found is None:
             left_out += 1
             continue
-        name = str(row.get("id", number))
         ids.append(name)
         owners.append(_owner(where, row, cluster, name))
         scores.append(found[0])
@@ -174,12 +179,26 @@ def _likely(where: str, row: dict[str, Any]) -> tuple[float, int]:
 
 def _agreed(where: str, row: dict[str, Any]) -> tuple[float, int]:
     samples, gold = row["samples"], row.get("answer")
-    if not isinstance(samples, list) or not all(s is None or isinstance(s, str | int | float) for s in samples):
-        raise RequestError(f"{where}: samples must be a list of answers (null for none)")
-    if gold is None:
-        raise RequestError(f"{where}: needs the right answer in 'answer'")
-    answer, share = agreement_confidence(samples)
-    return share, int(answer == gold)
+    if not isinstance(samples, list) or not all(s is None or _is_answer(s) for s in samples):
+        raise RequestError(f"{where}: samples must be a list of texts and numbers (null for none)")
+    if not _is_answer(gold):
+        raise RequestError(f"{where}: needs the right answer in 'answer', a text or a number, got {_shown(gold)}")
+    answer, share = agreement_confidence([None if s is None else _same(s) for s in samples])
+    return share, int(answer == _same(gold))
+
+
+def _is_answer(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _same(answer: Any) -> str:
+    """An answer as the text by which it is compared: 12, 12.0, "12" and " 12.0 " are one answer."""
+    text = str(answer).strip()
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return answer_text(int(text) if text.lstrip("-").isdecimal() else value) if math.isfinite(value) else text
 
 
 def _optional(where: str, row: dict[str, Any]) -> tuple[list[float], int]:

@@ -18,7 +18,12 @@ _SAYS = {
 }
 
 
-def _id(value: Any) -> str:
+def item_id(value: Any) -> str:
+    """What a row calls itself, as text.
+
+    Raises:
+        ValueError: for what is neither a text, which may not be empty, nor a whole number.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise ValueError(f"id must be a text or a whole number, got {value!r:.60}")
     return _unicode(str(value))
@@ -33,7 +38,7 @@ Words = Annotated[str, Strict(), AfterValidator(_unicode)]
 """Text, which may be empty, without the half characters (lone surrogates) that JSON can hold and UTF-8 cannot."""
 Text = Annotated[Words, Field(pattern=r"\S")]
 """Text that is not empty."""
-Id = Annotated[str | None, BeforeValidator(_id)]
+Id = Annotated[str | None, BeforeValidator(item_id)]
 """What a row calls itself: a text or a whole number."""
 
 
@@ -59,14 +64,45 @@ def read_items(rows: Iterable[tuple[str, Mapping[str, Any]]], kind: type[R], exa
     Raises:
         InvalidData: for a row that is not of that kind, or has the id of one before it.
     """
-    seen: set[str] = set()
+    ids = Ids()
     for number, (where, row) in enumerate(rows):
         item = checked(where, row, kind, example)
-        name = str(number) if item.id is None else item.id
-        if name in seen:
-            raise InvalidData(f"{where}: id {name[:60]!r} appears twice; remove one")
-        seen.add(name)
-        yield name, item
+        yield ids.add(where, number, item.id), item
+
+
+class Ids:
+    """The ids of the items of a file, which may not repeat: an item is known by its id in journals and outputs."""
+
+    def __init__(self) -> None:
+        """Know none yet."""
+        self._where: dict[str, str] = {}
+
+    def add(self, where: str, number: int, given: Any) -> str:
+        """The id of a row: the one that it has, or else its number.
+
+        Raises:
+            InvalidData: for an id of another kind, or that of a row before it, with where both stand.
+        """
+        try:
+            name = str(number) if given is None else item_id(given)
+        except UnicodeEncodeError:
+            raise InvalidData(f"{where}: 'id' has a lone surrogate; fix it") from None
+        except ValueError as error:
+            raise InvalidData(f"{where}: {error}") from None
+        if name in self._where:
+            before = self._where[name].rpartition(", ")[2]
+            raise InvalidData(f"{where}: id {name[:60]!r} appears twice (first on {before}); remove one")
+        self._where[name] = where
+        return name
+
+
+def answer_text(answer: str | int | float) -> str:
+    """An answer as text: a number as it is written by hand, so that 62.0 in a file is the text 62.
+
+    >>> answer_text(62.0), answer_text(0.5), answer_text("062")
+    ('62', '0.5', '062')
+    """
+    return str(int(answer)) if isinstance(answer, float) and answer.is_integer() else str(answer)
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from decodelab.core.errors import InvalidData, RequestError
+from decodelab.core.thoughts import without_thoughts
 from decodelab.io.tabular import read_rows
 from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean
@@ -101,7 +102,8 @@ class InfoBench:
     def question(self, example: Example, text: str, replies: Sequence[str]) -> str | None:
         """What the judge is asked next, after these replies; None when there is nothing more to ask."""
         questions = example.reference["questions"]
-        if not text or len(replies) == len(questions) or (replies and self._read(replies[-1]) is None):
+        text = without_thoughts(text)
+        if not text.strip() or len(replies) == len(questions) or (replies and self._read(replies[-1]) is None):
             return None
         question = questions[len(replies)]
         if replies:
@@ -111,7 +113,7 @@ class InfoBench:
 
     def verdict(self, example: Example, text: str, replies: Sequence[str]) -> Verdict:
         """The share of YES; the answer read is a list of true, false and, from an ambiguous reply on, null."""
-        if not text:
+        if not without_thoughts(text).strip():
             return Verdict(0.0, None)
         results = [self._read(reply) for reply in replies]
         answer: dict[str, Any] = {"results": results}
@@ -156,6 +158,7 @@ class InfoBench:
 
         It is what the published graders do: `Not sure` begins with no, and counts as NO.
         """
+        reply = without_thoughts(reply)
         reply = reply.strip() if self.rules == "course" else reply
         for word, said in (("yes", True), ("no", False)):
             if reply.lower().startswith(word):

@@ -19,7 +19,7 @@ from decodelab.core.thoughts import without_thoughts
 from decodelab.core.values import Chat, Prompt
 from decodelab.io.tabular import read_rows
 from decodelab.io.text import file_name, is_unicode
-from decodelab.tasks.fields import Row, Text, read_items
+from decodelab.tasks.fields import Row, Text, answer_text, read_items
 from decodelab.tasks.task import Example, Verdict
 from decodelab.tasks.text_scorers import SCORERS, fault, scored
 
@@ -110,16 +110,17 @@ class JSONL:
 
     def _answers(self, where: str, given: Any) -> list[str]:
         """The answers of a row, each of use to the scorer."""
-        answers = given if isinstance(given, list) and given else [given]
+        answers: list[Any] = given if isinstance(given, list) and given else [given]
         for answer in answers:
-            if isinstance(answer, bool) or not isinstance(answer, str | int | float):
+            finite = not isinstance(answer, float) or math.isfinite(answer)
+            if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not finite:
                 raise InvalidData(f"{where}: answer must be a text, a number or a list of them; write {EXAMPLE}")
             if not is_unicode(str(answer)):
                 raise InvalidData(f"{where}: 'answer' has a lone surrogate; fix it")
-            wrong = fault(self.scorer, str(answer))
+            wrong = fault(self.scorer, answer_text(answer))
             if wrong is not None:
-                raise InvalidData(f"{where}: answer {str(answer)[:60]!r} {wrong}, which {self.scorer} needs")
-        return [str(answer) for answer in answers]
+                raise InvalidData(f"{where}: answer {answer_text(answer)[:60]!r} {wrong}, which {self.scorer} needs")
+        return [answer_text(answer) for answer in answers]
 
     def judge(self, example: Example, text: str) -> Verdict:
         """Score a text.

@@ -12,8 +12,9 @@ from decodelab.core.errors import InvalidData, RequestError
 from decodelab.core.options import AMBIGUOUS, LETTERS, read_option
 from decodelab.core.thoughts import without_thoughts
 from decodelab.io.tabular import read_rows
-from decodelab.io.text import file_name
+from decodelab.io.text import file_name, is_unicode
 from decodelab.tasks.choices import Choice
+from decodelab.tasks.fields import Ids
 from decodelab.tasks.task import Example, Verdict
 
 COLUMNS = ("question", "choice0", "choice1", "choice2", "choice3", "answer")
@@ -91,7 +92,7 @@ class MMLU:
     def _read(self, path: Path, prefix: str) -> list[Example]:
         """The examples of one file."""
         shots = self._shots(path) if self.shots else []
-        found = []
+        found, ids = [], Ids()
         for number, (where, row) in enumerate(read_rows(path, EXAMPLE, COLUMNS)):
             question, listed, right = _item(where, row)
             subject = self.subject or str(row.get("subject") or _SPLIT.sub("", path.stem)).replace("_", " ")
@@ -101,7 +102,7 @@ class MMLU:
                 answered = (f"{_asked(*shot[:2])} {LETTERS[shot[2]]}\n\n" for shot in shots)
                 prompt = f"{header(subject)}{''.join(answered)}{_asked(question, listed)}"
             meta = {"choices": listed, "subject": subject}
-            found.append(Example(f"{prefix}{row.get('id', number)}", prompt, LETTERS[right], meta))
+            found.append(Example(f"{prefix}{ids.add(where, number, row.get('id'))}", prompt, LETTERS[right], meta))
         return found
 
     def _shots(self, path: Path) -> list[tuple[str, list[str], int]]:
@@ -146,7 +147,9 @@ def _item(where: str, row: dict[str, Any]) -> tuple[str, list[str], int]:
     """Question, options and the place of the right one, of a row of CSV or JSONL."""
     listed = row.get("choices")
     if listed is None:
-        listed = [row[f"choice{i}"] for i in range(len(LETTERS)) if row.get(f"choice{i}") is not None]
+        listed = [row.get(f"choice{i}") or "" for i in range(len(LETTERS))]
+        while listed and not listed[-1]:
+            listed.pop()
     right = str(row.get("answer", "")).strip()
     if len(right) == 1 and right in LETTERS:
         index = LETTERS.index(right)
@@ -157,7 +160,8 @@ def _item(where: str, row: dict[str, Any]) -> tuple[str, list[str], int]:
         not isinstance(question, str)
         or not isinstance(listed, list)
         or not 2 <= len(listed) <= len(LETTERS)
-        or not all(isinstance(choice, str) for choice in listed)
+        or not all(isinstance(choice, str) and choice.strip() and is_unicode(choice) for choice in listed)
+        or not is_unicode(question)
         or not 0 <= index < len(listed)
     ):
         raise InvalidData(f"{where}: is not a multiple-choice item with an answer number from 0; write {EXAMPLE}")

@@ -20,7 +20,7 @@ def read_outputs(file: Path) -> dict[str, list[str]]:
     for where, row in read_rows(file, EXAMPLE):
         name = next((row[field] for field in ("id", "task_id", "index") if field in row), None)
         output = row.get("output", row.get("completion"))
-        if not isinstance(name, str | int) or not isinstance(output, str):
+        if isinstance(name, bool) or not isinstance(name, str | int) or not isinstance(output, str):
             raise RequestError(f"{where}: needs an id and an output as text; write {EXAMPLE}")
         found.setdefault(str(name), []).append(output)
     return found

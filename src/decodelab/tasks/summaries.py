@@ -18,7 +18,7 @@ from decodelab.tasks.fields import Row, Text, read_items
 from decodelab.tasks.task import Example, Verdict
 
 EXAMPLE = '{"document": "A long text.", "summary": "A text."}'
-MEASURES = ("rouge1", "rouge2", "rouge_l")
+MEASURES = ("rouge1", "rouge2", "rouge_l", "rouge_lsum")
 _LONGEST = 20_000
 
 
@@ -38,7 +38,7 @@ class Summaries:
     """Summaries asked for by a line after the document; ROUGE F1 against the best of the references.
 
     Attributes:
-        measure: which ROUGE is the score: "rouge_l", "rouge1" or "rouge2"; the answer has all three.
+        measure: which ROUGE is the score: "rouge_l", "rouge_lsum", "rouge1" or "rouge2"; the answer has all of them.
         request: what follows the document in the prompt.
 
     >>> task = Summaries()
@@ -77,6 +77,6 @@ class Summaries:
         return Verdict(found[self.measure], {"summary": summary, **found} if summary else None)
 
     def aggregate(self, judged: Iterable[tuple[Any, Verdict]]) -> dict[str, float]:
-        """The means of all three; an answer without words counts as 0."""
+        """The means of all of them; an answer without words counts as 0."""
         found = [verdict.answer or dict.fromkeys(MEASURES, 0.0) for _, verdict in judged]
         return {name: math.fsum(answer[name] for answer in found) / len(found) for name in MEASURES if found}

@@ -63,6 +63,7 @@ SCORERS: Mapping[str, Callable[[str, str], float]] = {
     "rouge1": lambda text, reference: rouge(text, reference).rouge1,
     "rouge2": lambda text, reference: rouge(text, reference).rouge2,
     "rouge_l": lambda text, reference: rouge(text, reference).rouge_l,
+    "rouge_lsum": lambda text, reference: rouge(text, reference).rouge_lsum,
     "bleu": lambda text, reference: bleu([text], [[reference]]) / 100,
     "chrf": lambda text, reference: chrf([text], [[reference]]) / 100,
     "regex": matches,

@@ -154,6 +154,7 @@ def _cell(
         _mean(answers.unfinished),
         _mean(answers.repetition > LOOPING),
         more,
+        _mean(answers.empty),
     )
 
 

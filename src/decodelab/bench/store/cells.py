@@ -11,6 +11,7 @@ import numpy as np
 
 from decodelab.bench.store.journal import Journal
 from decodelab.bench.store.rows import unpacked
+from decodelab.core.thoughts import without_thoughts
 from decodelab.metrics.checks import Floats, Ints
 
 UNREAD = -1
@@ -36,6 +37,7 @@ class CellColumns:
         logprob: float64 [n], of all its tokens under the model, in nats; NaN where it is not known.
         repetition: float64 [n], share of its 4-grams that occurred before.
         unfinished: bool [n], cut off by the limit.
+        empty: bool [n], with no answer at all: no text, or thoughts only.
         confidence: float64 [n], of an option that was chosen by likelihood, its probability given that it is one of the
             options; NaN for other answers.
     """
@@ -54,6 +56,7 @@ class CellColumns:
     logprob: Floats
     repetition: Floats
     unfinished: np.ndarray
+    empty: np.ndarray
     confidence: Floats
 
     @property
@@ -105,10 +108,11 @@ def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
     scores: dict[tuple[str, str], list[float]] = {}
     codes: dict[bytes, int] = {}
     query = (
-        f"SELECT strategy, item, key, finish_reason, read, option_logprobs, {', '.join(_FIGURES)} FROM planned_answers"
+        "SELECT strategy, item, key, finish_reason, read, CASE WHEN read IS NULL OR read = 'null' THEN text END,"
+        f" option_logprobs, {', '.join(_FIGURES)} FROM planned_answers"
         " WHERE plan = ? AND task = ? AND model = ? ORDER BY number, sample"
     )
-    for strategy, name, key, finish_reason, read, options, *figures in journal.select(query, plan, task, model):
+    for strategy, name, key, finish_reason, read, text, options, *figures in journal.select(query, plan, task, model):
         prompt = place.setdefault(prompts.get(name, f"item {name}"), len(place))
         first.setdefault(prompt, name)
         names.add(name)
@@ -120,14 +124,15 @@ def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
         if read not in (None, "null"):
             # A digest, as what was read may be a whole text.
             code = codes.setdefault(blake2b(read.encode(), digest_size=16).digest(), len(codes))
+        empty = text is not None and not without_thoughts(text).strip()
         sure = math.nan if options is None else math.exp(math.fsum(unpacked(options)))
         known = [math.nan if value is None else value for value in figures[1:]]
-        row = (prompt, code, finish_reason == "length", sure, *known)
+        row = (prompt, code, finish_reason == "length", empty, sure, *known)
         found.setdefault(strategy, {}).setdefault(key, row)
     cells = {}
     for strategy, its in asked.items():
         answers = found.get(strategy, {})
-        rows = np.array(list(answers.values()), dtype=np.float64).reshape(-1, 3 + len(_FIGURES)).T
+        rows = np.array(list(answers.values()), dtype=np.float64).reshape(-1, 4 + len(_FIGURES)).T
         cells[strategy] = CellColumns(
             task,
             model,
@@ -137,7 +142,8 @@ def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
             score=np.array([math.fsum(s) / len(s) for s in (scores[strategy, key] for key in answers)]),
             read=rows[1].astype(np.int64),
             unfinished=rows[2].astype(bool),
-            confidence=rows[3],
-            **dict(zip(_FIGURES[1:], rows[4:], strict=True)),
+            empty=rows[3].astype(bool),
+            confidence=rows[4],
+            **dict(zip(_FIGURES[1:], rows[5:], strict=True)),
         )
     return Group(cells, tuple(first.values()), len(names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,6 +46,10 @@ def score(
         typer.Option(metavar="NAME", help="graph: accept the published paths only, or all equally short ones (all)."),
     ] = "published",
     parameters: options.TaskParameters = None,
+    answered_only: Annotated[
+        bool,
+        typer.Option("--answered-only", help="Take the mean over the items with an answer; the others are counted."),
+    ] = False,
     judge: judged.Judge = None,
     judge_temperature: judged.JudgeTemperature = 0.0,
     judge_tokens: judged.JudgeTokens = None,
@@ -58,14 +63,16 @@ def score(
     """Score stored answers, without the model that generated them.
 
     Answers are read as text and never run, except programs (code), which run in a sandbox or not at all. An item
-    without an answer scores 0. For a task that a model judges, each reply is stored in a journal at once: after a
-    failure the same command resumes, nothing is asked twice, and --judge is not needed once all replies are there.
+    without an answer scores 0, and the table says whether its text is empty, unreadable or ambiguous. For a task that a
+    model judges, each reply is stored in a journal at once: after a failure the same command resumes, nothing is asked
+    twice, and --judge is not needed once all replies are there.
 
     \b
     Examples:
       decodelab tasks score graph items.jsonl outputs.jsonl
       decodelab tasks score graph items.jsonl outputs.jsonl --ties all --json
       decodelab tasks score mmlu college_medicine_test.csv outputs.jsonl
+      decodelab tasks score mmlu college_medicine_test.csv outputs.jsonl --set reader=course
       decodelab tasks score code HumanEval.jsonl.gz outputs.jsonl --set seconds=3
       decodelab tasks score jsonl my_task.jsonl outputs.jsonl --set scorer=contains
       decodelab tasks score infobench items.jsonl outputs.jsonl --judge Qwen/Qwen3-4B
@@ -85,6 +92,8 @@ def score(
     chosen = task_named(task, given)
     examples = chosen.read(items)
     if isinstance(chosen, ModelGraded):
+        if answered_only:
+            raise RequestError(f"--answered-only does not work with {task}, which a model judges; leave it out")
         judged.score_judged(
             chosen,
             examples,
@@ -103,26 +112,39 @@ def score(
         raise RequestError(f"{task} is not judged by a model; leave out --judge, --journal and --dry-run")
     with progress(len(examples), "judging", hidden=as_json) as advance:
         verdicts = rescore(chosen, examples, _read_outputs(outputs), lambda done: advance(done, "judging"))
-    scores = [verdict.score for verdict in verdicts.values()]
-    overall = mean(scores) if len(scores) > 1 else None
-    unread = sum(not verdict.parsed for verdict in verdicts.values())
+    counted = [verdict.score for verdict in verdicts.values() if verdict.parsed or not answered_only]
+    if not counted:
+        raise RequestError(f"none of {len(verdicts)} items has an answer; leave out --answered-only")
+    value = sum(counted) / len(counted)
+    overall = mean(counted) if len(counted) > 1 else None
+    lacks = Counter(verdict.lacks for verdict in verdicts.values() if not verdict.parsed)
+    unread = lacks.total()
     if as_json:
         print_json(
             {
                 "task": task,
-                "n": len(scores),
-                "mean": sum(scores) / len(scores),
+                "n": len(verdicts),
+                "mean": value,
                 "interval": [overall.low, overall.high] if overall is not None else None,
+                "over": "answered" if answered_only else "all",
+                "answered": len(verdicts) - unread,
                 "unread": unread,
+                **{why.replace(" ", "_"): lacks[why] for why in ("no answer", "unreadable", "ambiguous")},
                 "items": [
-                    {"id": name, "score": verdict.score, "answer": verdict.answer} for name, verdict in verdicts.items()
+                    {"id": name, "score": verdict.score, "answer": verdict.answer, "lacks": verdict.lacks or None}
+                    for name, verdict in verdicts.items()
                 ],
             }
         )
         return
     _print_verdicts(examples, verdicts)
     spread = f" (95 %: {overall.low:.3f} to {overall.high:.3f})" if overall is not None else ""
-    typer.echo(f"\nscore {sum(scores) / len(scores):.3f}{spread}, {len(scores)} items, {unread} without an answer")
+    over = "over answered items only, " if answered_only else ""
+    kinds = ", ".join(f"{why} {count}" for why, count in sorted(lacks.items()))
+    typer.echo(
+        f"\nscore {value:.3f}{spread}, {over}{len(verdicts)} items, {unread} without an answer"
+        + (f" ({kinds}), {len(verdicts) - unread} answered" if unread else "")
+    )
 
 
 app.command("list")(tasks_list.list_command)
@@ -231,7 +253,7 @@ def _print_verdicts(examples: Sequence[Example], verdicts: dict[str, Verdict]) -
     for example in examples:
         verdict = verdicts[example.id]
         if verdict.score < 1:
-            read = str(verdict.answer) if verdict.parsed else "nothing"
+            read = str(verdict.answer) if verdict.parsed else f"({verdict.lacks})"
             table.add_row(
                 one_line(example.id), f"{verdict.score:.2f}", one_line(read), one_line(str(example.reference))
             )

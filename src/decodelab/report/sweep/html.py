@@ -127,6 +127,7 @@ def _row(
         _number(f"{forward:,.1f}", forward),
         _number(f"{row.seconds:.3g}", row.seconds),
         _number(f"{row.tokens:.1f}", row.tokens),
+        _number(f"{row.empty:.0%}" if row.empty else "", row.empty, "n flag"),
         _number(f"{row.unread:.0%}" if row.unread else "", row.unread, "n flag"),
         _number(f"{row.unfinished:.0%}" if row.unfinished else "", row.unfinished, "n flag"),
         _number(f"{row.repeated:.0%}" if row.repeated else "", row.repeated, "n flag"),
