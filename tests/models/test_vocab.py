@@ -212,6 +212,13 @@ class TestChats:
             "{% if %}",
             "{{ messages.append(1) }}",
             "{{ ''.__class__.__mro__ }}",
+            "{{ 1 / 0 }}",
+            "{{ 'a' * 10**15 }}",
+            "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+            "{% for i in range(10**12) %}{% endfor %}",
+            "{{ ''.join(messages) }}",
+            "{{ messages[7].content }}{{ no_such.field }}",
+            "{{ raise_exception('x' * 100000) }}",
         ],
     )
     def test_a_template_that_fails_is_one_clear_line(self, template):

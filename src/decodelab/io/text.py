@@ -6,7 +6,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
-from decodelab.core.errors import RequestError
+from decodelab.core.errors import RequestError, quoted
 
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
@@ -44,10 +44,13 @@ def read_text(file: Path | str) -> str:
         RequestError: if it cannot be read.
     """
     name = file_name(Path(file))
+    if str(file) == "-" and sys.stdin is None:
+        raise RequestError("cannot read stdin: it is closed; give a file")
     try:
         data = sys.stdin.buffer.read() if str(file) == "-" else Path(file).expanduser().read_bytes()
-    except OSError as error:
-        raise RequestError(f"cannot read {name}: {error.strerror}; check the path") from None
+    except (OSError, RuntimeError, ValueError) as error:  # an unknown user; a NUL or a lone surrogate
+        why = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise RequestError(f"cannot read {name}: {why}; check the path") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -56,7 +59,7 @@ def read_text(file: Path | str) -> str:
 
 def file_name(file: Path) -> str:
     """What errors call a file."""
-    return "stdin" if str(file) == "-" else repr(str(file))
+    return "stdin" if str(file) == "-" else quoted(file)
 
 
 def is_unicode(text: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from decodelab.core.errors import RequestError, UnknownToken
 from decodelab.core.values import Chat, Tokens
+from decodelab.models.checkpoint import one_line
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -230,8 +231,6 @@ class TransformersVocab:
 
     def _templated(self, chat: Chat, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
         """Messages as the template writes them, with the tools of a chat."""
-        from jinja2 import TemplateError
-
         try:
             return self.tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
@@ -239,9 +238,11 @@ class TransformersVocab:
                 add_generation_prompt=add_generation_prompt,
                 tokenize=False,
             )
-        except (TemplateError, ValueError, TypeError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise RequestError(f"chat: the model's chat template refuses these messages ({reason})") from error
+        except Exception as error:  # a template is a program: it may divide by zero, or call itself without end
+            raise RequestError(
+                f"chat: the model's chat template refuses these messages ({one_line(error)}); correct the messages, "
+                "or the template in chat_template.jinja"
+            ) from error
 
     def _call_opening(self, chat: Chat, before: str) -> str:
         """How the template begins a call of the chosen tool: what two calls have in common before the arguments."""
