@@ -227,6 +227,28 @@ class TestChats:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["\ud800", "a\udcffb", "\udfff" * 1000])
+def test_text_with_a_lone_surrogate_is_refused_wherever_it_stands(text):
+    vocab = words(template=TEMPLATE)
+    encoders = [
+        lambda: vocab.encode(text),
+        lambda: vocab.encode_completion((1, 2), text),
+        lambda: vocab.render_chat(Chat.of(text)),
+        lambda: vocab.render_chat(Chat.of("w3", system=text)),
+    ]
+    for encode in encoders:
+        with pytest.raises(UnknownToken, match="has a lone surrogate") as caught:
+            encode()
+        assert str(caught.value).isascii()
+        assert len(str(caught.value)) < 400
+
+
+def test_text_that_a_tokenizer_without_an_unknown_token_cannot_encode_is_refused():
+    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordPiece({"a": 0}, unk_token="[UNK]")))
+    with pytest.raises(UnknownToken, match=r"cannot be encoded by the model's tokenizer \(.*Missing \[UNK\]"):
+        TransformersVocab(bare, 1, (), None).encode("b")
+
+
 def test_a_byte_level_vocabulary_whose_ids_exceed_its_tokens_decodes_them_to_nothing():
     tokenizer = Tokenizer(models.BPE(vocab={"a": 0, "b": 1}, merges=[]))
     tokenizer.decoder = decoders.ByteLevel()

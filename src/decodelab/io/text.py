@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
 from pathlib import Path
@@ -47,14 +48,30 @@ def read_text(file: Path | str) -> str:
     if str(file) == "-" and sys.stdin is None:
         raise RequestError("cannot read stdin: it is closed; give a file")
     try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else Path(file).expanduser().read_bytes()
-    except (OSError, RuntimeError, ValueError) as error:  # an unknown user; a NUL or a lone surrogate
-        why = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        raise RequestError(f"cannot read {name}: {why}; check the path") from None
+        data = sys.stdin.buffer.read() if str(file) == "-" else expanded(file).read_bytes()
+    except OSError as error:
+        raise RequestError(f"cannot read {name}: {error.strerror}; check the path") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RequestError(f"{name} is not UTF-8 text (byte {error.start + 1}); convert it first") from None
+
+
+def expanded(file: Path | str) -> Path:
+    """The path that a user wrote, with its `~` expanded.
+
+    Raises:
+        RequestError: for what no file can be called: an unknown user, a NUL or a lone surrogate in it.
+    """
+    try:
+        path = Path(file).expanduser()
+        os.fsencode(path)
+        if "\0" in str(path):
+            raise ValueError("a NUL character in it")
+    except (RuntimeError, ValueError) as error:
+        why = " ".join(str(error).split()).rstrip(".")
+        raise RequestError(f"{quoted(file)} cannot be the name of a file: {why}; check the path") from None
+    return path
 
 
 def file_name(file: Path) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from decodelab.core.errors import RequestError, UnknownToken
+from decodelab.core.errors import RequestError, UnknownToken, quoted
 from decodelab.core.values import Chat, Tokens
+from decodelab.io.text import is_unicode
 from decodelab.models.checkpoint import one_line
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -49,7 +50,18 @@ class TransformersVocab:
 
     def _ids(self, text: str, *, special: bool) -> Tokens:
         """Token ids of a text, with or without the special tokens that the tokenizer puts around it."""
-        tokens = tuple(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+        if not is_unicode(text):
+            at = next(i for i, character in enumerate(text) if not is_unicode(character))
+            raise UnknownToken(
+                f"text {quoted(text)} has a lone surrogate, {text[at]!r}, at character {at + 1}, which no tokenizer "
+                "can encode; write the whole character"
+            )
+        try:
+            tokens = tuple(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+        except Exception as error:  # the tokenizers library raises bare Exception, for want of an unknown token too
+            raise UnknownToken(
+                f"text {quoted(text)} cannot be encoded by the model's tokenizer ({one_line(error)}); use other words"
+            ) from error
         if tokens and max(tokens) >= self.size:
             raise UnknownToken(
                 f"prompt: token id {max(tokens)} of the tokenizer is outside the model's vocabulary of {self.size}; "

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from decodelab.core.errors import InvalidData, RequestError, ScorerFailed, did_you_mean
 from decodelab.core.values import Chat, Prompt
 from decodelab.io.tabular import read_rows
-from decodelab.io.text import file_name, is_unicode
+from decodelab.io.text import expanded, file_name, is_unicode
 from decodelab.tasks.fields import Row, Text, read_items
 from decodelab.tasks.task import Example, Verdict
 from decodelab.tasks.text_scorers import SCORERS, fault, scored
@@ -91,10 +91,10 @@ class JSONL:
         own, written = None, ""
         if self.scorer not in SCORERS:
             file, _, function = self.scorer.rpartition(":")
-            own = f"{path.parent / Path(file).expanduser()}:{function}"
+            own = f"{path.parent / expanded(file)}:{function}"
             self._loaded[own] = _load(own)
             # Part of the item, so that a journal knows which text of the file a score is of.
-            written = blake2b((path.parent / Path(file).expanduser()).read_bytes(), digest_size=8).hexdigest()
+            written = blake2b((path.parent / expanded(file)).read_bytes(), digest_size=8).hexdigest()
         found = []
         rows = read_rows(path, EXAMPLE)
         for (where, _), (name, row) in zip(rows, read_items(rows, _Row, EXAMPLE), strict=True):
