@@ -135,6 +135,13 @@ class TestWhatItSaysOfItself:
             assert list(found.best.tokens) == theirs
             assert theirs[-1] == 7
 
+    def test_an_end_among_the_bad_words_is_let_be_as_in_transformers(self, build_network, word_tokenizer):
+        network = build_network("llama")
+        network.generation_config = GenerationConfig(bad_words_ids=[[63], [5], [8, 9]], eos_token_id=63)
+        assert TransformersModel(network, word_tokenizer).generation_config["bad_words_ids"] == [[5], [8, 9]]
+        network.generation_config = GenerationConfig(bad_words_ids=[[63]], eos_token_id=63)
+        assert not TransformersModel(network, word_tokenizer).generation_config["bad_words_ids"]
+
     def test_a_forced_end_without_a_place_is_noted(self, build_network, word_tokenizer, tmp_path):
         network = build_network("llama")
         network.generation_config = GenerationConfig(forced_eos_token_id=7, eos_token_id=63)
