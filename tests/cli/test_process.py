@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from decodelab.cli.main import app
+
 COMMAND = [sys.executable, "-c", "from decodelab.cli.main import main; main()"]
 HEAVY = ("torch", "transformers", "tokenizers", "numpy", "jinja2", "rich", "yaml", "pydantic", "matplotlib", "plotly")
 
@@ -69,3 +71,31 @@ def test_ctrl_c_in_mid_text_keeps_the_text(tmp_path: Path):
     assert set(stdout.split()) <= {"la"}
     assert "interrupted" in stderr
     assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("command", [["models"], ["--help"], ["generate", "hi", "-s", "greedy"]])
+def test_a_closed_stdout_is_one_line(command):
+    line = " ".join([sys.executable, "-m", "decodelab", *command, ">&-"])
+    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr == "decodelab: stdout is closed; redirect it to a file, or to /dev/null\n"
+
+
+def test_a_closed_stdin_is_one_line():
+    line = f"{sys.executable} -m decodelab generate - -s greedy <&-"
+    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (2, "decodelab: cannot read stdin: it is closed; give a file\n")
+
+
+@pytest.mark.parametrize("name", ["~nouser/file", "a" * 300, "x" * 5000])
+@pytest.mark.parametrize(
+    "command",
+    [["generate", "-f"], ["generate", "hi", "-s", "greedy", "--out"], ["report"], ["journal"], ["models"], ["bench"]],
+)
+def test_a_path_that_no_file_can_have_is_one_line(capsys, command, name):
+    with pytest.raises(SystemExit) as caught:
+        app([*command, name])
+    said = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert said.count("\n") == 1
+    assert len(said) < 600

@@ -9,6 +9,7 @@ from transformers import GenerationConfig
 from decodelab import generate
 from decodelab.core.errors import EmptyPrompt, PromptTooLong, UnknownToken
 from decodelab.core.notices import ModelNotice
+from decodelab.core.quiet import quiet
 from decodelab.models import TransformersModel, load
 from decodelab.testing.model import check_model
 
@@ -117,6 +118,49 @@ class TestWhatItSaysOfItself:
         assert model.generation_config == {"do_sample": True, "temperature": 0.7, "top_p": 0.9}
         model.generation_config["top_p"] = 0.1
         assert model.generation_config["top_p"] == 0.9
+
+    @pytest.mark.parametrize("length", [{"max_length": 12}, {"max_new_tokens": 5}])
+    @pytest.mark.parametrize("forced", [7, [7, 9]])
+    def test_a_forced_end_is_followed_as_in_transformers(self, build_network, word_tokenizer, length, forced):
+        network = build_network("llama")
+        network.generation_config = GenerationConfig(
+            forced_eos_token_id=forced, eos_token_id=63, pad_token_id=0, do_sample=False, **length
+        )
+        model = TransformersModel(network, word_tokenizer)
+        for prompt in ("w1 w2", "w8 w3 w4 w5"):
+            found = generate(model, prompt, "default", max_new_tokens=20, stop_token_ids=(7, 9))[0]
+            ids = torch.tensor([found.prompt_tokens])
+            with quiet():
+                theirs = network.generate(ids, attention_mask=torch.ones_like(ids))[0, ids.shape[1] :].tolist()
+            assert list(found.best.tokens) == theirs
+            assert theirs[-1] == 7
+
+    def test_an_end_among_the_bad_words_is_let_be_as_in_transformers(self, build_network, word_tokenizer):
+        network = build_network("llama")
+        network.generation_config = GenerationConfig(bad_words_ids=[[63], [5], [8, 9]], eos_token_id=63)
+        assert TransformersModel(network, word_tokenizer).generation_config["bad_words_ids"] == [[5], [8, 9]]
+        network.generation_config = GenerationConfig(bad_words_ids=[[63]], eos_token_id=63)
+        assert not TransformersModel(network, word_tokenizer).generation_config["bad_words_ids"]
+
+    def test_a_forced_end_without_a_place_is_noted(self, build_network, word_tokenizer, tmp_path):
+        network = build_network("llama")
+        network.generation_config = GenerationConfig(forced_eos_token_id=7, eos_token_id=63)
+        with quiet():
+            network.save_pretrained(tmp_path)
+            word_tokenizer.save_pretrained(tmp_path)
+        with pytest.warns(ModelNotice, match=r"forced_eos_token_id 7 .* has no effect.*forced_eos\(at=N\)"):
+            model = load(tmp_path)
+        assert "forced_eos_token_id" not in model.generation_config
+
+    def test_a_tokenizers_own_end_that_is_none_of_the_models_is_noted(self, build_network, word_tokenizer, tmp_path):
+        network = build_network("llama")
+        network.generation_config = GenerationConfig(eos_token_id=7)
+        with quiet():
+            network.save_pretrained(tmp_path)
+            word_tokenizer.save_pretrained(tmp_path)
+        with pytest.warns(ModelNotice, match=r"texts end at 'w7' \(7\).* not at the tokenizer's own end '</s>' \(63\)"):
+            model = load(tmp_path)
+        assert model.vocab.eos_ids == (7,)
 
     @pytest.mark.parametrize(
         ("model_type", "sizes", "context"),

@@ -226,12 +226,41 @@ class TestChats:
             "{% if %}",
             "{{ messages.append(1) }}",
             "{{ ''.__class__.__mro__ }}",
+            "{{ 1 / 0 }}",
+            "{{ 'a' * 10**15 }}",
+            "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+            "{% for i in range(10**12) %}{% endfor %}",
+            "{{ ''.join(messages) }}",
+            "{{ messages[7].content }}{{ no_such.field }}",
+            "{{ raise_exception('x' * 100000) }}",
         ],
     )
     def test_a_template_that_fails_is_one_clear_line(self, template):
         with pytest.raises(RequestError, match="the model's chat template refuses these messages") as caught:
             words(template=template).render_chat(Chat.of("w3"))
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udcffb", "\udfff" * 1000])
+def test_text_with_a_lone_surrogate_is_refused_wherever_it_stands(text):
+    vocab = words(template=TEMPLATE)
+    encoders = [
+        lambda: vocab.encode(text),
+        lambda: vocab.encode_completion((1, 2), text),
+        lambda: vocab.render_chat(Chat.of(text)),
+        lambda: vocab.render_chat(Chat.of("w3", system=text)),
+    ]
+    for encode in encoders:
+        with pytest.raises(UnknownToken, match="has a lone surrogate") as caught:
+            encode()
+        assert str(caught.value).isascii()
+        assert len(str(caught.value)) < 400
+
+
+def test_text_that_a_tokenizer_without_an_unknown_token_cannot_encode_is_refused():
+    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordPiece({"a": 0}, unk_token="[UNK]")))
+    with pytest.raises(UnknownToken, match=r"cannot be encoded by the model's tokenizer \(.*Missing \[UNK\]"):
+        TransformersVocab(bare, 1, (), None).encode("b")
 
 
 def test_a_byte_level_vocabulary_whose_ids_exceed_its_tokens_decodes_them_to_nothing():

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from decodelab.backends.catalogue import backend_of
 from decodelab.core.errors import RequestError, StrategyError, did_you_mean
-from decodelab.io.text import file_name, read_text
+from decodelab.io.text import expanded, file_name, read_text
 from decodelab.io.yaml import parse_yaml
 from decodelab.models.loading import settings_of
 from decodelab.strategy.strategy import Strategy
@@ -128,9 +128,9 @@ class TaskPlan(BaseModel):
         made, _ = task_class(self.name)
         paths = {name for name, kind in get_type_hints(made).items() if kind in (Path, Path | None)}
         given = {name: value for name, value in self.parameters.items() if name in paths and isinstance(value, str)}
-        files = {name: folder / Path(value).expanduser() for name, value in given.items()}
+        files = {name: folder / expanded(value) for name, value in given.items()}
         if self.file is not None:
-            files["file"] = folder / self.file.expanduser()
+            files["file"] = folder / expanded(self.file)
         return self.model_copy(update=files)
 
     def examples(self) -> tuple[Task, list[Example]]:

@@ -16,7 +16,7 @@ import decodelab
 from decodelab.cli.commands import COMMANDS
 from decodelab.cli.options import flat
 from decodelab.cli.terminal import INTERRUPTED, say
-from decodelab.core.errors import DecodelabError
+from decodelab.core.errors import DecodelabError, quoted
 from decodelab.io.text import printable
 
 BROKEN_PIPE = 141
@@ -41,6 +41,9 @@ class Commands(TyperGroup):
             code = error.exit_code
         except BrokenPipeError:
             code = _reader_left()
+        except OSError as error:  # of printing help
+            refuse(_reason(error))
+            code = 2
         sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -69,7 +72,7 @@ class Commands(TyperGroup):
         except BrokenPipeError:
             raise typer.Exit(_reader_left()) from None
         except OSError as error:
-            refuse(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+            refuse(_reason(error))
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             say("interrupted")
@@ -91,6 +94,11 @@ def _broken(error: DecodelabError) -> Any:
 def refuse(message: str) -> None:
     """Print an error on one line of stderr."""
     say(f"decodelab: {printable(' '.join(message.split()))}")
+
+
+def _reason(error: OSError) -> str:
+    """What an error of the system says, in short."""
+    return f"{error.strerror or error}{f': {quoted(error.filename)}' if error.filename else ''}"
 
 
 def _reader_left() -> int:
@@ -150,6 +158,12 @@ def main() -> None:
     if not sys.warnoptions:
         # Libraries' warnings are for programmers, not for users of a command; -W shows them again.
         warnings.simplefilter("ignore")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
+    if sys.stdout is None:
+        # The next file that is opened would take its place.
+        refuse("stdout is closed; redirect it to a file, or to /dev/null")
+        sys.exit(2)
     for stream in (sys.stdout, sys.stderr):
         # Characters missing from the terminal's encoding are escaped rather than raising an error.
         stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from decodelab.core.protocols import Cache, LanguageModel, PrefixCaching, Segment
 from decodelab.core.values import Tokens
+from decodelab.models.memory import give_back_free_memory
 
 LEAST = 16
 """Tokens a common prefix must have to be worth keeping: every prompt begins with BOS."""
@@ -21,6 +22,12 @@ SAVED = 32
 
 MOST_BYTES = 256 * 2**20
 """Bytes of prompts kept at most, where there is no tighter bound."""
+
+NODE_BYTES, TOKEN_BYTES = 6_000, 40
+"""Bytes of a node and the tensors of its segment beside their numbers, as measured, and of a token id in a tuple."""
+
+TIDY = 32 * 2**20
+"""Bytes of prompts kept after which memory that forward passes left free is given back to the system."""
 
 
 class Prefilled(NamedTuple):
@@ -49,6 +56,11 @@ class _Node:
     used: int
     children: dict[Tokens, _Node] = field(default_factory=dict)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return NODE_BYTES + TOKEN_BYTES * len(self.tokens) + (0 if self.segment is None else self.segment.nbytes)
+
     def key(self, tokens: Tokens) -> Tokens:
         """The key of a child that begins with these tokens; at the root, `LEAST` tokens long."""
         return tokens[: 1 if self.parent is not None else LEAST]
@@ -74,6 +86,7 @@ class PrefixCache:
         self.model = model
         self.most_bytes = MOST_BYTES if most_bytes is None else most_bytes
         self.nbytes = 0
+        self._untidy = 0
         self._clock = 0
         self._root = _Node((), None, None, 0)
 
@@ -98,6 +111,9 @@ class PrefixCache:
                 for tokens, computed in zip(found.prompts, found.computed, strict=True):
                     paid[next(p for p in prompts if p[: len(tokens)] == tokens)] += computed
         found = self._compute(self.model, prompts, self.keep)
+        if self._untidy > TIDY:
+            self._untidy = 0
+            give_back_free_memory()
         return found._replace(computed=[n + paid[p] for p, n in zip(found.prompts, found.computed, strict=True)])
 
     def known(self, tokens: Tokens) -> int:
@@ -124,8 +140,10 @@ class PrefixCache:
             if count < len(parent.tokens):
                 self._split(parent, count)
         self._clock += 1
-        parent.children[parent.key(tokens[known:])] = _Node(tokens[known:], segment, parent, self._clock)
-        self.nbytes += segment.nbytes
+        node = _Node(tokens[known:], segment, parent, self._clock)
+        parent.children[parent.key(node.tokens)] = node
+        self.nbytes += node.nbytes
+        self._untidy += node.nbytes
 
     def limit(self, nbytes: int) -> None:
         """Keep at most this many bytes from now on, evicting the least recently used entries."""
@@ -142,9 +160,8 @@ class PrefixCache:
         while self.nbytes > self.most_bytes:
             node = min((n for n in self._nodes() if not n.children), key=lambda n: n.used)
             assert node.parent is not None
-            assert node.segment is not None
             del node.parent.children[node.parent.key(node.tokens)]
-            self.nbytes -= node.segment.nbytes
+            self.nbytes -= node.nbytes
 
     def _compute(
         self, model: PrefixCaching, prompts: Sequence[Tokens], keep: Callable[[Tokens, Cache, int], None]
@@ -221,7 +238,9 @@ class PrefixCache:
         below = _Node(node.tokens[at:], tail, node, node.used, node.children)
         for child in below.children.values():
             child.parent = below
+        self.nbytes -= node.nbytes
         node.tokens, node.segment, node.children = node.tokens[:at], head, {node.key(below.tokens): below}
+        self.nbytes += node.nbytes + below.nbytes
 
     def _nodes(self) -> Iterator[_Node]:
         """All nodes but the root."""

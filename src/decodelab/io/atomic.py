@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from decodelab.core.errors import OutputError
+from decodelab.core.errors import OutputError, quoted
+from decodelab.io.text import expanded
 
 
 def check_writable(path: Path, fix: str = "choose another path") -> None:
@@ -16,21 +17,21 @@ def check_writable(path: Path, fix: str = "choose another path") -> None:
     Raises:
         OutputError: if it cannot, saying why.
     """
-    target = path.expanduser().resolve()
+    target = expanded(path).resolve()
     try:
         if target.is_dir():
-            raise OutputError(f"cannot write {str(path)!r}: it is a directory; {fix}")
+            raise OutputError(f"cannot write {quoted(path)}: it is a directory; {fix}")
         if not target.parent.is_dir():
-            raise OutputError(f"cannot write {str(path)!r}: there is no directory {str(target.parent)!r}; {fix}")
+            raise OutputError(f"cannot write {quoted(path)}: there is no directory {quoted(target.parent)}; {fix}")
         if target.exists() and not os.access(target, os.W_OK):
-            raise OutputError(f"cannot write {str(path)!r}: permission denied; {fix}")
+            raise OutputError(f"cannot write {quoted(path)}: permission denied; {fix}")
         if _replaceable(target):
             # Only trying tells: permission bits say nothing of read-only mounts.
             part = _part(target)
             part.touch(exist_ok=False)
             part.unlink()
     except OSError as error:
-        raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; {fix}") from None
+        raise OutputError(f"cannot write {quoted(path)}: {error.strerror}; {fix}") from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -55,7 +56,7 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: if it cannot be written.
     """
-    target = path.expanduser().resolve()
+    target = expanded(path).resolve()
     part = _part(target)
     try:
         if not _replaceable(target):
@@ -69,7 +70,7 @@ def writing(path: Path) -> Iterator[Path]:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write {str(path)!r}: {error.strerror}; free space or choose another path") from None
+        raise OutputError(f"cannot write {quoted(path)}: {error.strerror}; free space or choose another path") from None
 
 
 def _replaceable(target: Path) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
 from pathlib import Path
 
-from decodelab.core.errors import RequestError
+from decodelab.core.errors import RequestError, quoted
 
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
@@ -44,8 +45,10 @@ def read_text(file: Path | str) -> str:
         RequestError: if it cannot be read.
     """
     name = file_name(Path(file))
+    if str(file) == "-" and sys.stdin is None:
+        raise RequestError("cannot read stdin: it is closed; give a file")
     try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else Path(file).expanduser().read_bytes()
+        data = sys.stdin.buffer.read() if str(file) == "-" else expanded(file).read_bytes()
     except OSError as error:
         raise RequestError(f"cannot read {name}: {error.strerror}; check the path") from None
     try:
@@ -54,9 +57,26 @@ def read_text(file: Path | str) -> str:
         raise RequestError(f"{name} is not UTF-8 text (byte {error.start + 1}); convert it first") from None
 
 
+def expanded(file: Path | str) -> Path:
+    """The path that a user wrote, with its `~` expanded.
+
+    Raises:
+        RequestError: for what no file can be called: an unknown user, a NUL or a lone surrogate in it.
+    """
+    try:
+        path = Path(file).expanduser()
+        os.fsencode(path)
+        if "\0" in str(path):
+            raise ValueError("a NUL character in it")
+    except (RuntimeError, ValueError) as error:
+        why = " ".join(str(error).split()).rstrip(".")
+        raise RequestError(f"{quoted(file)} cannot be the name of a file: {why}; check the path") from None
+    return path
+
+
 def file_name(file: Path) -> str:
     """What errors call a file."""
-    return "stdin" if str(file) == "-" else repr(str(file))
+    return "stdin" if str(file) == "-" else quoted(file)
 
 
 def is_unicode(text: str) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decodelab.core.errors import InvalidData, ModelFormatError, ModelNotFound
+from decodelab.core.errors import InvalidData, ModelFormatError, ModelNotFound, quoted
 from decodelab.core.quiet import quiet
+from decodelab.io.text import expanded
 from decodelab.metrics.checks import Floats
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def load_encoder(name: str, kind: Any) -> tuple[PreTrainedModel, PreTrainedToken
     """
     from transformers import AutoTokenizer
 
-    path = Path(name).expanduser()
+    path = expanded(name)
     if name.startswith((".", "/", "~")) and not path.is_dir():
-        raise ModelNotFound(f"there is no directory {name!r}; check the path")
+        raise ModelNotFound(f"there is no directory {quoted(name)}; check the path")
     source = str(path) if path.is_dir() else name
     try:
         with quiet():

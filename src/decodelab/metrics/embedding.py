@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from decodelab.core.errors import InvalidData
+from decodelab.io.text import expanded
 from decodelab.metrics.checks import Floats
 from decodelab.metrics.classifier import encoded, load_encoder
 
@@ -30,7 +31,7 @@ class Embedder:
         self.name = name
         self.batch = batch
         self.model, self.tokenizer = load_encoder(name, AutoModel)
-        self.cls = _pools_cls(Path(name).expanduser())
+        self.cls = _pools_cls(expanded(name))
 
     def __call__(self, texts: Sequence[str]) -> Floats:
         """Embed texts, float64 [texts, dimensions]; texts longer than the model holds are cut at its limit.

@@ -48,8 +48,9 @@ class Segment:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(tensor.nbytes for tensor in self.tensors)
+        """Bytes of the memory behind its tensors, each piece once."""
+        behind = {s.data_ptr(): s.nbytes() for s in (tensor.untyped_storage() for tensor in self.tensors)}
+        return sum(behind.values())
 
     def split(self, at: int) -> tuple[Segment, Segment]:
         """Its first `at` tokens and the others, each in memory of its own."""

@@ -37,13 +37,13 @@ def list_models() -> list[ModelInfo]:
 
 
 def model_info(name: str) -> ModelInfo:
-    """Describe a shipped model or a model directory, without loading it.
+    """Describe a shipped model or a model directory, without loading it; with an adapter, its base.
 
     Raises:
         ModelNotFound: when there is neither.
         ModelFormatError: when the directory is incomplete or damaged.
     """
-    shipped = _shipped()
+    shipped, (name, _) = _shipped(), split_adapters(name, _known)
     return checkpoint.info(shipped[name], name) if name in shipped else checkpoint.info(checkpoint.as_path(name))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from pathlib import Path
 
 import torch
@@ -41,3 +43,12 @@ def available_bytes() -> int | None:
     except (OSError, ValueError):  # no such file, or `max`
         return found
     return min(found, allowed - used)
+
+
+def give_back_free_memory() -> None:
+    """Give the system back what the heap holds free, where the C library can (glibc).
+
+    Small pieces that are kept between the large buffers of forward passes keep the heap from shrinking by itself.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)

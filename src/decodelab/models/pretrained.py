@@ -116,6 +116,9 @@ class Pretrained:
             settings = checkpoint.generation_settings(self.directory)
         else:
             settings = checkpoint.own_settings(given)
+        if isinstance(words := settings.get("bad_words_ids"), list):
+            # As in transformers, an end is no bad word; `default` is not told which tokens are ends.
+            settings["bad_words_ids"] = [w for w in words if w not in [[token] for token in self.eos_ids]] or None
         forced = {field: given.get(field) for field in ("forced_bos_token_id", "forced_eos_token_id")}
         if not _LENGTHS & settings.keys():  # they say where the end is forced
             del forced["forced_eos_token_id"]

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from decodelab.core.errors import ModelFormatError, ModelNotFound, did_you_mean
+from decodelab.core.errors import ModelFormatError, ModelNotFound, did_you_mean, quoted
 from decodelab.io.yaml import RepeatedKey, unique_keys
+from decodelab.models.checkpoint import as_path
 
 Row = Mapping[str, float]
 """Probabilities of the next word; words left out have probability 0."""
@@ -34,14 +35,14 @@ def read_table(source: str | Path) -> dict[str, Any]:
     name = "table"
     text = str(source)
     if isinstance(source, Path) or ("\n" not in text and text.endswith((".yaml", ".yml"))):
-        path = Path(source).expanduser()
+        path = as_path(source)
         if not path.is_file():
-            raise ModelNotFound(f"model: there is no file {str(path)!r}; check the path")
+            raise ModelNotFound(f"model: there is no file {quoted(path)}; check the path")
         name = str(source)
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ModelFormatError(f"model: cannot read {str(path)!r}: {error}") from error
+            raise ModelFormatError(f"model: cannot read {quoted(path)}: {error}") from error
     try:
         # BaseLoader keeps every scalar as text, so that the word `no` is a word, and builds no other objects.
         data = yaml.load(text, Loader=unique_keys(yaml.BaseLoader))

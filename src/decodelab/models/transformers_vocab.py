@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from decodelab.core.errors import RequestError, UnknownToken
+from decodelab.core.errors import RequestError, UnknownToken, quoted
 from decodelab.core.values import Chat, Tokens
+from decodelab.io.text import is_unicode
+from decodelab.models.checkpoint import one_line
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -48,7 +50,18 @@ class TransformersVocab:
 
     def _ids(self, text: str, *, special: bool) -> Tokens:
         """Token ids of a text, with or without the special tokens that the tokenizer puts around it."""
-        tokens = tuple(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+        if not is_unicode(text):
+            at = next(i for i, character in enumerate(text) if not is_unicode(character))
+            raise UnknownToken(
+                f"text {quoted(text)} has a lone surrogate, {text[at]!r}, at character {at + 1}, which no tokenizer "
+                "can encode; write the whole character"
+            )
+        try:
+            tokens = tuple(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+        except Exception as error:  # the tokenizers library raises bare Exception, for want of an unknown token too
+            raise UnknownToken(
+                f"text {quoted(text)} cannot be encoded by the model's tokenizer ({one_line(error)}); use other words"
+            ) from error
         if tokens and max(tokens) >= self.size:
             raise UnknownToken(
                 f"prompt: token id {max(tokens)} of the tokenizer is outside the model's vocabulary of {self.size}; "
@@ -244,8 +257,6 @@ class TransformersVocab:
 
     def _templated(self, chat: Chat, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
         """Messages as the template writes them, with the tools of a chat."""
-        from jinja2 import TemplateError
-
         try:
             return self.tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
@@ -253,9 +264,11 @@ class TransformersVocab:
                 add_generation_prompt=add_generation_prompt,
                 tokenize=False,
             )
-        except (TemplateError, ValueError, TypeError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise RequestError(f"chat: the model's chat template refuses these messages ({reason})") from error
+        except Exception as error:  # a template is a program: it may divide by zero, or call itself without end
+            raise RequestError(
+                f"chat: the model's chat template refuses these messages ({one_line(error)}); correct the messages, "
+                "or the template in chat_template.jinja"
+            ) from error
 
     def _call_opening(self, chat: Chat, before: str) -> str:
         """How the template begins a call of the chosen tool: what two calls have in common before the arguments."""

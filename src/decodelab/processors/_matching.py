@@ -227,7 +227,7 @@ def read_file(stage: Stage, parameter: str, path: str) -> str:
     """
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise InvalidParameter(
             f"{stage.name}: {parameter} {brief(path)} cannot be read ({_line(str(error))}); check the path"
         ) from None

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.core.thoughts import without_thoughts
 from decodelab.io.tabular import read_objects, read_rows
-from decodelab.io.text import file_name
+from decodelab.io.text import expanded, file_name
 from decodelab.tasks.code_answers import FENCE, after_future, blocks_of, whole_function
 from decodelab.tasks.fields import Id, Row, Words, read_items
 from decodelab.tasks.sandbox import Bounds, sandbox
@@ -213,7 +213,7 @@ def instruction(prompt: str) -> str:
 def _unpacked(path: Path) -> str:
     """The text of a file compressed by gzip."""
     try:
-        with gzip.open(path.expanduser()) as file:
+        with gzip.open(expanded(path)) as file:
             data = file.read(_LARGEST_FILE + 1)
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged, or not gzip"

@@ -18,7 +18,7 @@ from decodelab.core.options import AMBIGUOUS, offered_in
 from decodelab.core.thoughts import without_thoughts
 from decodelab.core.values import Chat, Prompt
 from decodelab.io.tabular import read_rows
-from decodelab.io.text import file_name, is_unicode
+from decodelab.io.text import expanded, file_name, is_unicode
 from decodelab.tasks.fields import Row, Text, answer_text, read_items
 from decodelab.tasks.task import Example, Verdict
 from decodelab.tasks.text_scorers import SCORERS, fault, scored
@@ -93,10 +93,10 @@ class JSONL:
         own, written = None, ""
         if self.scorer not in SCORERS:
             file, _, function = self.scorer.rpartition(":")
-            own = f"{path.parent / Path(file).expanduser()}:{function}"
+            own = f"{path.parent / expanded(file)}:{function}"
             self._loaded[own] = _load(own)
             # Part of the item, so that a journal knows which text of the file a score is of.
-            written = blake2b((path.parent / Path(file).expanduser()).read_bytes(), digest_size=8).hexdigest()
+            written = blake2b((path.parent / expanded(file)).read_bytes(), digest_size=8).hexdigest()
         found = []
         rows = read_rows(path, EXAMPLE)
         for (where, _), (name, row) in zip(rows, read_items(rows, _Row, EXAMPLE), strict=True):

@@ -11,7 +11,7 @@ from decodelab.bench.plan import Plan
 from decodelab.bench.records import Answer, WorkItem, key_of, limits_text
 from decodelab.bench.run.likelihood import as_chat, choice_key, choose
 from decodelab.bench.run.worklist import LoadedTask, worklist
-from decodelab.core.errors import DecodelabError
+from decodelab.core.errors import DecodelabError, ModelError
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Composition, LanguageModel
 from decodelab.core.values import Chat, Generation, Tokens
@@ -258,5 +258,8 @@ def _digest(engine: Engine, strategy: Strategy) -> str:
     own, driver = engine.composed(strategy).digest, strategy.speculative
     if driver is None or driver.draft == NGRAM:
         return own
-    draft = files_digest(driver.draft) if isinstance(driver.draft, str) else driver.draft.digest
+    try:
+        draft = files_digest(driver.draft) if isinstance(driver.draft, str) else driver.draft.digest
+    except ModelError:  # the work itself fails by it, and leaves other strategies alone
+        return own
     return f"{own} {draft}"

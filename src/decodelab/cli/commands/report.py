@@ -15,6 +15,7 @@ from decodelab.cli.terminal import print_json
 from decodelab.core.errors import RequestError
 from decodelab.engine.progress import Advance
 from decodelab.io.atomic import check_writable, write_bytes, write_text
+from decodelab.io.text import expanded
 from decodelab.report.sweep.table import markdown, print_results, results_data
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def journal_of(plan: Path, journal: Path | None) -> Path:
 def _is_journal(file: Path) -> bool:
     """Whether a file is a database rather than a plan."""
     try:
-        with file.expanduser().open("rb") as opened:
+        with expanded(file).open("rb") as opened:
             return opened.read(16) == b"SQLite format 3\x00"
     except OSError:
         return False

@@ -18,7 +18,7 @@ from decodelab.engine.progress import Advance, TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.io.atomic import check_writable, write_bytes, write_text
 from decodelab.io.json import json_line
-from decodelab.io.text import printable
+from decodelab.io.text import expanded, printable
 from decodelab.report.console import console
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def check_files(files: dict[str, Path | None]) -> None:
     asked = [file for file in files.values() if file is not None]
     for file in asked:
         check_writable(file)
-    if len({file.expanduser().resolve() for file in asked}) < len(asked):
+    if len({expanded(file).resolve() for file in asked}) < len(asked):
         raise OutputError(f"cannot write {str(asked[-1])!r}: it is given twice; give each kind its own file")
 
 
