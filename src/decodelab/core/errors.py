@@ -177,7 +177,7 @@ def quoted(given: object) -> str:
     r"""What was given as a message quotes it: escaped, on one line, at most 200 characters of it.
 
     >>> quoted("top\np"), len(quoted("x" * 10_000)), quoted("\ud800")
-    ("'top\\np'", 202, "'\\ud800'")
+    ("'top\\np'", 201, "'\\ud800'")
     """
     text = str(given)
     if isinstance(given, int | float):
