@@ -1,11 +1,18 @@
 """The journal: whole records or none, one writer, and clear words for what is no journal."""
 
+import contextlib
+import os
+import random
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from decodelab.bench.records import Answer, AnswerView, ItemView, Score, WorkItem, key_of
+from decodelab.bench.records import Answer, AnswerView, ItemView, JudgeReply, Score, WorkItem, key_of
 from decodelab.bench.store import views
 from decodelab.bench.store.journal import VERSION, Journal
 from decodelab.core.errors import JournalError
@@ -31,7 +38,7 @@ def test_what_is_written_is_read_back_as_it_was(tmp_path):
         assert [score for _, score in views.scored_answers(journal)] == [
             Score("k", "r", "sums", "0", 0.5, {"read": [1]})
         ]
-        assert journal.check() == {"answers": 1, "scores": 1}
+        assert journal.verify() == {"answers": 1, "scores": 1}
 
 
 def test_a_generation_that_is_there_stays_and_a_score_is_replaced(tmp_path):
@@ -73,6 +80,136 @@ def test_only_one_run_writes_and_others_may_read(tmp_path):
         with Journal(tmp_path / "j", writing=False) as reader:
             assert reader.keys() == {"k"}
     Journal(tmp_path / "j", writing=True).__exit__(None, None, None)
+
+
+def test_a_second_writer_is_refused_whatever_link_leads_to_the_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder", target_is_directory=True)
+    with Journal(tmp_path / "folder" / "j", writing=True):
+        (tmp_path / "other").symlink_to(tmp_path / "folder" / "j")
+        for path in (tmp_path / "link" / "j", tmp_path / "other"):
+            with pytest.raises(JournalError, match="another run is writing it"):
+                Journal(path, writing=True)
+
+
+@contextlib.contextmanager
+def only_readable(folder: str):
+    """A folder in which nothing may be written, by a user who may not write everywhere, as root may."""
+    user = os.geteuid()
+    for name in os.listdir(folder):
+        os.chmod(Path(folder) / name, 0o444)
+    os.chmod(folder, 0o555)
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        os.chmod(folder, 0o755)
+
+
+def written(path) -> None:
+    """A journal of a plan with 40 answers."""
+    names = [f"{n}" for n in range(40)]
+    with Journal(path, writing=True) as journal:
+        journal.begin('{"plan": 1}', "p", {"sums": [ItemView(n, f"prompt {n} " * 9, [1], f"r{n}") for n in names]})
+        journal.ask("p", "m", [WorkItem("m", "sums", n, "greedy", keys=(f"k{n}",)) for n in names])
+        answers = [
+            replace(ANSWER, key=f"k{n}", prompt=f"prompt {n} " * 9, text=f"text {n} \ud800 " * 30) for n in names
+        ]
+        journal.add(answers, [Score(f"k{n}", f"r{n}", "sums", n, 0.5, {"read": n}) for n in names])
+        journal.add_reply(JudgeReply("key", "judge", "", "question", "reply", 1, None, 0.5))
+
+
+def read(path) -> str:
+    """Everything that readers see of a journal."""
+    with Journal(path, writing=False) as journal:
+        found = [
+            list(views.all_answers(journal)),
+            list(views.scored_answers(journal)),
+            views.plans(journal),
+            views.items(journal, "p", "sums"),
+            views.work_items(journal, "p"),
+            views.answers(journal, "p", "sums"),
+            views.progress(journal, "p"),
+            journal.reply("key"),
+        ]
+    return repr(found)
+
+
+def test_a_finished_journal_is_one_file_and_can_be_read_where_nothing_may_be_written():
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "j"
+        written(path)
+        os.unlink(f"{path}.lock")
+        assert os.listdir(folder) == ["j"]
+        with only_readable(folder):
+            assert "text 39" in read(path)
+
+
+def test_what_a_killed_run_wrote_last_is_not_passed_over_where_nothing_may_be_written():
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "j"
+        script = (
+            "import os, sys\nfrom pathlib import Path\nfrom decodelab.bench.store.journal import Journal\n"
+            "journal = Journal(Path(sys.argv[1]), writing=True)\njournal.begin('{}', 'p', {})\nos._exit(9)\n"
+        )
+        subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+        assert os.stat(f"{path}-wal").st_size
+        with only_readable(folder), contextlib.suppress(JournalError), Journal(path, writing=False) as journal:
+            assert [digest for digest, _, _ in views.plans(journal)] == ["p"]
+
+
+def test_damage_is_named_in_one_line_and_nothing_else_is_ever_read(tmp_path):
+    whole = tmp_path / "whole"
+    written(whole)
+    right, data = read(whole), whole.read_bytes()
+    rng = random.Random(0)
+    unseen = 0
+    for _ in range(250):
+        spoilt = bytearray(data)
+        kind = rng.randrange(4)
+        place = rng.randrange(len(data))
+        if kind == 0:
+            spoilt[place] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            end = min(len(data), place + rng.randrange(1, 600))
+            spoilt[place:end] = rng.randbytes(end - place)
+        elif kind == 2:
+            del spoilt[place:]
+        else:
+            page = 4096 * rng.randrange(len(data) // 4096)
+            spoilt[page : page + 4096] = bytes(4096)
+        (tmp_path / "j").write_bytes(spoilt)
+        said = found = None
+        try:
+            found = read(tmp_path / "j")
+        except JournalError as error:
+            said = str(error)
+        if said is None:
+            # What is not used of a page may change.
+            unseen += 1
+            assert found == right
+        else:
+            assert said.isprintable()
+            assert len(said) < 600
+    assert unseen < 100
+
+
+def test_what_is_damaged_is_dropped_and_all_else_stays(tmp_path):
+    written(tmp_path / "j")
+    data = (tmp_path / "j").read_bytes()
+    spoilt = data.replace(b"text 7 ", b"text 8 ", 1).replace(b'{"read": "3"}', b'{"read": "4"}', 1)
+    (tmp_path / "j").write_bytes(spoilt)
+    with pytest.raises(JournalError, match=r"1 of 40 answers, 1 of 40 scores are damaged \(m, greedy, k7\); restore a"):
+        Journal(tmp_path / "j", writing=True)
+    with Journal(tmp_path / "j", writing=True, repairing=True) as journal:
+        assert journal.repair() == {"answers": 1, "scores": 1}
+        assert journal.repair() == {}
+    with Journal(tmp_path / "j", writing=False) as journal:
+        assert journal.keys() == {f"k{n}" for n in range(40)} - {"k7"}
+        # The score of the answer that is gone went with it.
+        assert journal.verify() == {"answers": 39, "scores": 38}
 
 
 def test_what_is_no_journal_is_refused_and_not_touched(tmp_path):
@@ -145,7 +282,7 @@ def test_compacting_drops_what_no_plan_asks_for_and_nothing_else(tmp_path):
         before = (tmp_path / "j").stat().st_size
         assert journal.compact() == {"scores": 2, "answers": 100}
         assert journal.unplanned() == {"scores": 0, "answers": 0}
-        assert (list(views.all_answers(journal)), journal.check()) == ([ANSWER], {"answers": 1, "scores": 1})
+        assert (list(views.all_answers(journal)), journal.verify()) == ([ANSWER], {"answers": 1, "scores": 1})
     assert (tmp_path / "j").stat().st_size < before + 10**6 // 10
 
 

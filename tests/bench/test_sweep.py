@@ -103,7 +103,7 @@ def test_a_run_that_is_killed_again_and_again_makes_the_same_table(small, tmp_pa
         assert (outcome.reused, outcome.generated) == (len(there), outcome.asked - len(there))
         assert there | whole <= answers(journal)
         found = table(plan, journal)
-        assert journal.check()["answers"] == outcome.asked
+        assert journal.verify()["answers"] == outcome.asked
     with Journal(tmp_path / "never killed", writing=True) as journal:
         run(plan, journal)
         assert table(plan, journal) == found
@@ -241,7 +241,7 @@ def test_a_run_on_a_disk_that_fills_up_goes_on_when_there_is_space(small, tmp_pa
             assert there <= answers(journal)
             assert run(small(), journal).failures == []
             assert whole <= answers(journal)
-            assert journal.check()
+            assert journal.verify()
     finally:
         subprocess.run(["umount", disk], check=True)
 

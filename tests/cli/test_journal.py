@@ -3,6 +3,7 @@
 import csv
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -120,3 +121,21 @@ def test_an_export_that_fails_leaves_no_half_file(run, journal, tmp_path, monkey
     assert (found.code, "No space left on device; free space" in found.stderr) == (2, True)
     assert [(file.name, file.read_text()) for file in tmp_path.glob("*.csv*")] == [("a.csv", "before")]
     assert not list(tmp_path.glob(".*part"))
+
+
+def test_a_damaged_journal_says_what_is_lost_and_is_repaired(run, journal, tmp_path):
+    file = Path(journal)
+    data = file.read_bytes()
+    with sqlite3.connect(file) as opened:
+        (text,) = opened.execute("SELECT CAST(text AS BLOB) FROM answers WHERE length(text) > 8 LIMIT 1").fetchone()
+    opened.close()
+    file.write_bytes(data.replace(text, bytes(reversed(text)), 1))
+    for command in (("report", str(file)), ("journal", str(file))):
+        refused = run(*command)
+        assert refused.code == 2
+        assert "1 of" in refused.stderr
+        assert "answers is damaged" in refused.stderr
+        assert "--repair" in refused.stderr
+    found = run("journal", str(file), "--repair")
+    assert "dropped: 1 answers" in found.stdout
+    assert run("journal", str(file)).code == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -14,10 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from decodelab.bench.records import Answer, ItemView, JudgeReply, Score, WorkItem
-from decodelab.bench.store.rows import INSERT, decoded, encoded, row_of
+from decodelab.bench.store.checksums import checksum, damage, drop_damaged, install
+from decodelab.bench.store.rows import ROW, decoded, encoded, row_of
 from decodelab.core.errors import JournalError
+from decodelab.io.text import printable
 
-VERSION = 3
+VERSION = 4
 _MINE = 0x6465636F  # "deco", in the file's header
 _UNPLANNED = {
     "scores": "scores WHERE (key, rule) IN (SELECT key, rule FROM unplanned_scores)",
@@ -32,12 +34,16 @@ class Journal:
     An answer is written with its scores in one transaction, after it is complete: a kill leaves either all of it or
     nothing. Use it as a context manager. `decodelab.bench.store.views` reads it.
 
+    Every row has a checksum, and opening a journal reads them all: what is damaged is named, and nothing is read of it.
+
     Args:
         path: the file; created if it is opened for writing.
         writing: whether to write, which one process at a time may do.
+        repairing: open it damaged or not, so that `repair` can drop what is damaged.
 
     Raises:
-        JournalError: if it cannot be opened, is not a journal, is of another version, or another run is writing it.
+        JournalError: if it cannot be opened, is not a journal, is of another version, is damaged, or another run is
+            writing it.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "j.sqlite", writing=True) as journal:
@@ -45,11 +51,12 @@ class Journal:
     0
     """
 
-    def __init__(self, path: Path, *, writing: bool) -> None:
+    def __init__(self, path: Path, *, writing: bool, repairing: bool = False) -> None:
         import filelock
 
-        self.path = path
-        self._lock = filelock.FileLock(f"{path}.lock")
+        self.path, self._written = path, writing
+        # Of the file itself, whatever links lead to it.
+        self._lock = filelock.FileLock(f"{path.resolve()}.lock")
         if not path.parent.is_dir():
             raise JournalError(
                 f"journal {path}: there is no directory {str(path.parent)!r}; create it or choose another"
@@ -65,9 +72,10 @@ class Journal:
                 raise JournalError(f"journal {path}: {error.strerror}; choose another place") from None
         try:
             with self._faults():
-                self._connection = sqlite3.connect(path, isolation_level=None)
-                self._connection.text_factory = decoded
+                self._connection = _connected(path)
                 self._open(writing)
+                if not repairing:
+                    self.verify()
         except BaseException:
             self._lock.release()
             raise
@@ -99,7 +107,11 @@ class Journal:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Close it."""
+        """Close it; after writing it is one file again, which can be read where nothing may be written."""
+        if self._written:
+            with suppress(sqlite3.Error):
+                # Not while others read it: the last writer after them will.
+                self._connection.execute("PRAGMA journal_mode=DELETE")
         self._connection.close()
         self._lock.release()
 
@@ -124,7 +136,7 @@ class Journal:
         """
         rows = [row_of(answer) for answer in answers]
         with self._writing():
-            self._connection.executemany(INSERT, rows)
+            self._insert("answers", rows, ROW)
             self._put(scores)
 
     def score(self, scores: Sequence[Score]) -> None:
@@ -133,34 +145,51 @@ class Journal:
             self._put(scores)
 
     def _put(self, scores: Sequence[Score]) -> None:
-        rows = [(s.key, s.rule, s.task, encoded(s.item), s.score, json.dumps(s.answer)) for s in scores]
-        self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, CAST(? AS TEXT), ?, ?)", rows)
+        self._insert(
+            "scores", [(s.key, s.rule, s.task, s.item, s.score, json.dumps(s.answer)) for s in scores], replace=True
+        )
+
+    def _insert(
+        self, table: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = (), *, replace: bool = False
+    ) -> None:
+        """Add rows with their checksums; what has the key of one that is there is left out, or replaces it.
+
+        Cells are in the order of `columns`, or of the table's own.
+        """
+        *names, _ = self._connection.execute(f"PRAGMA table_info({table})")
+        order = [columns.index(name[1]) if columns else place for place, name in enumerate(names)]
+        # Half a surrogate pair occurs in strings, but is no Unicode: texts are given as bytes.
+        places = ", ".join("CAST(? AS TEXT)" if name[2] == "TEXT" else "?" for name in names)
+        cells = ([encoded(row[i]) if isinstance(row[i], str) else row[i] for i in order] for row in rows)
+        statement = f"INSERT OR REPLACE INTO {table}" if replace else f"INSERT INTO {table}"
+        ending = "" if replace else " ON CONFLICT DO NOTHING"
+        self._connection.executemany(
+            f"{statement} VALUES ({places}, ?){ending}", ([*row, checksum(row)] for row in cells)
+        )
 
     def begin(self, plan: str, digest: str, items: Mapping[str, Sequence[ItemView]]) -> None:
         """Note a plan and its items, by task; what is there already is replaced."""
         rows = [
-            (digest, task, encoded(one.item), place, encoded(one.prompt), json.dumps(one.reference), one.rule)
+            (digest, task, one.item, place, one.prompt, json.dumps(one.reference), one.rule)
             for task, listed in items.items()
             for place, one in enumerate(listed)
         ]
         with self._writing():
             began = datetime.now(UTC).isoformat(timespec="microseconds")
-            self._connection.execute("INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", (digest, plan, began))
+            self._insert("plans", [(digest, plan, began)], replace=True)
             self._connection.execute("DELETE FROM items WHERE plan = ?", (digest,))
-            self._connection.executemany(
-                "INSERT INTO items VALUES (?, ?, CAST(? AS TEXT), ?, CAST(? AS TEXT), ?, ?)", rows
-            )
+            self._insert("items", rows)
 
     def ask(self, digest: str, model: str, work: Sequence[WorkItem]) -> None:
         """Note everything a plan asks of a model; what was noted of it before is replaced."""
         rows = [
-            (digest, one.task, model, one.strategy, encoded(one.item), str(one.seed), sample, number, key)
+            (digest, one.task, model, one.strategy, one.item, str(one.seed), sample, number, key)
             for number, one in enumerate(work)
             for sample, key in enumerate(one.keys, one.first)
         ]
         with self._writing():
             self._connection.execute("DELETE FROM work WHERE plan = ? AND model = ?", (digest, model))
-            self._connection.executemany("INSERT INTO work VALUES (?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?)", rows)
+            self._insert("work", rows)
 
     def forget(self, digest: str) -> None:
         """Remove a plan; the answers to it stay."""
@@ -171,13 +200,13 @@ class Journal:
     def add_reply(self, reply: JudgeReply) -> None:
         """Write what a judge replied; what is there already stays."""
         with self._writing():
-            self._connection.execute(
-                "INSERT INTO judge_replies VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING", astuple(reply)
-            )
+            self._insert("judge_replies", [astuple(reply)])
 
     def reply(self, key: str) -> JudgeReply | None:
         """What a judge replied, by its key."""
-        return next((JudgeReply(*row) for row in self.select("SELECT * FROM judge_replies WHERE key = ?", key)), None)
+        return next(
+            (JudgeReply(*row[:-1]) for row in self.select("SELECT * FROM judge_replies WHERE key = ?", key)), None
+        )
 
     def judges(self) -> list[str]:
         """Whose replies there are."""
@@ -204,16 +233,39 @@ class Journal:
             run("PRAGMA wal_checkpoint(TRUNCATE)")
             return dropped
 
-    def check(self) -> Mapping[str, int]:
-        """How many answers and scores there are.
+    def verify(self) -> Mapping[str, int]:
+        """Read all of it, and count its answers and scores.
 
         Raises:
-            JournalError: if the file is damaged.
+            JournalError: if it is damaged, with what is lost.
         """
-        ((found,), *_) = self.select("PRAGMA integrity_check")
-        if found != "ok":
-            raise JournalError(f"journal {self.path}: is damaged ({found}); restore a copy")
-        return {table: self._count(table) for table in ("answers", "scores")}
+        with self._faults():
+            ((found,), *_) = self._connection.execute("PRAGMA integrity_check(1)")
+            if found != "ok":
+                raise JournalError(f"journal {self.path}: is damaged ({printable(found)}); restore a copy")
+            lost = damage(self._connection)
+        if lost:
+            raise JournalError(
+                f"journal {self.path}: {lost}; restore a copy, or drop them by decodelab journal JOURNAL --repair, "
+                "and the next run makes them again"
+            )
+        return {table: lost.rows[table][0] for table in ("answers", "scores")}
+
+    def repair(self) -> Mapping[str, int]:
+        """Drop the rows that are damaged, and make the indexes again.
+
+        Returns:
+            How many rows were dropped, by table, where any were.
+
+        Raises:
+            JournalError: if more than rows is damaged.
+        """
+        with self._writing():
+            lost = damage(self._connection)
+            drop_damaged(self._connection)
+            self._connection.execute("REINDEX")
+        self.verify()
+        return {table: bad for table, (_, bad) in lost.rows.items() if bad}
 
     def _count(self, what: str) -> int:
         ((count,),) = self.select(f"SELECT count(*) FROM {what}")
@@ -240,10 +292,30 @@ class Journal:
         """What SQLite finds wrong, in one line."""
         try:
             yield
+        except (MemoryError, OverflowError, UnicodeDecodeError, sqlite3.DataError):
+            raise JournalError(f"journal {self.path}: is damaged; restore a copy") from None
         except sqlite3.DatabaseError as error:
-            what = str(error)
+            what = printable(str(error))
             fix = "free some space and run again" if "full" in what else "is it a journal, and may it be written?"
             raise JournalError(f"journal {self.path}: {what}; {fix}") from None
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection; in a folder where nothing may be written, one that takes the file as it is."""
+    for address in (path.resolve().as_uri(), f"{path.resolve().as_uri()}?immutable=1"):
+        connection = sqlite3.connect(address, uri=True, isolation_level=None)
+        connection.text_factory = decoded
+        install(connection)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return connection
+        except sqlite3.OperationalError:
+            connection.close()
+            log = Path(f"{path.resolve()}-wal")
+            # What a killed run has written last stands in the log, which must not be passed over.
+            if "immutable" in address or not path.is_file() or (log.is_file() and log.stat().st_size):
+                raise
+    raise AssertionError  # the loop has returned or raised
 
 
 @contextmanager

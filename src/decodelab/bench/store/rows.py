@@ -11,14 +11,10 @@ from decodelab.bench.records import Answer
 from decodelab.metrics.repetition import seq_rep_n
 
 COLUMNS = tuple(Answer.__dataclass_fields__)
-_TEXTS = ("prompt", "text")
+ROW = (*COLUMNS, "length", "logprob", "repetition")
+"""What `row_of` gives."""
 _PACKED = {"tokens": "i", "token_logprobs": "d", "processed_logprobs": "d"}
 """Lists and the type of their entries, little-endian: half the size of JSON, and ten times as fast."""
-INSERT = (
-    f"INSERT INTO answers ({', '.join(COLUMNS)}, length, logprob, repetition)"
-    f" VALUES ({', '.join('CAST(? AS TEXT)' if c in _TEXTS else '?' for c in COLUMNS)}, ?, ?, ?)"
-    " ON CONFLICT (key) DO NOTHING"
-)
 
 
 def row_of(answer: Answer) -> tuple[Any, ...]:
@@ -49,7 +45,7 @@ def decoded(text: bytes) -> str:
 def _cell(value: Any, column: str) -> Any:
     if column in _PACKED:
         return struct.pack(f"<{len(value)}{_PACKED[column]}", *value)
-    return encoded(value) if column in _TEXTS else value
+    return value
 
 
 def unpacked(packed: bytes, kind: str = "d") -> tuple[Any, ...]:

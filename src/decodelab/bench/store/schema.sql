@@ -1,3 +1,5 @@
+-- The last column of every table is the checksum of its rows (checksums.py).
+
 -- What was generated. Texts may hold half a surrogate pair: they are written as bytes and read back by the journal.
 CREATE TABLE answers (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, model_digest TEXT NOT NULL, strategy TEXT NOT NULL,
@@ -6,26 +8,30 @@ CREATE TABLE answers (
     forward_passes INTEGER NOT NULL, peak_cache_bytes INTEGER NOT NULL, seconds REAL NOT NULL,
     length INTEGER NOT NULL, logprob REAL, repetition REAL NOT NULL,
     prompt TEXT NOT NULL, text TEXT NOT NULL, tokens BLOB NOT NULL, token_logprobs BLOB NOT NULL,
-    processed_logprobs BLOB NOT NULL
+    processed_logprobs BLOB NOT NULL, checksum INTEGER NOT NULL
 );
 CREATE TABLE scores (
     key TEXT NOT NULL REFERENCES answers, rule TEXT NOT NULL, task TEXT NOT NULL, item TEXT NOT NULL,
-    score REAL NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (key, rule)
+    score REAL NOT NULL, answer TEXT NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (key, rule)
 ) WITHOUT ROWID;
 CREATE TABLE judge_replies (
     key TEXT PRIMARY KEY, judge TEXT NOT NULL, before TEXT NOT NULL, question TEXT NOT NULL, reply TEXT NOT NULL,
-    prompt_tokens INTEGER, completion_tokens INTEGER, seconds REAL NOT NULL
+    prompt_tokens INTEGER, completion_tokens INTEGER, seconds REAL NOT NULL, checksum INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- What plans ask for.
-CREATE TABLE plans (digest TEXT PRIMARY KEY, plan TEXT NOT NULL, began TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE plans (
+    digest TEXT PRIMARY KEY, plan TEXT NOT NULL, began TEXT NOT NULL, checksum INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE items (
     plan TEXT NOT NULL REFERENCES plans, task TEXT NOT NULL, id TEXT NOT NULL, place INTEGER NOT NULL,
-    prompt TEXT NOT NULL, reference TEXT NOT NULL, rule TEXT NOT NULL, PRIMARY KEY (plan, task, id)
+    prompt TEXT NOT NULL, reference TEXT NOT NULL, rule TEXT NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (plan, task, id)
 ) WITHOUT ROWID;
 CREATE TABLE work (
     plan TEXT NOT NULL REFERENCES plans, task TEXT NOT NULL, model TEXT NOT NULL, strategy TEXT NOT NULL,
     item TEXT NOT NULL, seed TEXT NOT NULL, sample INTEGER NOT NULL, number INTEGER NOT NULL, key TEXT NOT NULL,
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (plan, task, model, strategy, item, seed, sample)
 ) WITHOUT ROWID;
 

@@ -32,18 +32,22 @@ def command(
         bool, typer.Option("--compact", help="Delete answers and scores that no plan uses, and shrink the file.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what --compact would delete.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Drop damaged answers and scores; the next run makes them again.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """List, check, export or compact a journal.
+    """List, check, repair, export or compact a journal.
 
-    Lists the plans in it and the progress of each, and checks the file for damage. An export has one row for each
-    answer and score; in CSV, text cannot act as a formula, and control characters are written as escapes.
+    Lists the plans in it and the progress of each, and checks every byte of it for damage. An export has one row for
+    each answer and score; in CSV, text cannot act as a formula, and control characters are written as escapes.
 
     \b
     Examples:
       decodelab journal runs.sqlite
       decodelab journal runs.sqlite --export answers.parquet
       decodelab journal runs.sqlite --compact --dry-run
+      decodelab journal runs.sqlite --repair
 
     Next: decodelab report runs.sqlite shows the tables; decodelab measure answers.jsonl measures the texts.
     """
@@ -54,13 +58,16 @@ def command(
         raise RequestError("--dry-run works with --compact only; give both")
     if to is not None:
         check_export(to)
-    with Journal(file, writing=compact and not dry_run) as kept:
+    with Journal(file, writing=repair or (compact and not dry_run), repairing=True) as kept:
         with progress(1, "checking", hidden=as_json):
-            counts = dict(kept.check())
+            repaired = dict(kept.repair()) if repair else {}
+            counts = dict(kept.verify())
             plans = _plans(kept)
         found: dict[str, Any] = {"journal": str(file), **counts, "bytes": file.stat().st_size, "plans": plans}
         if compact:
             found["dropped"] = dict(kept.unplanned() if dry_run else kept.compact())
+        if repair:
+            found["repaired"] = repaired
         if to is not None:
             with progress(max(1, counts["answers"]), "writing", hidden=as_json) as advance:
                 found["exported"] = export(kept, to, lambda done: advance(done, "writing"))
@@ -69,6 +76,9 @@ def command(
         return
     size = f"{found['bytes'] / 1e6:,.1f} MB"
     typer.echo(f"{file}: {counts['answers']:,} answers, {counts['scores']:,} scores, {size}, undamaged")
+    if repair:
+        lost = ", ".join(f"{count:,} {table.replace('_', ' ')}" for table, count in repaired.items())
+        typer.echo(f"dropped: {lost}; run the plan again to make them anew" if lost else "nothing was damaged")
     for number, plan in enumerate(plans, 1):
         _print_plan(number, plan)
     if compact:
