@@ -12,8 +12,8 @@ from pydantic import Field
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.core.thoughts import without_thoughts
 from decodelab.io.tabular import read_rows
+from decodelab.metrics.bounded import bounded_mean
 from decodelab.metrics.estimate import Estimate
-from decodelab.metrics.mean import mean
 from decodelab.tasks.fields import Row, Text, Words, read_items
 from decodelab.tasks.task import Details, Example, Verdict
 
@@ -244,11 +244,11 @@ def following_ratio(judged: Iterable[tuple[Any, Verdict]]) -> FollowingRatio:
             values.setdefault(subset, []).extend(result is True for result in results)
             items.setdefault(subset, []).extend([number] * len(results))
     ambiguous = sum("ambiguous" in verdict.answer for _, verdict in pairs if verdict.parsed)
-    ratios = {subset: mean(values[subset], items[subset]) for subset in sorted(values)}
+    ratios = {subset: bounded_mean(values[subset], items[subset]) for subset in sorted(values)}
     return FollowingRatio(
         ratios.pop(""),
         ratios,
-        mean([verdict.score for _, verdict in pairs]),
+        bounded_mean([verdict.score for _, verdict in pairs]),
         ambiguous,
         undecided - ambiguous,
         sum(not verdict.parsed for _, verdict in pairs),

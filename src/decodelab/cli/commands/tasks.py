@@ -80,8 +80,8 @@ def score(
 
     Next: decodelab measure outputs.jsonl measures the texts.
     """
-    from decodelab.metrics.mean import mean
-    from decodelab.tasks.task import ModelGraded, rescore, task_named, texts_of
+    from decodelab.metrics.bounded import bounded_mean
+    from decodelab.tasks.task import ModelGraded, prompt_key, rescore, task_named, texts_of
 
     given = options.task_parameters(parameters)
     if ties != "published":
@@ -112,11 +112,14 @@ def score(
         raise RequestError(f"{task} is not judged by a model; leave out --judge, --journal and --dry-run")
     with progress(len(examples), "judging", hidden=as_json) as advance:
         verdicts = rescore(chosen, examples, _read_outputs(outputs), lambda done: advance(done, "judging"))
-    counted = [verdict.score for verdict in verdicts.values() if verdict.parsed or not answered_only]
+    prompts = {example.id: prompt_key(example) for example in examples}
+    counted = {name: verdict.score for name, verdict in verdicts.items() if verdict.parsed or not answered_only}
     if not counted:
         raise RequestError(f"none of {len(verdicts)} items has an answer; leave out --answered-only")
-    value = sum(counted) / len(counted)
-    overall = mean(counted) if len(counted) > 1 else None
+    value = sum(counted.values()) / len(counted)
+    # A prompt is one observation.
+    different = [prompts[name] for name in counted]
+    overall = bounded_mean(list(counted.values()), different) if len(set(different)) > 1 else None
     lacks = Counter(verdict.lacks for verdict in verdicts.values() if not verdict.parsed)
     unread = lacks.total()
     if as_json:

@@ -73,7 +73,7 @@ def command(
     Next: decodelab calibrate confidences.jsonl shows how well the confidences are calibrated.
     """
     from decodelab.engine.threads import threads_for
-    from decodelab.metrics.mean import mean
+    from decodelab.metrics.bounded import bounded_mean
     from decodelab.metrics.proportion import proportion
     from decodelab.tasks.choices import prefer
 
@@ -90,7 +90,8 @@ def command(
         found = prefer(lm, choices, cut=True, report=lambda done: advance(done, "asking"))
     right = [preference.best == choice.answer for preference, choice in zip(found, choices, strict=True)]
     sure = [preference.confidence for preference in found]
-    accuracy = proportion(right)
+    asked = [str(choice.prompt) for choice in choices]
+    accuracy = proportion(right, asked)
     cut = [preference.cut for preference in found if preference.cut]
     if cut:
         note(
@@ -114,7 +115,7 @@ def command(
             }
         )
         return
-    believed = mean(sure) if len(sure) > 1 else None
+    believed = bounded_mean(sure, asked) if len(set(asked)) > 1 else None
     typer.echo(
         f"{printable(lm.name)} on {printable(task)}, {len(choices)} items: accuracy {accuracy.value:.3f} "
         f"(95 %: {accuracy.low:.3f} to {accuracy.high:.3f}), mean confidence {sum(sure) / len(sure):.3f}"

@@ -40,9 +40,9 @@ def command(
     """
     from rich.table import Table
 
-    from decodelab.metrics.mean import mean
+    from decodelab.metrics.bounded import bounded_mean
     from decodelab.metrics.pass_at_k import pass_at_k
-    from decodelab.tasks.task import task_named, texts_of, verdicts_of
+    from decodelab.tasks.task import prompt_key, task_named, texts_of, verdicts_of
 
     chosen = task_named(task, options.task_parameters(parameters))
     examples = chosen.read(items)
@@ -59,7 +59,8 @@ def command(
     with progress(len(answers), "judging", hidden=as_json) as advance:
         verdicts = iter(verdicts_of(chosen, answers, lambda done: advance(done, "judging")))
     passed = {e.id: [next(verdicts).score == 1 for _ in stored[e.id]] for e in examples}
-    found = {n: mean([pass_at_k(len(each), sum(each), n) for each in passed.values()]) for n in wanted}
+    prompts = [prompt_key(example) for example in examples]
+    found = {n: bounded_mean([pass_at_k(len(p), sum(p), n) for p in passed.values()], prompts) for n in wanted}
     if as_json:
         estimates = {str(n): {"value": one.value, "interval": [one.low, one.high]} for n, one in found.items()}
         listed = [{"id": name, "n": len(each), "passed": sum(each)} for name, each in passed.items()]
@@ -67,6 +68,6 @@ def command(
         return
     table = Table("k", "pass@k", "95 %")
     for n, one in found.items():
-        table.add_row(str(n), f"{one.value:.3f}", f"{one.low:.3f} to {one.high:.3f}" if len(examples) > 1 else "")
+        table.add_row(str(n), f"{one.value:.3f}", f"{one.low:.3f} to {one.high:.3f}" if len(set(prompts)) > 1 else "")
     console().print(table)
     typer.echo(f"{len(examples)} items, {len(answers)} answers")
