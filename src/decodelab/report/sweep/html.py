@@ -161,7 +161,7 @@ def _glance(plan: Plan, results: Results) -> Iterator[tuple[str, list[dict[str, 
             winner = winner_of(results, task, model)
             kinds = []
             if winner is not None:
-                kinds += ["best"] * (strategy == winner.best) + ["good"] * (strategy in winner.as_good)
+                kinds += ["best"] * (strategy in (winner.best, *winner.tied)) + ["good"] * (strategy in winner.as_good)
                 kinds += ["undecided"] * (strategy in winner.undecided)
             value = None if score is None else score.value
             text, key, _ = _number("" if value is None else f"{value:.3f}", value)

@@ -99,7 +99,7 @@ def _marked(value: float, strategy: str, winner: Winner | None) -> str:
     text = f"{value:.3f}"
     if winner is None:
         return text
-    text = rf"\textbf{{{text}}}" if strategy == winner.best else text
+    text = rf"\textbf{{{text}}}" if strategy in (winner.best, *winner.tied) else text
     return f"{text}$^*$" if strategy in winner.as_good else text
 
 
