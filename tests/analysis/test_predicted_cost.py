@@ -274,7 +274,7 @@ LLAMA = {**SIZES, "intermediate_size": 40, "num_key_value_heads": 2}
 NETWORKS = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA, tie_word_embeddings=True)),
     "llama, wide heads": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA, head_dim=8)),
-    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**SIZES)),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**SIZES, bos_token_id=0, eos_token_id=0)),
 }
 
 

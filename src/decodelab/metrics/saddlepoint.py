@@ -16,7 +16,7 @@ def gamma_sum_tail(scales: Floats, shapes: Floats) -> float:
         scales: float64 [n], of either sign.
         shapes: float64 [n], positive; a sum of k exponential variables has shape k.
 
-    Source: Lugannani and Rice 1980. Within 5 % of the exact probability, closer the more variables there are.
+    Source: Lugannani and Rice 1980. Within 8 % of the exact probability, closer the more variables there are.
 
     >>> gamma_sum_tail(np.array([1.0, -1.0]), np.array([2.0, 2.0])).__round__(6)
     0.5

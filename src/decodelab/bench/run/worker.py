@@ -84,6 +84,8 @@ class Worker:
         engine = self._loaded(model)
         place, encoded, digests = ("", ""), dict[Sequence[Composition], Tokens](), dict[str, str]()
         found: list[WorkItem] = []
+        # Written once for all items, of which there may be 100,000.
+        texts: dict[tuple[str, bool], tuple[bool, str]] = {}
         for one in worklist(self._plan, list(self._tasks.values()), model):
             if place != (one.task, one.item):
                 place, encoded = (one.task, one.item), {}
@@ -96,12 +98,15 @@ class Worker:
                 continue
             if strategy.compositions not in encoded:
                 _, encoded[strategy.compositions] = encode_prompt(engine.composed(strategy), self._prompt(one))
-            freely = samples_freely(strategy) and not task.as_given
+            name = one.strategy, task.as_given
+            if name not in texts:
+                freely = samples_freely(strategy) and not task.as_given
+                texts[name] = freely, str(widened(strategy, 1) if freely else strategy)
+            freely, text = texts[name]
             tokens, seed = encoded[strategy.compositions], self._seed(one, strategy)
             if one.strategy not in digests:
                 digests[one.strategy] = _digest(engine, strategy)
             digest = digests[one.strategy]
-            text = str(widened(strategy, 1) if freely else strategy)
             samples = range(self._plan.samples if freely else 1)
             found.append(replace(one, keys=tuple(key_of(digest, text, tokens, i, seed, task.limits) for i in samples)))
         return found
