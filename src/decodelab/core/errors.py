@@ -23,6 +23,7 @@ DecodelabError
 ├── EmptySupport                  a chain of processors removed every token
 ├── StageFailed                   a stage raised an error of its own; the other jobs continue
 ├── EngineStopped                 an engine was used after an exception had ended a step halfway
+├── ConstraintBroken              a text matched a constraint's grammar but not the constraint itself
 ├── CheckerFailed                 a checker raised, or returned no verdict (invalid, prefix or complete)
 ├── ScorerFailed                  a scorer raised, or did not return one finite number per text
 ├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
@@ -128,6 +129,10 @@ class StageFailed(DecodelabError):
 
 class EngineStopped(DecodelabError):
     """An exception ended a step of the engine halfway, and it was used again."""
+
+
+class ConstraintBroken(DecodelabError):
+    """A text that a constraint's grammar allowed is not valid, and cannot become so."""
 
 
 class CheckerFailed(DecodelabError):

@@ -216,11 +216,13 @@ class TransformersVocab:
 
     @cached_property
     def _strips_first_space(self) -> bool:
-        """Whether the space that begins a piece is dropped where the piece begins the text."""
-        spaces = ("\N{LOWER ONE EIGHTH BLOCK}", "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}")
-        pieces = self.tokenizer.get_vocab().items()
-        token = next((t for piece, t in pieces if piece[:1] in spaces and piece[1:2].isalpha()), None)
-        return token is not None and not self._text([token]).startswith(" ")
+        """Whether the space that a token begins with elsewhere is dropped where the token begins the text."""
+        for token in range(len(self.tokenizer)):
+            if token not in self._added and token not in self._bytes:
+                text = self.token_text(token)
+                if text.startswith(" ") and not text.startswith("  "):
+                    return not self._text([token]).startswith(" ")
+        return False
 
     def token_bytes(self, token: int, first: bool = False) -> bytes:
         """The bytes a token adds to a text, or with nothing before it; none for special and added tokens."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import ByteVocab, Vocab
 from decodelab.core.stage import Stage, TokenProcessor, brief
 from decodelab.core.values import Tokens
+from decodelab.processors._first_token import is_fresh
 
 OPTIONS = '%llguidance {"no_forcing": true}'
 """Every spelling of a text in tokens is legal, not only the tokenizer's own: the distribution is over tokens."""
@@ -33,15 +33,24 @@ class _Spellings:
     """A vocabulary as llguidance reads it.
 
     Attributes:
-        tokenizer: its tokens' bytes. Ids from `size` on spell the same tokens where no text stands before them, if
+        tokenizer: of llguidance.
+        pieces: its tokens' bytes. Ids from `size` on spell the same tokens where no text stands before them, if
             that makes a difference; where there is no end-of-sequence token, one more id stands for it.
         size: ids of the vocabulary.
         twofold: whether the ids from `size` on are there.
+        silent: tokens that add nothing where no text stands before them: a space that stands alone.
     """
 
     tokenizer: llguidance.LLTokenizer
+    pieces: tuple[bytes, ...]
     size: int
     twofold: bool
+    silent: tuple[int, ...]
+
+    @property
+    def ends(self) -> list[int]:
+        """The end-of-sequence tokens of the vocabulary."""
+        return [t for t in self.tokenizer.eos_tokens if t < self.size]
 
 
 @dataclass
@@ -84,7 +93,9 @@ def _spellings(stage: Stage, vocab: Vocab) -> _Spellings:
     # A token is taken for a special one if it begins with the byte 255, which is in no text.
     pieces = [b"" if b"\xff" in piece else piece for piece in tokens]
     wrapped = llguidance.TokenizerWrapper(_Pieces(pieces, ends[0], ends))
-    found = _Spellings(llguidance.LLTokenizer(wrapped, n_vocab=len(pieces), eos_token=ends), vocab.size, twofold)
+    tokenizer = llguidance.LLTokenizer(wrapped, n_vocab=len(pieces), eos_token=ends)
+    silent = tuple(t for t, (one, other) in enumerate(zip(first, later, strict=True)) if other and not one)
+    found = _Spellings(tokenizer, tuple(pieces), vocab.size, twofold, silent)
     _known[vocab] = found
     return found
 
@@ -116,10 +127,18 @@ class Matched:
         """The state after one more token [rows] each."""
         later = []
         for matcher, fresh, token in zip(self.matchers, self.fresh, tokens.tolist(), strict=True):
+            if fresh and token in self.spellings.silent:
+                later.append(matcher)
+                continue
             after = matcher.deep_copy()
             after.consume_token(token + self.spellings.size if fresh else token)
             later.append(after)
         return replace(self, matchers=tuple(later), fresh=(False,) * len(later))
+
+    def bytes_of(self, tokens: Tensor) -> list[bytes]:
+        """The bytes that one more token [rows] adds to each text."""
+        pieces, size = self.spellings.pieces, self.spellings.size
+        return [pieces[t + size if f else t] for t, f in zip(tokens.tolist(), self.fresh, strict=True)]
 
     def allowed(self) -> Tensor:
         """The tokens that may come next: bool [rows, vocab]; none where nothing can complete the match.
@@ -148,8 +167,11 @@ class Matched:
         # End-of-sequence tokens have no second id.
         own, second = mask[:, : spellings.size], mask[:, spellings.size : 2 * spellings.size]
         ends = torch.zeros(spellings.size, dtype=torch.bool)
-        ends[[t for t in spellings.tokenizer.eos_tokens if t < spellings.size]] = True
-        return torch.where(fresh & ~ends, second, own)
+        ends[spellings.ends] = True
+        allowed = torch.where(fresh & ~ends, second, own)
+        silent = torch.tensor(spellings.silent, dtype=torch.int64)
+        allowed[:, silent] = torch.where(fresh, own.any(dim=1, keepdim=True), allowed[:, silent])
+        return allowed
 
 
 class TextConstraint(TokenProcessor):
@@ -170,7 +192,7 @@ class TextConstraint(TokenProcessor):
         known: dict[Tokens, bool] = {}
         for prompt in prompts:
             if prompt not in known:
-                known[prompt] = spellings.twofold and not vocab.decode(prompt)
+                known[prompt] = spellings.twofold and isinstance(vocab, ByteVocab) and is_fresh(vocab, prompt)
         return Matched((matcher,) * len(prompts), tuple(known[p] for p in prompts), spellings)
 
     def apply(self, logits: Tensor, state: Matched) -> Tensor:
@@ -231,8 +253,3 @@ def read_file(stage: Stage, parameter: str, path: str) -> str:
         raise InvalidParameter(
             f"{stage.name}: {parameter} {brief(path)} cannot be read ({_line(str(error))}); check the path"
         ) from None
-
-
-def regex_lark(pattern: str) -> str:
-    """A regular expression as a grammar."""
-    return json.loads(llguidance.LLMatcher.grammar_from_regex(pattern))["grammars"][0]["lark_grammar"]

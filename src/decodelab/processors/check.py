@@ -17,6 +17,7 @@ from decodelab.core.key import Keys
 from decodelab.core.protocols import AnyChecker, ByteVocab, Reading, Vocab
 from decodelab.core.stage import TokenProcessor, check_choice, check_number
 from decodelab.core.values import Tokens
+from decodelab.processors._first_token import is_fresh, is_silent
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class _Text:
     Attributes:
         reading: of the complete characters.
         bytes: of an unfinished character.
-        fresh: whether no text precedes the next token.
+        fresh: whether the next token begins the text.
     """
 
     reading: Reading
@@ -44,7 +45,7 @@ class _Text:
         """The text with one more token; None where that is not text."""
         piece = vocab.token_bytes(token, first=True) if self.fresh else vocab.token_bytes(token)
         if not piece:
-            return None
+            return replace(self, fresh=False) if self.fresh and is_silent(vocab, token) else None
         whole = self.bytes + piece
         try:
             text, rest = whole.decode(), b""
@@ -128,7 +129,8 @@ class Check(TokenProcessor):
         for prompt in prompts:
             if prompt not in texts:
                 before = vocab.decode(prompt)
-                texts[prompt] = _Text(begun.read(before) if self.prompt and before else begun, b"", not before)
+                reading = begun.read(before) if self.prompt and before else begun
+                texts[prompt] = _Text(reading, b"", is_fresh(vocab, prompt))
         return Texts(tuple(texts[p] for p in prompts), vocab, vocab.eos_ids)
 
     def apply(self, logits: Tensor, state: Texts) -> Tensor:

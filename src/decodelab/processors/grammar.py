@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.stage import brief
+from decodelab.processors._expressions import ExpressionFault, plainly, unanchored
 from decodelab.processors._matching import OPTIONS, TextConstraint, check_grammar, check_text, read_file
+
+_NEWLINE = "\n"
+_LEXEMES = re.compile(
+    r"""//[^\n]* | \#[^\n]* | "(?:\\.|[^"\\\n])*" | %json | /(?P<pattern>(?:\\.|[^/\\\n])+)/(?P<flags>[a-z]*)""",
+    re.VERBOSE,
+)
+"""Comments, strings and regular expressions, in which none of the others begins."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +24,9 @@ class Grammar(TextConstraint):
     r"""Generate text that a context-free grammar accepts.
 
     The grammar is written in llguidance's dialect of Lark: rules in lower case, terminals in upper case; the whole
-    generated text must match `start`, and terminals are regular expressions as in `regex`. Nothing is ignored between
-    terminals unless `%ignore` says so. A path that ends in .lark names a file; the stage stores and prints the grammar
-    itself. EOS, the prompt and draws work as in `regex`.
+    generated text must match `start`, and terminals are regular expressions as in `regex`, without anchors. Nothing is
+    ignored between terminals unless `%ignore` says so; `%json` is refused. A path that ends in .lark names a file; the
+    stage stores and prints the grammar itself. EOS, the prompt and draws work as in `regex`.
 
     Raises:
         InvalidParameter: if the grammar does not parse, with line and column.
@@ -48,8 +57,32 @@ class Grammar(TextConstraint):
             raise InvalidParameter(
                 "grammar: text must not set %llguidance options, which decodelab sets; leave them out"
             )
-        check_grammar(self, "text", self.text, self.text)
+        rewritten = _LEXEMES.sub(self._rewritten, self.text)
+        try:
+            check_grammar(self, "text", rewritten, self.text)
+        except InvalidParameter:
+            check_grammar(self, "text", self.text, self.text)  # with the places of what was given
+            raise
 
     def lark(self) -> str:
-        """The grammar with our options."""
-        return f"{OPTIONS}\n{self.text}"
+        """The grammar with our options, its regular expressions as code points."""
+        return f"{OPTIONS}\n{_LEXEMES.sub(self._rewritten, self.text)}"
+
+    def _rewritten(self, found: re.Match[str]) -> str:
+        """A lexeme of the grammar as llguidance is given it."""
+        before = self.text[: found.start()]
+        place = f"line {before.count(_NEWLINE) + 1}, column {found.start() - before.rfind(_NEWLINE)}"
+        if found[0] == "%json":
+            raise InvalidParameter(
+                f"grammar: text has %json at {place}, which is not checked; use json_schema, or write the JSON as rules"
+            )
+        if found["pattern"] is None:
+            return found[0]
+        flags = f"(?{found['flags']})" if found["flags"] else ""
+        try:
+            return f"/(?:{plainly(unanchored(flags + found['pattern']))})/"
+        except ExpressionFault as fault:
+            raise InvalidParameter(
+                f"grammar: the expression {brief(found[0])} at {place} does not parse at character "
+                f"{max(1, fault.at - len(flags))}: {fault.what}"
+            ) from None

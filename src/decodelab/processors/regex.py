@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import llguidance
-
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.stage import brief
-from decodelab.processors._matching import OPTIONS, TextConstraint, check_text, regex_lark
-
-_FAULT = re.compile(r"regex parse error:\n    (?P<text>[^\n]*)\n    (?P<before> *)\^+\nerror: (?P<what>[^\n]*)")
+from decodelab.processors._expressions import ExpressionFault, in_full, plainly
+from decodelab.processors._matching import OPTIONS, TextConstraint, check_grammar, check_text
 
 
 @dataclass(frozen=True)
@@ -22,8 +18,9 @@ class Regex(TextConstraint):
     The generated text, from its first character to EOS, must match: `a|b` is one letter, and `.*` before and after a
     pattern makes it a search. The prompt is not part of the text; a space between the prompt and the generated text is.
     EOS is allowed exactly when the text matches; a text cut off by the token limit is a prefix of one that does.
-    Special tokens never occur inside. The syntax is that of Rust's `regex`: no look-around, no backreferences; `.`
-    matches everything except a line end, `\d` and `\w` are Unicode's.
+    Special tokens never occur inside. The syntax is the regular part of Python's `re`, and a text matches exactly if
+    `re.fullmatch` says so: `.` matches everything except a line end, `\d` and `\w` are Unicode's. Look-around,
+    backreferences, word boundaries, possessive quantifiers, nested sets and anchors inside are refused by name.
 
     All tokenizations of a valid text are valid. Each token is drawn from the valid ones by their own probabilities,
     which is not the model's distribution over texts conditioned on matching (docs/constraints.md); `rejection` draws
@@ -49,16 +46,14 @@ class Regex(TextConstraint):
         if not isinstance(self.pattern, str):
             raise InvalidParameter(f"regex: pattern must be text, got {brief(self.pattern)}; write regex='[a-z]+'")
         check_text(self, "pattern", self.pattern)
-        said = llguidance.LLMatcher.validate_grammar(self.lark())
-        if said and not said.startswith("WARNING"):
-            found = _FAULT.search(said)
-            what = (
-                f"does not parse at character {len(found['before']) + 1}: {found['what']}"
-                if found
-                else f"cannot be used: {' '.join(said.split())[:200]}"
-            )
-            raise InvalidParameter(f"regex: pattern {what}; got {brief(self.pattern)}")
+        try:
+            lark = self.lark()
+        except ExpressionFault as fault:
+            raise InvalidParameter(
+                f"regex: pattern does not parse at character {fault.at}: {fault.what}; got {brief(self.pattern)}"
+            ) from None
+        check_grammar(self, "pattern", lark, self.pattern)
 
     def lark(self) -> str:
         """The pattern as a grammar."""
-        return f"{OPTIONS}\n{regex_lark(self.pattern)}"
+        return f"{OPTIONS}\nstart: /(?:{plainly(in_full(self.pattern))})/"
