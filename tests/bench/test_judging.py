@@ -1,7 +1,9 @@
 """Judging: a conversation an answer, every reply kept, nothing asked twice, and what it costs before and after."""
 
 import json
+import re
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from decodelab.backends.catalogue import chat_model
 from decodelab.bench.records import JudgeReply
 from decodelab.bench.run.judging import Judging, Spent, StoredReplies
 from decodelab.bench.store.journal import Journal
-from decodelab.core.errors import EndpointFailed, PromptTooLong, RequestError
+from decodelab.core.errors import EndpointFailed, NoReply, PromptTooLong, RequestError
 from decodelab.models.loading import model_info
 from decodelab.tasks.infobench import InfoBench, following_ratio
 from decodelab.tasks.task import Example, Verdict
@@ -100,13 +102,22 @@ def test_every_conversation_can_be_read_in_the_journal(serve, place):
 
 def test_a_run_that_ends_early_goes_on_where_it_was(serve, place):
     whole, _ = judge_batch(serve(said).name, place.with_name("whole"))
-    dying = serve(lambda body, number: said(body) if number < 3 else (401, {}, b""))
+    under_way, refused = threading.Barrier(3, timeout=30), threading.Event()
+
+    def answer(body, number):
+        under_way.wait()
+        if number == 0:
+            refused.set()
+            return 401, {}, b""
+        refused.wait(30)
+        return said(body)
+
+    dying = serve(answer)
     with pytest.raises(EndpointFailed, match="401"):
         judge_batch(dying.name, place)
     with Journal(place, writing=False) as journal:
         stored = len(list(journal.select("SELECT key FROM judge_replies")))
-    # Requests are concurrent: the refusal may arrive before the last of the three replies.
-    assert 0 < stored <= 3
+    assert stored == 2  # those under way when a third was refused
     dying.answer = said
     dying.asked.clear()
     verdicts, spent = judge_batch(dying.name, place)
@@ -127,6 +138,30 @@ def test_an_answer_that_is_too_long_for_the_judge_is_left_without_a_verdict(serv
     verdicts, _ = judge_batch(serve(answer).name, place)
     assert isinstance(verdicts[1], PromptTooLong)
     assert [v.score for v in verdicts if isinstance(v, Verdict)] == [SCORES[0], *SCORES[2:]]
+
+
+FILTERED = (400, {}, b'{"error": {"code": "content_filter", "message": "policy"}}')
+CUT = (200, {}, b'{"choices": [{"message": {"content": "YES, bec"}, "finish_reason": "length"}]}')
+
+
+@pytest.mark.parametrize(("refused", "why"), [(FILTERED, r"answered 400 \(policy\)"), (CUT, "cut its reply off")])
+def test_an_answer_that_the_judge_refuses_is_left_without_a_verdict_and_tried_again(serve, place, refused, why):
+    server = serve(lambda body, number: refused if '"second"' in body["messages"][0]["content"] else said(body))
+    verdicts, spent = judge_batch(server.name, place)
+    assert isinstance(verdicts[1], NoReply)
+    assert re.search(why, str(verdicts[1]))
+    assert [v.score for v in verdicts if isinstance(v, Verdict)] == [SCORES[0], *SCORES[2:]]
+    assert spent.asked == 6
+    server.answer = said
+    verdicts, spent = judge_batch(server.name, place)
+    assert [verdict.score for verdict in verdicts] == SCORES
+    assert (spent.asked, spent.reused) == (2, 2 + 2 + 4)
+
+
+def test_the_key_is_in_no_journal_though_the_judge_repeats_it(serve, place, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+    judge_batch(serve(lambda body, number: "YES sk-0123456789 and sk-01234").name, place)
+    assert b"sk-01234" not in b"".join(file.read_bytes() for file in place.parent.iterdir())
 
 
 def test_the_estimate_is_what_a_judge_who_always_agrees_takes(serve, place):

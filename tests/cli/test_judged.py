@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,6 +81,42 @@ def test_answers_that_cannot_be_judged_are_said_and_tried_again(run, serve, file
     assert "b: the journal has no reply to this" in kept.stderr
     server.answer = said
     assert run("tasks", "score", "infobench", *files, "--judge", server.name).code == 0
+
+
+def test_what_a_judge_refuses_of_one_answer_is_shown_escaped_and_the_others_are_judged(run, serve, files):
+    refused = 400, {}, json.dumps({"error": {"message": "\x1b[31mfiltered " + "x" * 1000}}).encode()
+    server = serve(lambda body, number: refused if "roses" in body["messages"][0]["content"] else said(body))
+    found = run("tasks", "score", "infobench", *files, "--judge", server.name)
+    assert found.code == 1
+    assert re.search(r"b: endpoint .* answered 400 \(\\x1b\[31mfiltered x+\.\.\.\)", found.stderr)
+    assert "1 of 3 answers could not be judged" in found.stderr
+    again = run("tasks", "score", "infobench", *files, "--judge", server.name, "--json")
+    assert (again.code, [row["id"] for row in again.json["items"]]) == (1, ["a", "c"])
+    assert (again.json["spent"]["asked"], again.json["failed"][0]["id"]) == (0, "b")
+
+
+def test_a_judge_that_is_too_slow_is_given_up_after_the_timeout(run, serve, files, monkeypatch):
+    monkeypatch.setattr("decodelab.backends.endpoint.TRIES", 1)
+    server = serve(lambda body, number: server.closing.wait(5) or "YES")
+    found = run("tasks", "score", "infobench", *files, "--judge", server.name, "--timeout", "0.02")
+    assert found.code == 2
+    assert "did not reply within 0.02 s" in found.stderr
+
+
+def test_a_key_that_cannot_be_sent_is_refused_before_anything_is_generated(run, files, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-s\xe9cret")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "models: [pocket-nano]\nstrategies: [greedy]\n"
+        'tasks: [{name: infobench, file: items.jsonl, items: 2, judge: "openai:http://127.0.0.1:9/v1#m"}]\n'
+    )
+    scoring = run("tasks", "score", "infobench", *files, "--judge", "openai:http://127.0.0.1:9/v1#m")
+    for found in (run("bench", str(plan)), scoring):
+        assert found.code == 2
+        assert found.stderr.count("\n") == 1
+        assert "OPENAI_API_KEY is no key" in found.stderr
+        assert "cret" not in found.stderr
+    assert not list(tmp_path.rglob("*.journal.sqlite"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
@@ -174,6 +211,7 @@ def test_a_plan_with_a_judge_that_cannot_be_is_refused_before_anything_runs(run,
         (("--judge", "openai:http://h/v1"), "write openai:http://HOST:PORT/v1#MODEL"),
         (("--judge", "no-such-model"), "there is no shipped model and no directory"),
         (("--judge", "openai:http://h/v1#m", "--price-in", "-1"), "--price-in and --price-out must be at least 0"),
+        (("--judge", "openai:http://h/v1#m", "--timeout", "0"), "timeout must be above 0 seconds"),
         (("--judge", "openai:http://h/v1#m", "--at-once", "0"), "at_once must be at least 1"),
         (("--judge", "openai:http://h/v1#m", "--journal", "/nowhere/j"), "there is no directory"),
         (("--judge", "openai:http://h/v1#m", "--set", "rules=x"), "rules must be course or paper"),

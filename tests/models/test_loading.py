@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
-from decodelab.core.errors import DecodelabError, ModelError, ModelFormatError, ModelNotFound
+from decodelab.core.errors import DecodelabError, ModelError, ModelFormatError, ModelNotFound, RequestError
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.quiet import quiet
 from decodelab.models import TableModel, TransformersModel, list_models, load, model_info
@@ -496,3 +496,10 @@ def test_loading_is_silent_and_leaves_logging_and_warnings_alone(saved, capfd, c
     assert settings() == before
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
+
+
+def test_a_token_of_the_hub_that_cannot_be_sent_is_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_s\xe9cret")
+    with pytest.raises(RequestError, match="HF_TOKEN is no key: character 5 of 9") as error:
+        load("nobody/no-such-model")
+    assert "cret" not in str(error.value)

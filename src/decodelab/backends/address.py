@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from decodelab.core.errors import RequestError
+from decodelab.core.errors import RequestError, quoted
 
 KEY = "OPENAI_API_KEY"
 """The environment variable that holds the key."""
@@ -31,15 +31,15 @@ class Address:
         'http://127.0.0.1:8000/v1'
         """
         url, _, model = name.removeprefix("openai:").partition("#")
+        if "@" in url or "?" in name:  # also where the rest is no address: what follows quotes it
+            raise RequestError(f"endpoint: an address has no password and no query; put the key into {KEY}")
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
         except ValueError:
             host, parts = None, urlsplit("")
-        if parts.username is not None or parts.password is not None or parts.query:
-            raise RequestError(f"endpoint: an address has no password and no query; put the key into {KEY}")
         if not name.startswith("openai:") or parts.scheme not in ("http", "https") or not host or not model:
-            raise RequestError(f"endpoint: write openai:http://HOST:PORT/v1#MODEL, got {name[:100]!r}")
+            raise RequestError(f"endpoint: write openai:http://HOST:PORT/v1#MODEL, got {quoted(name)}")
         return Address(url.rstrip("/"), model, _is_here(host))
 
     @property

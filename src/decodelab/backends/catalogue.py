@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import cast
 
 from decodelab.backends.chat import Backend, ChatModel, ChatSettings
-from decodelab.core.errors import ModelError
+from decodelab.core.errors import ModelError, RequestError, did_you_mean
 from decodelab.core.registry import Registry
 
 LOCAL = "local"
@@ -31,12 +31,16 @@ def backend_of(name: str) -> Backend:
     """The back end of a model's name.
 
     Raises:
+        RequestError: for an address of a scheme that no back end has; it is not repeated, as a key may be in it.
         ModelError: if the package that provides it cannot be imported.
 
     >>> backend_of("pocket-nano").remote, backend_of("openai:http://127.0.0.1:8000/v1#tiny").remote
     (False, True)
     """
     scheme, colon, _ = name.partition(":")
+    if "://" in name and scheme not in BACKENDS:
+        similar = did_you_mean(scheme, BACKENDS.entries())
+        raise RequestError(f"no back end has this address; write openai:http://HOST:PORT/v1#MODEL{similar}")
     return cast(Backend, BACKENDS.make(scheme if colon and scheme in BACKENDS else LOCAL))
 
 

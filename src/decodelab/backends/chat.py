@@ -46,7 +46,7 @@ class ChatModel(Protocol):
         """Continue conversations; closing the generator abandons those in progress.
 
         Raises:
-            EndpointFailed: when no conversation can be answered any more.
+            EndpointFailed: when no conversation can be answered any more, after the replies under way.
         """
         ...
 

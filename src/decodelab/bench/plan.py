@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from decodelab.backends.catalogue import backend_of
+from decodelab.backends.catalogue import backend_of, chat_model
 from decodelab.core.errors import RequestError, StrategyError, did_you_mean
 from decodelab.io.text import expanded, file_name, read_text
 from decodelab.io.yaml import parse_yaml
@@ -313,7 +313,8 @@ class Plan(BaseModel):
         """Refuse what could only fail later: models and items that are not there.
 
         Raises:
-            RequestError, InvalidData: for items that cannot be read, or too few of them.
+            RequestError, InvalidData: for items that cannot be read, or too few of them, and a key of a judge's server
+                that cannot be sent.
             ModelError: for a model that is not there or damaged.
             StrategyError: for a strategy that a model's own settings do not allow.
             SandboxMissing: if programs are to be judged and there is no sandbox.
@@ -324,8 +325,11 @@ class Plan(BaseModel):
                 task.examples()
             if isinstance(made, Checked):
                 made.check()
-            if task.judge is not None and not backend_of(task.judge.name).remote:
-                settings_of(task.judge.name)
+            if task.judge is not None:
+                if backend_of(task.judge.name).remote:
+                    chat_model(**task.judge.asking)
+                else:
+                    settings_of(task.judge.name)
         for name in self.models:
             settings = settings_of(name)
             if settings is not None and any(text.lstrip().startswith("default") for text in self.strategies.values()):

@@ -37,6 +37,9 @@ JudgeTokens = Annotated[
     typer.Option(metavar="N", show_default="the server's, or 64", help="At most this many tokens per reply."),
 ]
 AtOnce = Annotated[int, typer.Option(metavar="N", help="Conversations with the judge at the same time.")]
+Timeout = Annotated[
+    float, typer.Option(metavar="S", help="Seconds after which a request to a judge's server is tried again.")
+]
 JournalFile = Annotated[
     Path | None,
     typer.Option(
@@ -63,6 +66,7 @@ def score_judged(
     temperature: float,
     max_tokens: int | None,
     at_once: int,
+    timeout: float,
     journal: Path,
     dry_run: bool,
     prices: tuple[float, float],
@@ -89,7 +93,7 @@ def score_judged(
     pairs = list(zip(examples, answers, strict=True))
     asking = None
     if judge is not None:
-        asking = chat_model(judge, temperature=temperature, max_tokens=max_tokens, at_once=at_once)
+        asking = chat_model(judge, temperature=temperature, max_tokens=max_tokens, at_once=at_once, timeout=timeout)
     with opened(journal, writing=not dry_run) as kept:
         judging = Judging(asking or _only_judge(kept), kept)
         if dry_run:

@@ -10,12 +10,14 @@ DecodelabError
 ├── RequestError                  the request around the strategy is wrong
 │   ├── EmptyPrompt               nothing to condition on and no BOS token to start from
 │   ├── PromptTooLong             the prompt leaves no room in the model's context
+│   ├── NoChatTemplate            a chat for a model that knows no turns
 │   ├── TooLarge                  a job whose cache can never fit the memory allowed
 │   └── UnknownToken              text that the model's vocabulary cannot represent
 ├── ModelError                    the model cannot be used
 │   ├── ModelNotFound             no such name, directory or hub id
 │   ├── ModelFormatError          a directory that is broken, incomplete or unsafe
 │   ├── EndpointFailed            a server refused, was unreachable, or sent an invalid response
+│   ├── NoReply                   a server gave no usable reply to one conversation; the others continue
 │   ├── ForwardFailed             a forward pass raised (for example, out of memory); the other jobs continue
 │   ├── NonFiniteLogits           the model returned NaN, +inf or only -inf
 │   ├── MalformedLogits           the model returned logits of another shape than rows and vocabulary
@@ -79,6 +81,10 @@ class PromptTooLong(RequestError):
     """The prompt leaves no room for a new token in the model's context."""
 
 
+class NoChatTemplate(RequestError):
+    """A chat for a model that has no chat template."""
+
+
 class TooLarge(RequestError):
     """A job whose cache can never fit the memory allowed."""
 
@@ -101,6 +107,10 @@ class ModelFormatError(ModelError):
 
 class EndpointFailed(ModelError):
     """A server refused the request, could not be reached, or sent an invalid response."""
+
+
+class NoReply(ModelError):
+    """A server refused one conversation, or its reply to it cannot be used."""
 
 
 class ForwardFailed(ModelError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from decodelab.core.errors import ModelFormatError, ModelNotFound, quoted
+from decodelab.core.secret import Secret
 from decodelab.io.text import printable
 from decodelab.models.context import context_length
 
@@ -265,7 +266,7 @@ def is_hub_id(name: str) -> bool:
 
 
 def _fetch(hub_id: str) -> Path:
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants, get_token, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -273,6 +274,8 @@ def _fetch(hub_id: str) -> Path:
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
+
+    Secret.of(get_token() or "", "HF_TOKEN")  # one that no header can hold would be shown by the error of sending it
 
     def download(patterns: list[str]) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=patterns))
