@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import torch
-from torch import Tensor
 
 from decodelab.analysis.replay import TokensByRow, states_after
 from decodelab.core.errors import EmptySupport, NonFiniteLogits, StrategyError
@@ -15,6 +14,9 @@ from decodelab.core.protocols import LanguageModel, Processor, Randomised, Vocab
 from decodelab.metrics.distribution import entropy_bits, mass_removed
 from decodelab.models.loading import load
 from decodelab.strategy.strategy import Strategy, StrategyLike
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import RequestError, StrategyError, VocabularyMismatch
 from decodelab.core.key import Keys
@@ -16,7 +15,10 @@ from decodelab.core.values import Tokens
 from decodelab.engine.job import checked_ids, encode_prompt
 from decodelab.strategy.replay import NeedsLogits, begin, follow
 
-TokensByRow = Sequence[int] | Sequence[Sequence[int]] | Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TokensByRow: TypeAlias = "Sequence[int] | Sequence[Sequence[int]] | Tensor"
 """Token ids that all rows share, or one sequence for each row."""
 
 
@@ -67,11 +69,11 @@ def states_after(
 def _by_row(given: TokensByRow, rows: int, size: int, what: str) -> list[Tokens]:
     """One sequence that all rows share, or one for each."""
     what = f"distribution: {what}"
-    listed = given.tolist() if isinstance(given, Tensor) else given
+    listed = given.tolist() if isinstance(given, torch.Tensor) else given
     if isinstance(listed, str) or not isinstance(listed, Iterable):
         raise RequestError(f"{what} must be token ids, got {brief(given)}; encode the text with the model's vocabulary")
     listed = list(listed)
-    nested = [isinstance(item, Sequence | Tensor) and not isinstance(item, str) for item in listed]
+    nested = [isinstance(item, Sequence | torch.Tensor) and not isinstance(item, str) for item in listed]
     if not any(nested):
         return [checked_ids(size, cast(Sequence[int], listed), what)]
     if not all(nested) or len(listed) != rows:

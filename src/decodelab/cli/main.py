@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
@@ -14,9 +15,11 @@ from typer.exceptions import TyperException
 
 import decodelab
 from decodelab.cli.commands import COMMANDS
+from decodelab.cli.lazy import load_when_used
 from decodelab.cli.options import flat
 from decodelab.cli.terminal import INTERRUPTED, say
-from decodelab.core.errors import DecodelabError, quoted
+from decodelab.cli.usage import Command, meant_option
+from decodelab.core.errors import DecodelabError, did_you_mean, quoted
 from decodelab.io.text import printable
 
 BROKEN_PIPE = 141
@@ -35,9 +38,7 @@ class Commands(TyperGroup):
             code = super().main(given, prog_name or "decodelab", **options)
             sys.stdout.flush()
         except TyperException as error:
-            context = getattr(error, "ctx", None)
-            hint = f" (see {context.command_path} --help)" if context is not None else ""
-            refuse(error.format_message() + hint)
+            refuse(_usage(error))
             code = error.exit_code
         except BrokenPipeError:
             code = _reader_left()
@@ -59,7 +60,7 @@ class Commands(TyperGroup):
         if isinstance(found, typer.Typer):
             return typer.main.get_command(found)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(flat(found))
+        single.command(cmd_name, cls=Command)(flat(found))
         return typer.main.get_command(single)
 
     def invoke(self, ctx: Any) -> Any:
@@ -77,6 +78,19 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _usage(error: TyperException) -> str:
+    """What is wrong with a command line, and what was meant."""
+    context, unknown = getattr(error, "ctx", None), getattr(error, "option_name", None)
+    message, meant = error.format_message(), ""
+    if context is None:
+        return message
+    if unknown is not None and message.startswith("No such option"):
+        message, meant = f"No such option: {unknown}", meant_option(unknown, context.command.params)
+    elif message.startswith("No such command"):
+        message, meant = message.split(".")[0], did_you_mean(message.split("'")[1], COMMANDS.entries())
+    return f"{message}{meant} (see {context.command_path} --help)"
 
 
 def _broken(error: DecodelabError) -> Any:
@@ -110,7 +124,6 @@ def _reader_left() -> int:
 app = typer.Typer(
     name="decodelab",
     cls=Commands,
-    add_completion=False,
     # Plain help can be copied and piped, and loads nothing.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -167,4 +180,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # Characters missing from the terminal's encoding are escaped rather than raising an error.
         stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    load_when_used("torch")
+    # Imports make a million objects that live until the end; looking through them again and again is a fifth of the
+    # start-up time.
+    gc.set_threshold(50_000)
     app()

@@ -40,6 +40,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from decodelab.core.glossary import called_here, option_called
+
 
 class DecodelabError(Exception):
     """The base of decodelab's errors; its text is one line for the user."""
@@ -174,12 +176,15 @@ class OutputError(DecodelabError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'top_p'?`, or nothing when no known name is close.
+    """Return `; did you mean 'top_p'?`: what the glossary has for a name, or else a known name that is close, if any.
 
-    >>> did_you_mean("topp", ["top_p", "top_k"])
-    "; did you mean 'top_p'?"
+    >>> did_you_mean("topp", ["top_p", "top_k"]), did_you_mean("nucleus", ["top_p", "sample"])
+    ("; did you mean 'top_p'?", "; did you mean 'top_p'?")
     """
-    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    names = list(known)
+    if option := option_called(name, names):
+        return f"; that is an option: {option} on the command line, {option.lstrip('-').replace('-', '_')}= in Python"
+    close = [here] if (here := called_here(name, set(names))) else get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

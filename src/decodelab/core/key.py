@@ -12,10 +12,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MASK = 0xFFFFFFFF
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57
@@ -32,7 +34,7 @@ PROCESSOR = 2
 _FEW = 16
 """Up to this many rows, Python integers one by one are faster than 130 operations on short tensors."""
 
-Word = TypeVar("Word", Tensor, int)
+Word = TypeVar("Word", "Tensor", int)
 
 
 def philox(counter: tuple[Word, Word, Word, Word], key: tuple[Word, Word]) -> list[Word]:

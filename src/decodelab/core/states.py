@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from decodelab.core.protocols import Joinable
 
 
 def can_join(state: Any) -> bool:
     """Whether `join_states` takes it: there is none, it is a tensor, or it has a `join`."""
-    return state is None or isinstance(state, Tensor | Joinable)
+    return state is None or isinstance(state, torch.Tensor | Joinable)
 
 
 def join_states(states: Sequence[Any]) -> Any:
@@ -23,7 +22,7 @@ def join_states(states: Sequence[Any]) -> Any:
     tensor([1, 2, 3])
     """
     whole = states[0]
-    if isinstance(whole, Tensor):
+    if isinstance(whole, torch.Tensor):
         return torch.cat(list(states))
     if whole is not None:
         for state in states[1:]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import DecodelabError, UnsupportedStrategy
 from decodelab.core.events import Observer, Step
@@ -25,6 +24,9 @@ from decodelab.engine.processing import Processed, process
 from decodelab.engine.runners.runner import Failed, Outcome
 from decodelab.engine.stopping import StoppingCriteria
 from decodelab.kernels.fused import log_normaliser
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Batch:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import DecodelabError, EmptySupport, ForwardFailed, MalformedLogits, NonFiniteLogits
 from decodelab.core.stage import brief
 from decodelab.engine.faults import told
 from decodelab.engine.processing import Processed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def check_shape(model: str, logits: Tensor, rows: int, vocab: int) -> None:

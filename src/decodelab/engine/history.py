@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
-from torch.nn.functional import pad
 
 from decodelab.engine.hypotheses import Ended, Path
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -78,7 +80,7 @@ class History:
         capacity = max(part.tokens.shape[1] for part in parts)
 
         def joined(columns: Sequence[Tensor]) -> Tensor:
-            return torch.cat([pad(column, (0, capacity - column.shape[1])) for column in columns])
+            return torch.cat([torch.nn.functional.pad(column, (0, capacity - column.shape[1])) for column in columns])
 
         return History(
             joined([part.tokens for part in parts]),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from decodelab.core.protocols import AnyScorer, Cache, LanguageModel
 from decodelab.core.values import Partial, Tokens
 from decodelab.engine.job import Job
 from decodelab.scorers.judging import judged
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Judged(NamedTuple):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
 
 from decodelab.core.protocols import Cache, LanguageModel, PrefixCaching, Segment
 from decodelab.core.values import Tokens
 from decodelab.models.memory import give_back_free_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEAST = 16
 """Tokens a common prefix must have to be worth keeping: every prompt begins with BOS."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from decodelab.core.events import StageView
 from decodelab.core.protocols import Processor
 from decodelab.core.stage import Stage
 from decodelab.engine.faults import blamed
 from decodelab.kernels.fused import Fused, apply_fused, fused_form, suits
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def process(processors: Sequence[Processor], states: Sequence[Any], logits: Tens
     Raises:
         StageFailed: for what a processor raises; names it.
     """
-    start, given = logits, list[Tensor]()
+    start = logits
+    given: list[Tensor] = []
     chain: list[Fused] = []
     for processor, state in zip(processors, states, strict=True):
         with blamed(processor):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter, NonFiniteLogits, PromptTooLong, RequestError, UnsupportedStrategy
 from decodelab.core.protocols import PAD, EncoderDecoder, LanguageModel, Network
@@ -18,6 +17,9 @@ from decodelab.engine.job import checked_ids, encode_prompt
 from decodelab.metrics.likelihood import Alternative, Score
 from decodelab.models.composed import needs_whole_prompts
 from decodelab.models.loading import load
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Report = Callable[[int, int], None]
 """Told how many tokens are scored, and of how many."""

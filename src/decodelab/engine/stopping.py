@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from decodelab.core.protocols import SpecialTokens, Vocab
 from decodelab.core.reasons import CONTINUES, EOS, LENGTH, STOP
 from decodelab.core.values import Limits, Tokens
 from decodelab.engine.detokenizer import Detokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,16 @@ import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import NonFiniteLogits
 from decodelab.kernels.codes import NOTHING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGE = 4096
 """Vocabularies smaller than this are left to torch: there is little to gain, and nothing to compile for."""
@@ -99,7 +101,7 @@ def apply_fused(logits: Tensor, stages: Sequence[Fused]) -> Tensor:
     numbers = np.zeros((len(stages), rows, NUMBERS))
     for s, stage in enumerate(stages):
         for n, number in enumerate(stage.numbers):
-            numbers[s, :, n] = number.numpy() if isinstance(number, Tensor) else number
+            numbers[s, :, n] = number.numpy() if isinstance(number, torch.Tensor) else number
     out = torch.empty_like(logits, memory_format=torch.contiguous_format)
     normalisers = np.full(rows, np.nan)
     _refuse(run_chain(*_memory(logits), codes, numbers, *_workspace(logits.shape[-1]), out.numpy(), normalisers))

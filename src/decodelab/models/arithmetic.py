@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from torch import nn
+import torch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -60,7 +60,7 @@ def decoder_arithmetic(network: PreTrainedModel) -> Arithmetic:
     experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None) or 1
     body = 0
     for module in network.modules():
-        if module is head or isinstance(module, nn.Embedding):
+        if module is head or isinstance(module, torch.nn.Embedding):
             continue
         for weight in module.parameters(recurse=False):
             if weight.dim() == 2:

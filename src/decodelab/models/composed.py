@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter, VocabularyMismatch
 from decodelab.core.protocols import Cache, Forkable, LanguageModel, Vocab, WholePrompts
 from decodelab.core.stage import Stage, brief
 from decodelab.core.values import Tokens
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FLOOR = -1000.0
 """The log-probability that an impossible token counts as where it is taken away; below those that models give."""
 
-Combine = Callable[[Sequence[Tensor]], Tensor]
+Combine: TypeAlias = "Callable[[Sequence[Tensor]], Tensor]"
 """From the logits [..., vocab] of each part to those of the whole; removed tokens are -inf."""
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.protocols import LanguageModel, Load
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.models.composed import ComposedModel, check_model_name, check_vocabulary, log_linear, plausible
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.capabilities import Need
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy
@@ -16,6 +15,9 @@ from decodelab.core.protocols import Cache, HiddenStates, LanguageModel, Load
 from decodelab.core.stage import Kind, Stage, brief, check_number
 from decodelab.core.values import Tokens
 from decodelab.models.composed import composed_digest, log_linear, plausible
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from decodelab.core.errors import InvalidParameter, PromptTooLong
 from decodelab.core.protocols import LanguageModel, Load
 from decodelab.core.stage import Kind, Stage, brief, check_number
 from decodelab.core.values import Tokens
 from decodelab.models.composed import ComposedModel, log_linear
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decodelab.core.errors import ModelError, ModelFormatError, ModelNotFound, did_you_mean, quoted
+from decodelab.core.glossary import HUB_NAMES
 from decodelab.core.notices import ModelNotice
 from decodelab.models import checkpoint
 from decodelab.models.adapters import split_adapters
@@ -113,6 +114,9 @@ def load(
     shipped, path = _shipped(), checkpoint.as_path(base)
     if base in shipped:
         return _transformers_model(shipped[base], text, dtype, device, adapters, ignore_unexpected)
+    if base in HUB_NAMES and not path.exists():
+        base = HUB_NAMES[base]
+        warnings.warn(f"model: {text!r} is {base!r} on the Hugging Face hub", ModelNotice, stacklevel=2)
     if path.suffix in (".yaml", ".yml") and not adapters:
         from decodelab.models.table import TableModel
 
@@ -129,7 +133,7 @@ def load(
 
 def _known(name: str) -> bool:
     """Whether there is, or may be on the hub, a model of this name."""
-    return name in _shipped() or checkpoint.as_path(name).exists() or checkpoint.is_hub_id(name)
+    return name in _shipped() or checkpoint.as_path(name).exists() or checkpoint.is_hub_id(name) or name in HUB_NAMES
 
 
 def _transformers_model(

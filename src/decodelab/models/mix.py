@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.protocols import LanguageModel, Load
 from decodelab.core.stage import Kind, Stage, brief, check_choice
 from decodelab.models.composed import ComposedModel, check_model_name, check_vocabulary, log_linear
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import EmptyPrompt, ModelFormatError, PromptTooLong, UnknownToken, did_you_mean
 from decodelab.core.protocols import PAD, Cache
@@ -19,6 +18,9 @@ from decodelab.core.values import Tokens
 from decodelab.models.table_vocab import TableVocab
 from decodelab.models.table_yaml import Row, key_text, read_table, written_table
 from decodelab.models.token_checks import checked_tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Table = Mapping[Any, Row] | Callable[[tuple[str, ...]], Row | Sequence[float]]
 """Rows by prefix (a tuple of words), by last word or for everything else (...); or a function of the prefix."""

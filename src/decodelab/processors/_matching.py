@@ -6,13 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
 import llguidance
 import numpy as np
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter, UnsupportedStrategy
 from decodelab.core.key import Keys
@@ -20,6 +19,9 @@ from decodelab.core.protocols import ByteVocab, Vocab
 from decodelab.core.stage import Stage, TokenProcessor, brief
 from decodelab.core.values import Tokens
 from decodelab.processors._first_token import is_fresh
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OPTIONS = '%llguidance {"no_forcing": true}'
 """Every spelling of a text in tokens is legal, not only the tokenizer's own: the distribution is over tokens."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from decodelab.core.values import Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def recent_tokens(texts: Sequence[Tokens], count: int) -> Tensor:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
-from torch.nn.functional import pad
 
 from decodelab.core.values import Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,12 @@ class SuffixMatches:
         """The rows of this state followed by those of another."""
         width = max(self.tokens.shape[1], other.tokens.shape[1])
         tokens, lengths = (
-            torch.cat([pad(a, (width - a.shape[1], 0), value=v), pad(b, (width - b.shape[1], 0), value=v)])
+            torch.cat(
+                [
+                    torch.nn.functional.pad(a, (width - a.shape[1], 0), value=v),
+                    torch.nn.functional.pad(b, (width - b.shape[1], 0), value=v),
+                ]
+            )
             for a, b, v in ((self.tokens, other.tokens, -1), (self.lengths, other.lengths, 0))
         )
         return SuffixMatches(tokens, lengths)

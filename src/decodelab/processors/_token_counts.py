@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
-from torch.nn.functional import pad
 
+from decodelab.core.float32 import FLOAT32_MAX
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_choice, check_number
 from decodelab.core.values import Tokens
 from decodelab.processors._recent_tokens import followed_by, recent_tokens
 
-_FLOAT32_MAX = torch.finfo(torch.float32).max
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _BLOCK = 64
 """Slots added at a time."""
 
@@ -61,7 +62,12 @@ class TokenCounts:
         """The rows of this state followed by those of another."""
         slots = max(self.counts.shape[1], other.counts.shape[1])
         tokens, counts = (
-            torch.cat([pad(a, (0, slots - a.shape[1])), pad(b, (0, slots - b.shape[1]))])
+            torch.cat(
+                [
+                    torch.nn.functional.pad(a, (0, slots - a.shape[1])),
+                    torch.nn.functional.pad(b, (0, slots - b.shape[1])),
+                ]
+            )
             for a, b in ((self.tokens, other.tokens), (self.counts, other.counts))
         )
         recent = None if self.recent is None or other.recent is None else torch.cat([self.recent, other.recent])
@@ -126,7 +132,7 @@ class TokenPenalty(TokenProcessor):
             return logits
         rows, tokens, counts = state.entries(logits.shape[-1])
         before = logits[rows, tokens]
-        after = self.penalised(before, counts).clamp(-_FLOAT32_MAX, _FLOAT32_MAX)
+        after = self.penalised(before, counts).clamp(-FLOAT32_MAX, FLOAT32_MAX)
         return logits.index_put((rows, tokens), torch.where(before == -torch.inf, before, after))
 
     def update(self, state: TokenCounts, logits: Tensor, tokens: Tensor) -> TokenCounts:

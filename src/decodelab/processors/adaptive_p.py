@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.core.values import Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PEAK = 5.0
 _SHARPNESS = 10.0

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.key import Keys
@@ -16,6 +15,9 @@ from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_choice
 from decodelab.core.values import Tokens
 from decodelab.processors._words import Word, as_words, sequences
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Begun = frozenset[Tokens]
 """The beginnings of words that the last tokens can be; () where a new word may begin."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
@@ -15,6 +13,9 @@ from decodelab.core.stage import TokenProcessor, check_choice
 from decodelab.core.values import Tokens
 from decodelab.processors._words import Word, as_words, sequences
 from decodelab.processors.sequence_bias import SequenceBias
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.checkers.catalogue import check_checker
 from decodelab.checkers.reading import begin_reading
@@ -18,6 +17,9 @@ from decodelab.core.protocols import AnyChecker, ByteVocab, Reading, Vocab
 from decodelab.core.stage import TokenProcessor, check_choice, check_number
 from decodelab.core.values import Tokens
 from decodelab.processors._first_token import is_fresh, is_silent
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

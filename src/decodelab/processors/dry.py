@@ -6,11 +6,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
+from decodelab.core.float32 import FLOAT32_MAX
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_number
@@ -19,8 +19,10 @@ from decodelab.processors._suffix_matches import SuffixMatches
 from decodelab.processors._token_counts import check_scope
 from decodelab.processors._words import Word, as_words, check_ids
 
-_FLOAT32_MAX = torch.finfo(torch.float32).max
-_LOG_FLOAT32_MAX = math.log(_FLOAT32_MAX)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_LOG_FLOAT32_MAX = math.log(FLOAT32_MAX)
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ class Dry(TokenProcessor):
         places = torch.tensor(list(hit)).T
         penalties = torch.tensor([self._penalty(n) for n in hit.values()], dtype=torch.float64)
         before = logits[places[0], places[1]]
-        after = (before.double() - penalties).clamp(-_FLOAT32_MAX, _FLOAT32_MAX).float()
+        after = (before.double() - penalties).clamp(-FLOAT32_MAX, FLOAT32_MAX).float()
         return logits.index_put((places[0], places[1]), torch.where(before == -torch.inf, before, after))
 
     def _penalty(self, length: int) -> float:

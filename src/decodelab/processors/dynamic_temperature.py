@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
 from decodelab.kernels.codes import DYNAMIC_TEMPERATURE
 from decodelab.kernels.fused import Fused
 from decodelab.processors.temperature import Temperature, kept_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

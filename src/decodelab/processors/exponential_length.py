@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
+from decodelab.core.float32 import FLOAT32_MAX
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import check_number
 from decodelab.core.values import Tokens
 from decodelab.processors._positions import PositionProcessor, Positions
 
-_FLOAT32_MAX = torch.finfo(torch.float32).max
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class ExponentialLength(PositionProcessor):
         before = logits[:, state.ids]
         # 0 times infinity: a logit of 0 stays, however late it is.
         growth = (before.double().abs() * (self.factor**late - 1)).nan_to_num(nan=0.0)
-        after = (before + growth).clamp(-_FLOAT32_MAX, _FLOAT32_MAX).float()
+        after = (before + growth).clamp(-FLOAT32_MAX, FLOAT32_MAX).float()
         raised = logits.clone()
         raised[:, state.ids] = torch.where(before == -torch.inf, before, after)
         return raised

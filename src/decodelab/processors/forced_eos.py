@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import check_choice, check_number
 from decodelab.core.values import Tokens
 from decodelab.processors._positions import PositionProcessor, Positions, forced
 from decodelab.processors._words import as_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

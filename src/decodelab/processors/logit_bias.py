@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, cast
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.key import Keys
@@ -15,6 +13,9 @@ from decodelab.core.stage import TokenProcessor, brief
 from decodelab.core.values import Tokens
 from decodelab.processors._words import Word, as_word, sequences
 from decodelab.processors.sequence_bias import SequenceBias
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import check_choice, check_number
 from decodelab.core.values import Tokens
 from decodelab.processors._positions import PositionProcessor, Positions, removed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
@@ -16,6 +15,9 @@ from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.core.values import Tokens
 from decodelab.kernels.codes import MIROSTAT_1, MIROSTAT_2
 from decodelab.kernels.fused import Fused, apply_fused, log_normaliser, suits
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

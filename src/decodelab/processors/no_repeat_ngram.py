@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_choice, check_number
 from decodelab.core.values import Tokens
 from decodelab.processors._suffix_matches import SuffixMatches
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
+from decodelab.core.float32 import FLOAT32_MAX
 from decodelab.core.values import Tokens
 from decodelab.processors._recent_tokens import followed_by, recent_tokens
 
-_FLOAT32_MAX = torch.finfo(torch.float32).max
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -78,5 +80,5 @@ class SequenceBias:
             rows, which = (context[:, None] == group.before).all(dim=-1).nonzero(as_tuple=True)
             places = (rows, group.last[which])
             biased.index_put_(places, group.bias[which].float(), accumulate=True)
-            biased.index_put_(places, biased[places].clamp(max=_FLOAT32_MAX))
+            biased.index_put_(places, biased[places].clamp(max=FLOAT32_MAX))
         return biased

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
+from decodelab.core.float32 import FLOAT32_MAX, FLOAT32_TINY
 from decodelab.core.stage import StatelessProcessor, check_number
 from decodelab.kernels.codes import HUGE, NOTHING, TEMPERATURE
 from decodelab.kernels.fused import Fused
 
-_FLOAT32 = torch.finfo(torch.float32)
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Temperature(StatelessProcessor):
             kept = logits.argmax(dim=-1, keepdim=True)
             return torch.full_like(logits, -torch.inf).scatter_(-1, kept, 0.0)
         top = logits.amax(dim=-1, keepdim=True)
-        if not _FLOAT32.tiny <= self.temperature <= _FLOAT32.max:
+        if not FLOAT32_TINY <= self.temperature <= FLOAT32_MAX:
             # As a float32 this temperature is 0 or infinite, and 0 / 0 and inf / inf are NaN.
             return kept_finite(self._wide(logits, top), logits)
         scaled = (logits - top) / self.temperature
@@ -77,4 +78,4 @@ def kept_finite(scaled: Tensor, logits: Tensor) -> Tensor:
     """
     if not len(scaled) or bool(scaled.amin() > -torch.inf):
         return scaled
-    return scaled.clamp(min=_FLOAT32.min).masked_fill(logits.isneginf(), -torch.inf)
+    return scaled.clamp(min=-FLOAT32_MAX).masked_fill(logits.isneginf(), -torch.inf)

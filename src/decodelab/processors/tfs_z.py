@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.stage import StatelessProcessor, check_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _STRAIGHT = 1e-6
 """A curve whose second differences sum to no more than this has no tail to find; they then count as equal."""

@@ -6,19 +6,20 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import RequestError, UnknownToken
+from decodelab.core.float32 import FLOAT32_MAX
 from decodelab.core.key import Keys, digest_tokens, philox
 from decodelab.core.protocols import Vocab
 from decodelab.core.stage import TokenProcessor, check_number
 from decodelab.core.values import Tokens
 from decodelab.processors._recent_tokens import followed_by, recent_tokens
 
-_FLOAT32_MAX = torch.finfo(torch.float32).max
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Watermark(TokenProcessor):
                 if before not in lists:
                     lists[before] = self.green(before, logits.shape[-1])
                 raised[row, lists[before]] += self.bias
-        return raised.clamp(max=_FLOAT32_MAX)
+        return raised.clamp(max=FLOAT32_MAX)
 
     def update(self, state: Tensor, logits: Tensor, tokens: Tensor) -> Tensor:
         """The last tokens after the chosen ones."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.key import PROCESSOR, Keys
 from decodelab.core.protocols import Vocab
@@ -15,6 +14,9 @@ from decodelab.core.stage import TokenProcessor, check_number
 from decodelab.core.values import Tokens
 from decodelab.kernels.codes import EXCLUDE_TOP
 from decodelab.kernels.fused import Fused
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ what could still be found.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.capabilities import RunnerName
 from decodelab.core.protocols import Growth, Ranked, Tree
@@ -26,6 +26,9 @@ from decodelab.core.values import Certificate
 from decodelab.search._children import Children, children_of, growth
 from decodelab.search._frontier import Frontier, items, pop, push
 from decodelab.search._ranking import bound, normalised
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class BoundedState:
     frontier: Frontier[Children] | None = None
     pool: tuple[tuple[float, int], ...] = ()
     ended: int = 0
-    given_up: float = -torch.inf
+    given_up: float = -math.inf
 
 
 class BoundedSearch(Stage):

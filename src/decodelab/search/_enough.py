@@ -6,8 +6,12 @@ string is found only once a candidate has a text. So candidates are listed, and 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def enough(possible: Tensor, going: Tensor, k: int, width: int, last: Tensor) -> bool:

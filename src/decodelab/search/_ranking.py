@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from decodelab.core.stage import Stage, check_choice, check_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EarlyStopping = bool | Literal["never"]
 """When a full pool of finished hypotheses ends a search."""
@@ -14,7 +15,7 @@ EarlyStopping = bool | Literal["never"]
 Normaliser = Literal["length", "gnmt"] | None
 """What the log-probability of a hypothesis is divided by: its length, (5 + length) / 6, or nothing."""
 
-Number = TypeVar("Number", float, Tensor)
+Number = TypeVar("Number", float, "Tensor")
 """A number, or float64 numbers of any shape."""
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from decodelab.kernels import fused
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def top_ids(values: Tensor, k: int) -> Tensor:

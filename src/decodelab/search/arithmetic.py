@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.search._independent import IndependentRows
 from decodelab.search.sample import inverse_cdf
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CELLS = 2**52
 """As many as the random numbers tell apart: they are 53 bits and a half, rounded, so that the last bit is mostly 0."""

@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Ranked, Rows
@@ -20,6 +19,9 @@ from decodelab.search._enough import counted, enough
 from decodelab.search._pool import Pool, repeats
 from decodelab.search._ranking import EarlyStopping, Normaliser, bound, check_ranking, is_done, normalised
 from decodelab.search._top import top_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

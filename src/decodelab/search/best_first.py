@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.capabilities import RunnerName
 from decodelab.core.protocols import Growth, Ranked, Tree
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.search._children import Children, children_of, growth
 from decodelab.search._frontier import Frontier, pop, push
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from decodelab.core.capabilities import Need, RunnerName
 from decodelab.core.errors import UnsupportedStrategy
@@ -16,6 +14,9 @@ from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search._independent import IndependentRows
 from decodelab.search._top import top_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class ContrastiveSearch(Stage):
         candidates = candidates.gather(-1, order)
         possible = values.isfinite()
         parents, places = possible.nonzero(as_tuple=True)
-        hidden = normalize(rows.ahead.look(parents, candidates[possible]), dim=-1)
+        hidden = torch.nn.functional.normalize(rows.ahead.look(parents, candidates[possible]), dim=-1)
         found = hidden.new_zeros(*candidates.shape, hidden.shape[-1])
         found[parents, places] = hidden
         likeness = torch.bmm(found, context.transpose(1, 2)).masked_fill(~held[:, None], -torch.inf).amax(-1)
@@ -131,6 +132,6 @@ def _beside(prompts: list[Tensor]) -> tuple[Tensor, Tensor]:
     context = prompts[0].new_zeros(len(prompts), longest, prompts[0].shape[-1])
     held = torch.zeros(len(prompts), longest, dtype=torch.bool)
     for row, prompt in enumerate(prompts):
-        context[row, longest - len(prompt) :] = normalize(prompt, dim=-1)
+        context[row, longest - len(prompt) :] = torch.nn.functional.normalize(prompt, dim=-1)
         held[row, longest - len(prompt) :] = True
     return context, held

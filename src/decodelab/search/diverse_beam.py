@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.protocols import Advance, Ranked, Rows
@@ -17,6 +16,9 @@ from decodelab.kernels.fused import log_normaliser
 from decodelab.search._by_job import places
 from decodelab.search._ranking import EarlyStopping, Normaliser
 from decodelab.search.beam import Beam, BeamState
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

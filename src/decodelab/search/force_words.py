@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import EmptySupport, InvalidParameter
 from decodelab.core.phrases import spellings
@@ -20,6 +19,9 @@ from decodelab.kernels.fused import log_normaliser
 from decodelab.search._pool import Pool
 from decodelab.search._ranking import EarlyStopping, bound, check_ranking, is_done, normalised
 from decodelab.search._top import top_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Phrase = tuple[str, ...]
 """Texts one of which must appear."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage
 from decodelab.search._independent import IndependentRows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from decodelab.core.capabilities import RunnerName
 from decodelab.core.key import Keys
@@ -17,6 +16,9 @@ from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.scorers.catalogue import check_scorer
 from decodelab.search._children import Children, children_of, growth
 from decodelab.search._ranking import normalised
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.checkers.catalogue import check_checker
 from decodelab.checkers.reading import begin_reading
@@ -17,6 +16,9 @@ from decodelab.core.stage import Kind, Stage, brief, check_choice, check_number
 from decodelab.core.values import Partial
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search.sample import inverse_cdf
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import draw, suits
 from decodelab.search._independent import IndependentRows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, AnyScorer, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.scorers.catalogue import check_scorer
 from decodelab.search.sample import inverse_cdf
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Ranked, Rows
@@ -15,6 +14,9 @@ from decodelab.kernels.fused import log_normaliser
 from decodelab.search._by_job import best_of_jobs, places
 from decodelab.search._pool import Pool
 from decodelab.search._top import top_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from decodelab.core.protocols import Advance, AnyScorer, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
@@ -18,6 +17,9 @@ from decodelab.search._enough import counted, enough
 from decodelab.search._pool import Pool
 from decodelab.search._ranking import EarlyStopping, check_ranking, is_done, normalised
 from decodelab.search._top import top_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SENTENCE_END = re.compile(r"""(?:[.!?…\u3002\uff01\uff1f][)\]}"'’”»]*|\n)\s*\Z""")
 """Where a sentence may be over: a mark that ends one, perhaps closed by quotes and brackets, or a new line."""

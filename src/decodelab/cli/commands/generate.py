@@ -65,12 +65,14 @@ def command(
     if out is not None:
         check_writable(out)
 
-    from decodelab.engine.generate import generate, was_interrupted
-    from decodelab.engine.streaming import TextStream
     from decodelab.strategy.strategy import Strategy
 
     asked = Strategy.of(strategy)
     lm = device.load(model)
+
+    from decodelab.engine.generate import generate, was_interrupted
+    from decodelab.engine.streaming import TextStream
+
     plan = asked.resolve(lm)
     explanation = asked.explain(lm) if explain else None
     if explanation is not None and not as_json:

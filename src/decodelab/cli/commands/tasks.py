@@ -14,6 +14,7 @@ from decodelab.cli import options
 from decodelab.cli.commands import tasks_fetch, tasks_list, tasks_options, tasks_pass_at_k
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import print_json
+from decodelab.cli.usage import Command
 from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, write_text
 from decodelab.io.text import file_name
@@ -34,7 +35,7 @@ def group(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
-@app.command("score")
+@app.command("score", cls=Command)
 def score(
     task: Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="As decodelab tasks list names it.")],
     items: Items,
@@ -152,14 +153,14 @@ def score(
     )
 
 
-app.command("list")(tasks_list.list_command)
-app.command("show")(tasks_list.show_command)
-app.command("options")(options.flat(tasks_options.command))
-app.command("fetch")(tasks_fetch.command)
-app.command("pass-at-k")(tasks_pass_at_k.command)
+app.command("list", cls=Command)(tasks_list.list_command)
+app.command("show", cls=Command)(tasks_list.show_command)
+app.command("options", cls=Command)(options.flat(tasks_options.command))
+app.command("fetch", cls=Command)(tasks_fetch.command)
+app.command("pass-at-k", cls=Command)(tasks_pass_at_k.command)
 
 
-@app.command("audit")
+@app.command("audit", cls=Command)
 def audit(
     task: Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="graph.")],
     items: Items,
@@ -201,7 +202,7 @@ def audit(
     typer.echo(f"{len(findings)} of {len(examples)} published answers are wrong")
 
 
-@app.command("make")
+@app.command("make", cls=Command)
 def make(
     task: Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="graph.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", show_default=False, help="JSONL file to write.")],

@@ -9,6 +9,7 @@ import typer
 
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import say, stop_interrupted
+from decodelab.cli.usage import Command
 from decodelab.core.errors import RequestError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -21,7 +22,7 @@ def group(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
-@app.command("pocket")
+@app.command("pocket", cls=Command)
 def pocket(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Directory for checkpoints and the finished model.", show_default=False)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from decodelab.core.values import Chat, Tokens
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
 class Vocab(Protocol):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols.models import Vocab
 from decodelab.core.values import Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @runtime_checkable

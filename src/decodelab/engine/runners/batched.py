@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import DecodelabError
 from decodelab.core.events import Observer
@@ -21,6 +21,9 @@ from decodelab.engine.runners.batching import begin, count_pass
 from decodelab.engine.runners.rows import RunningRows, deduplicated
 from decodelab.engine.runners.runner import Failed, Outcome, failed
 from decodelab.models.composed import needs_whole_prompts
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 256
 """Tokens of a long prompt computed between two steps of the rows that run already."""

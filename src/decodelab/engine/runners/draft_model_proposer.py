@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from decodelab.core.protocols import PAD, Cache, LanguageModel
 from decodelab.core.values import Tokens
 from decodelab.engine.runners.speculative_batch import SpeculativeBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DraftModelProposer:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.events import Observer
@@ -16,6 +16,9 @@ from decodelab.engine.faults import stage_failed
 from decodelab.engine.job import Job, check_memory
 from decodelab.engine.runners.batching import begin
 from decodelab.engine.runners.runner import Failed, Outcome, failed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class HiddenStatesRunner:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from decodelab.core.protocols import PAD
 from decodelab.core.values import Tokens
 from decodelab.engine.runners.speculative_batch import SpeculativeBatch
 from decodelab.search.speculative import NGRAM
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass

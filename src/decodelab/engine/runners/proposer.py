@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from decodelab.core.values import Tokens
 from decodelab.engine.runners.speculative_batch import SpeculativeBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Proposer(Protocol):

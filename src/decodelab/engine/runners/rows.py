@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from decodelab.core.protocols import Cache
 from decodelab.engine.batch import Batch, is_identity
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass

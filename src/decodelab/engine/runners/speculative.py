@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import DecodelabError, TooLarge, UnsupportedStrategy
 from decodelab.core.events import Observer
@@ -24,6 +24,9 @@ from decodelab.engine.runners.runner import Outcome, failed
 from decodelab.engine.runners.speculative_batch import SpeculativeBatch
 from decodelab.models.composed import check_vocabulary
 from decodelab.search.speculative import NGRAM, Speculative
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class SpeculativeRunner:

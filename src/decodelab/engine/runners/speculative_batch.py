@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import DecodelabError, UnsupportedStrategy
 from decodelab.core.events import Observer
@@ -25,6 +24,9 @@ from decodelab.engine.processing import process
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search._independent import IndependentRows
 from decodelab.search.speculative import Speculative
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _GROWTH = 2
 """How many more tokens are proposed after all were accepted; otherwise one fewer."""

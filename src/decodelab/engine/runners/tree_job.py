@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import DecodelabError
 from decodelab.core.events import Observer, Step
@@ -25,6 +24,9 @@ from decodelab.engine.processing import Processed, process
 from decodelab.engine.runners.tree_cache import TreeCache
 from decodelab.engine.stopping import StoppingCriteria
 from decodelab.kernels.fused import log_normaliser
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
