@@ -176,6 +176,13 @@ def test_the_table_fits_a_terminal(capsys, monkeypatch):
     assert "temperature 0.25: DRFR 0.5" in out
 
 
+def test_numbers_at_an_axis_differ():
+    drawn = plot("seconds per answer", [Point("a", 1.0371, 0.5, 0.4, 0.6), Point("b", 1.0442, 0.6, 0.5, 0.7)])
+    assert drawn is not None
+    texts = [text for _, text in drawn.xticks]
+    assert len(set(texts)) == len(texts) > 1
+
+
 @pytest.mark.parametrize("columns", ["20", "80", "200"])
 def test_numbers_are_never_cut_and_strategies_wrap(capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)

@@ -105,7 +105,7 @@ def plot(title: str, points: Sequence[Point]) -> Plot | None:
     return Plot(
         title,
         tuple(drawn),
-        tuple((x(v), short(v)) for v in xticks),
+        tuple(zip(map(x, xticks), _shortest(xticks), strict=True)),
         tuple((y(v), f"{v:g}") for v in ticks(bottom, top)),
         (*corners, (WIDTH - RIGHT, corners[-1][1])),
     )
@@ -162,7 +162,7 @@ def _decades(low: float, high: float) -> list[float]:
     return tens[:: math.ceil(len(tens) / 9)]
 
 
-def short(number: float) -> str:
+def short(number: float, digits: int = 3) -> str:
     """A cost in a few characters.
 
     >>> short(0.05), short(1500), short(2e6)
@@ -170,8 +170,14 @@ def short(number: float) -> str:
     """
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:.3g}"
+            return f"{number / size:.{digits}g}{letter}"
+    return f"{number:.{digits}g}"
+
+
+def _shortest(numbers: Sequence[float]) -> list[str]:
+    """Different numbers in as few characters as tell them apart."""
+    found = [[short(number, digits) for number in numbers] for digits in range(3, 16)]
+    return next((texts for texts in found if len(set(texts)) == len(texts)), found[-1])
 
 
 def _labels(places: dict[str, tuple[float, float]], first: Container[str]) -> dict[str, tuple[float, float, str]]:

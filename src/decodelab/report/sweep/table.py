@@ -212,7 +212,8 @@ def title(task: str, model: str, rows: Sequence[CellStats]) -> str:
     noun = "item" if (answered, one.asked) == ({1}, 1) else "items"
     if one.repeats:
         further = f"{one.repeats:,} further {'items repeat' if one.repeats > 1 else 'item repeats'}"
-        return f"{task}, {model}, {items}{missing} different {noun.replace('item', 'prompt')} ({further} them)"
+        which = "1 prompt" if one.asked == 1 else f"{items}{missing} different prompts"
+        return f"{task}, {model}, {which} ({further} {'it' if one.asked == 1 else 'them'})"
     return f"{task}, {model}, {items}{missing} {noun}"
 
 
