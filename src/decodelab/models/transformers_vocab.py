@@ -229,8 +229,8 @@ class TransformersVocab:
         if token >= len(self.tokenizer) or token in self._added:
             return b""
         if token in self._bytes:
-            return bytes([self._bytes[token]])
-        if self._spelt_as_bytes:
+            found = bytes([self._bytes[token]])
+        elif self._spelt_as_bytes:
             table = self._byte_letters
             found = bytes(table[c] for c in self.tokenizer.convert_ids_to_tokens(token) or "" if c in table)
         else:

@@ -372,10 +372,10 @@ def _spread(node: Node) -> list[tuple[Node, ...]]:
     """Alternatives as sequences, spread out as far as anchors are in them."""
     if not _anchored(node):
         return [(node,)]
+    found: list[tuple[Node, ...]] = []
     if isinstance(node, Either):
         found = [parts for option in node.options for parts in _spread(option)]
     elif isinstance(node, Several):
-        found = []
         for chosen in product(*map(_spread, node.parts)):
             found.append(tuple(part for parts in chosen for part in parts))
             if len(found) > _MOST_BRANCHES:

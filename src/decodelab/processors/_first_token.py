@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decodelab.core.protocols import ByteVocab
+from decodelab.core.protocols import ByteVocab, Vocab
 from decodelab.core.values import Tokens
 
 
@@ -11,8 +11,9 @@ def is_silent(vocab: ByteVocab, token: int) -> bool:
     return not vocab.token_bytes(token, first=True) and bool(vocab.token_bytes(token))
 
 
-def is_fresh(vocab: ByteVocab, prompt: Tokens) -> bool:
+def is_fresh(vocab: Vocab, prompt: Tokens) -> bool:
     """Whether what follows a prompt begins the text: the prompt has no text, and no space that was left out."""
     if vocab.decode(prompt):
         return False
-    return not any(vocab.decode_completion(prompt, (t,)) for t in set(prompt) if is_silent(vocab, t))
+    silent = {t for t in prompt if is_silent(vocab, t)} if isinstance(vocab, ByteVocab) else ()
+    return not any(vocab.decode_completion(prompt, (t,)) for t in silent)

@@ -1,4 +1,4 @@
-"""A JSON schema as a grammar whose texts are valid under it: what cannot be held exactly is refused by name.
+"""A JSON schema as a grammar whose texts are valid under it: what cannot be enforced exactly is refused by name.
 
 Each rule of the grammar is for a set of schemas that all hold for one value. `allOf` and `$ref` add schemas to a set,
 and `anyOf` makes alternatives of it. Strings have one spelling (that of `json.dumps(ensure_ascii=False)`), so a key is
@@ -34,6 +34,7 @@ from decodelab.processors._expressions import (
 )
 from decodelab.processors._json_formats import FORMATS
 from decodelab.processors._json_numbers import Bound, InexactBound, integers, numbers
+from decodelab.processors._json_validator import Validator, first_fault
 from decodelab.processors._matching import OPTIONS
 
 _TYPES = ("null", "boolean", "number", "string", "array", "object")
@@ -44,14 +45,14 @@ _ANNOTATIONS = frozenset(
     """.split()  # noqa: SIM905
 )
 """Keywords that say nothing about which values are valid."""
-_HELD = frozenset(
+_SUPPORTED = frozenset(
     """
     $ref allOf anyOf oneOf enum const type minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength
     maxLength pattern format prefixItems items minItems maxItems properties required additionalProperties
     patternProperties propertyNames minProperties maxProperties
     """.split()  # noqa: SIM905
 )
-"""Keywords that are held exactly."""
+"""Keywords that are enforced exactly."""
 _FIXES = {
     "not": "state what is allowed",
     "if": "write the cases as anyOf",
@@ -85,7 +86,7 @@ def schema_grammar(schema: Mapping[str, Any] | bool, *, whitespace: bool) -> str
     """The grammar of a schema, in llguidance's Lark.
 
     Raises:
-        SchemaFault: if nothing satisfies the schema, it is no schema of Draft 2020-12, or it cannot be held exactly.
+        SchemaFault: if no value is valid, it is no schema of Draft 2020-12, or it cannot be enforced exactly.
     """
     return _Builder(schema).lark(whitespace)
 
@@ -117,6 +118,7 @@ class _Builder:
 
     def __init__(self, schema: Mapping[str, Any] | bool) -> None:
         self.root = schema
+        self.validator = Validator(schema)
         self.checked: set[str] = set()
         self.rules: dict[str, list[tuple[str, ...]]] = {}
         self.terminals: dict[str, str] = {}
@@ -228,7 +230,7 @@ class _Builder:
             return [(pointer,)]
         self.check(pointer, schema)
         above = (*above, pointer)
-        parts = [[(pointer,)]]
+        parts: list[list[tuple[str, ...]]] = [[(pointer,)]]
         if "$ref" in schema:
             parts.append(self.choices(self.target(pointer, schema["$ref"]), above))
         for i in range(len(schema.get("allOf", ()))):
@@ -240,7 +242,7 @@ class _Builder:
                 if keyword == "oneOf":
                     for pair in combinations(options, 2):
                         self.disjoint[self.rule(pair)] = f"{pointer}/oneOf"
-        found = []
+        found: list[tuple[str, ...]] = []
         for chosen in product(*parts):
             found.append(tuple(p for pointers in chosen for p in pointers))
             if len(found) > _MOST_ALTERNATIVES:
@@ -248,12 +250,12 @@ class _Builder:
         return found
 
     def check(self, pointer: str, schema: Mapping[str, Any]) -> None:
-        """Refuse keywords that are not held."""
+        """Refuse keywords that are not enforced."""
         if pointer in self.checked:
             return
         self.checked.add(pointer)
         for keyword, value in schema.items():
-            if keyword in _HELD or keyword in _ANNOTATIONS or (keyword == "uniqueItems" and value is False):
+            if keyword in _SUPPORTED or keyword in _ANNOTATIONS or (keyword == "uniqueItems" and value is False):
                 continue
             if keyword == "$id" and pointer == "#":
                 continue
@@ -312,12 +314,11 @@ class _Builder:
 
     def is_valid(self, alternative: _Alternative, value: Any) -> bool:
         """Whether one value is valid under all schemas."""
-        validator = _validator(self.root)
         if isinstance(value, str):
             for pointer, name in alternative.each("format"):
                 if not re.fullmatch(_format(pointer, name), value):
                     return False
-        return all(validator.evolve(schema=schema).is_valid(value) for _, schema in alternative.schemas)
+        return all(self.validator.accepts(value, schema) for _, schema in alternative.schemas)
 
     def numbers(self, alternative: _Alternative, *, whole: bool) -> Iterator[str]:
         low = high = None
@@ -541,23 +542,10 @@ def check_schema(schema: Any, pointer: str = "#") -> None:
     Raises:
         SchemaFault: naming the first keyword that is wrong.
     """
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError, best_match
-
-    errors = Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema)
-    error: SchemaError | None = best_match(errors)  # type: ignore[assignment]
-    if error is not None:
-        where = "/".join([pointer, *(_escaped(str(part)) for part in error.absolute_path)])
-        what = " ".join(error.message.split())[:160]
-        if error.absolute_path and error.absolute_path[-1] == "type":
-            what = f"Invalid type: {str(error.instance)[:80]}"
-        raise SchemaFault(what, where, "see JSON Schema 2020-12")
-
-
-def _validator(root: Any) -> Any:
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator(root)
+    fault = first_fault(schema)
+    if fault is not None:
+        what, path = fault
+        raise SchemaFault(what, "/".join([pointer, *map(_escaped, path)]), "see JSON Schema 2020-12")
 
 
 def _escaped(name: str) -> str:

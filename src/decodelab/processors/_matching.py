@@ -194,7 +194,7 @@ class TextConstraint(TokenProcessor):
         known: dict[Tokens, bool] = {}
         for prompt in prompts:
             if prompt not in known:
-                known[prompt] = spellings.twofold and isinstance(vocab, ByteVocab) and is_fresh(vocab, prompt)
+                known[prompt] = spellings.twofold and is_fresh(vocab, prompt)
         return Matched((matcher,) * len(prompts), tuple(known[p] for p in prompts), spellings)
 
     def apply(self, logits: Tensor, state: Matched) -> Tensor:

@@ -17,6 +17,7 @@ from decodelab.core.protocols import Vocab
 from decodelab.core.stage import brief, check_choice
 from decodelab.core.values import Tokens
 from decodelab.processors._json_grammar import SchemaFault, check_schema, schema_grammar
+from decodelab.processors._json_validator import Validator
 from decodelab.processors._matching import OPTIONS, Matched, TextConstraint, check_grammar, check_text, read_file
 
 
@@ -139,18 +140,17 @@ def _grammar(schema: str, whitespace: bool) -> str:
 
 
 @lru_cache(maxsize=64)
-def _validator(schema: str) -> Any:
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator(json.loads(schema))
+def _validator(schema: str) -> Validator:
+    return Validator(json.loads(schema))
 
 
 def _is_valid(schema: str, text: bytes) -> bool:
     """Whether a text is JSON that is valid under a schema."""
     try:
-        return _validator(schema).is_valid(json.loads(text))
+        value = json.loads(text.decode())
     except (ValueError, RecursionError):
         return False
+    return _validator(schema).accepts(value)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
