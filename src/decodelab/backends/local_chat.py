@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 
 from decodelab.backends.chat import ChatSettings, Replies, Reply
-from decodelab.core.errors import PromptTooLong, RequestError
+from decodelab.core.errors import NoChatTemplate, RequestError
+from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Chat
 from decodelab.engine.job import encode_prompt
 from decodelab.engine.runners.runner import Failed
@@ -18,7 +19,8 @@ class LocalChat:
     """A model that answers conversations greedily, or by sampling under seed 0.
 
     A conversation is put through the model's chat template. A model without one reads it as plain text: questions as
-    they are, `Answer: ` before each reply. What conversations have in common is computed once.
+    they are, `Answer: ` before each reply. Names of special tokens in it are text. What conversations have in common is
+    computed once.
 
     Args:
         name: as `decodelab.load` takes it.
@@ -38,25 +40,23 @@ class LocalChat:
         self._engine = Engine(model, max_rows=settings.at_once)
         self._strategy = f"temperature={settings.temperature:g} | sample" if settings.temperature else "greedy"
         self._max_tokens = settings.max_tokens or 64
-        try:
-            model.vocab.render_chat(Chat.of("?"))
-            self._template = True
-        except RequestError:
-            self._template = False
+        self._template = _has_template(model)
         self.identity = json.dumps(["local", model.digest, self._strategy, self._max_tokens])
 
     def tokens(self, chat: Chat) -> int:
         """Tokens of a conversation."""
-        return len(encode_prompt(self._engine.model, self._prompt(chat))[1])
+        return len(encode_prompt(self._engine.model, self._prompt(chat), literal=not self._template)[1])
 
     def replies(self, chats: Sequence[Chat]) -> Replies:
-        """Continue conversations; one that the context does not hold fails alone."""
+        """Continue conversations; one that the context does not hold, or the template refuses, fails alone."""
         numbers: dict[int, int] = {}
         try:
             for i, chat in enumerate(chats):
                 try:
-                    number = self._engine.submit(self._prompt(chat), self._strategy, max_new_tokens=self._max_tokens)
-                except PromptTooLong as error:
+                    number = self._engine.submit(
+                        self._prompt(chat), self._strategy, max_new_tokens=self._max_tokens, literal=not self._template
+                    )
+                except RequestError as error:
                     yield i, error
                 else:
                     numbers[number] = i
@@ -72,6 +72,17 @@ class LocalChat:
 
     def _prompt(self, chat: Chat) -> str | Chat:
         return chat if self._template else plain_text(chat)
+
+
+def _has_template(model: LanguageModel) -> bool:
+    """Whether a model has a chat template, be it one that not every conversation passes."""
+    try:
+        model.vocab.render_chat(Chat.of("?"))
+    except NoChatTemplate:
+        return False
+    except RequestError:
+        pass
+    return True
 
 
 def plain_text(chat: Chat) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decodelab.core.errors import ModelFormatError, RequestError, UnknownToken, did_you_mean
+from decodelab.core.errors import ModelFormatError, NoChatTemplate, UnknownToken, did_you_mean
 from decodelab.core.values import Chat, Tokens
 
 
@@ -101,6 +101,6 @@ class TableVocab:
         """Refuse: a table has no chat template.
 
         Raises:
-            RequestError: always.
+            NoChatTemplate: always.
         """
-        raise RequestError("chat: a table has no chat template; give the prompt as text")
+        raise NoChatTemplate("chat: a table has no chat template; give the prompt as text")

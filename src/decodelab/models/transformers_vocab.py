@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from decodelab.core.errors import RequestError, UnknownToken, quoted
+from decodelab.core.errors import NoChatTemplate, RequestError, UnknownToken, quoted
 from decodelab.core.values import Chat, Tokens
 from decodelab.io.text import is_unicode
+from decodelab.models.chat_contents import ChatContents
 from decodelab.models.checkpoint import one_line
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -48,8 +49,12 @@ class TransformersVocab:
     def _plain(self, text: str) -> Tokens:
         return self._ids(text, special=False)
 
-    def _ids(self, text: str, *, special: bool) -> Tokens:
+    def _ids(self, text: str, *, special: bool = False) -> Tokens:
         """Token ids of a text, with or without the special tokens that the tokenizer puts around it."""
+        return self._encoded(text, lambda: self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+
+    def _encoded(self, text: str, encode: Callable[[], Sequence[int]]) -> Tokens:
+        """The token ids that a way to encode a text gives, which must be in the vocabulary."""
         if not is_unicode(text):
             at = next(i for i, character in enumerate(text) if not is_unicode(character))
             raise UnknownToken(
@@ -57,7 +62,9 @@ class TransformersVocab:
                 "can encode; write the whole character"
             )
         try:
-            tokens = tuple(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+            tokens = tuple(encode())
+        except RequestError:
+            raise
         except Exception as error:  # the tokenizers library raises bare Exception, for want of an unknown token too
             raise UnknownToken(
                 f"text {quoted(text)} cannot be encoded by the model's tokenizer ({one_line(error)}); use other words"
@@ -78,8 +85,9 @@ class TransformersVocab:
 
     def encode_literal(self, text: str) -> Tokens:
         """As `encode`, but the name of a special token is text like any other."""
-        plain = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-        return self._prefix + tuple(plain) if plain else self.encode("")
+        more = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+        plain = self._encoded(text, lambda: self.tokenizer(text, **more)["input_ids"])
+        return self._prefix + plain if plain else self.encode("")
 
     @cached_property
     def special_tokens(self) -> Mapping[str, int]:
@@ -246,16 +254,28 @@ class TransformersVocab:
     def render_chat(self, chat: Chat) -> tuple[str, Tokens]:
         """The chat template applied, ready for the assistant's turn: its text and its tokens.
 
+        Names of special tokens are special where the template writes them, and text where messages and tools do.
+
         Raises:
-            RequestError: when the model has no chat template, the template refuses the messages, or a tool must be
-                called and the template does not tell how a call begins.
+            NoChatTemplate: when the model has no chat template.
+            RequestError: when the template refuses the messages, or a tool must be called and the template does not
+                tell how a call begins.
         """
         if not self.tokenizer.chat_template:
-            raise RequestError("chat: this model has no chat template; give the prompt as text, or load a chat model")
-        text = self._templated(chat, chat.messages, add_generation_prompt=True)
+            raise NoChatTemplate("chat: this model has no chat template; give the prompt as text, or load a chat model")
+        contents = self._contents
+        marked = contents.marked(chat)
+        written = self._templated(marked, marked.messages, add_generation_prompt=True)
         if chat.tool_choice is not None:
-            text += self._call_opening(chat, text)
-        return text, self._plain(text)
+            written += self._call_opening(marked, written)
+        text = contents.plain(written)
+        if text == written:
+            return text, self._plain(text)
+        return text, self._encoded(text, lambda: contents.tokens(written))
+
+    @cached_property
+    def _contents(self) -> ChatContents:
+        return ChatContents(self.tokenizer, self.special_tokens)
 
     def _templated(self, chat: Chat, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
         """Messages as the template writes them, with the tools of a chat."""
@@ -268,8 +288,8 @@ class TransformersVocab:
             )
         except Exception as error:  # a template is a program: it may divide by zero, or call itself without end
             raise RequestError(
-                f"chat: the model's chat template refuses these messages ({one_line(error)}); correct the messages, "
-                "or the template in chat_template.jinja"
+                f"chat: the model's chat template refuses these messages ({self._contents.plain(one_line(error))}); "
+                "correct the messages, or the template in chat_template.jinja"
             ) from error
 
     def _call_opening(self, chat: Chat, before: str) -> str:
@@ -277,8 +297,9 @@ class TransformersVocab:
         name = chat.tool_choice
         known = [tool.get("function", tool).get("name") for tool in chat.tools]
         if name not in known:
+            name, *known = (self._contents.plain(str(one)) for one in (name, *known))
             raise RequestError(
-                f"chat: tool_choice must be one of the tools ({', '.join(map(str, known))}), got {name!r}"
+                f"chat: tool_choice must be one of the tools ({', '.join(map(str, known))}), got {quoted(name)}"
             )
         written = []
         for arguments in ({"a": 1}, {"b": 2}):

@@ -51,7 +51,11 @@ class Vocab(Protocol):
         ...
 
     def render_chat(self, chat: Chat) -> tuple[str, Tokens]:
-        """The chat template applied, ready for the assistant's turn: its text and its tokens."""
+        """The chat template applied, ready for the assistant's turn: its text and its tokens.
+
+        Raises:
+            NoChatTemplate: for a model that has none.
+        """
         ...
 
 
