@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from decodelab.metrics.estimate import Estimate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decodelab.metrics.estimate import Estimate
 
 
 def p_value(p: float) -> str:
@@ -36,6 +39,7 @@ def signed(value: float, digits: int = 3) -> str:
 def signed_interval(estimate: Estimate, digits: int = 2) -> str:
     """The interval of a difference. An end beside 0 keeps the digits that show on which side of 0 it is.
 
+    >>> from decodelab.metrics import Estimate
     >>> signed_interval(Estimate(0.2, 0.0004, 0.3, 0.1, 9, 9)), signed_interval(Estimate(0, -0.1, 0.1, 0.1, 9, 9))
     ('[+0.0004, +0.30]', '[-0.10, +0.10]')
     """
