@@ -23,7 +23,7 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
     "analysis.cost": ("predict_cost",),
     "analysis.distribution": ("distribution",),
     "core.errors": ("DecodelabError",),
-    "core.notices": ("NoEffectWarning", "PromptWarning"),
+    "core.notices": ("LogitsWarning", "NoEffectWarning", "PromptWarning"),
     "core.values": ("Candidate", "Chat", "Cost", "Generation"),
     "engine.composing": ("compose",),
     "engine.generate": ("generate",),
@@ -51,6 +51,8 @@ __all__ = sorted(["__version__", *_HOME])  # pyright: ignore[reportUnsupportedDu
 
 def __getattr__(name: str) -> object:
     """Load a public name from where it lives, once."""
+    if name == "metrics":
+        return importlib.import_module("decodelab.metrics")
     if name not in _HOME:
         raise AttributeError(f"module 'decodelab' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -6,6 +6,7 @@ from decodelab.adapters.vllm import to_vllm_logits_processor as to_vllm_logits_p
 from decodelab.analysis.cost import predict_cost as predict_cost
 from decodelab.analysis.distribution import distribution as distribution
 from decodelab.core.errors import DecodelabError as DecodelabError
+from decodelab.core.notices import LogitsWarning as LogitsWarning
 from decodelab.core.notices import NoEffectWarning as NoEffectWarning
 from decodelab.core.notices import PromptWarning as PromptWarning
 from decodelab.core.values import Candidate as Candidate

@@ -64,7 +64,7 @@ def test_items_that_fail_are_named(run, tmp_path):
     file.write_text(f"models: [pocket-nano]\nstrategies: [greedy]\ntasks: [{task}]\n")
     found = run("bench", str(file), "--no-html")
     assert found.code == 1
-    assert "note: pocket-nano, graph, greedy, item made-1: prompt 1 has 1192 tokens" in found.stderr
+    assert "note: pocket-nano, graph, greedy, item made-1: the prompt has 1192 tokens" in found.stderr
     assert "1 of 2 answers failed; the same command tries them again" in found.stderr
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import torch
 
+from decodelab.analysis.logits import read_numbers
 from decodelab.analysis.replay import TokensByRow, states_after
-from decodelab.core.errors import EmptySupport, NonFiniteLogits, StrategyError
+from decodelab.core.errors import EmptySupport, NonFiniteLogits, RequestError, StrategyError
 from decodelab.core.protocols import LanguageModel, Processor, Randomised, Vocab
 from decodelab.metrics.distribution import entropy_bits, mass_removed
 from decodelab.models.loading import load
+from decodelab.models.table_vocab import TableVocab
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
 if TYPE_CHECKING:
@@ -48,23 +50,27 @@ class TracedDistribution:
 
 @overload
 def distribution(
-    logits: Tensor | Sequence[Any],
-    strategy: StrategyLike,
+    logits: Tensor | Sequence[Any] | Mapping[str, float] | None = None,
+    strategy: StrategyLike | None = None,
     *,
+    probs: Tensor | Sequence[Any] | Mapping[str, float] | None = None,
+    words: Sequence[str] | None = None,
     prompt_tokens: TokensByRow = (),
     generated: TokensByRow = (),
     state: Sequence[Any] | None = None,
     vocab: Vocab | None = None,
     model: LanguageModel | str | None = None,
     trace: Literal[False] = False,
-) -> Tensor: ...
+) -> Any: ...
 
 
 @overload
 def distribution(
-    logits: Tensor | Sequence[Any],
-    strategy: StrategyLike,
+    logits: Tensor | Sequence[Any] | Mapping[str, float] | None = None,
+    strategy: StrategyLike | None = None,
     *,
+    probs: Tensor | Sequence[Any] | Mapping[str, float] | None = None,
+    words: Sequence[str] | None = None,
     prompt_tokens: TokensByRow = (),
     generated: TokensByRow = (),
     state: Sequence[Any] | None = None,
@@ -75,24 +81,29 @@ def distribution(
 
 
 def distribution(
-    logits: Tensor | Sequence[Any],
-    strategy: StrategyLike,
+    logits: Tensor | Sequence[Any] | Mapping[str, float] | None = None,
+    strategy: StrategyLike | None = None,
     *,
+    probs: Tensor | Sequence[Any] | Mapping[str, float] | None = None,
+    words: Sequence[str] | None = None,
     prompt_tokens: TokensByRow = (),
     generated: TokensByRow = (),
     state: Sequence[Any] | None = None,
     vocab: Vocab | None = None,
     model: LanguageModel | str | None = None,
     trace: bool = False,
-) -> Tensor | TracedDistribution:
+) -> Any:
     """The distribution from which a strategy draws its next token, as probabilities.
 
     It is exact, not estimated. For a stage that tosses a coin (`xtc`) it is the mixture over the coin's outcomes,
     the frequency of each token over many samples.
 
     Args:
-        logits: [..., vocab], a tensor or numbers: what the model gives for the next token.
+        logits: [..., vocab], a tensor or numbers, or a number for each word: what the model gives for the next token.
         strategy: processors and perhaps a search; greedy puts all mass on the argmax.
+        probs: instead of the logits, probabilities of the same shape.
+        words: the words of the vocabulary, in order, for stages that look at words and for the result; a mapping from
+            words brings them.
         prompt_tokens: token ids of the prompt, for stages that look at it; one sequence, or one for each row of logits.
         generated: token ids generated since, in the same form.
         state: instead of the tokens, the state of each processor, as `StageView.state` has it; None for those without.
@@ -102,23 +113,37 @@ def distribution(
         trace: also return what each processor did.
 
     Returns:
-        float32 probabilities of the same shape; with `trace` a `TracedDistribution`.
+        float32 probabilities of the same shape; of one row with words, a dictionary of the probability of each word;
+        with `trace` a `TracedDistribution`.
+
+    Warns:
+        LogitsWarning: for logits that are not negative and sum to 1, as probabilities do.
 
     Raises:
         NonFiniteLogits: for NaN, +inf or only -inf.
         EmptySupport: if a stage removes every token.
         StrategyError: if there is no single distribution (a beam, `default` without a model), or a stage lacks what it
             needs.
-        RequestError: if tokens or states do not fit the logits, or both are given.
+        RequestError: if tokens, states or words do not fit the logits, there is no number at all, or logits and probs
+            are both given; for probabilities that are negative or do not sum to 1.
         UnknownToken: if a token id is outside the vocabulary.
         VocabularyMismatch: if the logits and the vocabulary have different sizes.
 
     >>> distribution([3.0, 1.0, 0.5, 0.2], "top_p=0.9").round(decimals=3).tolist()
     [0.8209999799728394, 0.11100000143051147, 0.06700000166893005, 0.0]
+    >>> distribution(probs=[0.5, 0.3, 0.2], strategy="top_k=2").tolist()
+    [0.625, 0.375, 0.0]
+    >>> distribution(probs={"cat": 0.5, "dog": 0.3, "eel": 0.2}, strategy="top_k=2")
+    {'cat': 0.625, 'dog': 0.375, 'eel': 0.0}
     >>> traced = distribution([3.0, 1.0, 0.5, 0.2], "top_k=3 | top_p=0.85", trace=True)
     >>> [(s.name, s.kept.item(), round(s.mass_removed.item(), 3)) for s in traced.stages]
     [('top_k=3', 3, 0.048), ('top_p=0.85', 2, 0.067)]
     """
+    if strategy is None:
+        raise RequestError("distribution: needs a strategy; write for example strategy='top_p=0.9'")
+    values, words = read_numbers(logits, probs, words)
+    if words is not None and vocab is None and model is None:
+        vocab = TableVocab(words, eos=None, bos=None, separator="")
     lm = load(model) if isinstance(model, str) else model
     plan = Strategy.of(strategy)
     if lm is not None:
@@ -132,7 +157,6 @@ def distribution(
         raise StrategyError(
             f"distribution: {plan} has no single next-token distribution; give processors with sample or greedy"
         )
-    values = torch.as_tensor(logits, dtype=torch.float32)
     flat = values.reshape(-1, values.shape[-1])
     if not bool(flat.logsumexp(-1).isfinite().all()):
         raise NonFiniteLogits("distribution: logits contain NaN, +inf or only -inf; pass finite scores")
@@ -142,13 +166,18 @@ def distribution(
         ends = [_argmax(steps[-1]) for steps in distributions]
     else:
         ends = [steps[-1] for steps in distributions]
-    probs = torch.cat(list(map(_probs, ends))).float().reshape(values.shape)
+    outcome = torch.cat(list(map(_probs, ends))).float().reshape(values.shape)
     if not trace:
-        return probs
+        return outcome if words is None or outcome.dim() > 1 else dict(zip(words, _shown(outcome), strict=True))
     traces = (
         _trace(str(p), [s[i : i + 2] for s in distributions], values.shape[:-1]) for i, p in enumerate(plan.processors)
     )
-    return TracedDistribution(probs, tuple(traces))
+    return TracedDistribution(outcome, tuple(traces))
+
+
+def _shown(probs: Tensor) -> list[float]:
+    """Probabilities as the shortest decimals that are the same in float32."""
+    return [float(f"{p:.7g}") for p in probs.tolist()]
 
 
 class _Branch(NamedTuple):

@@ -170,6 +170,7 @@ class Plan(BaseModel):
         margin: the loss of score that does not matter: a strategy is called as good as others where it is shown to
             lose no more.
         max_rows: rows computed at once.
+        skip_too_long: leave out items whose prompt is too long for a model, and say which, where they would fail.
 
     >>> given = {"models": ["pocket-nano"], "strategies": ["greedy", "min_p=0.1"], "tasks": ["pocket-sums"]}
     >>> Plan.model_validate(given).baseline_name
@@ -187,6 +188,7 @@ class Plan(BaseModel):
     baseline: str | None = None
     margin: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.05
     max_rows: Annotated[int, Field(ge=1)] = 256
+    skip_too_long: bool = False
 
     @field_validator("strategies", mode="before")
     @classmethod
@@ -218,7 +220,9 @@ class Plan(BaseModel):
     @property
     def digest(self) -> str:
         """What tells this plan from others: everything in it but how it is run and read."""
-        asked = self.model_dump_json(exclude={"max_rows": True, "margin": True, "tasks": {"__all__": {"judge": _HOW}}})
+        asked = self.model_dump_json(
+            exclude={"max_rows": True, "margin": True, "skip_too_long": True, "tasks": {"__all__": {"judge": _HOW}}}
+        )
         return blake2b(asked.encode(), digest_size=16).hexdigest()
 
     @property

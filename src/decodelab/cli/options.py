@@ -7,14 +7,14 @@ LimitOptions(max_new_tokens=100)`. `flat` turns each field of a group into an op
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from decodelab.cli.prompts import read_prompts, unescaped
+from decodelab.cli.prompts import read_prompts, read_rows, unescaped
 from decodelab.cli.terminal import note
 from decodelab.core.errors import RequestError
 from decodelab.core.notices import notes
@@ -80,6 +80,9 @@ Seed = Annotated[int, typer.Option(metavar="N", help="Random seed; results do no
 MaxRows = Annotated[int, typer.Option(metavar="N", help="Sequences (beams, samples) computed at once; bounds memory.")]
 Dtype = Annotated[str, typer.Option(metavar="NAME", help="float32, bfloat16, float16 or auto.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:N, mps or auto.")]
+SkipTooLong = Annotated[
+    bool, typer.Option("--skip-too-long", help="Leave out prompts that are too long for the model, and say which.")
+]
 IgnoreUnexpected = Annotated[
     bool,
     typer.Option("--ignore-unexpected", help="Load weights that hold tensors the model's config has no place for."),
@@ -119,7 +122,12 @@ class PromptOptions:
 
     def requests(self) -> list[str | Chat]:
         """The prompts as the engine takes them."""
-        return as_requests(read_prompts(self.prompts or [], self.file, escapes=self.escapes), self.chat, self.system)
+        return self.read()[0]
+
+    def read(self) -> tuple[list[str | Chat], list[Mapping[str, Any]]]:
+        """The prompts as the engine takes them, and the other fields of the row of each in a file."""
+        rows = read_rows(self.prompts or [], self.file, escapes=self.escapes)
+        return as_requests([row.prompt for row in rows], self.chat, self.system), [row.fields for row in rows]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ class PromptWarning(UserWarning):
     """A tokenizer read a prompt in another way than it may be meant."""
 
 
+class LogitsWarning(UserWarning):
+    """Numbers given as logits look like probabilities."""
+
+
 class PlainCacheWarning(UserWarning):
     """Forked rows do not share their past, because the model's attention does not support it."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from numbers import Integral
+from typing import Any
 
+from decodelab.core.errors import PromptTooLong
 from decodelab.core.events import Finished, Observer, RunStarted
 from decodelab.core.notices import NoEffectWarning
 from decodelab.core.protocols import LanguageModel
@@ -88,6 +90,34 @@ def generate(
     for observer in observers:
         observer(RunStarted(tuple(job.tokens for job in jobs), max_new_tokens))
     return sorted(collected(engine, observers), key=lambda g: g.index)
+
+
+def too_long(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    strategy: Strategy,
+    limits: Mapping[str, Any],
+    literal: bool = False,
+) -> dict[int, str]:
+    """The prompts, by index, that leave no room in the model's context, and why.
+
+    Args:
+        model: which model.
+        prompts: which prompts.
+        strategy: resolved for the model.
+        limits: as `generate` takes them.
+        literal: as `generate` takes it.
+
+    Raises:
+        RequestError: as `generate`, for what is wrong otherwise.
+    """
+    composed, found = Engine(model).composed(strategy), dict[int, str]()
+    for i, prompt in enumerate(prompts):
+        try:
+            make_job(composed, i, prompt, strategy, Limits(**limits), 0, literal=literal)
+        except PromptTooLong as error:
+            found[i] = str(error)
+    return found
 
 
 def collected(engine: Engine, observers: Sequence[Observer] = ()) -> list[Generation]:

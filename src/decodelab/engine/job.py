@@ -114,29 +114,31 @@ def make_job(
     seed: int,
     *,
     literal: bool = False,
+    name: str | None = None,
 ) -> Job:
-    """Check a prompt against the model and make a job of it.
+    """Check a prompt against the model and make a job of it; errors call it by its name, or else its index.
 
     Raises:
         PromptTooLong: if the context has no room for a new token.
     """
+    name = f"prompt {index}" if name is None else name
     text, tokens = encode_prompt(model, prompt, literal=literal)
     room = limits.max_new_tokens
     if isinstance(model, EncoderDecoder):
         if model.longest_prompt is not None and len(tokens) > model.longest_prompt:
             raise PromptTooLong(
-                f"prompt {index} has {len(tokens)} tokens, {model.name} can read {model.longest_prompt}; shorten it"
+                f"{name} has {len(tokens)} tokens, {model.name} can read {model.longest_prompt}; shorten it"
             )
         room = room if model.longest_answer is None else min(room, model.longest_answer)
-        return Job(index, f"prompt {index}", text, tokens, strategy, room, seed, limits, model.begin)
+        return Job(index, name, text, tokens, strategy, room, seed, limits, model.begin)
     if model.context_length is not None:
         if len(tokens) >= model.context_length:
             raise PromptTooLong(
-                f"prompt {index} has {len(tokens)} tokens, {model.name} has context length {model.context_length}; "
+                f"{name} has {len(tokens)} tokens, {model.name} has context length {model.context_length}; "
                 f"shorten it to at most {model.context_length - 1}"
             )
         room = min(room, model.context_length - len(tokens))
-    return Job(index, f"prompt {index}", text, tokens, strategy, room, seed, limits)
+    return Job(index, name, text, tokens, strategy, room, seed, limits)
 
 
 def check_limits(model: LanguageModel, limits: Limits) -> None:

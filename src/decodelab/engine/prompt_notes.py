@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from decodelab.core.notices import PromptWarning
-from decodelab.core.protocols import SpecialTokens, Vocab
+from decodelab.core.protocols import KnowsUnknown, SpecialTokens, Vocab
 from decodelab.core.stage import brief
 from decodelab.core.values import Tokens
 
@@ -15,7 +15,7 @@ MOST = 3
 
 
 def note_special_tokens(vocab: Vocab, texts: Sequence[tuple[str, str, Tokens]]) -> None:
-    """Warn of texts (name, text, tokens) that begin with two BOS, or in which names became special tokens.
+    """Warn of texts (name, text, tokens) with two BOS, names that became special tokens, or unknown characters.
 
     Warns:
         PromptWarning: once for each kind.
@@ -40,8 +40,25 @@ def note_special_tokens(vocab: Vocab, texts: Sequence[tuple[str, str, Tokens]]) 
             f"{_named(names)}: {', '.join(map(brief, read))} became a special token; literal=True (--literal) reads "
             "such names as text"
         )
+    if isinstance(vocab, KnowsUnknown) and vocab.unknown_id is not None:
+        notes += _unknown(vocab, vocab.unknown_id, texts)
     for note in notes:
         warnings.warn(note, PromptWarning, stacklevel=3)
+
+
+def _unknown(vocab: Vocab, unknown: int, texts: Sequence[tuple[str, str, Tokens]]) -> Iterator[str]:
+    """A note on the characters that the tokenizer does not have, if there are any."""
+    called = vocab.token_text(unknown)
+    found = [(name, text) for name, text, tokens in texts if unknown in tokens and (not called or called not in text)]
+    if not found:
+        return
+    characters = dict.fromkeys(character for _, text in found for character in text)
+    lost = [character for character in characters if unknown in vocab.encode(character)]
+    which = ", ".join(map(brief, lost[:MOST])) + (f" and {len(lost) - MOST} more" if len(lost) > MOST else "")
+    yield (
+        f"{_named([name for name, _ in found])}: the tokenizer does not have {which or 'some characters'}, for which "
+        f"the model sees its token for the unknown ({brief(called or '<unk>')})"
+    )
 
 
 def _named(names: Sequence[str]) -> str:

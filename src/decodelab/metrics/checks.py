@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from decodelab.core.errors import InvalidData
+from decodelab.core.errors import InvalidData, quoted
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -126,6 +126,51 @@ def cluster_ids(clusters: Sequence[Hashable] | NDArray[Any] | None, n: int) -> t
     seen: dict[Hashable, int] = {}
     ids = np.array([seen.setdefault(c, len(seen)) for c in clusters], dtype=np.int64)
     return ids, len(seen)
+
+
+def token_sequences(what: str, sequences: Iterable[Sequence[Hashable]]) -> list[Sequence[Hashable]]:
+    """Sequences of token ids or words, as metrics of tokens take them.
+
+    Raises:
+        InvalidData: for a text, whose characters would be taken for tokens, or a single sequence of ids.
+
+    >>> token_sequences("distinct_n", ["the cat"])
+    Traceback (most recent call last):
+    decodelab.core.errors.InvalidData: distinct_n takes tokens or words, got the text 'the cat'; split it, for example
+    with decodelab.metrics.words.words(text)
+    """
+    found = [sequences] if isinstance(sequences, str) else list(sequences)
+    for sequence in found:
+        if isinstance(sequence, str | bytes):
+            raise InvalidData(
+                f"{what} takes tokens or words, got the text {quoted(sequence)}; split it, for example with "
+                "decodelab.metrics.words.words(text)"
+            )
+        if not isinstance(sequence, Sequence | np.ndarray) and not hasattr(sequence, "__getitem__"):
+            raise InvalidData(
+                f"{what} takes sequences of tokens or words, got {quoted(sequence)} in their place; "
+                "give a list of sequences, for example [tokens]"
+            )
+    return found
+
+
+def whole_texts(what: str, texts: Iterable[str]) -> list[str]:
+    """Texts, as metrics of texts take them.
+
+    Raises:
+        InvalidData: for a single text in place of several, or tokens in place of a text.
+
+    >>> whole_texts("self_bleu", [["the", "cat"]])
+    Traceback (most recent call last):
+    decodelab.core.errors.InvalidData: self_bleu takes texts, got a list; join its words
+    """
+    if isinstance(texts, str):
+        raise InvalidData(f"{what} takes several texts, got the text {quoted(texts)}; give a list of texts")
+    found = list(texts)
+    for text in found:
+        if not isinstance(text, str):
+            raise InvalidData(f"{what} takes texts, got a {type(text).__name__}; join its words")
+    return found
 
 
 def in_unit(what: str, value: float) -> float:

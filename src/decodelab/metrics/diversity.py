@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from decodelab.core.errors import InvalidData
-from decodelab.metrics.checks import numbers
+from decodelab.metrics.checks import numbers, token_sequences, whole_texts
 
 Sequences = Iterable[Sequence[Hashable]]
-"""Token ids or words of each sequence."""
+"""Token ids or words of each sequence; a text itself is refused, for its characters would be counted."""
 
 
 def n_grams(sequence: Sequence[Hashable], n: int) -> list[tuple[Hashable, ...]]:
@@ -23,7 +23,7 @@ def n_grams(sequence: Sequence[Hashable], n: int) -> list[tuple[Hashable, ...]]:
     Raises:
         InvalidData: when n is less than 1.
 
-    >>> n_grams("abc", 2)
+    >>> n_grams(["a", "b", "c"], 2)
     [('a', 'b'), ('b', 'c')]
     """
     if n < 1:
@@ -42,7 +42,7 @@ def distinct_n(sequences: Sequences, n: int) -> float:
         n: tokens in an n-gram, at least 1.
 
     Raises:
-        InvalidData: (a ValueError) when `n` is less than 1.
+        InvalidData: (a ValueError) when `n` is less than 1, or a text is given in place of its words.
 
     Source: Li et al., "A Diversity-Promoting Objective Function for Neural Conversation Models", NAACL 2016,
     section 5.1 (there over words).
@@ -54,7 +54,7 @@ def distinct_n(sequences: Sequences, n: int) -> float:
     """
     if n < 1:
         raise InvalidData(f"distinct_n: n must be at least 1, got {n}")
-    grams = [gram for sequence in sequences for gram in n_grams(sequence, n)]
+    grams = [gram for sequence in token_sequences("distinct_n", sequences) for gram in n_grams(sequence, n)]
     return len(set(grams)) / len(grams) if grams else math.nan
 
 
@@ -69,7 +69,7 @@ def unique_n_grams(sequences: Sequences, n: int) -> int:
     >>> unique_n_grams([[1, 2, 1, 2, 1]], 2)
     2
     """
-    return len({gram for sequence in sequences for gram in n_grams(sequence, n)})
+    return len({gram for sequence in token_sequences("unique_n_grams", sequences) for gram in n_grams(sequence, n)})
 
 
 def vocabulary_size(sequences: Sequences) -> int:
@@ -78,7 +78,7 @@ def vocabulary_size(sequences: Sequences) -> int:
     >>> vocabulary_size([["a", "b"], ["b"]])
     2
     """
-    return unique_n_grams(sequences, 1)
+    return unique_n_grams(token_sequences("vocabulary_size", sequences), 1)
 
 
 def vocabulary_diversity(texts: Iterable[str]) -> float:
@@ -94,7 +94,8 @@ def vocabulary_diversity(texts: Iterable[str]) -> float:
     >>> vocabulary_diversity(["a b a b", "c d"])
     0.75
     """
-    ratios = [len(set(found)) / len(found) for found in map(str.split, texts) if found]
+    words = map(str.split, whole_texts("vocabulary_diversity", texts))
+    ratios = [len(set(found)) / len(found) for found in words if found]
     return math.fsum(ratios) / len(ratios) if ratios else math.nan
 
 
@@ -120,7 +121,7 @@ def self_bleu(texts: Sequence[str], *, at_most: int = 200, seed: int = 0) -> flo
     """
     if at_most < 2:
         raise InvalidData(f"at_most must be at least 2, got {at_most}")
-    chosen = list(texts)
+    chosen = whole_texts("self_bleu", texts)
     if len(chosen) > at_most:
         chosen = random.Random(seed).sample(chosen, at_most)
     if len(chosen) < 2:
@@ -143,7 +144,7 @@ def compression_ratio(texts: Iterable[str]) -> float:
     >>> compression_ratio(["the same words again and again"] * 50) > 10
     True
     """
-    data = " ".join(texts).encode("utf-8", "surrogatepass")
+    data = " ".join(whole_texts("compression_ratio", texts)).encode("utf-8", "surrogatepass")
     return len(data) / len(gzip.compress(data, 9, mtime=0)) if data else math.nan
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 
 from decodelab.core.errors import InvalidData
+from decodelab.metrics.checks import token_sequences
 from decodelab.metrics.diversity import Sequences, n_grams
 
 
@@ -27,7 +28,7 @@ def seq_rep_n(sequences: Sequences, n: int = 4) -> float:
     >>> seq_rep_n([[1, 2, 3, 4, 1, 2, 3, 4]], 4)
     0.19999999999999996
     """
-    counted = [n_grams(sequence, n) for sequence in sequences]
+    counted = [n_grams(sequence, n) for sequence in token_sequences("seq_rep_n", sequences)]
     shares = [1 - len(set(grams)) / len(grams) for grams in counted if grams]
     return math.fsum(shares) / len(shares) if shares else math.nan
 
@@ -48,7 +49,7 @@ def token_repetition(sequences: Sequences, window: int = 128) -> float:
     if window < 1:
         raise InvalidData(f"window must be at least 1, got {window}")
     tokens = repeated = 0
-    for sequence in sequences:
+    for sequence in token_sequences("token_repetition", sequences):
         last: dict[Hashable, int] = {}
         for i, token in enumerate(sequence):
             repeated += token in last and i - last[token] <= window
@@ -72,6 +73,7 @@ def ends_in_loop(sequence: Sequence[Hashable], *, times: int = 3, shortest: int 
     """
     if times < 2 or shortest < 1:
         raise InvalidData(f"ends_in_loop: times must be at least 2 and shortest at least 1, got {times} and {shortest}")
+    (sequence,) = token_sequences("ends_in_loop", [sequence])
     # Reversed, so that comparing ends early; a phrase of length k at the end means that tokens k apart agree.
     tail = list(reversed(sequence))
     for k in range(shortest, len(tail) // times + 1):
@@ -86,5 +88,5 @@ def repetition_rate(sequences: Iterable[Sequence[Hashable]], *, times: int = 3, 
     >>> repetition_rate([[1, 2, 1, 2, 1, 2], [1, 2, 3]])
     0.5
     """
-    found = [ends_in_loop(s, times=times, shortest=shortest) for s in sequences]
+    found = [ends_in_loop(s, times=times, shortest=shortest) for s in token_sequences("repetition_rate", sequences)]
     return sum(found) / len(found) if found else math.nan

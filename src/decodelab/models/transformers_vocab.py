@@ -89,6 +89,12 @@ class TransformersVocab:
         plain = self._encoded(text, lambda: self.tokenizer(text, **more)["input_ids"])
         return self._prefix + plain if plain else self.encode("")
 
+    @property
+    def unknown_id(self) -> int | None:
+        """The token for characters that the tokenizer does not have; None where it has them all, as bytes."""
+        unknown = self.tokenizer.unk_token_id
+        return None if unknown in (self.bos_id, *self.eos_ids) else unknown
+
     @cached_property
     def special_tokens(self) -> Mapping[str, int]:
         """The ids of the tokens that are left out of texts, by name."""

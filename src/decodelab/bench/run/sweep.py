@@ -14,7 +14,7 @@ from decodelab.bench.run.judging import Spent, judge_plan
 from decodelab.bench.run.worklist import LoadedTask, load_tasks, missing
 from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
-from decodelab.core.errors import DecodelabError
+from decodelab.core.errors import DecodelabError, PromptTooLong
 from decodelab.tasks.task import ModelGraded
 
 SCORED_TOGETHER = 100
@@ -30,6 +30,7 @@ class Outcome:
         reused: those the journal had.
         generated: those that were generated now.
         failures: what failed and why.
+        left_out: what was too long for its model, if the plan says to leave it out.
         judging: what it took to have a model judge answers, by what tables call the task.
     """
 
@@ -37,6 +38,7 @@ class Outcome:
     reused: int = 0
     generated: int = 0
     failures: list[Failure] = field(default_factory=list)
+    left_out: list[Failure] = field(default_factory=list)
     judging: dict[str, Spent] = field(default_factory=dict)
 
 
@@ -113,7 +115,9 @@ class _ModelSweep:
             task = by_label[one.task]
             done += len(one.keys)
             if isinstance(found, DecodelabError):
-                self.outcome.failures.append(Failure(one.task, one.model, one.strategy, one.item, found))
+                too_long = self.plan.skip_too_long and isinstance(found, PromptTooLong)
+                kept = self.outcome.left_out if too_long else self.outcome.failures
+                kept.append(Failure(one.task, one.model, one.strategy, one.item, found))
             else:
                 scores: list[Score] = []
                 if task.scored_at_once:

@@ -135,7 +135,8 @@ class Worker:
         seed = self._seed(one, strategy)
         if not task.as_given:
             strategy = widened(strategy, len(one.keys))
-        made = make_job(engine.composed(strategy), number, self._prompt(one), strategy, task.limits, seed)
+        name = None if task.as_given else "the prompt"  # failures of a sweep name task and item
+        made = make_job(engine.composed(strategy), number, self._prompt(one), strategy, task.limits, seed, name=name)
         return replace(made, first_sample=one.first)
 
     def run(self, model: str, work: Iterable[WorkItem]) -> Iterator[Result]:

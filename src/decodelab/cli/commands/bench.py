@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from decodelab.engine.threads import threads_for
 from decodelab.report.sweep.table import print_results, results_data
 
 if TYPE_CHECKING:
+    from decodelab.bench.records import Failure
     from decodelab.bench.run.worklist import LoadedTask
 
 FAILURES_NAMED = 10
@@ -121,12 +122,17 @@ def command(
         outputs.write(read, kept, results, hidden=as_json)
     for failure in outcome.failures[:FAILURES_NAMED]:
         note(f"{failure.model}, {failure.task}, {failure.strategy}, item {failure.item}: {failure.error}")
+    left_out = _left_out(outcome.left_out)
+    for kind in left_out:
+        named = ", ".join(kind["items"][:FAILURES_NAMED])
+        more = f" and {len(kind['items']) - FAILURES_NAMED} more" if len(kind["items"]) > FAILURES_NAMED else ""
+        note(f"{kind['task']}, {kind['model']}: left out as too long, {len(kind['items'])}: item {named}{more}")
     prices = judge_prices(read)
     if as_json:
         judging = {label: spent_data(spent, prices[label]) for label, spent in outcome.judging.items()}
         counts = {"asked": outcome.asked, "reused": outcome.reused, "generated": outcome.generated, "judging": judging}
         files = {"journal": str(place), "html": None if page is None else str(page)}
-        print_json({**files, **counts, "failed": len(outcome.failures), **results_data(results)})
+        print_json({**files, **counts, "failed": len(outcome.failures), "left_out": left_out, **results_data(results)})
     else:
         print_results(results)
         say(f"{outcome.generated:,} answers generated, {outcome.reused:,} reused; stored in {place}")
@@ -137,6 +143,14 @@ def command(
     if outcome.failures:
         say(f"{len(outcome.failures):,} of {outcome.asked:,} answers failed; the same command tries them again")
         raise typer.Exit(1)
+
+
+def _left_out(failures: Sequence[Failure]) -> list[dict[str, Any]]:
+    """The items that were left out, by task and model."""
+    items: dict[tuple[str, str], dict[str, None]] = {}
+    for failure in failures:
+        items.setdefault((failure.task, failure.model), {})[failure.item] = None
+    return [{"task": task, "model": model, "items": list(found)} for (task, model), found in items.items()]
 
 
 def _note_repeats(tasks: Sequence[LoadedTask]) -> None:

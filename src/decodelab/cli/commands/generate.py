@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,6 +43,7 @@ def command(
     literal: Annotated[
         bool, typer.Option("--literal", help="Read names of special tokens in prompts, such as </s>, as text.")
     ] = False,
+    skip_too_long: options.SkipTooLong = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the JSON document to a file.")] = None,
     max_rows: options.MaxRows = 64,
     device: options.DeviceOptions = options.DeviceOptions(),
@@ -60,7 +62,7 @@ def command(
 
     Next: decodelab compare shows strategies side by side; decodelab strategies lists all stages.
     """
-    requests = prompts.requests()
+    requests, fields = prompts.read()
     limits = ends.limits(prompts.escapes)
     if out is not None:
         check_writable(out)
@@ -70,13 +72,16 @@ def command(
     asked = Strategy.of(strategy)
     lm = device.load(model)
 
-    from decodelab.engine.generate import generate, was_interrupted
+    from decodelab.engine.generate import generate, too_long, was_interrupted
     from decodelab.engine.streaming import TextStream
 
     plan = asked.resolve(lm)
     explanation = asked.explain(lm) if explain else None
     if explanation is not None and not as_json:
         say(printable_lines(explanation))
+    left_out = too_long(lm, requests, plan, limits, literal) if skip_too_long else {}
+    places = [i for i in range(len(requests)) if i not in left_out]
+    requests = [requests[i] for i in places]
     revises = plan.selection is not None or plan.runner == "tree"
     one_row = len(requests) == 1 and plan.search.peak_rows == 1 and not revises
     if stream and not one_row:
@@ -94,10 +99,14 @@ def command(
         )
     if streams:
         typer.echo()
+    interrupted = was_interrupted(found, len(requests))
+    found = [replace(g, index=places[g.index]) for g in found]
     said += [message for g in found if (message := _duplicates(g))]
+    said += [f"{reason}; left out" for reason in left_out.values()]
+    if left_out:
+        said.append(f"{len(left_out)} of {len(left_out) + len(requests)} prompts were too long and left out")
     for message in said:
         note(message)
-    interrupted = was_interrupted(found, len(requests))
     document = {
         "model": lm.name,
         "model_digest": lm.digest,
@@ -108,7 +117,8 @@ def command(
         "limits": limits,
         "notes": said,
         "interrupted": interrupted,
-        "generations": [g.to_dict() for g in found],
+        "left_out": [{"index": i, "why": reason} for i, reason in left_out.items()],
+        "generations": [with_fields(g.to_dict(), fields[g.index]) for g in found],
     }
     if out is not None:
         write_text(out, json_text(document) + "\n")
@@ -120,6 +130,16 @@ def command(
         say(_summary(found))
     if interrupted:
         stop_interrupted(f"{len(found)} of {len(requests)} prompts were started")
+
+
+def with_fields(generation: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A generation with the fields of the row of its prompt; those named like one of its own are under `input`.
+
+    >>> with_fields({"index": 0, "seed": 1}, {"id": "q7", "seed": "oak"})
+    {'id': 'q7', 'index': 0, 'seed': 1, 'input': {'seed': 'oak'}}
+    """
+    clashing = {name: value for name, value in fields.items() if name in generation or name == "input"}
+    return {**fields, **generation} | ({"input": clashing} if clashing else {})
 
 
 def _duplicates(generation: Generation) -> str | None:

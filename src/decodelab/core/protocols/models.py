@@ -82,6 +82,16 @@ class SpecialTokens(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsUnknown(Protocol):
+    """A vocabulary with one token for every character that it does not have."""
+
+    @property
+    def unknown_id(self) -> int | None:
+        """That token, if there is one."""
+        ...
+
+
 class Cache(Protocol):
     """The state of a model's rows; opaque, owned by the model.
 
