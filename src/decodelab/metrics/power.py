@@ -117,17 +117,18 @@ def equivalence_sample_size(
     Raises:
         InvalidData: for a difference of the margin or more, or a level or power outside (0, 1).
 
-    Source: the normal approximation of two one-sided tests, with log(2 / alpha) / n for what few questions cannot rule
-    out: exact where no question makes a difference.
+    Source: the normal approximation of two one-sided tests, with one more question of difference 1 as the interval has
+    it; where no question makes a difference, the questions that leave open no more than the margin.
 
     >>> equivalence_sample_size(0.0, 0.05, Spread(0.1)), equivalence_sample_size(0.0, 0.05, Spread(0.0))
-    (450, 74)
+    (353, 72)
     """
     room = margin - abs(difference)
     if not 0 < room < math.inf:
         raise InvalidData(f"difference must be less than the margin {margin}, got {difference}")
-    width, rare = _z(power, alpha) * math.sqrt(noise.variance()), math.log(2 / alpha)
-    return math.ceil(((width + math.sqrt(width**2 + 4 * room * rare)) / (2 * room)) ** 2)
+    width = _z(power, alpha) * math.sqrt(noise.variance())
+    usual = ((width + math.sqrt(width**2 + 4 * room)) / (2 * room)) ** 2
+    return math.ceil(max(usual, math.log(alpha / 2) / math.log1p(-min(room, 1 - 1e-9))))
 
 
 def minimum_detectable_difference(
