@@ -1,6 +1,7 @@
 """Metrics of sequences, texts, confidences and comparisons, each defined once (docs/metrics.md)."""
 
 from decodelab.metrics.bootstrap import bootstrap
+from decodelab.metrics.bounded import bounded_difference, bounded_mean
 from decodelab.metrics.bradley_terry import bradley_terry
 from decodelab.metrics.calibration import (
     adaptive_ce,
@@ -53,7 +54,7 @@ from decodelab.metrics.mean import mean
 from decodelab.metrics.overlap import bleu, chrf, exact_match, integer_match, rouge
 from decodelab.metrics.paired import holm, mcnemar, paired_difference, permutation_test
 from decodelab.metrics.pass_at_k import pass_at_k
-from decodelab.metrics.power import Spread, minimum_detectable_difference, sample_size, spread
+from decodelab.metrics.power import Spread, equivalence_sample_size, minimum_detectable_difference, sample_size, spread
 from decodelab.metrics.proportion import proportion, wilson
 from decodelab.metrics.recalibration import (
     Labelled,
@@ -91,6 +92,8 @@ __all__ = [
     "bits_per_character",
     "bleu",
     "bootstrap",
+    "bounded_difference",
+    "bounded_mean",
     "bradley_terry",
     "brier",
     "brier_parts",
@@ -105,6 +108,7 @@ __all__ = [
     "ece_if_calibrated",
     "empirical",
     "entropy",
+    "equivalence_sample_size",
     "exact_match",
     "holm",
     "integer_match",
