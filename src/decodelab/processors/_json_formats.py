@@ -1,4 +1,4 @@
-"""The formats of JSON Schema that are held, as regular expressions for the whole string.
+"""The formats of JSON Schema that are enforced, as regular expressions for the whole string.
 
 Each describes valid texts only: dates exist, and e-mail addresses, host names and URIs are of the plain kind.
 """
