@@ -1,7 +1,11 @@
 """The sandbox: whatever a program does, the host keeps what it has, and only programs that end count as finished."""
 
+import _ctypes
+import ctypes
 import json
 import os
+import platform
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from decodelab.core.errors import SandboxMissing
-from decodelab.tasks import confined
+from decodelab.tasks import confined, system_calls
 from decodelab.tasks.sandbox import Bounds, Sandbox, sandbox
 
 AMPLE = Bounds(seconds=120)
@@ -79,7 +83,10 @@ def test_the_libraries_that_programs_use_are_there(box):
         ("import pathlib; pathlib.Path('/root/.ssh/id_rsa').read_text()", "forbidden open /root/.ssh"),
         ("import os; os.kill(1, 9)", "forbidden os.kill"),
         ("import ctypes; ctypes.string_at(0)", "forbidden ctypes.dlopen"),
-        ("import os\nos.write(os.memfd_create('x'), b'x')", "raised OSError: [Errno 27] File too large"),
+        ("import os\nos.write(os.memfd_create('x'), b'x')", "raised PermissionError: [Errno 1]"),
+        ("import os; os.utime('/dev/null')", "raised PermissionError: [Errno 1]"),
+        ("import socket; socket.socket(socket.AF_UNIX)", "raised PermissionError: [Errno 1]"),
+        ("import socket; a, b = socket.socketpair(); a.bind('x')", "forbidden socket.bind"),
     ],
 )  # fmt: skip
 def test_what_a_program_may_not_is_contained_and_counts_as_failed(box, program, ended):
@@ -126,6 +133,11 @@ def failed(function, *arguments):
 def connect(address):
     socket.create_connection(address, timeout=5)
 
+def refused(number):
+    ctypes.set_errno(0)
+    said = ctypes.CDLL(None, use_errno=True).syscall(number, *[0] * 6)
+    return said == -1 and ctypes.get_errno() == errno.EPERM
+
 folders = [folder for folder, _, _ in os.walk("/") if "/lib/python" not in folder]
 failed(os.kill, 1, signal.SIGKILL)
 print(json.dumps({
@@ -143,33 +155,128 @@ print(json.dumps({
     "name": socket.gethostname(),
     "alone": os.getpid() < 10,
     "mount": ctypes.CDLL(None).mount(b"none", b"/dev", b"tmpfs", 0, None),
+    "shared memory": ctypes.CDLL(None).shmget(0, 2**20, 0o1600),
+    "times of /dev/null": failed(os.utime, "/dev/null"),
+    "system calls": sorted(name for name, number in CALLS.items() if not refused(number)),
 }))
 """
+CALLS = {
+    "x86_64": {
+        "socket": 41, "clone": 56, "fork": 57, "vfork": 58, "kill": 62, "shmget": 29, "shmat": 30, "semget": 64,
+        "msgget": 68, "ptrace": 101, "mknod": 133, "personality": 135, "prctl": 157, "mount": 165, "init_module": 175,
+        "mq_open": 240, "add_key": 248, "keyctl": 250, "unshare": 272, "timerfd_create": 283, "inotify_init1": 294,
+        "perf_event_open": 298, "fanotify_init": 300, "open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310,
+        "process_vm_writev": 311, "memfd_create": 319, "bpf": 321, "userfaultfd": 323, "pidfd_send_signal": 424,
+        "io_uring_setup": 425, "pidfd_open": 434, "clone3": 435, "landlock_create_ruleset": 444, "memfd_secret": 447,
+        "utimensat": 280, "fchmodat": 268, "sendmsg": 46, "recvmsg": 47, "setsockopt": 54, "x32 read": 0x40000000,
+    },
+    "aarch64": {
+        "socket": 198, "clone": 220, "shmget": 194, "shmat": 196, "semget": 190, "msgget": 186, "ptrace": 117,
+        "process_vm_readv": 270, "keyctl": 219, "bpf": 280, "io_uring_setup": 425, "userfaultfd": 282, "mount": 40,
+    },
+}  # fmt: skip
+"""System calls that no program may make, by their numbers."""
 
 
 def test_the_walls_stand_without_the_hook_inside(box):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         here = os.path.dirname(__file__)
         script = WITHOUT_A_HOOK.replace("HERE", repr(here)).replace("PORT", str(listening.getsockname()[1]))
+        script = script.replace("CALLS", repr(CALLS[platform.machine()]))
         inside = Path(confined.__file__).read_bytes()
-        found = subprocess.run([*box.command[:-1], script], input=inside, capture_output=True, timeout=120)
-    assert found.returncode == 0, found.stderr.decode()
-    assert json.loads(found.stdout) == {
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        started = Sandbox((*box.command[:-1], script)).start(**pipes)
+        said, complaint = started.communicate(inside, timeout=120)
+    assert started.returncode == 0, complaint.decode()
+    assert json.loads(said) == {
         "seen": [],
         "devices": ["null"],
         "written": [],
         "who": [confined.NOBODY] * 3,
         "root": True,
         "environment": [],
-        "fork": "BlockingIOError",
+        "fork": "PermissionError",
         "thread": "RuntimeError",
         "limit": "ValueError",
         "memory": "MemoryError",
-        "network": ["ConnectionRefusedError", "OSError"],
+        "network": ["PermissionError", "PermissionError"],
         "name": "sandbox",
         "alone": True,
         "mount": -1,
+        "shared memory": -1,
+        "times of /dev/null": "PermissionError",
+        "system calls": [],
     }
+
+
+def test_event_loops_run(box):
+    program = (
+        "import asyncio, queue, signal\n"
+        "async def twice(x):\n    await asyncio.sleep(0.001)\n    return 2 * x\n"
+        "async def all_of(n):\n    return await asyncio.gather(*(twice(i) for i in range(n)))\n"
+    )
+    assert str(box.run([program, "assert asyncio.run(all_of(3)) == [0, 2, 4]"], AMPLE)) == "finished"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import builtins\nbuiltins.exec = lambda *given: None",
+        "import builtins\nbuiltins.compile = lambda *given: 'pass'",
+        "import builtins\nbuiltins.BaseException = builtins.Exception = ()",
+        "import builtins\nbuiltins.vars = builtins.dict = builtins.MemoryError = None",
+        "import builtins\nbuiltins.abs = lambda x: 7",
+        "import builtins\nvars(builtins).clear()",
+        "__builtins__ = {'abs': lambda x: 7}",
+        "import sys, types\nsys.modules['builtins'] = types.ModuleType('builtins')",
+        "import builtins\nglobals()['__builtins__'] = {**vars(builtins), 'abs': lambda x: 7}",
+        "import builtins, os\nos.write = os._exit = lambda *given: None",
+        "def __build_class__(*given): pass",
+    ],
+)
+def test_what_a_program_puts_in_place_of_the_interpreter_s_own_does_not_pass_its_tests(box, program):
+    assert box.run([program, "assert abs(-1) == 7"], AMPLE).how in ("raised", "died")
+    assert box.run([program, "assert abs(-1) == 1"], AMPLE).how in ("finished", "died")
+
+
+FOREIGN = """
+import _ctypes
+class Int(_ctypes._SimpleCData):
+    _type_ = "i"
+class Function(_ctypes.CFuncPtr):
+    _flags_, _restype_ = 1, Int
+assert Function(_ctypes._memmove_addr + OFFSET)(0, 2**20, 0o1600) == -1
+"""
+
+
+def test_foreign_code_called_without_an_event_gets_no_shared_memory_either(box):
+    addresses = vars(_ctypes)["_memmove_addr"], ctypes.CDLL(None).shmget
+    memmove, shmget = (ctypes.cast(address, ctypes.c_void_p).value for address in addresses)
+    assert memmove is not None
+    assert shmget is not None
+    assert str(box.run([FOREIGN.replace("OFFSET", str(shmget - memmove))], AMPLE)) == "finished"
+
+
+@pytest.mark.parametrize(("place", "header"), [(0, "x86_64-linux-gnu/asm/unistd_64.h"), (1, "asm-generic/unistd.h")])
+def test_the_numbers_of_system_calls_are_those_of_the_kernel_s_headers(place, header):
+    try:
+        lines = Path("/usr/include", header).read_text().splitlines()
+    except OSError:
+        pytest.skip("needs the kernel's headers: apt install linux-libc-dev")
+    defined = [line.split()[1:3] for line in lines if line.startswith("#define __NR") and len(line.split()) >= 3]
+    known = {re.sub("^__NR(3264)?_", "", name): number for name, number in defined if number.isdigit()}
+    known.setdefault("newfstatat", known.get("fstatat", ""))
+    rows = {name: numbers for name, *numbers in (entry.split(":") for entry in system_calls._NUMBERS.split())}
+    rows |= {name: [str(number) for number in row[:2]] for name, row in system_calls._CONDITIONAL.items()}
+    assert {name: known[name] for name, numbers in rows.items() if place < len(numbers)} == {
+        name: numbers[place] for name, numbers in rows.items() if place < len(numbers)
+    }
+
+
+def test_on_a_machine_without_a_filter_nothing_runs(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(SandboxMissing, match="x86_64 and aarch64, got riscv64"):
+        sandbox.__wrapped__()
 
 
 def processes_with(marker: str) -> list[str]:

@@ -112,7 +112,7 @@ class ChatContents:
             model["unk_token"] = renamed.get(model["unk_token"], model["unk_token"])
         for token in written["added_tokens"]:
             token["content"] = renamed.get(token["content"], token["content"])
-        copy = Tokenizer.from_str(json.dumps(written | {"truncation": None, "padding": None}))
+        copy: Any = Tokenizer.from_str(json.dumps(written | {"truncation": None, "padding": None}))
         copy.encode_special_tokens = self._tokenizer.split_special_tokens
         return copy, {copy.token_to_id(token["content"]): token["id"] for token in written["added_tokens"]}
 

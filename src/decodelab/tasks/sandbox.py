@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import re
 import secrets
 import select
@@ -15,9 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from decodelab.core.errors import SandboxMissing
+from decodelab.tasks.system_calls import MACHINES, filter_program
 
 How = Literal["finished", "raised", "forbidden", "memory", "timeout", "died"]
 _INSIDE = Path(__file__).with_name("confined.py")
@@ -70,10 +72,19 @@ class Sandbox:
 
     A program sees the interpreter, its standard library and the shared libraries of both, read-only; no other file, no
     directory to write in, no network, no other process and an empty environment. It is nobody, has one process and one
-    thread, and dies with the process that runs it. docs/sandbox.md says what that does and does not keep out.
+    thread, can make the system calls of `decodelab.tasks.system_calls` only, and dies with the process that runs it.
+    docs/sandbox.md says what that does and does not keep out.
     """
 
     command: tuple[str, ...]
+
+    def start(self, **streams: Any) -> subprocess.Popen[bytes]:
+        """Start the command under the filter of system calls; `streams` as `subprocess.Popen` takes them."""
+        with os.fdopen(os.memfd_create("filter"), "w+b") as allowed:
+            allowed.write(filter_program(platform.machine()))
+            allowed.seek(0)
+            filtered = (self.command[0], "--seccomp", str(allowed.fileno()), *self.command[1:])
+            return subprocess.Popen[bytes](filtered, env={}, pass_fds=[allowed.fileno()], **streams)
 
     def run(self, sources: Sequence[str], bounds: Bounds = Bounds()) -> Ended:
         """Run sources one after the other in one namespace, and tell how that ended.
@@ -92,9 +103,7 @@ class Sandbox:
                     given.write(json.dumps([nonce, bounds.seconds, bounds.memory, list(sources)]).encode())
                     given.seek(0)
                     # In a session of its own, so that Ctrl-C does not end a program that would then seem to have died.
-                    process = subprocess.Popen(
-                        self.command, stdin=given, stdout=writing, stderr=writing, env={}, start_new_session=True
-                    )
+                    process = self.start(stdin=given, stdout=writing, stderr=writing, start_new_session=True)
             finally:
                 os.close(writing)
             try:
@@ -148,6 +157,11 @@ def sandbox() -> Sandbox:
     if sys.platform != "linux":
         raise SandboxMissing(
             f"programs run only in bubblewrap, which needs Linux, got {sys.platform}; score them there"
+        )
+    if platform.machine() not in MACHINES:
+        raise SandboxMissing(
+            f"programs run only under a filter of system calls, which there is for {' and '.join(MACHINES)}, got "
+            f"{platform.machine() or 'an unknown machine'}; score them there"
         )
     reasons = []
     for place in _places():
