@@ -361,3 +361,48 @@ class TestYaml:
         with pytest.raises(ModelFormatError, match=words) as caught:
             TableModel.from_yaml(text)
         assert "\n" not in str(caught.value)
+
+
+class TestNumbers:
+    """What may be written in a row."""
+
+    def probs(self, text: str) -> list[float]:
+        return [round(p, 6) for p in TableModel.from_yaml(text).probs(())]
+
+    def test_weights_and_partial_rows(self):
+        assert self.probs("normalise: true\nvocab: [a, b, c]\ntree: {a: 3, b: 1}") == [0.75, 0.25, 0, 0]
+        assert self.probs("normalise: true\ntree: {a: 0.2, b: 0.2}") == [0.5, 0.5, 0]
+
+    def test_log_probabilities_and_logits(self):
+        assert self.probs("logprobs: true\ntree: {a: -0.6931471806, b: -0.6931471806, c: -inf}") == [0.5, 0.5, 0, 0]
+        assert self.probs("logprobs: true\nnormalise: true\ntree: {a: -0.69, b: -0.69}") == [0.5, 0.5, 0]
+        assert self.probs("logprobs: true\nnormalise: true\ntree: {a: 1000, b: 1000}") == [0.5, 0.5, 0]
+
+    def test_a_softmax_in_float32_sums_to_one(self):
+        row = torch.linspace(-3, 5, 1000).softmax(0).tolist()
+        words = [f"w{i}" for i in range(1000)]
+        model = TableModel(words, {(): dict(zip(words, row, strict=True))}, missing="eos")
+        assert math.fsum(model.probs(())) == pytest.approx(1, abs=1e-12)
+
+    def test_one_step(self):
+        model = TableModel.from_yaml("next: {margherita: 0.5, new york: 1/3, ananas: 1/6}")
+        found = {model.vocab.decode(o.tokens): round(math.exp(o.logprob), 6) for o in model.enumerate("", 5)}
+        assert found == {"margherita": 0.5, "new york": 0.333333, "ananas": 0.166667}
+
+    @pytest.mark.parametrize(
+        ("text", "error"),
+        [
+            ("tree: {a: 0.5, b: 0.4}", "must sum to 1, got 0.9; fix its probabilities, or write normalise: true"),
+            ("normalise: true\ntree: {a: 0, b: 0}", "must sum to 1, got 0; give at least one word a weight"),
+            ("normalise: true\ntree: {a: -1, b: 2}", "weights must be at least 0"),
+            ("normalise: true\ntree: {a: inf}", "weights must be at least 0 and finite"),
+            ("logprobs: true\ntree: {a: 0.5, b: -1}", "log-probabilities must be at most 0, got 0.5"),
+            ("logprobs: true\ntree: {a: -1, b: -1}", "must sum to 1"),
+            ("normalise: yes\ntree: {a: 1}", "normalise must be true or false, got 'yes'"),
+            ("next: {a: 1}\ntree: {a: 1}", "goes without tree"),
+            ("next: [a]", "must map words to probabilities"),
+        ],
+    )
+    def test_other_numbers_are_refused(self, text, error):
+        with pytest.raises(ModelFormatError, match=error):
+            TableModel.from_yaml(text)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from typer.core import TyperCommand
 
-from decodelab.core.errors import RequestError, did_you_mean
+from decodelab.core.errors import RequestError, did_you_mean, quoted
 from decodelab.core.glossary import called_here
 
-_SEVERAL = {"strategy": "decodelab compare runs several side by side", "model": "decodelab compare runs several"}
+_SEVERAL = {"strategy": "decodelab compare runs several side by side", "model": "decodelab compare takes several"}
 """Where an option that takes one value may be given several times."""
 
 
@@ -25,14 +24,19 @@ class Command(TyperCommand):
             RequestError: naming the option that is given twice.
         """
         if not ctx.resilient_parsing:
-            given = self.make_parser(ctx).parse_args(args=list(args))[2]
-            times = Counter(id(p) for p in given if p.param_type_name == "option" and not p.multiple and not p.is_flag)
-            for parameter in given:
-                if times[id(parameter)] > 1:
-                    instead = _SEVERAL.get(parameter.name, "leave one out")
+            parser: Any = self.make_parser(ctx)
+            single = {p.name: p for p in self.params if p.param_type_name == "option" and not p.multiple}
+            for option in (*parser._long_opt.values(), *parser._short_opt.values()):
+                if option.action == "store" and option.dest in single:
+                    option.action = "append"
+            given, _, _ = parser.parse_args(args=list(args))
+            for name, parameter in single.items():
+                values = given.get(name)
+                if isinstance(values, list) and len(values) > 1:
+                    listed = " and ".join(quoted(value) for value in values[:3])
                     raise RequestError(
-                        f"{ctx.command_path}: {max(parameter.opts, key=len)} takes one value and is given "
-                        f"{times[id(parameter)]} times; {instead}"
+                        f"{ctx.command_path}: {max(parameter.opts, key=len)} takes one value, got {listed}; "
+                        + _SEVERAL.get(name, "leave one out")
                     )
         return super().parse_args(ctx, args)
 

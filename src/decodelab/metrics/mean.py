@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,6 +44,29 @@ def mean(values: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level
     error = clustered_error(x - value, ids, count)
     margin = t_quantile(in_unit("level", level), count - 1) * error if count > 1 else math.nan
     return Estimate(value, value - margin, value + margin, error, len(x), count, level)
+
+
+def positive_mean(values: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level: float = 0.95) -> Estimate:
+    """The mean of values that are at least 0, such as lengths, with an interval that is so too.
+
+    The t interval of `mean` on the scale of logarithms: value · exp(±t s.e. / value), by the delta method. Without any
+    difference among the values, as where all are 0, it has no width.
+
+    Args and errors: as `mean`.
+
+    Raises:
+        InvalidData: for a negative value too.
+
+    >>> print(mean([2, 30, 1]), positive_mean([2, 30, 1]))
+    11.000 [-29.894, 51.894] 11.000 [0.267, 452.840]
+    """
+    found = mean(values, clusters, level=level)
+    if float(np.min(numbers("values", values))) < 0:
+        raise InvalidData("values must not be negative; use mean")
+    if found.value == 0 or not found.high > found.value:
+        return found
+    factor = math.exp(min(700.0, (found.high - found.value) / found.value))
+    return replace(found, low=found.value / factor, high=found.value * factor)
 
 
 def clustered_error(residuals: Floats, ids: np.ndarray, count: int) -> float:

@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike
 
 from decodelab.core.errors import InvalidData
 from decodelab.metrics.bootstrap import Statistic
+from decodelab.metrics.bounded import bounded_mean
 from decodelab.metrics.checks import Floats
 from decodelab.metrics.closeness import Mauve, mauve
 from decodelab.metrics.estimate import Estimate
-from decodelab.metrics.mean import mean
+from decodelab.metrics.mean import mean, positive_mean
 from decodelab.metrics.overlap import Rouge, rouge
 from decodelab.metrics.proportion import proportion
 from decodelab.metrics.words import words
@@ -127,12 +128,23 @@ class TextSet:
 
     def mean(self, values: ArrayLike) -> Estimate:
         """The mean of one number a text, clustered by prompt; texts whose number is NaN are left out."""
+        return self._mean(mean, values)
+
+    def positive_mean(self, values: ArrayLike) -> Estimate:
+        """As `mean`, of numbers that are at least 0, such as lengths: so is the interval."""
+        return self._mean(positive_mean, values)
+
+    def unit_mean(self, values: ArrayLike) -> Estimate:
+        """As `mean`, of numbers in [0, 1], such as shares: so is the interval."""
+        return self._mean(bounded_mean, values)
+
+    def _mean(self, estimated: Callable[..., Estimate], values: ArrayLike) -> Estimate:
         numbers = np.asarray(values, dtype=np.float64)
         rows = np.flatnonzero(~np.isnan(numbers))
         if not len(rows):
             return self.whole(math.nan)
         clusters = None if self.prompts is None else [self.prompts[i] for i in rows]
-        return mean(numbers[rows], clusters, level=self.level)
+        return estimated(numbers[rows], clusters, level=self.level)
 
     def share(self, values: Sequence[bool]) -> Estimate:
         """The share of texts of which something is true, clustered by prompt."""

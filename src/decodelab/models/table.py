@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -15,6 +14,7 @@ import torch
 from decodelab.core.errors import EmptyPrompt, ModelFormatError, PromptTooLong, UnknownToken, did_you_mean
 from decodelab.core.protocols import PAD, Cache
 from decodelab.core.values import Tokens
+from decodelab.models.table_row import probabilities
 from decodelab.models.table_vocab import TableVocab
 from decodelab.models.table_yaml import Row, key_text, read_table, written_table
 from decodelab.models.token_checks import checked_tokens
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Table = Mapping[Any, Row] | Callable[[tuple[str, ...]], Row | Sequence[float]]
 """Rows by prefix (a tuple of words), by last word or for everything else (...); or a function of the prefix."""
 
-_TOLERANCE = 1e-9
 _REMEMBERED = 1 << 16
 """Rows of a callable table that are kept."""
 
@@ -56,12 +55,15 @@ class TableModel:
 
     Args:
         vocab: the words, in the order of their ids; `eos` and `bos` are appended when they are not among them.
-        table: the probabilities; each row must sum to 1 within 1e-9.
+        table: the probabilities; each row must sum to 1 within 1e-6 (and is divided by its sum).
         eos: the word that ends a sequence, or None.
         bos: the word that begins one, or None; without it an empty prompt cannot be continued.
         context_length: the longest sequence, in tokens, or None when unbounded.
         missing: what a prefix without a row means: an "error", or certain "eos".
         separator: what stands between words in text: a space, or nothing (text is then cut into the longest words).
+        logprobs: whether the numbers of the table are natural logarithms of probabilities.
+        normalise: whether each row is divided by its sum: rows of weights, or of the words that matter; with `logprobs`
+            rows of logits.
         name: what to call it. A callable table is identified by it in `digest`.
 
     Raises:
@@ -86,6 +88,8 @@ class TableModel:
         context_length: int | None = None,
         missing: Literal["error", "eos"] = "error",
         separator: str = " ",
+        logprobs: bool = False,
+        normalise: bool = False,
         name: str = "table",
     ):
         words = [*vocab, *(word for word in (eos, bos) if word is not None and word not in vocab)]
@@ -101,6 +105,7 @@ class TableModel:
         self._table = table
         self.context_length = context_length
         self._missing = missing
+        self._logprobs, self._normalise = logprobs, normalise
         self.name = name
         self._rows: dict[Any, tuple[float, ...]] = {}
         if not callable(table):
@@ -120,25 +125,16 @@ class TableModel:
 
     def _checked(self, row: Row | Sequence[float], where: str) -> tuple[float, ...]:
         if isinstance(row, Mapping):
-            probs = [0.0] * self.vocab.size
-            for word, p in row.items():
-                probs[self._known(word, f"the row after {where}")] = p
+            numbers: list[Any] = [None] * self.vocab.size
+            for word, number in row.items():
+                numbers[self._known(word, f"the row after {where}")] = number
         else:
-            probs = list(row) if isinstance(row, Iterable) else [row]
-            if len(probs) != self.vocab.size:
+            numbers = list(row) if isinstance(row, Iterable) else [row]
+            if len(numbers) != self.vocab.size:
                 raise ModelFormatError(
-                    f"table: the row after {where} has {len(probs)} probabilities for {self.vocab.size} words"
+                    f"table: the row after {where} has {len(numbers)} probabilities for {self.vocab.size} words"
                 )
-        for p in probs:
-            if isinstance(p, bool) or not isinstance(p, Real) or not 0 <= p <= 1 + _TOLERANCE:
-                raise ModelFormatError(f"table: probabilities must be in [0, 1], got {p!r} in the row after {where}")
-        probs = list(map(float, probs))
-        total = math.fsum(probs)
-        if abs(total - 1) > _TOLERANCE:
-            raise ModelFormatError(
-                f"table: the row after {where} must sum to 1, got {total:.12g}; fix its probabilities"
-            )
-        return tuple(probs)
+        return probabilities(numbers, where, logprobs=self._logprobs, normalise=self._normalise)
 
     @property
     def digest(self) -> str:
@@ -270,13 +266,31 @@ class TableModel:
             raise PromptTooLong(f"{self.name}: {tokens} tokens exceed the context length {self.context_length}")
 
     @staticmethod
+    def one_step(words: Mapping[str, float], **given: Any) -> TableModel:
+        """A table of one step: a word is drawn from these, and the text ends; the prompt is empty.
+
+        Args:
+            words: the words with their probabilities.
+            given: further arguments of a `TableModel`, such as `normalise=True`.
+
+        Raises:
+            ModelFormatError: when they are no distribution.
+
+        >>> model = TableModel.one_step({"margherita": 2, "new york": 1, "ananas": 1}, normalise=True)
+        >>> [(model.vocab.decode(o.tokens), round(math.exp(o.logprob), 3)) for o in model.enumerate("", 2)]
+        [('margherita', 0.5), ('new york', 0.25), ('ananas', 0.25)]
+        """
+        return TableModel(list(words), {(): words}, **{"bos": "<s>", "missing": "eos", "separator": "", **given})
+
+    @staticmethod
     def from_yaml(source: str | Path) -> TableModel:
         """Read a table from a YAML file (a path, or text that ends in .yaml or .yml) or from YAML text.
 
         `tree` holds the probabilities after the empty prefix: a word with its probability, or, where the table goes on,
         with a list of its probability and the tree after it. `rows` holds trees after other prefixes, `after` the
         rows by last word, `otherwise` the row for everything else; the other fields are the arguments of
-        `TableModel`. All words are text (no quotes needed for `no` or `1`) and a probability may be a fraction, `1/3`.
+        `TableModel`. `next` alone is a table of one step (`one_step`). All words are text (no quotes needed for `no` or
+        `1`) and a probability may be a fraction, `1/3`. docs/tables.md has the format.
         The vocabulary is in order of appearance when it is not given.
 
         Raises:

@@ -23,6 +23,9 @@ _FIELDS = (
     "separator",
     "context_length",
     "missing",
+    "logprobs",
+    "normalise",
+    "next",
     "tree",
     "rows",
     "after",
@@ -119,6 +122,12 @@ def _from_data(data: Any, name: str) -> dict[str, Any]:
         for word, tree in below.items():
             add((*key, word), tree)
 
+    one_step = "next" in data
+    if one_step:
+        others = [field for field in ("tree", "rows", "after", "otherwise") if field in data]
+        if others:
+            raise ModelFormatError(f"table: next is a table of one step and goes without {others[0]}; use tree")
+        add((), data["next"])
     if "tree" in data:
         add((), data["tree"])
     for entry in _expect(data.get("rows", []), list, "rows"):
@@ -139,14 +148,16 @@ def _from_data(data: Any, name: str) -> dict[str, Any]:
         # An empty list stands for None in eos and bos: a YAML null would be the word `null`.
         if not isinstance(data.get(field, ""), str) and not (field in ("eos", "bos") and data[field] == []):
             raise ModelFormatError(f"table: {field} must be text, got {data[field]!r}")
+    flags = {name: _flag(data.get(name, "false"), name) for name in ("logprobs", "normalise")}
     return {
+        **flags,
         "vocab": _expect(data.get("vocab", list(seen)), list, "vocab"),
         "table": table,
         "eos": data.get("eos", "</s>") or None,
-        "bos": data.get("bos") or None,
+        "bos": data.get("bos", "<s>" if one_step else None) or None,
         "context_length": int(context_length) if context_length is not None else None,
-        "missing": data.get("missing", "error"),
-        "separator": data.get("separator", " "),
+        "missing": data.get("missing", "eos" if one_step else "error"),
+        "separator": data.get("separator", "" if one_step else " "),
         "name": data.get("name", name),
     }
 
@@ -156,6 +167,13 @@ def _expect(value: Any, kind: type, field: str) -> Any:
         wanted = "a list" if kind is list else "a mapping"
         raise ModelFormatError(f"table: {field} must be {wanted}, got {value!r}")
     return value
+
+
+def _flag(text: Any, field: str) -> bool:
+    """A field that is true or false."""
+    if text not in ("true", "false"):
+        raise ModelFormatError(f"table: {field} must be true or false, got {text!r}")
+    return text == "true"
 
 
 def _probability(text: Any, word: str) -> float:

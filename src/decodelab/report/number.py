@@ -26,6 +26,16 @@ def p_equals(p: float) -> str:
     return f"p < {p_value(p)[1:]}" if p < 0.001 else f"p = {p_value(p)}"
 
 
+def fixed(value: float, digits: int = 3) -> str:
+    """A number; one that rounds to 0 has no sign.
+
+    >>> fixed(-1.25), fixed(-0.0001)
+    ('-1.250', '0.000')
+    """
+    text = f"{value:.{digits}f}"
+    return text if text.strip("-0.") else text.lstrip("-")
+
+
 def signed(value: float, digits: int = 3) -> str:
     """A difference with its sign; one that rounds to 0 has none.
 

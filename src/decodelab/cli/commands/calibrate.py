@@ -16,6 +16,7 @@ from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, write_bytes
 from decodelab.io.text import printable
 from decodelab.report.console import console
+from decodelab.report.number import fixed, p_equals
 
 if TYPE_CHECKING:
     from decodelab.metrics.calibration_report import CalibrationReport
@@ -274,7 +275,7 @@ def _rows(document: dict[str, Any], whole: CalibrationReport) -> list[tuple[str,
     for name, e in document["estimates"].items():
         interval = "-" if e["low"] is None or math.isnan(e["low"]) else f"{e['low']:.3f} to {e['high']:.3f}"
         rows.append((name, _three(e["value"]), interval, meanings[name]))
-    chance = f"expected if calibrated; p {_p(whole.expected.p_value)} for the observed ECE"
+    chance = f"expected if calibrated; {p_equals(whole.expected.p_value)} for the observed ECE"
     at = 1 + next(i for i, row in enumerate(rows) if row[0] == "ece")
     rows.insert(at, ("ece if calibrated", f"{whole.expected.mean:.3f}", "-", chance))
     return rows
@@ -283,10 +284,6 @@ def _rows(document: dict[str, Any], whole: CalibrationReport) -> list[tuple[str,
 def _three(value: float) -> str:
     # Round 0.5375 to 0.538 whatever its last bit.
     return "-" if math.isnan(value) else f"{value + math.copysign(1e-12, value):.3f}"
-
-
-def _p(value: float) -> str:
-    return "< 0.01" if value < 0.01 else f"= {value:.2f}"
 
 
 def _show(rows: list[tuple[str, ...]], document: dict[str, Any], whole: CalibrationReport, title: str) -> None:
@@ -335,7 +332,10 @@ def _show_recalibration(found: dict[str, Any]) -> None:
     if math.isnan(change["low"]):
         return
     verdict = "better" if change["high"] < 0 else "worse" if change["low"] > 0 else "not significantly different"
-    typer.echo(f"    Brier changed by {change['value']:.4f} [{change['low']:.4f}, {change['high']:.4f}]: {verdict}")
+    typer.echo(
+        f"    Brier changed by {fixed(change['value'], 4)} "
+        f"[{fixed(change['low'], 4)}, {fixed(change['high'], 4)}]: {verdict}"
+    )
 
 
 def _long_form(

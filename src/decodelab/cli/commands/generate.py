@@ -18,6 +18,7 @@ from decodelab.engine.threads import threads_for
 from decodelab.io.atomic import check_writable, write_text
 from decodelab.io.json import json_text
 from decodelab.io.text import printable, printable_lines
+from decodelab.report.number import fixed
 
 if TYPE_CHECKING:
     from decodelab.core.values import Candidate, Certificate, Generation
@@ -188,7 +189,7 @@ def _summary(found: Sequence[Generation]) -> str:
         return f"{len(found)} prompts: {cost}"
     best = found[0].best
     return (
-        f"{cost}; best: log-probability {best.logprob:.2f}, perplexity {best.perplexity:.2f}, "
+        f"{cost}; best: log-probability {fixed(best.logprob, 2)}, perplexity {best.perplexity:.2f}, "
         f"ended by {best.finish_reason}{_proof(found[0].certificate)}"
     )
 

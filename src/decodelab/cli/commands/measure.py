@@ -16,6 +16,7 @@ from decodelab.core.errors import RequestError
 from decodelab.io.tabular import read_objects
 from decodelab.io.text import printable, read_text
 from decodelab.report.console import console
+from decodelab.report.number import fixed
 
 if TYPE_CHECKING:
     from decodelab.metrics.estimate import Estimate
@@ -231,6 +232,6 @@ def _cells(estimate: Estimate) -> tuple[str, str]:
     value = estimate.value
     if math.isnan(value):
         return "-", "-"
-    shown = f"{value:.0f}" if value == round(value) and abs(value) >= 2 else f"{value:.3f}"
-    interval = "-" if math.isnan(estimate.low) else f"{estimate.low:.3f} to {estimate.high:.3f}"
+    shown = f"{value:.0f}" if value == round(value) and abs(value) >= 2 else fixed(value)
+    interval = "-" if math.isnan(estimate.low) else f"{fixed(estimate.low)} to {fixed(estimate.high)}"
     return shown, interval

@@ -19,6 +19,7 @@ from decodelab.engine.threads import threads_for
 from decodelab.io.tabular import read_jsonl
 from decodelab.io.text import printable, read_text
 from decodelab.report.console import console, number_table, one_line
+from decodelab.report.number import fixed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -211,7 +212,7 @@ def _token_table(score: Score) -> Table:
         table.add_column("most probable")
     for i, (token, text, logprob) in enumerate(zip(score.tokens, score.token_texts, score.token_logprobs, strict=True)):
         best = [f"{_quoted(a.text)} {math.exp(a.logprob):.3g}" for a in score.alternatives[i]] if top else []
-        numbers = [str(token), f"{logprob:.4f}", f"{math.exp(logprob):.4g}", str(score.ranks[i])]
+        numbers = [str(token), fixed(logprob, 4), f"{math.exp(logprob):.4g}", str(score.ranks[i])]
         table.add_row(Text(_quoted(text)), *numbers, *([Text("  ".join(best))] if top else []))
     return table
 
@@ -226,7 +227,7 @@ def _sums(score: Score) -> str:
 
     spread = score.token_perplexity
     lines = [
-        f"  {len(score.tokens)} tokens: sum {score.logprob:.4f}, mean {score.mean_logprob:.4f}, "
+        f"  {len(score.tokens)} tokens: sum {fixed(score.logprob, 4)}, mean {fixed(score.mean_logprob, 4)}, "
         f"perplexity {score.perplexity:.4f}",
         f"  perplexity per token: mean {spread.mean:.4g}, median {spread.median:.4g}, "
         f"standard deviation {spread.std:.4g}",
@@ -246,8 +247,8 @@ def _pair_table(scores: Sequence[Score]) -> Table:
             one_line(score.prompt),
             one_line(score.completion),
             str(len(score.tokens)),
-            f"{score.logprob:.3f}",
-            f"{score.mean_logprob:.3f}",
+            fixed(score.logprob, 3),
+            fixed(score.mean_logprob, 3),
             f"{score.perplexity:.3f}",
             f"{score.bits_per_byte:.3f}",
         )
@@ -260,8 +261,8 @@ def _overall(scores: Sequence[Score]) -> str:
 
     logprobs = [p for score in scores for p in score.token_logprobs]
     return (
-        f"  {len(scores)} texts, {len(logprobs)} tokens: sum {math.fsum(logprobs):.4f}, "
-        f"mean {math.fsum(logprobs) / len(logprobs):.4f}, perplexity {perplexity(logprobs):.4f}"
+        f"  {len(scores)} texts, {len(logprobs)} tokens: sum {fixed(math.fsum(logprobs), 4)}, "
+        f"mean {fixed(math.fsum(logprobs) / len(logprobs), 4)}, perplexity {perplexity(logprobs):.4f}"
     )
 
 

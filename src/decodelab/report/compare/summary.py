@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from decodelab.io.text import printable, printable_lines
+from decodelab.report.number import fixed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +67,7 @@ def _numbers(name: str, result: Result, answer: Measured, first: int) -> Text:
 
     candidate = answer.candidate
     values = (
-        f"{candidate.logprob:.2f}",
+        fixed(candidate.logprob, 2),
         short(candidate.perplexity),
         short(answer.distinct_2),
         str(len(candidate.tokens)),
@@ -96,7 +97,7 @@ def short(number: float) -> str:
     >>> short(12.182), short(float("nan"))
     ('12.18', '-')
     """
-    return "-" if math.isnan(number) else f"{number:.2f}" if number < 10_000 else f"{number:.1e}"
+    return "-" if math.isnan(number) else fixed(number, 2) if number < 10_000 else f"{number:.1e}"
 
 
 def _fitted(text: str, width: int) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from decodelab.analysis.search_tree import Hypotheses, Node
 from decodelab.io.text import printable
+from decodelab.report.number import fixed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,7 +88,7 @@ def _label(chain: list[Node], instead_at: int | None = None) -> Text:
     last = chain[-1]
     label = Text(f"{MARKS[last.fate]} ", style=_STYLES[last.fate])
     label.append(f"'{printable(''.join(n.text for n in chain))}'")
-    label.append(f"  {last.total:.2f}", style="cyan")
+    label.append(f"  {fixed(last.total, 2)}", style="cyan")
     if instead_at is not None:
         label.append(f"  at token {instead_at}", style="dim")
     if last.candidate is not None:
