@@ -140,6 +140,31 @@ def _alive(group):
     return [pid for pid, pgid, stat in rows if int(pgid) == group and "Z" not in stat]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the fork server ends after its imports")
+def test_the_fork_server_ends_with_its_driver_also_while_it_imports(tmp_path):
+    (tmp_path / "slow_to_import.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(600)\n")
+    script = (
+        "import multiprocessing.forkserver as f, os, signal\n"
+        "f.set_forkserver_preload(['decodelab.bench.run.ends_with_parent', 'slow_to_import'])\n"
+        "f.ensure_running()\nprint(f._forkserver._forkserver_pid, flush=True)\nsignal.pause()\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths}
+    ) as driver:
+        assert driver.stdout is not None
+        said = {driver.stdout.readline().strip(), driver.stdout.readline().strip()}
+        (server,) = (int(word) for word in said if word.isdigit())
+        driver.kill()
+    assert "importing" in said
+    for _ in range(200):
+        if not os.path.exists(f"/proc/{server}"):
+            return
+        time.sleep(0.1)
+    os.kill(server, signal.SIGKILL)
+    pytest.fail("the fork server is still there")
+
+
 @needs_kill
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])

@@ -35,7 +35,10 @@ class Processes:
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            self._context.set_forkserver_preload(["decodelab.bench.run.worker", "decodelab.models.transformers_model"])
+            first = "decodelab.bench.run.ends_with_parent"
+            self._context.set_forkserver_preload(
+                [first, "decodelab.bench.run.worker", "decodelab.models.transformers_model"]
+            )
         self._processes: list[Any] = [None] * size
         self._pipes: list[Connection | None] = [None] * size
 
