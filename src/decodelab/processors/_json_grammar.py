@@ -180,16 +180,17 @@ class _Builder:
 
     def productive(self) -> set[str]:
         """The rules that some text completes."""
+        users: dict[str, set[str]] = {}
+        for name, bodies in self.rules.items():
+            for symbol in {symbol for body in bodies for symbol in body}:
+                users.setdefault(symbol, set()).add(name)
         found: set[str] = set()
-        while True:
-            more = {
-                name
-                for name, bodies in self.rules.items()
-                if name not in found and any(self.completes(body, found) for body in bodies)
-            }
-            if not more:
-                return found
+        asked = set(self.rules)
+        while asked:
+            more = {n for n in asked - found if any(self.completes(body, found) for body in self.rules[n])}
             found |= more
+            asked = {user for name in more for user in users.get(name, ())}
+        return found
 
     def completes(self, body: tuple[str, ...], productive: set[str]) -> bool:
         """Whether some text completes all symbols."""
