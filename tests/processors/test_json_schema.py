@@ -76,6 +76,9 @@ VALID = [
     # several at once
     ({"oneOf": [{"type": "integer"}, {"type": "string"}]}, ["1", '"a"'], ["null", "1.5"]),
     ({"oneOf": [{"maximum": 3, "type": "integer"}, {"minimum": 4, "type": "integer"}]}, ["3", "4"], ["null"]),
+    ({"oneOf": [{"properties": {"t": {"const": c}}, "required": ["t"]} for c in "xy"], "type": "object"},
+     ['{"t":"x"}', '{"t":"y"}'], ['{"t":"z"}', "{}"]),
+    ({"oneOf": [{"type": "string", "pattern": "^a"}, {"type": "string", "pattern": "^b"}]}, ['"a"', '"ba"'], ['"c"']),
     ({"allOf": [{"properties": {"a": {"type": "integer"}}}, {"additionalProperties": False}], "type": "object"}, ["{}"],
      ['{"a":1}']),
     ({"$ref": "#/$defs/a~1b%25", "$defs": {"a/b%": {"type": "null"}}}, ["null"], ["1"]),
@@ -109,6 +112,10 @@ REFUSED = [
     ({"oneOf": [{"type": "integer"}, {"minimum": 3}]},
      "oneOf with alternatives that can hold at the same time at #/oneOf"),
     ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, "oneOf with alternatives that can hold"),
+    ({"oneOf": [{"pattern": "^a$"}, {"pattern": "^a\\n$"}], "type": "string"}, "oneOf with alternatives that can hold"),
+    ({"oneOf": [{"format": "date"}, {"pattern": "^x$"}], "type": "string"}, "oneOf with alternatives that can hold"),
+    ({"oneOf": [{"minProperties": 2, "properties": {"a": {}}}, {"properties": {"a": False}}], "type": "object"},
+     "oneOf with alternatives that"),
     ({"format": "regex"}, 'format "regex" is not supported at #/format; use one of date'),
     ({"multipleOf": 0.1}, "multipleOf that is no integer .* at #/multipleOf"),
     ({"minimum": 2**60}, "a bound of 2.*53 or more for numbers that need not be whole"),
@@ -311,6 +318,16 @@ def orders(value: Any) -> Any:
         yield value
 
 
+def edited(text: str, rng: Random) -> str:
+    """A text with one place written otherwise: a character escaped, left out, doubled or replaced."""
+    at = rng.randrange(len(text))
+    character = text[at]
+    new = rng.choice(
+        [f"\\u{ord(character) % 0x10000:04x}", "", character * 2, "\\n", '"', "0", ".0", "e0", "-", " ", ",", "null"]
+    )
+    return text[:at] + new + text[at + 1 :]
+
+
 def check_against_jsonschema(bytewise: Any, seed: int) -> None:
     schemas = Schemas(seed)
     schema = schemas.root()
@@ -325,12 +342,12 @@ def check_against_jsonschema(bytewise: Any, seed: int) -> None:
     values = [schemas.value(schema) for _ in range(5)]
     # Whole floats are written as integers.
     writable = [v for v in values if not re.search(r"\.0\b|\de", canonical(v))]
-    refused = ""
+    refused, stage = "", None
     try:
         stage = dl.JSONSchema(schema, whitespace=schemas.maybe(0.3))
     except InvalidParameter as error:
         refused = str(error)
-    if refused:
+    if stage is None:
         assert "Unsatisfiable" not in refused or not any(map(is_valid, writable)), (schema, values)
         return
     for _ in range(2):
@@ -342,6 +359,8 @@ def check_against_jsonschema(bytewise: Any, seed: int) -> None:
             assert any(bytewise.accepts(stage, canonical(v)) for v in found), (schema, value)
         else:
             assert not bytewise.accepts(stage, canonical(value)), (schema, value)
+        text = edited(canonical(value), schemas.rng)
+        assert not bytewise.accepts(stage, text) or is_valid(json.loads(text)), (schema, text)
 
 
 @given(seed=st.integers(0, 10**6))

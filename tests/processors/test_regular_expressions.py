@@ -3,13 +3,17 @@
 import re
 import warnings
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 import decodelab as dl
 from decodelab.core.errors import InvalidParameter
+from decodelab.models.transformers_vocab import TransformersVocab
 
 REFUSED = [
     ("a\\", "character 2: the expression ends in a backslash"),
@@ -212,6 +216,32 @@ def test_other_constraints_hold_for_the_text_returned_too(babyllama_dir):
         assert dl.generate(model, "", [stage, "greedy"], max_new_tokens=8)[0].best.text == " x"
     best = dl.generate(model, "", [dl.JSONSchema({"enum": [" x"]}), "greedy"], max_new_tokens=9)[0].best
     assert best.text == '" x"'
+
+
+def vocabulary(model: Any, decoder: Any) -> TransformersVocab:
+    tokenizer = Tokenizer(model)
+    tokenizer.decoder = decoder
+    return TransformersVocab(PreTrainedTokenizerFast(tokenizer_object=tokenizer), tokenizer.get_vocab_size(), (), None)
+
+
+PIECES = ["a", "\u2581", "\u2581a", "\u2581\u2581", "b", "ab\u2581", "\u2581\u2581b"]
+
+
+@pytest.mark.parametrize(
+    ("model", "decoder"),
+    [
+        (models.BPE({p: i for i, p in enumerate(PIECES)}, []), decoders.Metaspace()),
+        (models.BPE({p: i for i, p in enumerate(PIECES)}, []), decoders.Metaspace(prepend_scheme="never")),
+        (models.BPE({p: i for i, p in enumerate(PIECES[:2])}, []), decoders.Metaspace()),
+        (models.WordPiece({"a": 0, "##b": 1, "cd": 2}, unk_token="a"), decoders.WordPiece()),
+    ],
+)
+def test_the_bytes_of_tokens_are_what_decoding_adds_whatever_the_decoder(model, decoder):
+    vocab = vocabulary(model, decoder)
+    for first in range(vocab.size):
+        for second in range(vocab.size):
+            spelt = vocab.token_bytes(first, first=True) + vocab.token_bytes(second)
+            assert vocab.decode([first, second]) == spelt.decode()
 
 
 def test_the_bytes_of_first_tokens_are_the_text_they_decode_to(babyllama_dir, stories260k_dir):

@@ -248,8 +248,8 @@ class TransformersVocab:
             table = self._byte_letters
             found = bytes(table[c] for c in self.tokenizer.convert_ids_to_tokens(token) or "" if c in table)
         else:
-            text = self.token_text(token)
-            found = b"" if _REPLACEMENT in text else text.encode()
+            text = self._text([token]) if first else self.token_text(token)
+            return b"" if _REPLACEMENT in text else text.encode()
         return found[1:] if first and self._strips_first_space and found[:1] == b" " else found
 
     @cached_property

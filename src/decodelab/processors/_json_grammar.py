@@ -70,6 +70,8 @@ _MOST_ALTERNATIVES = 500
 _MOST_PATTERNS = 4
 _MOST_ITEMS = 1000
 _SAFE = 2**53 - 1
+_ALONE = "\0"
+"""Marks a pointer to a schema of which only the keywords beside `anyOf` and `oneOf` are meant."""
 
 Conjunction = tuple[str, ...]
 """Pointers to schemas that all hold for one value."""
@@ -114,10 +116,17 @@ class _Alternative:
 
 
 class _Builder:
-    """Rules by the sets of schemas that they are for."""
+    """Rules by the sets of schemas that they are for.
 
-    def __init__(self, schema: Mapping[str, Any] | bool) -> None:
+    Args:
+        schema: the whole schema.
+        lenient: whether every value that some validator takes for valid is to have a text, to find out that there is
+            none: formats are not enforced then, `$` is also before a last line end, and keys differ.
+    """
+
+    def __init__(self, schema: Mapping[str, Any] | bool, *, lenient: bool = False) -> None:
         self.root = schema
+        self.lenient = lenient
         self.validator = Validator(schema)
         self.checked: set[str] = set()
         self.rules: dict[str, list[tuple[str, ...]]] = {}
@@ -125,25 +134,24 @@ class _Builder:
         self.empty: set[str] = set()
         self.names: dict[Conjunction, str] = {}
         self.pending: list[Conjunction] = []
-        self.disjoint: dict[str, str] = {}
+        self.disjoint: dict[Conjunction, str] = {}
 
     # --- the whole
 
     def lark(self, whitespace: bool) -> str:
         start = self.rule(("#",))
-        while self.pending:
-            conjunction = self.pending.pop()
-            self.rules[self.names[conjunction]] = [
-                (symbol,) for alternative in self.expand(conjunction) for symbol in self.values(alternative)
-            ]
+        self.build()
+        overlapping = _Builder(self.root, lenient=True)
+        pairs = {overlapping.rule(pair): pointer for pair, pointer in self.disjoint.items()}
+        overlapping.build()
+        held = overlapping.productive() & pairs.keys()
+        for name in held:
+            raise SchemaFault(
+                "oneOf with alternatives that can hold at the same time",
+                pairs[name],
+                "use anyOf, or tell them apart by type, by a const, or by a required property with a const",
+            )
         productive = self.productive()
-        for name, pointer in self.disjoint.items():
-            if name in productive:
-                raise SchemaFault(
-                    "oneOf with alternatives that can hold at the same time",
-                    pointer,
-                    "use anyOf, or tell them apart by type, by a const, or by a required property with a const",
-                )
         if start not in productive:
             raise SchemaFault("Unsatisfiable: no value is valid under the schema", "#", "loosen it")
         lines = [f"start: {start}"]
@@ -162,18 +170,27 @@ class _Builder:
         lines.extend(f"{name}: {text}" for text, name in self.terminals.items() if name in seen)
         return "\n".join(lines) + "\n"
 
+    def build(self) -> None:
+        """Make all rules that are asked for, and those that they ask for."""
+        while self.pending:
+            conjunction = self.pending.pop()
+            self.rules[self.names[conjunction]] = [
+                (symbol,) for alternative in self.expand(conjunction) for symbol in self.values(alternative)
+            ]
+
     def productive(self) -> set[str]:
         """The rules that some text completes."""
+        users: dict[str, set[str]] = {}
+        for name, bodies in self.rules.items():
+            for symbol in {symbol for body in bodies for symbol in body}:
+                users.setdefault(symbol, set()).add(name)
         found: set[str] = set()
-        while True:
-            more = {
-                name
-                for name, bodies in self.rules.items()
-                if name not in found and any(self.completes(body, found) for body in bodies)
-            }
-            if not more:
-                return found
+        asked = set(self.rules)
+        while asked:
+            more = {n for n in asked - found if any(self.completes(body, found) for body in self.rules[n])}
             found |= more
+            asked = {user for name in more for user in users.get(name, ())}
+        return found
 
     def completes(self, body: tuple[str, ...], productive: set[str]) -> bool:
         """Whether some text completes all symbols."""
@@ -204,7 +221,10 @@ class _Builder:
     # --- which schemas hold
 
     def at(self, pointer: str) -> Any:
-        """The schema at a pointer."""
+        """The schema at a pointer; without its alternatives if the pointer is marked so."""
+        if pointer.endswith(_ALONE):
+            schema = self.at(pointer.removesuffix(_ALONE))
+            return {k: v for k, v in schema.items() if k not in ("anyOf", "oneOf")}
         found: Any = self.root
         for part in pointer.split("/")[1:]:
             key = unquote(part).replace("~1", "/").replace("~0", "~")
@@ -216,7 +236,7 @@ class _Builder:
         found = []
         for chosen in product(*(self.choices(pointer, ()) for pointer in conjunction)):
             pointers = dict.fromkeys(p for pointers in chosen for p in pointers)
-            found.append(_Alternative(tuple((p, self.at(p)) for p in pointers)))
+            found.append(_Alternative(tuple((p.removesuffix(_ALONE), self.at(p)) for p in pointers)))
             if len(found) > _MOST_ALTERNATIVES:
                 raise SchemaFault("too many combinations of alternatives", conjunction[0], "use fewer anyOf")
         return found
@@ -234,14 +254,14 @@ class _Builder:
         if "$ref" in schema:
             parts.append(self.choices(self.target(pointer, schema["$ref"]), above))
         for i in range(len(schema.get("allOf", ()))):
-            parts.append(self.choices(f"{pointer}/allOf/{i}", above))
+            parts.append(self.choices(f"{pointer.removesuffix(_ALONE)}/allOf/{i}", above))
         for keyword in ("anyOf", "oneOf"):
             if keyword in schema:
                 options = [f"{pointer}/{keyword}/{i}" for i in range(len(schema[keyword]))]
                 parts.append([c for option in options for c in self.choices(option, above)])
                 if keyword == "oneOf":
                     for pair in combinations(options, 2):
-                        self.disjoint[self.rule(pair)] = f"{pointer}/oneOf"
+                        self.disjoint[(pointer + _ALONE, *pair)] = f"{pointer}/oneOf"
         found: list[tuple[str, ...]] = []
         for chosen in product(*parts):
             found.append(tuple(p for pointers in chosen for p in pointers))
@@ -314,7 +334,7 @@ class _Builder:
 
     def is_valid(self, alternative: _Alternative, value: Any) -> bool:
         """Whether one value is valid under all schemas."""
-        if isinstance(value, str):
+        if isinstance(value, str) and not self.lenient:
             for pointer, name in alternative.each("format"):
                 if not re.fullmatch(_format(pointer, name), value):
                     return False
@@ -324,7 +344,7 @@ class _Builder:
         low = high = None
         for keyword in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
             for pointer, value in alternative.each(keyword):
-                if abs(value) > 1e190:
+                if abs(value) > 1e190 or 0 < abs(value) < 1e-190:
                     raise SchemaFault(f"{keyword} of more than 190 digits is not supported", pointer, "leave it out")
                 if isinstance(value, float) and abs(value) > _SAFE:
                     value = int(value)
@@ -370,9 +390,11 @@ class _Builder:
         """The expression of the strings that are valid, quotes included."""
         parts: list[Node] = []
         for pointer, pattern in alternative.each("pattern"):
-            parts.append(_expression(pointer, pattern))
+            parts.append(_expression(pointer, pattern, lenient=self.lenient))
         for pointer, name in alternative.each("format"):
-            parts.append(in_full(_format(pointer, name)))
+            expression = in_full(_format(pointer, name))
+            if not self.lenient:
+                parts.append(expression)
         low = max((int(value) for _, value in alternative.each("minLength")), default=0)
         high = min((int(value) for _, value in alternative.each("maxLength")), default=None)
         if low or high is not None or not parts:
@@ -425,7 +447,7 @@ class _Builder:
         listed = list(names | required)
         low = max((int(value) for _, value in alternative.each("minProperties")), default=0)
         high = min((int(value) for _, value in alternative.each("maxProperties")), default=None)
-        if low > len(listed) + 1:
+        if low > len(listed) + 1 and not self.lenient:
             pointer = max(alternative.each("minProperties"), key=lambda found: found[1])[0]
             raise SchemaFault(
                 f"minProperties {low} with {len(listed)} listed properties is not supported",
@@ -463,7 +485,7 @@ class _Builder:
                 if distinct >= low:
                     bodies.append(())
                 if not full:
-                    after = rest(place, count + 1, distinct + (not more), True) if further else ""
+                    after = rest(place, count + 1, distinct + (not more or self.lenient), True) if further else ""
                     bodies.extend((*separator, *member, after) for member in further)
             self.rules[name] = bodies
             return name
@@ -514,8 +536,10 @@ class _Builder:
         for pointer, found in alternative.each("patternProperties"):
             for pattern in found:
                 where = f"{pointer}/{_escaped(pattern)}"
-                patterns[pattern] = _quoted(_key_expression(where, pattern))
-                others[pattern] = f"~{_quoted(found_in(pattern, before_newline=True))}"
+                strict = _quoted(_key_expression(where, pattern))
+                matched_by_python = _quoted(found_in(pattern, before_newline=True))
+                patterns[pattern] = matched_by_python if self.lenient else strict
+                others[pattern] = f"~{matched_by_python}"
                 if len(patterns) > _MOST_PATTERNS:
                     raise SchemaFault(f"more than {_MOST_PATTERNS} patternProperties", pointer, "use fewer")
         taken = " | ".join(_string(name) for name in listed)
@@ -566,9 +590,9 @@ def _quoted(node: Node) -> str:
     return rf"/\x{{22}}(?:{as_json(node)})\x{{22}}/"
 
 
-def _expression(pointer: str, pattern: str) -> Node:
+def _expression(pointer: str, pattern: str, *, lenient: bool = False) -> Node:
     try:
-        return found_in(pattern)
+        return found_in(pattern, before_newline=lenient)
     except ExpressionFault as fault:
         what, _, fix = fault.what.partition("; ")
         raise SchemaFault(

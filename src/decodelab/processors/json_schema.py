@@ -100,7 +100,9 @@ class JSONSchema(TextConstraint):
         except SchemaFault as fault:
             raise InvalidParameter(f"json_schema: schema cannot be used: {fault}; got {brief(written)}") from None
         except RecursionError:
-            raise InvalidParameter("json_schema: schema cannot be used: it is nested too deeply; flatten it") from None
+            raise InvalidParameter(
+                "json_schema: schema cannot be used: it is nested too deeply, or has too many properties; divide it"
+            ) from None
         check_grammar(self, "schema", lark, written)
 
     def lark(self) -> str:
