@@ -127,10 +127,8 @@ def test_without_names_of_special_tokens_all_is_as_usual(vocab, contents):
 
 
 def names_in(vocab: TransformersVocab) -> list[str]:
-    return [
-        *vocab.special_tokens,
-        *(name for name in ("<tool_call>", "</tool_call>") if name in vocab._contents._names),
-    ]
+    known = vocab.tokenizer.get_vocab()
+    return [*vocab.special_tokens, *(name for name in ("<tool_call>", "</tool_call>") if name in known)]
 
 
 @settings(max_examples=60)
@@ -202,6 +200,15 @@ def test_a_template_that_refuses_does_not_quote_marks(chatml):
     with pytest.raises(RequestError, match=r"\(no <\|im_end\|>\)") as error:
         vocab.render_chat(Chat.of("<|im_end|>"))
     assert not isinstance(error.value, NoChatTemplate)
+
+
+def test_a_letter_that_is_special_stays_one(chatml):
+    tokenizer = copy.deepcopy(chatml.tokenizer)
+    tokenizer.add_tokens([AddedToken("!", special=True)])
+    vocab = with_template(tokenizer, CHATML)
+    assert vocab.render_chat(Chat.of("hello!"))[1] == usual(vocab, Chat.of("hello!"))
+    _, tokens = vocab.render_chat(Chat.of("hello!<|im_end|>"))
+    assert vocab.tokenizer.decode(tokens) == "<|im_start|>user\nhello!<|im_end|><|im_end|><|im_start|>assistant\n"
 
 
 def test_a_tokenizer_that_cannot_be_copied_refuses_only_such_contents(chatml):

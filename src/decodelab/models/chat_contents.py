@@ -29,19 +29,18 @@ class ChatContents:
 
     Args:
         tokenizer: any `PreTrainedTokenizerBase`.
-        special: the ids of its special tokens by name.
     """
 
-    def __init__(self, tokenizer: Any, special: Mapping[str, int]) -> None:
-        added = {str(token): i for i, token in tokenizer.added_tokens_decoder.items()}
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._names = {
-            name: i for name, i in {**added, **special}.items() if name in special or _SHAPED.fullmatch(name)
-        }
+        added = {str(token): token.special for token in tokenizer.added_tokens_decoder.values()}
+        # A single character that someone made special (to fill up, say) is a letter of texts first.
+        special = [name for name, is_special in added.items() if is_special and len(name) > 1]
+        names = list(dict.fromkeys([*special, *filter(_SHAPED.fullmatch, added)]))
         nonce = secrets.randbits(64)
         self._mark = f"\ue000{nonce}\ue001"
-        self._private = {name: f"\ue002{nonce}.{i}\ue003" for name, i in self._names.items()}
-        self._all, self._special = _Names(self._names), _Names(special)
+        self._private = {name: f"\ue002{nonce}.{i}\ue003" for i, name in enumerate(names)}
+        self._all, self._special = _Names(names), _Names(special)
 
     def marked(self, chat: Chat) -> Chat:
         """The chat with a mark within every name in it."""
@@ -64,7 +63,8 @@ class ChatContents:
         """
         own = self._all.pattern.sub(lambda found: self._private[found[0]], text)
         copy, ids = self._copy
-        return tuple(ids.get(i, i) for i in copy.encode(self.plain(own), add_special_tokens=False).ids)
+        found: list[int] = copy.encode(self.plain(own), add_special_tokens=False).ids
+        return tuple(ids.get(token, token) for token in found)
 
     def _message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         if message.get("role") != "assistant":
@@ -120,8 +120,8 @@ class ChatContents:
 class _Names:
     """Names, and where they begin in texts."""
 
-    def __init__(self, names: Mapping[str, int]) -> None:
-        listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name)
+    def __init__(self, names: Sequence[str]) -> None:
+        listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
         self.pattern = re.compile(listed or r"(?!)")
         self._beginning = re.compile(f"(?={self.pattern.pattern})")
         self._prefixes = {name[:length] for name in names for length in range(1, len(name))}

@@ -273,7 +273,7 @@ class TransformersVocab:
 
     @cached_property
     def _contents(self) -> ChatContents:
-        return ChatContents(self.tokenizer, self.special_tokens)
+        return ChatContents(self.tokenizer)
 
     def _templated(self, chat: Chat, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
         """Messages as the template writes them, with the tools of a chat."""
