@@ -202,6 +202,16 @@ def test_a_template_that_refuses_does_not_quote_marks(chatml):
     assert not isinstance(error.value, NoChatTemplate)
 
 
+@settings(max_examples=30)
+@given(data=st.data())
+def test_a_text_that_is_read_literally_has_no_special_tokens(vocab, data):
+    pieces = st.lists(st.one_of(TEXTS, st.sampled_from(names_in(vocab))), max_size=5).map("".join)
+    tokens = vocab.encode_literal(data.draw(pieces))
+    begun = vocab.encode("")  # BOS, where a text begins with one, or is empty
+    found = special(vocab, tokens[len(begun) :] if tokens[: len(begun)] == begun else tokens)
+    assert not [name for name in found if name != vocab.tokenizer.unk_token]
+
+
 def test_a_letter_that_is_special_stays_one(chatml):
     tokenizer = copy.deepcopy(chatml.tokenizer)
     tokenizer.add_tokens([AddedToken("!", special=True)])

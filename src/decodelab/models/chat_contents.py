@@ -33,6 +33,7 @@ class ChatContents:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._backend = getattr(tokenizer, "backend_tokenizer", None)
         added = {str(token): token.special for token in tokenizer.added_tokens_decoder.values()}
         # A single character that someone made special (to fill up, say) is a letter of texts first.
         special = [name for name, is_special in added.items() if is_special and len(name) > 1]
@@ -66,6 +67,14 @@ class ChatContents:
         found: list[int] = copy.encode(self.plain(own), add_special_tokens=False).ids
         return tuple(ids.get(token, token) for token in found)
 
+    def literal(self, text: str) -> Tokens:
+        """Token ids of a text in which no name is special; without a copy, as far as the tokenizer itself can."""
+        marked = self._all.marked(text, self._mark)
+        if marked == text or self._backend is None:
+            more = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+            return tuple(self._tokenizer(text, **more)["input_ids"])
+        return self.tokens(marked)
+
     def _message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         if message.get("role") != "assistant":
             return self._within(message, self._all)
@@ -92,13 +101,12 @@ class ChatContents:
         """The tokenizer with the other names, and what its ids are in the original."""
         from tokenizers import Tokenizer
 
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if backend is None:
+        if self._backend is None:
             raise RequestError(
                 "chat: a message has the name of a special token in it, which this model's tokenizer "
                 f"({type(self._tokenizer).__name__}) cannot read as text; take it out"
             )
-        written = json.loads(backend.to_str())
+        written = json.loads(self._backend.to_str())
         model, renamed = written["model"], self._private
         if isinstance(model["vocab"], dict):
             model["vocab"] = {renamed.get(piece, piece): i for piece, i in model["vocab"].items()}

@@ -85,8 +85,7 @@ class TransformersVocab:
 
     def encode_literal(self, text: str) -> Tokens:
         """As `encode`, but the name of a special token is text like any other."""
-        more = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-        plain = self._encoded(text, lambda: self.tokenizer(text, **more)["input_ids"])
+        plain = self._encoded(text, lambda: self._contents.literal(text))
         return self._prefix + plain if plain else self.encode("")
 
     @cached_property
