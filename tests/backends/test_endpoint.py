@@ -299,6 +299,22 @@ def test_servers_say_in_many_words_that_a_conversation_is_too_long(status, said)
     assert refusal(status, said.encode()).kind == "too long"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Requested 5000 tokens but the maximum is 4096",
+        "The number of tokens in the input exceeds what the model supports",
+        "Input text exceeds 8000 characters",
+        "Conversation is longer than what the model can read",
+        "total length of messages exceeds 10000",
+        "context_window_exceeded",
+    ],
+)
+def test_other_words_say_it_where_the_request_is_at_fault(said):
+    assert refusal(400, said.encode()).kind == "too long"
+    assert refusal(503, b"overloaded: more than 9 messages a second").kind == "transient"
+
+
 def test_some_statuses_and_codes_say_it_without_words():
     assert refusal(413, b"").kind == "too long"
     assert refusal(422, b"").kind == "too long"

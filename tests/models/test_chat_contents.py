@@ -115,7 +115,7 @@ TEXTS = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(contents=st.lists(TEXTS, min_size=1, max_size=3))
 def test_without_names_of_special_tokens_all_is_as_usual(vocab, contents):
     chat = talk(*contents)
@@ -127,13 +127,11 @@ def test_without_names_of_special_tokens_all_is_as_usual(vocab, contents):
 
 
 def names_in(vocab: TransformersVocab) -> list[str]:
-    return [
-        *vocab.special_tokens,
-        *(name for name in ("<tool_call>", "</tool_call>") if name in vocab._contents._names),
-    ]
+    added = map(str, vocab.tokenizer.added_tokens_decoder.values())
+    return [*vocab.special_tokens, *(name for name in added if name in ("<tool_call>", "</tool_call>"))]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_contents_begin_and_end_no_turn(vocab, data):
     pieces = st.lists(st.one_of(TEXTS, st.sampled_from(names_in(vocab))), max_size=5).map("".join)
@@ -202,6 +200,25 @@ def test_a_template_that_refuses_does_not_quote_marks(chatml):
     with pytest.raises(RequestError, match=r"\(no <\|im_end\|>\)") as error:
         vocab.render_chat(Chat.of("<|im_end|>"))
     assert not isinstance(error.value, NoChatTemplate)
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_a_text_that_is_read_literally_has_no_special_tokens(vocab, data):
+    pieces = st.lists(st.one_of(TEXTS, st.sampled_from(names_in(vocab))), max_size=5).map("".join)
+    tokens = vocab.encode_literal(data.draw(pieces))
+    begun = vocab.encode("")  # BOS, where a text begins with one, or is empty
+    found = special(vocab, tokens[len(begun) :] if tokens[: len(begun)] == begun else tokens)
+    assert not [name for name in found if name != vocab.tokenizer.unk_token]
+
+
+def test_a_letter_that_is_special_stays_one(chatml):
+    tokenizer = copy.deepcopy(chatml.tokenizer)
+    tokenizer.add_tokens([AddedToken("!", special=True)])
+    vocab = with_template(tokenizer, CHATML)
+    assert vocab.render_chat(Chat.of("hello!"))[1] == usual(vocab, Chat.of("hello!"))
+    _, tokens = vocab.render_chat(Chat.of("hello!<|im_end|>"))
+    assert vocab.tokenizer.decode(tokens) == "<|im_start|>user\nhello!<|im_end|><|im_end|><|im_start|>assistant\n"
 
 
 def test_a_tokenizer_that_cannot_be_copied_refuses_only_such_contents(chatml):

@@ -23,7 +23,7 @@ _FILTERED = frozenset(
 _BROKEN = frozenset(("error", "abort", "aborted", "cancelled"))
 _TOO_LONG = re.compile(
     r"context_length_exceeded|string_above_max_length|exceed_context_size|max_model_len|context (the )?overflow"
-    r"|(context|input|prompt|sequence|model) (length|window|size|limit)"
+    r"|(context|input|prompt|sequence|model)[ _](length|window|size|limit)"
     r"|maximum (input|prompt|sequence|number of tokens)"
     r"|(prompt|input|request|message|conversation|text|sequence|content|body|entity|payload)s? "
     r"((is|are|was|were) )?too (long|large)|too many (input |prompt )?tokens|input[ _]token[ _]count"
@@ -32,6 +32,11 @@ _TOO_LONG = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """How servers say that a conversation is too long."""
+_WHAT = r"(prompt|input|context|messages?|conversation|sequence|text|tokens)\b"
+_MORE = r"(exceed|too (long|large|many)|(longer|larger|greater|more) than|maximum (is|of))"
+_PERHAPS = re.compile(rf"\b{_WHAT}.{{0,80}}{_MORE}|{_MORE}.{{0,80}}\b{_WHAT}", re.IGNORECASE | re.DOTALL)
+"""How else they may, where it is no rate that is exceeded: where the request is at fault."""
+_SETTING = re.compile(r"max_\w*tokens", re.IGNORECASE)
 
 Kind = Literal["transient", "too long", "alone", "fatal"]
 """Whether to ask again, to go on without this conversation (and why), or to ask nothing any more."""
@@ -106,7 +111,7 @@ def refusal(status: int, data: bytes, after: float | None = None) -> Refused:
     error = _error(_parsed(data))
     said = _message(error) or data.decode(errors="replace")
     what = f"answered {status}" if status else "sent an error"
-    return Refused(_kind(status, said, error), what, said, after, status=status)
+    return Refused(_kind(status, said[:10_000], error), what, said, after, status=status)
 
 
 def _error(body: Any) -> Any:
@@ -128,9 +133,10 @@ def _kind(status: int, said: str, error: Any) -> Kind:
         return "too long"
     if status == 429:  # limits of tokens are those of a minute here, unless one request alone exceeds them
         return "too long" if said.lower().startswith("request too large") else "transient"
-    if _TOO_LONG.search(said):
+    passes = status in _TRANSIENT or status >= 500 or status < 100
+    if _TOO_LONG.search(said) or (not passes and not _SETTING.search(said) and _PERHAPS.search(said)):
         return "too long"
-    return "transient" if status in _TRANSIENT or status >= 500 or status < 100 else "alone"
+    return "transient" if passes else "alone"
 
 
 def _check_end(finish: str, text: str, refused: str) -> None:
@@ -206,7 +212,7 @@ def _message(error: Any, deep: int = 4) -> str:
         return error
     if isinstance(error, list) and deep:
         return "; ".join(filter(None, (_message(one, deep - 1) for one in error[:3])))
-    for name in ("message", "msg", "detail", "error", "error_msg", "reason"):
+    for name in ("message", "msg", "detail", "error", "errors", "error_msg", "reason"):
         found = _field(error, name)
         if deep and found and (said := _message(found, deep - 1)):
             return said

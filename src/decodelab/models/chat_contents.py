@@ -29,19 +29,19 @@ class ChatContents:
 
     Args:
         tokenizer: any `PreTrainedTokenizerBase`.
-        special: the ids of its special tokens by name.
     """
 
-    def __init__(self, tokenizer: Any, special: Mapping[str, int]) -> None:
-        added = {str(token): i for i, token in tokenizer.added_tokens_decoder.items()}
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._names = {
-            name: i for name, i in {**added, **special}.items() if name in special or _SHAPED.fullmatch(name)
-        }
+        self._backend = getattr(tokenizer, "backend_tokenizer", None)
+        added = {str(token): token.special for token in tokenizer.added_tokens_decoder.values()}
+        # A single character that someone made special (to fill up, say) is a letter of texts first.
+        special = [name for name, is_special in added.items() if is_special and len(name) > 1]
+        names = list(dict.fromkeys([*special, *filter(_SHAPED.fullmatch, added)]))
         nonce = secrets.randbits(64)
         self._mark = f"\ue000{nonce}\ue001"
-        self._private = {name: f"\ue002{nonce}.{i}\ue003" for name, i in self._names.items()}
-        self._all, self._special = _Names(self._names), _Names(special)
+        self._private = {name: f"\ue002{nonce}.{i}\ue003" for i, name in enumerate(names)}
+        self._all, self._special = _Names(names), _Names(special)
 
     def marked(self, chat: Chat) -> Chat:
         """The chat with a mark within every name in it."""
@@ -64,7 +64,16 @@ class ChatContents:
         """
         own = self._all.pattern.sub(lambda found: self._private[found[0]], text)
         copy, ids = self._copy
-        return tuple(ids.get(i, i) for i in copy.encode(self.plain(own), add_special_tokens=False).ids)
+        found: list[int] = copy.encode(self.plain(own), add_special_tokens=False).ids
+        return tuple(ids.get(token, token) for token in found)
+
+    def literal(self, text: str) -> Tokens:
+        """Token ids of a text in which no name is special; without a copy, as far as the tokenizer itself can."""
+        marked = self._all.marked(text, self._mark)
+        if marked == text or self._backend is None:
+            more = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+            return tuple(self._tokenizer(text, **more)["input_ids"])
+        return self.tokens(marked)
 
     def _message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         if message.get("role") != "assistant":
@@ -92,13 +101,12 @@ class ChatContents:
         """The tokenizer with the other names, and what its ids are in the original."""
         from tokenizers import Tokenizer
 
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if backend is None:
+        if self._backend is None:
             raise RequestError(
                 "chat: a message has the name of a special token in it, which this model's tokenizer "
                 f"({type(self._tokenizer).__name__}) cannot read as text; take it out"
             )
-        written = json.loads(backend.to_str())
+        written = json.loads(self._backend.to_str())
         model, renamed = written["model"], self._private
         if isinstance(model["vocab"], dict):
             model["vocab"] = {renamed.get(piece, piece): i for piece, i in model["vocab"].items()}
@@ -120,8 +128,8 @@ class ChatContents:
 class _Names:
     """Names, and where they begin in texts."""
 
-    def __init__(self, names: Mapping[str, int]) -> None:
-        listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name)
+    def __init__(self, names: Sequence[str]) -> None:
+        listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
         self.pattern = re.compile(listed or r"(?!)")
         self._beginning = re.compile(f"(?={self.pattern.pattern})")
         self._prefixes = {name[:length] for name in names for length in range(1, len(name))}

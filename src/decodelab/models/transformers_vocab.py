@@ -85,8 +85,7 @@ class TransformersVocab:
 
     def encode_literal(self, text: str) -> Tokens:
         """As `encode`, but the name of a special token is text like any other."""
-        more = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-        plain = self._encoded(text, lambda: self.tokenizer(text, **more)["input_ids"])
+        plain = self._encoded(text, lambda: self._contents.literal(text))
         return self._prefix + plain if plain else self.encode("")
 
     @property
@@ -281,7 +280,7 @@ class TransformersVocab:
 
     @cached_property
     def _contents(self) -> ChatContents:
-        return ChatContents(self.tokenizer, self.special_tokens)
+        return ChatContents(self.tokenizer)
 
     def _templated(self, chat: Chat, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
         """Messages as the template writes them, with the tools of a chat."""
