@@ -15,7 +15,7 @@ from decodelab.cli.terminal import note, print_json
 from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, write_bytes
 from decodelab.io.text import printable
-from decodelab.report.console import console
+from decodelab.report.console import console, print_table
 from decodelab.report.number import fixed, p_equals
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ def _show(rows: list[tuple[str, ...]], document: dict[str, Any], whole: Calibrat
         table.add_column(heading, justify=justify)  # pyright: ignore[reportArgumentType]
     for row in rows[1:]:
         table.add_row(*row)
-    out.print(table)
+    print_table(table)
     diagram = Table(box=box.SIMPLE)
     for heading in ("confidence", "items", "mean", "accuracy", "interval"):
         diagram.add_column(heading, justify="right")
@@ -333,7 +333,7 @@ def _show(rows: list[tuple[str, ...]], document: dict[str, Any], whole: Calibrat
             f"{b.accuracy[i]:.3f}",
             f"{whole.low[i]:.3f} to {whole.high[i]:.3f}",
         )
-    out.print(diagram)
+    print_table(diagram)
     if "recalibration" in document:
         _show_recalibration(document["recalibration"])
 

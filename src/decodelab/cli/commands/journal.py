@@ -55,14 +55,14 @@ def command(
     if to is not None:
         check_export(to)
     with Journal(file, writing=compact and not dry_run) as kept:
-        with progress(1, "checking", hidden=as_json):
+        with progress(1, "checking"):
             counts = dict(kept.check())
             plans = _plans(kept)
         found: dict[str, Any] = {"journal": str(file), **counts, "bytes": file.stat().st_size, "plans": plans}
         if compact:
             found["dropped"] = dict(kept.unplanned() if dry_run else kept.compact())
         if to is not None:
-            with progress(max(1, counts["answers"]), "writing", hidden=as_json) as advance:
+            with progress(max(1, counts["answers"]), "writing") as advance:
                 found["exported"] = export(kept, to, lambda done: advance(done, "writing"))
     if as_json:
         print_json(found | {"bytes_after": file.stat().st_size} if compact else found)
