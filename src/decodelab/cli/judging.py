@@ -14,7 +14,7 @@ from decodelab.cli.progress import progress
 from decodelab.cli.terminal import note, print_json, say
 from decodelab.core.errors import DecodelabError, RequestError
 from decodelab.io.text import printable
-from decodelab.report.console import console, one_line
+from decodelab.report.console import excerpt, print_table
 
 if TYPE_CHECKING:
     from decodelab.backends.chat import ChatModel
@@ -101,7 +101,7 @@ def score_judged(
             return
         found: dict[str, Verdict] = {}
         failed: dict[str, DecodelabError] = {}
-        with progress(len(pairs), "judged", hidden=as_json) as advance:
+        with progress(len(pairs), "judged") as advance:
             for number, verdict in judging.verdicts(task, pairs):
                 name = examples[number].id
                 if isinstance(verdict, DecodelabError):
@@ -198,9 +198,9 @@ def _print(
     table = Table("id", "score", "judged")
     for (example, verdict), line in zip(judged, details.answers, strict=True):
         if verdict.score < 1:
-            table.add_row(one_line(example.id), f"{verdict.score:.2f}", one_line(line))
+            table.add_row(excerpt(example.id), f"{verdict.score:.2f}", excerpt(line))
     if table.row_count:
-        console().print(table)
+        print_table(table)
     for line in details.lines:
         typer.echo(printable(line))
     typer.echo(counted(spent, prices))

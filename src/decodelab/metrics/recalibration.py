@@ -195,6 +195,37 @@ class _Steps:
         return np.interp(scores, self.at, self.to)
 
 
+TEMPERATURES = 0.01, 100.0
+"""Between which a temperature is searched."""
+
+
+def given_temperature(temperature: float) -> Recalibration:
+    """Divide logits, or the log-odds of confidences, by a temperature that is known, fitted on nothing.
+
+    Raises:
+        InvalidData: unless it is positive and finite.
+
+    >>> given_temperature(2.0)([0.9]).round(3).tolist()
+    [0.75]
+    """
+    if not 0 < temperature < np.inf:
+        raise InvalidData(f"temperature must be positive and finite, got {temperature:g}; 1 changes nothing")
+    parameters: dict[str, float | list[float]] = {"temperature": temperature}
+    return Recalibration("temperature", _Scaled(temperature), parameters, frozenset(), frozenset())
+
+
+def at_limit(fit: Recalibration) -> float | None:
+    """The temperature of a fit that ended at a limit of its search; None of others.
+
+    The negative log-likelihood falls on beyond it: the answers of the validation split are never right (100: their
+    confidences say nothing) or always (0.01), or there are too few.
+    """
+    found = fit.parameters.get("temperature")
+    low, high = TEMPERATURES
+    inside = not fit.fitted_on or not isinstance(found, float) or 1.01 * low < found < high / 1.01
+    return None if inside else found
+
+
 def temperature_scaling(validation: Labelled) -> Recalibration:
     """Divide logits by the one temperature that minimises the negative log-likelihood of the validation split.
 
@@ -222,7 +253,7 @@ def temperature_scaling(validation: Labelled) -> Recalibration:
     _enough(validation)
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(_Scaled(float(np.exp(log_t)))(validation.scores), validation.labels),
-        bounds=(np.log(0.01), np.log(100.0)),
+        bounds=tuple(np.log(TEMPERATURES)),
         method="bounded",
         options={"xatol": 1e-6},
     )

@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def one_line(text: str) -> Text:
-    """Model-written text for a cell of a table that gives way to the numbers: cut to one line, nothing unseen in it."""
+MOST = 200
+"""Characters of a text that a cell of a table shows."""
+
+
+def excerpt(text: str) -> Text:
+    """Model-written text for a cell of a table, wrapped, with nothing unseen in it; of a long one the beginning."""
     from rich.text import Text
 
-    return Text(printable(text), no_wrap=True, overflow="ellipsis")
+    shown = printable(text)
+    return Text(shown if len(shown) <= MOST else f"{shown[: MOST - 1]}…", overflow="fold")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -27,18 +32,25 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
-def print_table(table: Table) -> None:
+def print_table(table: Table, out: Console | None = None) -> None:
     """Print a table whole, numbers uncut: on a terminal that is too narrow for them, lines are longer than it."""
+    from rich.cells import cell_len
     from rich.measure import Measurement
 
-    out = console()
+    for column in table.columns:
+        if column.no_wrap:
+            cells = [str(cell) for cell in (column.header, *column.cells)]
+            column.min_width = max(column.min_width or 0, *(cell_len(line) for c in cells for line in c.split("\n")))
+    out = console() if out is None else out
+    before = out.width
     least = Measurement.get(out, out.options.update(max_width=10_000), table).minimum
-    out.width = max(out.width, least)
+    out.width = max(before, least)
     out.print(table)
+    out.width = before
 
 
 def number_table(texts: Iterable[str], numbers: Iterable[str], **of_texts: Any) -> Table:
-    """An empty table: columns of text, with whatever rich takes for a column, then columns of numbers, never cut."""
+    """An empty table: columns of text that wraps, with whatever rich takes for a column, then of numbers, never cut."""
     from rich import box
     from rich.table import Table
 

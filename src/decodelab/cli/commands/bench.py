@@ -107,7 +107,7 @@ def command(
     outputs.check()
     at_work = executor_named(executor, workers, ray_address, threads_for)
     with Journal(place, writing=True) as kept:
-        with progress(1, "loading", hidden=as_json) as advance, at_work:
+        with progress(1, "loading") as advance, at_work:
             shown = time.monotonic()
 
             def tell(done: int, total: int, doing: str) -> None:

@@ -15,7 +15,7 @@ from decodelab.cli.terminal import note, print_json
 from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, write_bytes
 from decodelab.io.text import printable
-from decodelab.report.console import console
+from decodelab.report.console import console, print_table
 from decodelab.report.number import fixed, p_equals
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ def command(
             help="Recalibrate: temperature, vector, platt, isotonic or none.",
         ),
     ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(metavar="T", show_default=False, help="Apply this temperature to all items; fit nothing."),
+    ] = None,
     validation: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of items to fit on; the rest is for testing.")
     ] = 0.5,
@@ -101,6 +105,7 @@ def command(
       decodelab calibrate answers.jsonl --cluster prompt --diagram reliability.png
       decodelab calibrate --model pocket-small --task pocket-choice -n 100
       decodelab calibrate answers.jsonl --size 3 --method none --json
+      decodelab calibrate others.jsonl --temperature 1.7
 
     Next: docs/metrics.md defines each number and says what it is often mistaken for.
     """
@@ -114,13 +119,19 @@ def command(
     known = ("temperature", "vector", "platt", "isotonic", "none")
     if method is not None and method not in known:
         raise RequestError(f"--method must be one of {', '.join(known)}, got {method!r}")
+    if temperature is not None:
+        if method not in (None, "temperature"):
+            raise RequestError(f"--temperature is given and not fitted, got --method {method}; leave one out")
+        from decodelab.metrics.recalibration import given_temperature
+
+        given_temperature(temperature)
     answers, source = _answers(file, model, task, count, cluster, device)
     if isinstance(answers, LongForm):
         _long_form(answers, source, bins, resamples, seed, diagram, as_json)
         return
     if answers.left_out:
         note(f"{answers.left_out} answers state no confidence and are ignored")
-    if method is None:
+    if method is None and temperature is None:
         enough = len(set(answers.items.clusters)) >= ENOUGH
         method = "temperature" if enough else "none"
         if not enough:
@@ -133,7 +144,7 @@ def command(
         "resamples": resamples,
         "seed": seed,
     }
-    _run(answers, source, method, validation, how, diagram, as_json)
+    _run(answers, source, method or "temperature", temperature, validation, how, diagram, as_json)
 
 
 def _answers(
@@ -165,6 +176,7 @@ def _run(
     answers: Answers,
     source: str,
     method: str,
+    temperature: float | None,
     validation: float,
     how: dict[str, Any],
     diagram: Path | None,
@@ -176,11 +188,20 @@ def _run(
 
     items = answers.items
     fit = test = None
-    if method != "none":
-        from decodelab.metrics.recalibration import METHODS
+    if temperature is not None:
+        from decodelab.metrics.recalibration import given_temperature
+
+        fit, test = given_temperature(temperature), items
+    elif method != "none":
+        from decodelab.metrics.recalibration import METHODS, at_limit
 
         fitted_on, test = items.split(validation, seed=how["seed"])
         fit = METHODS[method](fitted_on)
+        if (limit := at_limit(fit)) is not None:
+            note(
+                f"the temperature {limit:.3g} is at the limit of its search (0.01 to 100): the {len(fitted_on)} items "
+                "it is fitted on determine none; use more items, or --method isotonic"
+            )
     steps = len(confidence_metrics())
     done = 0
     with progress(steps * (1 if test is None else 3), "measuring") as advance:
@@ -299,7 +320,7 @@ def _show(rows: list[tuple[str, ...]], document: dict[str, Any], whole: Calibrat
         table.add_column(heading, justify=justify)  # pyright: ignore[reportArgumentType]
     for row in rows[1:]:
         table.add_row(*row)
-    out.print(table)
+    print_table(table)
     diagram = Table(box=box.SIMPLE)
     for heading in ("confidence", "items", "mean", "accuracy", "interval"):
         diagram.add_column(heading, justify="right")
@@ -312,7 +333,7 @@ def _show(rows: list[tuple[str, ...]], document: dict[str, Any], whole: Calibrat
             f"{b.accuracy[i]:.3f}",
             f"{whole.low[i]:.3f} to {whole.high[i]:.3f}",
         )
-    out.print(diagram)
+    print_table(diagram)
     if "recalibration" in document:
         _show_recalibration(document["recalibration"])
 
@@ -322,10 +343,9 @@ def _show_recalibration(found: dict[str, Any]) -> None:
     parameters = ", ".join(
         f"{name} {value:.3f}" for name, value in found["parameters"].items() if isinstance(value, float)
     )
-    typer.echo(
-        f"  {found['method']} fitted on {found['validation_items']} items{f' ({parameters})' if parameters else ''}, "
-        f"tested on {found['test_items']} others:"
-    )
+    named = f" ({parameters})" if parameters else ""
+    fitted = f"fitted on {found['validation_items']} items{named}, tested on {found['test_items']} others"
+    typer.echo(f"  {found['method']} " + (fitted if found["validation_items"] else f"given{named}, on all items") + ":")
     for name in ("ece", "macro_ce", "brier", "nll", "accuracy"):
         typer.echo(f"    {name:10} {_three(before[name]['value'])} -> {_three(after[name]['value'])}")
     change = found["brier_change"]

@@ -11,7 +11,7 @@ from decodelab.cli import options
 from decodelab.cli.terminal import note, print_json
 from decodelab.core.notices import notes
 from decodelab.io.text import printable
-from decodelab.report.console import console, number_table
+from decodelab.report.console import number_table, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,7 +74,7 @@ def command(
         return
     many = f"{prompts:,} prompts of " if prompts > 1 else ""
     typer.echo(f"{printable(lm.name)}: {many}{prompt_tokens:,} prompt and {new_tokens:,} new tokens")
-    console().print(_table(found))
+    print_table(_table(found))
     typer.echo(
         "forward: token positions computed, prompt + continuation. operations: floating-point operations of matrix\n"
         "products and attention. scores: logits the search ranks. Texts that end earlier cost less."

@@ -16,7 +16,7 @@ from decodelab.engine.threads import threads_for
 from decodelab.io.atomic import check_writable, write_bytes
 from decodelab.io.text import printable
 from decodelab.report.calibration import check_suffix, diagram_bytes
-from decodelab.report.console import console, number_table, one_line
+from decodelab.report.console import excerpt, number_table, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -99,10 +99,9 @@ def command(
     if as_json:
         print_json(gap.to_dict())
     elif gap.cases:
-        out = console()
         if show > 0:
-            out.print(_prompts(gap, show))
-        out.print(_searches(gap))
+            print_table(_prompts(gap, show))
+        print_table(_searches(gap))
         typer.echo(_legend(gap))
         if diagram is not None:
             typer.echo(f"Plotted in {printable(str(diagram))}.")
@@ -116,8 +115,8 @@ def _prompts(gap: Gap, most: int) -> Table:
     table = number_table(("prompt", "most probable"), ("log p", "prefixes", *searches), min_width=8)
     for case in gap.cases[:most]:
         table.add_row(
-            one_line(case.prompt or "(empty)"),
-            one_line(case.text or "(empty)"),
+            excerpt(case.prompt or "(empty)"),
+            excerpt(case.text or "(empty)"),
             f"{case.logprob:.3f}{' ' if case.proved else '*'}",
             str(case.evaluated),
             *(_nats(o.gap) for o in case.outcomes),

@@ -59,7 +59,7 @@ def command(
     if to is not None:
         check_export(to)
     with Journal(file, writing=repair or (compact and not dry_run), repairing=True) as kept:
-        with progress(1, "checking", hidden=as_json):
+        with progress(1, "checking"):
             repaired = dict(kept.repair()) if repair else {}
             counts = dict(kept.verify())
             plans = _plans(kept)
@@ -69,7 +69,7 @@ def command(
         if repair:
             found["repaired"] = repaired
         if to is not None:
-            with progress(max(1, counts["answers"]), "writing", hidden=as_json) as advance:
+            with progress(max(1, counts["answers"]), "writing") as advance:
                 found["exported"] = export(kept, to, lambda done: advance(done, "writing"))
     if as_json:
         print_json(found | {"bytes_after": file.stat().st_size} if compact else found)

@@ -15,7 +15,7 @@ from decodelab.cli.terminal import note, print_json
 from decodelab.core.errors import RequestError
 from decodelab.io.tabular import read_objects
 from decodelab.io.text import printable, read_text
-from decodelab.report.console import console
+from decodelab.report.console import print_table
 from decodelab.report.number import fixed
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _show(found: dict[str, dict[str, Estimate]], by: str | None) -> None:
             for quantity in dict.fromkeys(q for name in shown for q in found[name]):
                 cells = [_cell(found[name].get(quantity)) for name in shown]
                 table.add_row(quantity, *cells)
-            console().print(table)
+            print_table(table)
         return
     table = Table(box=box.SIMPLE)
     table.add_column("quantity")
@@ -218,7 +218,7 @@ def _show(found: dict[str, dict[str, Estimate]], by: str | None) -> None:
     metrics = text_metrics()
     for quantity, estimate in found[ALL].items():
         table.add_row(quantity, *_cells(estimate), metrics[quantity].meaning)
-    console().print(table)
+    print_table(table)
 
 
 def _cell(estimate: Estimate | None) -> str:

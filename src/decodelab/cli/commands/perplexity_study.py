@@ -14,7 +14,7 @@ from decodelab.cli.terminal import print_json, stop_interrupted
 from decodelab.engine.progress import TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.io.text import printable
-from decodelab.report.console import console, number_table, one_line
+from decodelab.report.console import excerpt, number_table, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,7 +69,7 @@ def command(
     elif found:
         from decodelab.metrics.likelihood import TokenPerplexity
 
-        console().print(_table(found, lm.vocab))
+        print_table(_table(found, lm.vocab))
         typer.echo(
             f"  all {overall['tokens']} tokens: perplexity {overall['perplexity']:.4g}, per token: "
             f"mean {overall['token_perplexity']['mean']:.4g}, median {overall['token_perplexity']['median']:.4g}"
@@ -114,14 +114,14 @@ def _table(found: Sequence[Generation], vocab: Vocab) -> Table:
 
     from decodelab.metrics.likelihood import TokenPerplexity, perplexity
 
-    table = number_table(("prompt", "continuation"), ("tokens", "perplexity", "mean", "median"), min_width=8)
+    table = number_table(("prompt", "continuation"), ("tokens", "perplexity", "mean", "median"), min_width=12)
     table.add_column("highest token", no_wrap=True)
     for generation in found:
         logprobs = generation.best.token_logprobs
         spread = TokenPerplexity.of(logprobs)
         table.add_row(
-            one_line(generation.prompt),
-            one_line(generation.best.text),
+            excerpt(generation.prompt),
+            excerpt(generation.best.text),
             str(len(logprobs)),
             f"{perplexity(logprobs):.4g}",
             f"{spread.mean:.4g}",

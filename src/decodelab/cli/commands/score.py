@@ -18,7 +18,7 @@ from decodelab.core.errors import RequestError
 from decodelab.engine.threads import threads_for
 from decodelab.io.tabular import read_jsonl
 from decodelab.io.text import printable, read_text
-from decodelab.report.console import console, number_table, one_line
+from decodelab.report.console import excerpt, number_table, print_table
 from decodelab.report.number import fixed
 
 if TYPE_CHECKING:
@@ -136,10 +136,10 @@ def command(
         )
     elif len(pairs) == 1 and scores:
         if text is None or len(scores[0].tokens) <= _TOKENS_SHOWN:
-            console().print(_token_table(scores[0]))
+            print_table(_token_table(scores[0]))
         typer.echo(_sums(scores[0]))
     elif scores:
-        console().print(_pair_table(scores))
+        print_table(_pair_table(scores))
         typer.echo(_overall(scores))
     if interrupted:
         stop_interrupted(f"{len(scores)} of {len(pairs)} texts were scored")
@@ -177,7 +177,7 @@ def _split(
     if as_json:
         print_json({**_named(lm), **dataclasses.asdict(found)})
     else:
-        console().print(_split_table(found))
+        print_table(_split_table(found))
         typer.echo(f"  loss in nats per token, over chunks of {found.context_length} tokens")
 
 
@@ -244,8 +244,8 @@ def _pair_table(scores: Sequence[Score]) -> Table:
     table = number_table(("prompt", "completion"), ("tokens", "sum", "mean", "perplexity", "bits/byte"), min_width=8)
     for score in scores:
         table.add_row(
-            one_line(score.prompt),
-            one_line(score.completion),
+            excerpt(score.prompt),
+            excerpt(score.completion),
             str(len(score.tokens)),
             fixed(score.logprob, 3),
             fixed(score.mean_logprob, 3),

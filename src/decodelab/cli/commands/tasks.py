@@ -18,7 +18,7 @@ from decodelab.cli.usage import Command
 from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, write_text
 from decodelab.io.text import file_name
-from decodelab.report.console import console, one_line
+from decodelab.report.console import excerpt, print_table
 from decodelab.tasks.outputs import read_outputs
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def score(
         return
     if judge is not None or journal is not None or dry_run:
         raise RequestError(f"{task} is not judged by a model; leave out --judge, --journal and --dry-run")
-    with progress(len(examples), "judging", hidden=as_json) as advance:
+    with progress(len(examples), "judging") as advance:
         verdicts = rescore(chosen, examples, _read_outputs(outputs), lambda done: advance(done, "judging"))
     prompts = {example.id: prompt_key(example) for example in examples}
     counted = {name: verdict.score for name, verdict in verdicts.items() if verdict.parsed or not answered_only}
@@ -197,8 +197,8 @@ def audit(
     if findings:
         table = Table("id", "what is wrong with the published answer")
         for name, finding in findings.items():
-            table.add_row(one_line(name), finding.problem)
-        console().print(table)
+            table.add_row(excerpt(name), finding.problem)
+        print_table(table)
     typer.echo(f"{len(findings)} of {len(examples)} published answers are wrong")
 
 
@@ -260,11 +260,9 @@ def _print_verdicts(examples: Sequence[Example], verdicts: dict[str, Verdict]) -
         verdict = verdicts[example.id]
         if verdict.score < 1:
             read = str(verdict.answer) if verdict.parsed else f"({verdict.lacks})"
-            table.add_row(
-                one_line(example.id), f"{verdict.score:.2f}", one_line(read), one_line(str(example.reference))
-            )
+            table.add_row(excerpt(example.id), f"{verdict.score:.2f}", excerpt(read), excerpt(str(example.reference)))
     if table.row_count:
-        console().print(table)
+        print_table(table)
 
 
 def _as_data(pairs: Any) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from decodelab.cli import options
 from decodelab.cli.terminal import print_json
 from decodelab.core.errors import RequestError
 from decodelab.io.text import printable, printable_lines
-from decodelab.report.console import console
+from decodelab.report.console import print_table
 
 if TYPE_CHECKING:
     from decodelab.tasks.task import Example
@@ -49,7 +49,7 @@ def list_command(as_json: options.AsJson = False) -> None:
         if task["line"] and task["makes"]:
             told.append("Without a file it generates items.")
         table.add_row(task["name"], "\n".join(told))
-    console().print(table)
+    print_table(table)
 
 
 def _described(name: str) -> dict[str, Any]:

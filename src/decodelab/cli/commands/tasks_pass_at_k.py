@@ -11,7 +11,7 @@ from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import print_json
 from decodelab.core.errors import RequestError
-from decodelab.report.console import console
+from decodelab.report.console import print_table
 from decodelab.tasks.outputs import read_outputs
 
 
@@ -56,7 +56,7 @@ def command(
         if made < wanted[-1]:
             raise RequestError(f"item {example.id[:60]!r} has {made} outputs, -k {wanted[-1]} needs as many; make more")
     answers = [(example, text) for example in examples for text in stored[example.id]]
-    with progress(len(answers), "judging", hidden=as_json) as advance:
+    with progress(len(answers), "judging") as advance:
         verdicts = iter(verdicts_of(chosen, answers, lambda done: advance(done, "judging")))
     passed = {e.id: [next(verdicts).score == 1 for _ in stored[e.id]] for e in examples}
     prompts = [prompt_key(example) for example in examples]
@@ -69,5 +69,5 @@ def command(
     table = Table("k", "pass@k", "95 %")
     for n, one in found.items():
         table.add_row(str(n), f"{one.value:.3f}", f"{one.low:.3f} to {one.high:.3f}" if len(set(prompts)) > 1 else "")
-    console().print(table)
+    print_table(table)
     typer.echo(f"{len(examples)} items, {len(answers)} answers")

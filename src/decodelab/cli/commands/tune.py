@@ -118,7 +118,7 @@ def command(
         asker = Asker(
             kept, plan.tasks[0], drawn.task, seed=seed, samples=samples, max_rows=max_rows, around=threads_for
         )
-        with _kept_in(journal), progress(trials, "the baseline", hidden=as_json) as report:
+        with _kept_in(journal), progress(trials, "the baseline") as report:
             if find_reversal is None:
                 found = tune(read, asker, model, drawn, objective=objective, report=report, **settings)
                 view = tuning_view(found)

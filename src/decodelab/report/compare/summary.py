@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from decodelab.io.text import printable, printable_lines
+from decodelab.report.console import print_table
 from decodelab.report.number import fixed
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             _print_model(model, [r for r in results if r.model == model], console)
     if len(comparison.questions) > 1:
         console.print()
-        console.print(_overview(comparison))
+        print_table(_overview(comparison), console)
     console.print()
     for line in together(comparison):
         console.print(Text(line, "dim"))
@@ -51,18 +52,27 @@ def _print_model(model: str, results: Sequence[Result], console: Console) -> Non
 
     # The first column gets what the numbers leave, so that lines fit and columns stand below each other.
     first = max(20, min(40, console.width - sum(width for _, width in _NUMBERS) - 13))
-    heading = Text(_fitted(printable(model), first), "bold cyan")
-    heading.append("".join(f"{name:>{width}}" for name, width in _NUMBERS) + "  end", "dim")
+    called = printable(model)
     console.print()
+    if len(called) >= first:
+        console.print(Text(called, "bold cyan", overflow="fold"))
+        called = ""
+    heading = Text(f"{called:<{first}}", "bold cyan")
+    heading.append("".join(f"{name:>{width}}" for name, width in _NUMBERS) + "  end", "dim")
     console.print(heading, no_wrap=True, crop=False)
     for result in results:
         for rank, answer in enumerate(result.answers, 1):
             name = result.strategy if len(result.answers) == 1 else f"{result.strategy} {rank}/{len(result.answers)}"
-            console.print(_numbers(name, result, answer, first), no_wrap=True, crop=False)
+            shown = f"  {printable(name)}"
+            if len(shown) >= first:  # a name that is cut may look like another
+                lines = textwrap.fill(shown.strip(), console.width, initial_indent="  ", subsequent_indent="    ")
+                console.print(Text(lines, "bold"))
+                shown = ""
+            console.print(_numbers(shown, result, answer, first), no_wrap=True, crop=False)
             console.print(Text(_excerpt(answer.candidate.text, console.width - 4)))
 
 
-def _numbers(name: str, result: Result, answer: Measured, first: int) -> Text:
+def _numbers(shown: str, result: Result, answer: Measured, first: int) -> Text:
     from rich.text import Text
 
     candidate = answer.candidate
@@ -74,7 +84,7 @@ def _numbers(name: str, result: Result, answer: Measured, first: int) -> Text:
         str(result.generation.cost.forward_passes),
         str(result.forward_tokens),
     )
-    line = Text(_fitted(f"  {printable(name)}", first), "bold")
+    line = Text(f"{shown:<{first}}", "bold")
     line.append("".join(f"{v:>{width}}" for v, (_, width) in zip(values, _NUMBERS, strict=True)), "not bold")
     line.append(f"  {candidate.finish_reason}", "yellow" if candidate.finish_reason == "interrupted" else "not bold")
     if answer.grade is not None:
@@ -100,10 +110,6 @@ def short(number: float) -> str:
     return "-" if math.isnan(number) else fixed(number, 2) if number < 10_000 else f"{number:.1e}"
 
 
-def _fitted(text: str, width: int) -> str:
-    return f"{text:<{width}}" if len(text) < width else f"{text[: width - 2]}… "
-
-
 def _excerpt(text: str, width: int) -> str:
     """A text on a few lines, newlines as a sign; of a long one the beginning and the end, where answers stand."""
     line = " ⏎ ".join(part.strip() for part in printable(text.strip(), keep="\n").split("\n"))
@@ -122,7 +128,7 @@ def _overview(comparison: Comparison) -> Table:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("over all prompts", no_wrap=True)
+    table.add_column("over all prompts", overflow="fold", min_width=16)
     for heading in ("ppl", "dist-2", "passes", "forward"):
         table.add_column(heading, justify="right", no_wrap=True)
     graded = [(i, q) for i, q in enumerate(comparison.questions) if q.task is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _LINE, _OTHERS, _REMOVED, _MARK = "#0b5c8a", "#9db8c9", "#b9b3a8", "#b3471d"
 _HEIGHT, _WIDTH = 230, 420
+_TITLE = 52
+"""Characters of a title that fit over a column."""
 # Left to itself, plotly 7 offers a button that uploads the plot to its makers.
 _CONFIG = '{displaylogo: false, showSendToCloud: false, plotlyServerURL: ""}'
 
@@ -69,7 +72,9 @@ def _figure(traces: Sequence[Trace]) -> Figure:
     figure = make_subplots(
         rows,
         len(traces),
-        column_titles=[_hover(trace.strategy) for trace in traces],
+        column_titles=[
+            "<br>".join(_hover(line) for line in textwrap.wrap(printable(trace.strategy), _TITLE)) for trace in traces
+        ],
         vertical_spacing=0.2 / rows,
         horizontal_spacing=0.25 / len(traces),
     )
@@ -77,17 +82,18 @@ def _figure(traces: Sequence[Trace]) -> Figure:
         for path in reversed(trace.paths):
             _add_curves(figure, path, column, front=path is trace.paths[0])
         for row, step in enumerate(steps, above + 1):
-            _add_histogram(figure, trace.paths[0], step, row, column)
+            _add_histogram(figure, trace.paths[0], step, row, column, first=row == above + 1 and column == 1)
     _share_scales(figure, above, len(traces))
     line = "rgba(128, 128, 128, 0.3)"
     figure.update_xaxes(gridcolor=line, zeroline=False, title_standoff=2)
     figure.update_yaxes(gridcolor=line, zeroline=False, title_standoff=4)
     figure.update_layout(
         template="none",
-        height=110 + _HEIGHT * rows,
+        height=150 + _HEIGHT * rows,
         width=60 + max(2 * _WIDTH, _WIDTH * len(traces)),
-        margin={"l": 60, "r": 20, "t": 70, "b": 40},
-        showlegend=False,
+        margin={"l": 60, "r": 20, "t": 110, "b": 40},
+        showlegend=bool(steps),
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1 + 40 / (_HEIGHT * rows), "x": 0},
         barmode="stack",
         bargap=0,
         paper_bgcolor="rgba(0, 0, 0, 0)",
@@ -107,6 +113,7 @@ def _add_curves(figure: Figure, path: Path, column: int, *, front: bool) -> None
                 x=list(range(1, len(curve.values) + 1)),
                 y=list(curve.values),
                 text=tokens,
+                showlegend=False,
                 mode="lines" if len(curve.values) > 1 else "markers",
                 line={"color": _LINE if front else _OTHERS, "width": 1.5 if front else 0.7},
                 hovertemplate="%{text}<br>%{y:.4g}<extra></extra>",
@@ -117,10 +124,13 @@ def _add_curves(figure: Figure, path: Path, column: int, *, front: bool) -> None
         if front:
             kind = "log" if curve.log and any(value > 0 for value in curve.values) else "linear"
             figure.update_yaxes(title_text=_hover(curve.label), type=kind, row=row, col=column)
-            figure.update_xaxes(title_text="step", row=row, col=column)
+            # Whole numbers: a tick at 2.5 is no step.
+            ticks = {"tickformat": "d", "dtick": 1} if len(curve.values) <= 8 else {"tickformat": "d"}
+            figure.update_xaxes(title_text="step", **ticks, row=row, col=column)
 
 
-def _add_histogram(figure: Figure, path: Path, step: int, row: int, column: int) -> None:
+def _add_histogram(figure: Figure, path: Path, step: int, row: int, column: int, *, first: bool) -> None:
+    """The logits of a step; the first of a page names its colours in the legend."""
     from plotly.graph_objects import Bar, Scatter
 
     found = next((s for s in path.steps if s.step == step), None)
@@ -130,12 +140,23 @@ def _add_histogram(figure: Figure, path: Path, step: int, row: int, column: int)
     middle = [(a + b) / 2 for a, b in zip(logits.edges, logits.edges[1:], strict=False)]
     for name, counts, colour in (("removed", logits.removed, _REMOVED), ("kept", logits.kept, _LINE)):
         template = f"%{{y}} {name} about %{{x:.2f}}<extra></extra>"
-        bars = Bar(x=middle, y=list(counts), marker={"color": colour, "line": {"width": 0}}, hovertemplate=template)
+        bars = Bar(
+            x=middle,
+            y=list(counts),
+            name=name,
+            legendgroup=name,
+            showlegend=first,
+            marker={"color": colour, "line": {"width": 0}},
+            hovertemplate=template,
+        )
         figure.add_trace(bars, row=row, col=column)
     figure.add_trace(
         Scatter(
             x=[logits.chosen],
             y=[0.7],
+            name="chosen",
+            legendgroup="chosen",
+            showlegend=first,
             mode="markers",
             marker={"color": _MARK, "symbol": "triangle-down", "size": 10},
             text=[_hover(token_name(found.token_text))],
@@ -149,7 +170,10 @@ def _add_histogram(figure: Figure, path: Path, step: int, row: int, column: int)
     # From a half, so that a single token is more than nothing on a logarithmic scale.
     scale = {"type": "log", "range": [math.log10(0.5), math.log10(2 * max(*logits.kept, *logits.removed))]}
     figure.update_yaxes(title_text=f"tokens at step {step}", **scale, row=row, col=column)
-    figure.update_xaxes(title_text="logit", row=row, col=column)
+    # Plotly ends the axis at the middles of the outermost bars.
+    width = logits.edges[1] - logits.edges[0]
+    ends = [logits.edges[0] - width, logits.edges[-1] + width]
+    figure.update_xaxes(title_text="logit", range=ends, row=row, col=column)
 
 
 def _share_scales(figure: Figure, rows: int, columns: int) -> None:

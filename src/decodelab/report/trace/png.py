@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDTH, _HEIGHT = 3.4, 1.9
+_TITLE = 36
+"""Characters of a title that fit over a column."""
 _LARGEST = 60_000
 """Largest side in pixels; larger figures are scaled down."""
 _LINE, _OTHERS, _REMOVED, _MARK = "#0b5c8a", "#9db8c9", "#c9c4ba", "#b3471d"
@@ -28,7 +31,8 @@ def to_png(traces: Sequence[Trace]) -> bytes:
     rows = above + len(steps)
     width, height = max(7.0, _WIDTH * len(traces)), 0.6 + _HEIGHT * rows
     figure = Figure(figsize=(width, height), dpi=min(100.0, _LARGEST / max(width, height)), layout="constrained")
-    figure.suptitle(ascii_text(_title(traces)), fontsize=9, parse_math=False)
+    title = "\n".join(textwrap.wrap(ascii_text(_title(traces)), int(width * 13)))
+    figure.suptitle(title, fontsize=9, parse_math=False)
     grid = figure.subplots(rows, len(traces), squeeze=False)
     for column, (trace, paths) in enumerate(zip(traces, columns, strict=True)):
         for row in range(above):
@@ -37,9 +41,8 @@ def to_png(traces: Sequence[Trace]) -> bytes:
                 _draw_curve(axes, [path[row] for path in paths if row < len(path)])
             else:
                 axes.set_axis_off()
-        grid[0, column].set_title(
-            ascii_text(trace.strategy), fontsize=9, fontweight="bold", parse_math=False, wrap=True
-        )
+        title = "\n".join(textwrap.wrap(ascii_text(trace.strategy), _TITLE)) or trace.strategy
+        grid[0, column].set_title(title, fontsize=9, fontweight="bold", parse_math=False)
         for row, step in enumerate(steps, above):
             _draw_logits(grid[row, column], trace.paths[0], step)
     for row in range(above):
@@ -55,6 +58,8 @@ def _title(traces: Sequence[Trace]) -> str:
 
 def _draw_curve(axes: Axes, same: Sequence[Curve]) -> None:
     """One quantity of all candidates of a strategy, the best on top."""
+    from matplotlib.ticker import MaxNLocator
+
     for rank, curve in reversed(list(enumerate(same))):
         steps = range(1, len(curve.values) + 1)
         front = rank == 0
@@ -63,7 +68,8 @@ def _draw_curve(axes: Axes, same: Sequence[Curve]) -> None:
         axes.set_yscale("log")
     axes.set_ylabel(same[0].label, fontsize=8, parse_math=False)
     axes.set_xlabel("step", fontsize=7)
-    axes.tick_params(labelsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(which="both", labelsize=7)
     axes.grid(alpha=0.25)
 
 

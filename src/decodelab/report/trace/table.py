@@ -189,23 +189,33 @@ def _print_logits(step: TokenStep, logits: Logits, console: Console) -> None:
     console.print(Text(f"       kept {sum(logits.kept)} of {total} tokens{cut}", "dim"))
 
 
+_HEAD = 20
+"""Characters of the longest strategy that stands over its own column."""
+
+
 def _print_statistics(traces: Sequence[Trace], console: Console) -> None:
     """Statistics by name, with as many strategies side by side as fit."""
     from rich.text import Text
 
     first = 4 + max(map(len, LABELS.values()))
-    longest = 2 + min(24, max(len(printable(t.strategy)) for t in traces))
-    # Names are wrapped before strategies are put below one another.
-    width = max(13, min(longest, (console.width - first) // len(traces)))
+    names = [printable(t.strategy) for t in traces]
+    if len(traces) > 1 and max(map(len, names)) > _HEAD:
+        # A strategy broken into pieces cannot be read; it is named by its number.
+        for i, name in enumerate(names, 1):
+            lines = textwrap.fill(name, console.width, initial_indent=f"{i}: ", subsequent_indent="   ")
+            console.print(Text(lines, "bold"))
+        names = [str(i) for i in range(1, len(traces) + 1)]
+    elif len(traces) == 1:
+        names = [""]  # its own heading has named it
+    width = max(13, 2 + max(map(len, names)))
     fit = max(1, (console.width - first) // width)
     for begin in range(0, len(traces), fit):
         some = traces[begin : begin + fit]
         if begin:
             console.print()
-        names = [textwrap.wrap(printable(t.strategy), width - 2) for t in some]
-        for line in range(max(map(len, names))):
-            name = "".join(f"{n[line] if line < len(n) else '':>{width}}" for n in names)
-            console.print(Text(" " * first + name, "bold"), no_wrap=True, crop=False)
+        heads = "".join(f"{name:>{width}}" for name in names[begin : begin + fit])
+        if heads.strip():
+            console.print(Text(" " * first + heads, "bold"), no_wrap=True, crop=False)
         rows = [("tokens", [str(t.under_model.tokens) for t in some])]
         for under, of in UNDER.items():
             rows.append((under, []))
