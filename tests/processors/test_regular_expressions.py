@@ -144,7 +144,7 @@ def test_samples_match_and_what_matches_is_accepted(bytewise, pattern, seed):
 
 @pytest.mark.slow
 @given(pattern=expressions, seed=st.integers(0, 99))
-@settings(max_examples=2000)
+@settings(max_examples=1000)
 def test_samples_match_and_what_matches_is_accepted_of_many(bytewise, pattern, seed):
     check_against_python(bytewise, pattern, seed)
 

@@ -90,7 +90,7 @@ def schema_grammar(schema: Mapping[str, Any] | bool, *, whitespace: bool) -> str
     Raises:
         SchemaFault: if no value is valid, it is no schema of Draft 2020-12, or it cannot be enforced exactly.
     """
-    return _Builder(schema).lark(whitespace)
+    return _Builder(schema, whitespace=whitespace).lark()
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,14 @@ class _Builder:
 
     Args:
         schema: the whole schema.
+        whitespace: whether white space may stand beside brackets, commas and colons.
         lenient: whether every value that some validator takes for valid is to have a text, to find out that there is
             none: formats are not enforced then, `$` is also before a last line end, and keys differ.
     """
 
-    def __init__(self, schema: Mapping[str, Any] | bool, *, lenient: bool = False) -> None:
+    def __init__(self, schema: Mapping[str, Any] | bool, *, whitespace: bool = False, lenient: bool = False) -> None:
         self.root = schema
+        self.whitespace = whitespace
         self.lenient = lenient
         self.validator = Validator(schema)
         self.checked: set[str] = set()
@@ -138,7 +140,7 @@ class _Builder:
 
     # --- the whole
 
-    def lark(self, whitespace: bool) -> str:
+    def lark(self) -> str:
         start = self.rule(("#",))
         self.build()
         overlapping = _Builder(self.root, lenient=True)
@@ -155,8 +157,6 @@ class _Builder:
         if start not in productive:
             raise SchemaFault("Unsatisfiable: no value is valid under the schema", "#", "loosen it")
         lines = [f"start: {start}"]
-        if whitespace:
-            lines.append(r"%ignore /[\x{20}\x{9}\x{a}\x{d}]+/")
         todo, seen = [start], {start}
         while todo:
             name = todo.pop()
@@ -203,6 +203,15 @@ class _Builder:
             if ("&" in text or "[^" in text) and _is_empty(text):
                 self.empty.add(name)
         return self.terminals[text]
+
+    def mark(self, character: str) -> str:
+        """The terminal of a bracket, comma or colon, with the white space on its inner sides.
+
+        `%ignore` would not do: it leads into a dead end before a nested `%json`.
+        """
+        space = r"[\x{20}\x{9}\x{a}\x{d}]*" if self.whitespace else ""
+        before, after = space if character in "]},:" else "", space if character in "[{,:" else ""
+        return self.terminal(f"/{before}{plainly(exactly(character))}{after}/")
 
     def rule(self, conjunction: Conjunction) -> str:
         """The name of the rule for schemas that all hold."""
@@ -413,7 +422,7 @@ class _Builder:
                     raise SchemaFault(f"{keyword} above {_MOST_ITEMS} is not supported", pointer, "use a smaller one")
         if high is not None and high < low:
             return self.define([])
-        opening, closing, comma = (self.terminal(_literal(c)) for c in "[],")
+        opening, closing, comma = map(self.mark, "[],")
         places = max(fixed, low, high or 0)
         # rules from the last place back; after it, any number of further items if there is no bound
         after = self.define([()])
@@ -454,7 +463,7 @@ class _Builder:
                 pointer,
                 "list the properties: keys that are not listed may repeat",
             )
-        opening, closing, comma, colon = (self.terminal(_literal(c)) for c in "{},:")
+        opening, closing, comma, colon = map(self.mark, "{},:")
         members = [
             (
                 self.key(_string(name), alternative),
