@@ -1,9 +1,12 @@
 """`decodelab perplexity-study`: sequence perplexity beside the mean over tokens, for greedy continuations."""
 
+import json
 import math
 from pathlib import Path
 
 import pytest
+
+import decodelab as dl
 
 # Greedy goes cat, then one of a thousand equally probable words, then ends.
 WILD = """
