@@ -258,3 +258,24 @@ def test_real_questions_asked_of_a_real_model(run, folder: Path, data_dir: Path,
     confidence, correct = zip(*found, strict=True)
     assert document["estimates"]["mean_confidence"]["value"] == pytest.approx(np.mean(confidence), abs=1e-5)
     assert document["estimates"]["accuracy"]["value"] == np.mean(correct)
+
+
+def test_a_temperature_at_the_limit_of_its_search_is_noted(run, tmp_path):
+    file = tmp_path / "wrong.jsonl"
+    file.write_text("".join(f'{{"id": "i{i}", "confidence": 0.9, "correct": 0}}\n' for i in range(60)))
+    found = run("calibrate", str(file), "--resamples", "100")
+    assert found.code == 0
+    assert "the temperature 100 is at the limit of its search (0.01 to 100)" in found.stderr
+
+
+def test_a_given_temperature_is_applied_to_all_items(run, tmp_path):
+    file = tmp_path / "sure.jsonl"
+    file.write_text("".join(f'{{"id": "i{i}", "confidence": 0.9, "correct": {i % 2}}}\n' for i in range(60)))
+    found = run("calibrate", str(file), "--resamples", "100", "--temperature", "2", "--json")
+    after = json.loads(found.stdout)["recalibration"]
+    assert (after["parameters"], after["validation_items"], after["test_items"]) == ({"temperature": 2.0}, 0, 60)
+    assert after["after"]["estimates"]["ece"]["value"] == pytest.approx(0.25)  # 0.9 becomes 0.75
+    for wrong in ("0", "-1", "inf"):
+        assert "temperature must be positive and finite" in run("calibrate", str(file), f"--temperature={wrong}").stderr
+    both = run("calibrate", str(file), "--temperature", "2", "--method", "platt")
+    assert "leave one out" in both.stderr

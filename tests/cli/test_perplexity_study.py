@@ -1,9 +1,12 @@
 """`decodelab perplexity-study`: sequence perplexity beside the mean over tokens, for greedy continuations."""
 
+import json
 import math
 from pathlib import Path
 
 import pytest
+
+import decodelab as dl
 
 # Greedy goes cat, then one of a thousand equally probable words, then ends.
 WILD = """
@@ -83,3 +86,21 @@ def test_bad_input_is_refused_in_one_line(run, arguments: list[str], why: str):
     assert (found.code, found.stdout) == (2, "")
     assert why in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_several_models_in_one_command_with_a_table_of_results(run):
+    line = ("perplexity-study", "Once upon a time,", "The", "-m", "pocket-nano", "-m", "pocket-small")
+    shown = run(*line, "--total-length", "12")
+    assert shown.code == 0
+    assert "median per token" in shown.stdout
+    runs = json.loads(run(*line, "--total-length", "12", "--json").stdout)["runs"]
+    assert [one["model"] for one in runs] == ["pocket-nano", "pocket-small"]
+    nano = dl.load("pocket-nano").vocab
+    for made in runs[0]["continuations"]:
+        assert len(nano.encode(made["prompt"])) + made["tokens"] <= 12
+
+
+def test_a_prompt_that_fills_the_total_length_is_refused(run):
+    found = run("perplexity-study", "Once upon a time,", "-m", "pocket-nano", "--total-length", "3")
+    assert found.code == 2
+    assert "--total-length must leave room after the prompt, got 3 where prompt 0 has" in found.stderr

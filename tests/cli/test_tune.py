@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 SMALL = ("-t", "{name: pocket-sums, max_new_tokens: 30}", "--items", "3", "--trials", "3")
+GIVEN = dict(zip(SMALL[::2], SMALL[1::2], strict=True))
 SPACE = ("--space", "top_k={1, 3}", "--space", "temperature=1.5")
 
 
@@ -84,7 +85,8 @@ def test_a_reversal_is_searched_with_the_smaller_model_first(run, tmp_path):
 def test_what_cannot_be_is_refused_in_one_line_and_leaves_nothing(run, tmp_path, arguments, message):
     (tmp_path / "q.jsonl").write_text('{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}\n' * 3)
     before = sorted(path.name for path in tmp_path.iterdir())
-    found = run("tune", *SMALL, *arguments)
+    others = [part for option, value in GIVEN.items() if option not in arguments for part in (option, value)]
+    found = run("tune", *others, *arguments)
     assert found.code == 2
     assert message in found.stderr
     assert len(found.stderr.strip().splitlines()) == 1

@@ -168,3 +168,8 @@ class TestSpecialTokensInPrompts:
         assert len(told) == 2
         with pytest.raises(UnknownToken, match="'<s>' is a special token of the table and no text"):
             dl.generate(model, "<s> a", "greedy", literal=True)
+
+
+def test_characters_that_the_tokenizer_does_not_have_are_noted(babyllama_dir):
+    with pytest.warns(dl.PromptWarning, match="the tokenizer does not have"):
+        dl.generate(dl.load(babyllama_dir), "漢 hello", "greedy", max_new_tokens=1)

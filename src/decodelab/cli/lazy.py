@@ -22,7 +22,7 @@ class _Unloaded(ModuleType):
                 except BaseException:
                     sys.modules.pop(self.__name__, None)
                     raise
-                self.__class__ = ModuleType
+                self.__class__ = ModuleType  # pyright: ignore[reportAttributeAccessIssue]
                 return getattr(self, name)
         if name in state:  # another thread has executed it in the meantime
             return state[name]
@@ -41,6 +41,6 @@ def load_when_used(name: str) -> None:
         return
     module = importlib.util.module_from_spec(spec)
     # Without a path, the import of a submodule executes the module first.
-    module._path, module._lock = module.__dict__.pop("__path__", []), RLock()
+    vars(module).update(_path=vars(module).pop("__path__", []), _lock=RLock())
     module.__class__ = _Unloaded
     sys.modules[name] = module

@@ -57,6 +57,16 @@ Model = Annotated[
         help="A shipped model, a directory, a table or a hub id; BASE+ADAPTER adds an adapter of peft.",
     ),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        show_default="pocket-small",
+        help="A shipped model, a directory, a table or a hub id; may be repeated.",
+    ),
+]
 Strategy = Annotated[
     str, typer.Option("--strategy", "-s", metavar="STRATEGY", help="How to decode (see decodelab strategies).")
 ]
@@ -68,6 +78,10 @@ Strategies = Annotated[
 ]
 MaxNewTokens = Annotated[int, typer.Option(metavar="N", help="Generate at most this many tokens.")]
 MinNewTokens = Annotated[int, typer.Option(metavar="N", help="Generate at least this many tokens before ending.")]
+TotalLength = Annotated[
+    int | None,
+    typer.Option(metavar="N", show_default=False, help="End at this many tokens, those of the prompt included."),
+]
 Stop = Annotated[
     list[str] | None,
     typer.Option(metavar="TEXT", show_default=False, help="End before this text; may be repeated."),

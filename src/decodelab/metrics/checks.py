@@ -139,7 +139,7 @@ def token_sequences(what: str, sequences: Iterable[Sequence[Hashable]]) -> list[
     decodelab.core.errors.InvalidData: distinct_n takes tokens or words, got the text 'the cat'; split it, for example
     with decodelab.metrics.words.words(text)
     """
-    found = [sequences] if isinstance(sequences, str) else list(sequences)
+    found: list[Any] = [sequences] if isinstance(sequences, str) else list(sequences)
     for sequence in found:
         if isinstance(sequence, str | bytes):
             raise InvalidData(

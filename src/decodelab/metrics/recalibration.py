@@ -222,8 +222,9 @@ def at_limit(fit: Recalibration) -> float | None:
     """
     found = fit.parameters.get("temperature")
     low, high = TEMPERATURES
-    inside = not fit.fitted_on or not isinstance(found, float) or 1.01 * low < found < high / 1.01
-    return None if inside else found
+    if not fit.fitted_on or not isinstance(found, float):
+        return None
+    return None if 1.01 * low < found < high / 1.01 else found
 
 
 def temperature_scaling(validation: Labelled) -> Recalibration:

@@ -53,7 +53,7 @@ def reliability_diagram(
         offset = side * width / 2 if after is not None else 0.0
         bars = bottom.bar((b.low + b.high) / 2 + offset, b.count, width=width, color=colour, alpha=0.7)
         bottom.bar_label(bars, labels=[str(c) for c in b.count], fontsize=7)
-    top.set(xlim=(0, 1), ylim=(-0.03, 1.03), ylabel="accuracy")
+    top.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel="accuracy")
     top.legend(loc="upper left", frameon=False)
     top.set_title(title, fontsize=10, parse_math=False)
     bottom.set(xlabel="confidence", ylabel="items")

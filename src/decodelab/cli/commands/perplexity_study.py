@@ -11,7 +11,8 @@ import typer
 from decodelab.cli import options
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import print_json, stop_interrupted
-from decodelab.engine.progress import TokensDone
+from decodelab.core.errors import InvalidParameter
+from decodelab.engine.progress import Advance, TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.io.text import printable
 from decodelab.report.console import excerpt, number_table, print_table
@@ -19,15 +20,16 @@ from decodelab.report.console import excerpt, number_table, print_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from decodelab.core.protocols import Vocab
-    from decodelab.core.values import Generation
+    from decodelab.core.protocols import LanguageModel, Vocab
+    from decodelab.core.values import Chat, Generation
     from decodelab.metrics.likelihood import TokenPerplexity
 
 
 def command(
     prompts: options.PromptOptions = options.PromptOptions(),
-    model: options.Model = "pocket-small",
+    model: options.Models = None,
     max_new_tokens: options.MaxNewTokens = 64,
+    total_length: options.TotalLength = None,
     max_rows: options.MaxRows = 64,
     device: options.DeviceOptions = options.DeviceOptions(),
     as_json: options.AsJson = False,
@@ -42,42 +44,116 @@ def command(
     Examples:
       decodelab perplexity-study "Once upon a time," "What is 27 + 35?" "The cat"
       decodelab perplexity-study --file prompts.txt --model ./my-model --json
+      decodelab perplexity-study --file prompts.txt -m pocket-nano -m pocket-small --total-length 100
 
     Next: decodelab score shows these numbers for your own text, token by token.
     """
     requests = prompts.requests()
-
-    from decodelab.engine.generate import generate, was_interrupted
-
-    lm = device.load(model)
-    with threads_for(lm), progress(len(requests) * max_new_tokens, "continuing") as advance:
-        observer = TokensDone(lambda done: advance(done, "continuing"))
-        found = generate(lm, requests, "greedy", max_new_tokens=max_new_tokens, observers=[observer], max_rows=max_rows)
-    interrupted = was_interrupted(found, len(requests))
-    overall = _numbers([p for g in found for p in g.best.token_logprobs])
-    if as_json:
-        print_json(
+    names = list(dict.fromkeys(model or ["pocket-small"]))
+    documents: list[dict[str, Any]] = []
+    rows: list[tuple[str, ...]] = []
+    missing = None
+    for name in names:
+        lm = device.load(name)
+        with threads_for(lm), progress(len(requests) * max_new_tokens, f"{name}: continuing") as advance:
+            found, interrupted = _continued(lm, requests, max_new_tokens, total_length, max_rows, advance)
+        overall = _numbers([p for g in found for p in g.best.token_logprobs])
+        documents.append(
             {
                 "model": lm.name,
                 "model_digest": lm.digest,
                 "max_new_tokens": max_new_tokens,
+                "total_length": total_length,
                 "interrupted": interrupted,
                 "continuations": [_continuation(g, lm.vocab) for g in found],
                 "overall": overall,
             }
         )
-    elif found:
-        from decodelab.metrics.likelihood import TokenPerplexity
+        if found and not as_json:
+            if len(names) > 1:
+                typer.echo(f"\n{printable(lm.name)}")
+            _print(found, overall, lm.vocab)
+            rows.append((lm.name, *_summary(overall)))
+        if interrupted:
+            missing = f"{lm.name}: {len(found)} of {len(requests)} prompts were started"
+            break
+    if as_json:
+        print_json(documents[0] if len(names) == 1 else {"runs": documents})
+    elif len(rows) > 1:
+        table = number_table(("model",), ("tokens", "perplexity", "mean per token", "median per token"))
+        for row in rows:
+            table.add_row(excerpt(row[0]), *row[1:])
+        print_table(table)
+    if missing is not None:
+        stop_interrupted(missing)
 
-        print_table(_table(found, lm.vocab))
-        typer.echo(
-            f"  all {overall['tokens']} tokens: perplexity {overall['perplexity']:.4g}, per token: "
-            f"mean {overall['token_perplexity']['mean']:.4g}, median {overall['token_perplexity']['median']:.4g}"
+
+def _continued(
+    model: LanguageModel,
+    requests: Sequence[str | Chat],
+    max_new_tokens: int,
+    total_length: int | None,
+    max_rows: int,
+    advance: Advance,
+) -> tuple[list[Generation], bool]:
+    """The greedy continuations of all prompts, and whether Ctrl-C ended that early.
+
+    Raises:
+        InvalidParameter: for a prompt that has the total length already.
+    """
+    from decodelab.engine.generate import generate, was_interrupted
+    from decodelab.engine.job import encode_prompt
+
+    groups: dict[int, list[int]] = {}
+    for i, request in enumerate(requests):
+        length = max_new_tokens
+        if total_length is not None:
+            taken = len(encode_prompt(model, request)[1])
+            length = total_length - taken
+            if length < 1:
+                raise InvalidParameter(
+                    f"--total-length must leave room after the prompt, got {total_length} where prompt {i} has "
+                    f"{taken} tokens with {model.name}; raise it"
+                )
+        groups.setdefault(length, []).append(i)
+    found: dict[int, Generation] = {}
+    before = 0
+    for length, places in groups.items():
+        observer = TokensDone(lambda done, before=before: advance(before + done, "continuing"))
+        made = generate(
+            model,
+            [requests[i] for i in places],
+            "greedy",
+            max_new_tokens=length,
+            observers=[observer],
+            max_rows=max_rows,
         )
-        if any(TokenPerplexity.of(g.best.token_logprobs).driver is not None for g in found):
-            typer.echo("  * without this token, the mean would be at most half as large")
-    if interrupted:
-        stop_interrupted(f"{len(found)} of {len(requests)} prompts were started")
+        found |= {places[g.index]: dataclasses.replace(g, index=places[g.index]) for g in made}
+        before += length * len(places)
+        if was_interrupted(made, len(places)):
+            return [found[i] for i in sorted(found)], True
+    return [found[i] for i in sorted(found)], False
+
+
+def _print(found: Sequence[Generation], overall: dict[str, Any], vocab: Vocab) -> None:
+    """A table of the continuations, and the numbers over all of them."""
+    from decodelab.metrics.likelihood import TokenPerplexity
+
+    print_table(_table(found, vocab))
+    tokens, perplexity, mean, median = _summary(overall)
+    typer.echo(f"  all {tokens} tokens: perplexity {perplexity}, per token: mean {mean}, median {median}")
+    if any(TokenPerplexity.of(g.best.token_logprobs).driver is not None for g in found):
+        typer.echo("  * without this token, the mean would be at most half as large")
+
+
+def _summary(overall: dict[str, Any]) -> tuple[str, str, str, str]:
+    spread = overall["token_perplexity"]
+    return (
+        str(overall["tokens"]),
+        f"{overall['perplexity']:.4g}",
+        f"{spread['mean']:.4g}",
+        f"{spread['median']:.4g}",
+    )
 
 
 def _numbers(logprobs: Sequence[float]) -> dict[str, Any]:

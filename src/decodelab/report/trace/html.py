@@ -6,7 +6,7 @@ import html
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from decodelab.analysis.trace import UNDER, Path, Trace
 from decodelab.io.text import printable
@@ -125,7 +125,7 @@ def _add_curves(figure: Figure, path: Path, column: int, *, front: bool) -> None
             kind = "log" if curve.log and any(value > 0 for value in curve.values) else "linear"
             figure.update_yaxes(title_text=_hover(curve.label), type=kind, row=row, col=column)
             # Whole numbers: a tick at 2.5 is no step.
-            ticks = {"tickformat": "d", "dtick": 1} if len(curve.values) <= 8 else {"tickformat": "d"}
+            ticks: dict[str, Any] = {"tickformat": "d", "dtick": 1} if len(curve.values) <= 8 else {"tickformat": "d"}
             figure.update_xaxes(title_text="step", **ticks, row=row, col=column)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from decodelab.io.text import printable
 from decodelab.report.page import environment, template_text
 from decodelab.report.tree.text import MEANINGS
 
-_ROW, _CHARACTER, _GAP, _LONGEST = 34, 7.3, 34, 24
+_ROW, _CHARACTER, _GAP, _LEAST, _LONGEST = 34, 7.3, 34, 14, 24
 _BESIDE = 12
 """Pixels around the text of a box."""
 
@@ -26,6 +27,11 @@ class Box:
     y: float
     width: float
     parent: Box | None
+
+    @property
+    def p(self) -> float:
+        """The probability of its token after the text before it."""
+        return 0.0 if self.node is None else math.exp(self.node.logprob)
 
     @property
     def edge(self) -> str:
@@ -89,7 +95,7 @@ def _boxes(hypotheses: Hypotheses) -> list[Box]:
     prompt = _drawn(hypotheses.generation.prompt) or "(BOS)"
     widths: dict[int, float] = {0: _BESIDE + _CHARACTER * len(prompt)}
     for node in hypotheses.nodes:
-        widths[node.step] = max(widths.get(node.step, 0), _BESIDE + _CHARACTER * max(len(_drawn(node.text)), 6))
+        widths[node.step] = max(widths.get(node.step, 0), _BESIDE + _CHARACTER * max(len(_drawn(node.text)), _LEAST))
     lefts: dict[int, float] = {}
     left = 10.0
     for step in sorted(widths):
@@ -116,6 +122,6 @@ def _boxes(hypotheses: Hypotheses) -> list[Box]:
     for number in order[1:]:
         node = by_id[number]
         text = _drawn(node.text)
-        width = _BESIDE + _CHARACTER * max(len(text), 6)
+        width = _BESIDE + _CHARACTER * max(len(text), _LEAST)
         boxes[number] = Box(node, text, _tip(node), lefts[node.step], rows[number], width, boxes[node.parent])
     return [boxes[number] for number in order]
