@@ -12,6 +12,7 @@ import os
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -72,7 +73,8 @@ def main() -> None:
     model = TransformersModel(network, vocab.tokenizer)
     prompt = vocab.encode("A person as JSON: ")
     found = []
-    for stage in (JSONSchema(SCHEMA), Regex("[A-Z][a-z]+( [A-Z][a-z]+)*, (19|20)[0-9]{2}")):
+    stages: list[Any] = [JSONSchema(SCHEMA), Regex("[A-Z][a-z]+( [A-Z][a-z]+)*, (19|20)[0-9]{2}")]
+    for stage in stages:
         for rows in (1, 8):
             shares: list[float] = []
             times: list[tuple[float, float]] = []
