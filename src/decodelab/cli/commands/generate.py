@@ -137,7 +137,7 @@ def with_fields(generation: dict[str, Any], fields: Mapping[str, Any]) -> dict[s
     """A generation with the fields of the row of its prompt; those named like one of its own are under `input`.
 
     >>> with_fields({"index": 0, "seed": 1}, {"id": "q7", "seed": "oak"})
-    {'id': 'q7', 'index': 0, 'seed': 1, 'input': {'seed': 'oak'}}
+    {'id': 'q7', 'seed': 1, 'index': 0, 'input': {'seed': 'oak'}}
     """
     clashing = {name: value for name, value in fields.items() if name in generation or name == "input"}
     return {**fields, **generation} | ({"input": clashing} if clashing else {})
