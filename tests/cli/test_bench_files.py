@@ -279,6 +279,12 @@ def test_lengths_that_differ_much_are_named(capsys):
     assert said in capsys.readouterr().out
 
 
+def test_what_could_not_be_read_is_told(capsys):
+    odd = replace(row("hot", 0.1), unread=0.34, empty=0.02)
+    print_results(results(row("base", 0.5), odd, replace(row("x", 0.2), unread=0.5)))
+    assert "No answer could be read: hot 34% (2% empty) and x 50% of the answers." in capsys.readouterr().out
+
+
 def test_results_are_json_ready_with_their_sentences():
     data = results_data(results(row("base", 0.5), winners=(winner("sums", "base", "base"),)))
     assert data["rows"][0]["strategy"] == "base"

@@ -68,6 +68,7 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
 def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[CellStats]) -> dict[str, Any]:
     """One task and model as the template wants it."""
     more = more_of(rows)
+    flags = [name for name, share in FLAGS.items() if any(map(share, rows))]
     same_task = [row for row in results.cells if row.task == task]
     place = _scale(same_task)
     baseline = next((r.score.value for r in rows if r.strategy == results.baseline and r.score is not None), None)
@@ -80,7 +81,8 @@ def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[C
         "verdict": verdict_of(results, task, model, rows),
         "odd_lengths": odd_lengths(rows, results.baseline),
         "more": more,
-        "rows": [_row(row, place, baseline, more) for row in rows],
+        "flags": flags,
+        "rows": [_row(row, place, baseline, flags, more) for row in rows],
         "plots": [
             drawn for drawn in (plot(name, points_of(rows, of)) for name, of in COSTS.items()) if drawn is not None
         ],
@@ -96,6 +98,13 @@ COSTS: dict[str, Callable[[CellStats], float]] = {
     "seconds per answer": lambda row: row.seconds,
 }
 """The cost of an answer, by what plots call it."""
+FLAGS: dict[str, Callable[[CellStats], float]] = {
+    "no answer": lambda row: row.empty,
+    "unread": lambda row: row.unread,
+    "cut off": lambda row: row.unfinished,
+    "loops": lambda row: row.repeated,
+}
+"""Shares of answers that are odd, by the name of their column; one without any has no column."""
 
 
 def _scale(rows: Sequence[CellStats]) -> Callable[[float], float]:
@@ -107,7 +116,7 @@ def _scale(rows: Sequence[CellStats]) -> Callable[[float], float]:
 
 
 def _row(
-    row: CellStats, place: Callable[[float], float], baseline: float | None, more: Sequence[str]
+    row: CellStats, place: Callable[[float], float], baseline: float | None, flags: Sequence[str], more: Sequence[str]
 ) -> dict[str, Any]:
     score, difference = row.score, row.difference
     forward = forward_tokens(row)
@@ -127,10 +136,7 @@ def _row(
         _number(f"{forward:,.1f}", forward),
         _number(f"{row.seconds:.3g}", row.seconds),
         _number(f"{row.tokens:.1f}", row.tokens),
-        _number(f"{row.empty:.0%}" if row.empty else "", row.empty, "n flag"),
-        _number(f"{row.unread:.0%}" if row.unread else "", row.unread, "n flag"),
-        _number(f"{row.unfinished:.0%}" if row.unfinished else "", row.unfinished, "n flag"),
-        _number(f"{row.repeated:.0%}" if row.repeated else "", row.repeated, "n flag"),
+        *(_number(f"{share:.0%}" if share else "", share, "n flag") for share in (FLAGS[name](row) for name in flags)),
         *(_number(f"{row.more[name]:.3g}", row.more[name]) if name in row.more else _number("", None) for name in more),
     ]
     return {"name": row.strategy, "bar": bar, "before": before, "after": after}

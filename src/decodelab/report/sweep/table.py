@@ -41,8 +41,9 @@ def print_results(results: Results) -> None:
             if row.more:
                 further = ", ".join(f"{name} {value:.3g}" for name, value in row.more.items())
                 typer.echo(printable(f"{row.strategy}: {further}"))
-        if odd := odd_lengths(rows, results.baseline):
-            typer.echo(printable(odd))
+        for odd in (unread(rows), odd_lengths(rows, results.baseline)):
+            if odd:
+                typer.echo(printable(odd))
         typer.echo(printable(verdict_of(results, task, model, rows)) + "\n")
     if len(results.winners) > 1:
         typer.echo(printable(advice(results)))
@@ -59,8 +60,8 @@ def markdown(results: Results) -> str:
         for row in rows:
             further = [f"{row.more[name]:.3g}" if name in row.more else "" for name in more]
             lines.append(_line(map(_escaped, [*_cells(row), *further])))
-        if odd := odd_lengths(rows, results.baseline):
-            lines += ["", _escaped(odd)]
+        for odd in (unread(rows), odd_lengths(rows, results.baseline)):
+            lines += ["", _escaped(odd)] if odd else []
         lines += ["", f"Verdict: {_escaped(verdict_of(results, task, model, rows))}", ""]
     note = (
         f"Differences are to {results.baseline}, paired by item; p values by permutation, corrected over all pairs of "
@@ -171,6 +172,16 @@ def odd_lengths(cells: Sequence[CellStats], baseline: str) -> str:
             times = joined([f"{ratio:.2g}" for ratio in odd.values()])
             said.append(f"Answers of {joined(odd)} are much {how} than {baseline}'s ({times} times as long).")
     return " ".join(said)
+
+
+def unread(cells: Sequence[CellStats]) -> str:
+    """In how many texts of each strategy no answer was found, and how many are empty; nothing where all are read."""
+    said = [
+        f"{cell.strategy} {cell.unread:.0%}{f' ({cell.empty:.0%} empty)' if cell.empty else ''}"
+        for cell in cells
+        if cell.unread
+    ]
+    return f"No answer could be read: {joined(said)} of the answers." if said else ""
 
 
 def joined(names: Iterable[str]) -> str:
