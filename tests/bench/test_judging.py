@@ -92,7 +92,7 @@ def test_what_was_asked_once_is_never_asked_again(serve, place):
 def test_every_conversation_can_be_read_in_the_journal(serve, place):
     judge_batch(serve(said).name, place, ANSWERS[2:3])
     with Journal(place, writing=False) as journal:
-        after = {row[2]: JudgeReply(*row) for row in journal.select("SELECT * FROM judge_replies")}
+        after = {row[2]: JudgeReply(*row[:-1]) for row in journal.select("SELECT * FROM judge_replies")}
     talk, last = [], ""
     while last in after:
         talk.append((after[last].question.strip().splitlines()[-1], after[last].reply))
