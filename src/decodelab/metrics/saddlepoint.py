@@ -21,7 +21,8 @@ def gamma_sum_tail(scales: Floats, shapes: Floats) -> float:
     >>> gamma_sum_tail(np.array([1.0, -1.0]), np.array([2.0, 2.0])).__round__(6)
     0.5
     """
-    used = scales != 0
+    # What is smaller than any rounding of the others makes no difference to them.
+    used = np.abs(scales) > 1e-12 * np.abs(scales).max(initial=0.0)
     a, k = scales[used], shapes[used]
     if not len(a) or a.min() > 0:
         return 1.0

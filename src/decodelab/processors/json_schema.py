@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from decodelab.core.errors import ConstraintBroken, InvalidParameter, quoted
 from decodelab.core.key import Keys
@@ -19,6 +18,9 @@ from decodelab.core.values import Tokens
 from decodelab.processors._json_grammar import SchemaFault, check_schema, schema_grammar
 from decodelab.processors._json_validator import Validator
 from decodelab.processors._matching import OPTIONS, Matched, TextConstraint, check_grammar, check_text, read_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
