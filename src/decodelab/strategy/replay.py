@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import torch
+from torch import Tensor
 
 from decodelab.core.errors import StrategyError
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Processor, Vocab
 from decodelab.core.values import Tokens
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class NeedsLogits(Exception):
