@@ -42,7 +42,7 @@ def test_tokens_in_place_of_a_text_are_refused(metric):
 
 
 def test_metrics_are_reached_from_the_package():
-    assert dl.metrics.distinct_n is distinct_n
+    assert dl.metrics.distinct_n is distinct_n  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_no_interval_holds_what_cannot_be():
