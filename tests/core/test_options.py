@@ -417,9 +417,9 @@ def test_any_text_gives_an_offered_letter_or_none(text):
 STATED = ("The answer is {words}.", "{words}", "({letter}) {words}", "Answer: {small}", "It is {words}.")
 
 
-def test_no_wrong_option_of_a_real_question_is_read_as_the_right_one(data):
+def test_no_wrong_option_of_a_real_question_is_read_as_the_right_one(data_dir):
     """Options of 445 questions in their own words: each is read as what it is, or not at all."""
-    folder = data / "mmlu_med"
+    folder = data_dir / "mmlu_med"
     questions = [
         example
         for name in ("college_medicine", "professional_medicine")

@@ -222,8 +222,8 @@ def test_an_output_of_no_item_is_refused_and_a_missing_one_scores_nothing():
         rescore(Graph(), [example], {"2": ""})
 
 
-def test_the_courses_own_items_are_read_and_audited(data):
-    examples = Graph().read(data / "course" / "graph_dev_test_v1.jsonl")
+def test_the_courses_own_items_are_read_and_audited(data_dir):
+    examples = Graph().read(data_dir / "course" / "graph_dev_test_v1.jsonl")
     assert len(examples) == 100
     assert all(question_of(example).prompt == example.prompt for example in examples)
     wrong = Graph().audit(examples)

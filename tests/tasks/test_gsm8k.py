@@ -72,8 +72,8 @@ def test_an_integer_is_read_however_it_is_written(value, form):
         assert read_integer(answer) == value
 
 
-def test_the_published_answers_are_read_as_lm_evaluation_harness_reads_them(data):
-    file = data / "gsm8k" / "test.jsonl"
+def test_the_published_answers_are_read_as_lm_evaluation_harness_reads_them(data_dir):
+    file = data_dir / "gsm8k" / "test.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     examples = GSM8K().read(file)
     assert len(examples) == 1319

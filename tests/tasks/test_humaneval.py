@@ -96,9 +96,9 @@ def wrapped(entry: str, whole: str) -> dict[str, str]:
     }
 
 
-def test_published_solutions_are_found_in_every_form(data):
+def test_published_solutions_are_found_in_every_form(data_dir):
     """All 164, each in two of the forms: the function that is run is the published one, and the program compiles."""
-    examples = HumanEval().read(data / "humaneval" / "HumanEval.jsonl.gz")
+    examples = HumanEval().read(data_dir / "humaneval" / "HumanEval.jsonl.gz")
     for number, example in enumerate(examples):
         entry, whole = example.meta["entry_point"], example.meta["prompt"] + example.reference
         forms = list(wrapped(entry, whole).items())
@@ -111,8 +111,8 @@ def test_published_solutions_are_found_in_every_form(data):
 
 
 @pytest.mark.usefixtures("needs_sandbox")
-def test_a_published_solution_passes_in_every_form(data):
-    example = HumanEval().read(data / "humaneval" / "HumanEval.jsonl.gz")[38]  # its prompt has another function
+def test_a_published_solution_passes_in_every_form(data_dir):
+    example = HumanEval().read(data_dir / "humaneval" / "HumanEval.jsonl.gz")[38]  # its prompt has another function
     answers = wrapped("decode_cyclic", example.meta["prompt"] + example.reference)
     verdicts = verdicts_of(HumanEval(seconds=120), [(example, answer) for answer in answers.values()])
     assert dict(zip(answers, (verdict.answer for verdict in verdicts), strict=True)) == dict.fromkeys(
@@ -261,11 +261,13 @@ def check_published(data, numbers):
 
 
 @pytest.mark.usefixtures("needs_sandbox")
-def test_published_solutions_pass_and_an_empty_one_fails(data):
-    check_published(data, (0, 32, 38, 50, 160, 162))  # 32, 38 and 50 have functions in the prompt that the tests use
+def test_published_solutions_pass_and_an_empty_one_fails(data_dir):
+    check_published(
+        data_dir, (0, 32, 38, 50, 160, 162)
+    )  # 32, 38 and 50 have functions in the prompt that the tests use
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_sandbox")
-def test_all_published_solutions_pass_and_empty_ones_fail(data):
-    check_published(data, range(164))
+def test_all_published_solutions_pass_and_empty_ones_fail(data_dir):
+    check_published(data_dir, range(164))

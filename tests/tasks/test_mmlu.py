@@ -38,8 +38,8 @@ def test_texts_of_any_size_are_read_in_linear_time():
     assert read_letter("A " * 500_000) == "A"
 
 
-def test_the_courses_files_are_read_with_its_prompt(data):
-    examples = MMLU().read(data / "mmlu_med" / "college_medicine_test.csv")
+def test_the_courses_files_are_read_with_its_prompt(data_dir):
+    examples = MMLU().read(data_dir / "mmlu_med" / "college_medicine_test.csv")
     assert len(examples) == 173
     first = examples[0]
     assert first.reference == "B"

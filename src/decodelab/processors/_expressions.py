@@ -479,7 +479,7 @@ def _json_set(ranges: Ranges) -> str:
     written = [_set(tuple(raw))] if raw else []
     special = [c for c in (*range(0x20), 0x22, 0x5C) if any(a <= c <= b for a, b in ranges)]
     if short := [c for c in special if c in _SHORT]:
-        written.append(r"\x{5c}" + _set(tuple((ord(_SHORT[c]),) * 2 for c in short)))  # type: ignore[arg-type]
+        written.append(r"\x{5c}" + _set(tuple((ord(_SHORT[c]), ord(_SHORT[c])) for c in short)))
     for high in (0, 1):
         low = [c % 16 for c in special if c // 16 == high and c not in _SHORT]
         if low:

@@ -81,7 +81,7 @@ class Generated(Protocol):
 
 def prompt_key(example: Example) -> str:
     """What is equal for items that have the same prompt."""
-    return example.prompt if isinstance(example.prompt, str) else str(example.prompt)
+    return str(example.prompt)
 
 
 MOST_REPEATS = 200

@@ -82,10 +82,10 @@ class Worker:
             StrategyError: if a strategy cannot be used with it.
         """
         engine = self._loaded(model)
-        place, encoded, digests = ("", ""), dict[Sequence[Composition], Tokens](), dict[str, str]()
+        place, encoded = ("", ""), dict[Sequence[Composition], Tokens]()
         found: list[WorkItem] = []
-        # Written once for all items, of which there may be 100,000.
-        texts: dict[tuple[str, bool], tuple[bool, str]] = {}
+        # Found out once for all items, of which there may be 100,000.
+        known: dict[tuple[str, bool], tuple[bool, str, str]] = {}
         for one in worklist(self._plan, list(self._tasks.values()), model):
             if place != (one.task, one.item):
                 place, encoded = (one.task, one.item), {}
@@ -99,14 +99,11 @@ class Worker:
             if strategy.compositions not in encoded:
                 _, encoded[strategy.compositions] = encode_prompt(engine.composed(strategy), self._prompt(one))
             name = one.strategy, task.as_given
-            if name not in texts:
+            if name not in known:
                 freely = samples_freely(strategy) and not task.as_given
-                texts[name] = freely, str(widened(strategy, 1) if freely else strategy)
-            freely, text = texts[name]
+                known[name] = freely, str(widened(strategy, 1) if freely else strategy), _digest(engine, strategy)
+            freely, text, digest = known[name]
             tokens, seed = encoded[strategy.compositions], self._seed(one, strategy)
-            if one.strategy not in digests:
-                digests[one.strategy] = _digest(engine, strategy)
-            digest = digests[one.strategy]
             samples = range(self._plan.samples if freely else 1)
             found.append(replace(one, keys=tuple(key_of(digest, text, tokens, i, seed, task.limits) for i in samples)))
         return found
