@@ -85,7 +85,9 @@ from decodelab.search.speculative import Speculative as Speculative
 from decodelab.search.stochastic_beam import StochasticBeam as StochasticBeam
 from decodelab.search.value_beam import ValueBeam as ValueBeam
 from decodelab.select.best_of import BestOf as BestOf
+from decodelab.select.soft_best_of import SoftBestOf as SoftBestOf
 from decodelab.select.vote import Vote as Vote
+from decodelab.select.weighted_vote import WeightedVote as WeightedVote
 from decodelab.strategy.default import Default as Default
 from decodelab.strategy.expectation import stochastic_beam_estimate as stochastic_beam_estimate
 from decodelab.strategy.expectation import stochastic_beam_weights as stochastic_beam_weights

@@ -106,9 +106,9 @@ class WiredChoice(dl.BestOf):
 
     name: ClassVar[str] = "wired_choice"
 
-    def rank(self, candidates: Any) -> Any:
+    def rank(self, candidates: Any, question: Any) -> Any:
         WIRE.touch()
-        return super().rank(candidates)
+        return super().rank(candidates, question)
 
 
 def wired_score(prompt: str, texts: Sequence[str]) -> list[float]:

@@ -61,6 +61,10 @@ class Capabilities:
         """Of a tree search: how many prefixes it evaluates at most besides the prompt; None where nothing bounds it."""
         return None
 
+    def reads_confidences(self) -> bool:
+        """Of a selection: whether it reads the confidences of candidates, which are recorded only for those who do."""
+        return False
+
     def asks_scorer(self) -> AnyScorer | None:
         """Of a search: the scorer that it asks about texts, if any."""
         return None

@@ -29,6 +29,8 @@ GUMBEL = 1
 """Stream of the Gumbel noise over the vocabulary."""
 PROCESSOR = 2
 """First of the streams of processors that need randomness of their own."""
+SELECTION = 0xFFFFFFFF
+"""Stream of selections that draw."""
 
 
 _FEW = 16

@@ -28,6 +28,10 @@ class FewerCandidates(UserWarning):
     """A constraint left fewer distinct sequences than requested."""
 
 
+class NoQuorum(UserWarning):
+    """No answer had the share of the votes that its vote asks for."""
+
+
 class ModelNotice(UserWarning):
     """A model's files say something that is not followed."""
 
@@ -35,7 +39,7 @@ class ModelNotice(UserWarning):
 @contextmanager
 def notes() -> Iterator[list[str]]:
     """Collect the warnings about settings that work but not as expected, each once."""
-    told = (NoEffectWarning, PromptWarning, PlainCacheWarning, FewerCandidates, ModelNotice)
+    told = (NoEffectWarning, PromptWarning, PlainCacheWarning, FewerCandidates, NoQuorum, ModelNotice)
     said: list[str] = []
 
     def collect(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:

@@ -10,7 +10,7 @@ adds a thing with an entry point in the registry's group, for example
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -136,7 +136,14 @@ class Registry(Generic[T]):
         return f"{self.kind} {entry.name!r}: cannot load {entry.path} ({reason}); repair or remove its package"
 
     def check_parameter(
-        self, stage: Stage, parameter: str, *, accepts: Callable[[Any], bool], accepted: str, fix: str
+        self,
+        stage: Stage,
+        parameter: str,
+        *,
+        accepts: Callable[[Any], bool],
+        accepted: str,
+        fix: str,
+        others: Sequence[str] = (),
     ) -> None:
         """Refuse a parameter of a stage that is neither a name in this registry nor such a thing itself.
 
@@ -146,6 +153,7 @@ class Registry(Generic[T]):
             accepts: whether a value that is no text is such a thing.
             accepted: what those are, as errors say it.
             fix: what to write instead.
+            others: names that are allowed besides, for the error.
 
         Raises:
             InvalidParameter: with the nearest name suggested, or else the fix.
@@ -154,9 +162,10 @@ class Registry(Generic[T]):
         if isinstance(value, str):
             if value in self.ours or value in (entries := self.entries()):
                 return
-            hint = did_you_mean(value, entries).removeprefix("; ")
+            names = [*others, *entries]
+            hint = did_you_mean(value, names).removeprefix("; ")
             fix = hint or "a Python function can be given in Python only"
-            allowed = f"one of {', '.join(entries)}"
+            allowed = f"one of {', '.join(names)}"
         elif accepts(value):
             return
         else:

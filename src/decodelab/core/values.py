@@ -104,6 +104,23 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Confidences:
+    """How sure the model itself was before each token, whatever token came: three numbers a token, in nats.
+
+    Attributes:
+        entropy: of its next-token distribution; low is sure.
+        self_certainty: the divergence KL(uniform || distribution) over the tokens that it does not rule out; high is
+            sure (Kang et al. 2025, Scalable best-of-n selection via self-certainty, section 3.2).
+        top: minus the mean log-probability of the 20 most probable tokens; high is sure (Fu et al. 2025, Deep think
+            with confidence, section 2).
+    """
+
+    entropy: tuple[float, ...]
+    self_certainty: tuple[float, ...]
+    top: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One continuation of a prompt.
 
@@ -116,6 +133,7 @@ class Candidate:
         finish_reason: why it ended.
         sample: its sample index (or its rank among the hypotheses of a search).
         score: what the search or selection ranked it by.
+        confidences: how sure the model was at each token; None where nobody asked for them.
 
     >>> c = Candidate((5, 6), "hi", (-0.5, -1.5), (-0.5, -1.5), "eos", 0, -2.0)
     >>> c.logprob, round(c.perplexity, 4)
@@ -129,6 +147,7 @@ class Candidate:
     finish_reason: FinishReason
     sample: int
     score: float
+    confidences: Confidences | None = None
 
     @property
     def logprob(self) -> float:
@@ -216,6 +235,8 @@ class Generation:
             row["logprob"] = candidate.logprob
             row["processed_logprob"] = candidate.processed_logprob
             row["perplexity"] = candidate.perplexity if candidate.tokens else None
+            if candidate.confidences is None:
+                del row["confidences"]
         return data
 
 

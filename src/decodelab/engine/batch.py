@@ -14,6 +14,7 @@ from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Ahead, AnyScorer, Embeddings, LanguageModel, Rows
 from decodelab.core.values import Cost, Generation, Partial
+from decodelab.engine.confidence import token_confidences
 from decodelab.engine.failures import check_shape, empty_support, non_finite
 from decodelab.engine.faults import blamed, tell
 from decodelab.engine.history import History
@@ -63,7 +64,8 @@ class Batch:
             self.search_state = self.search.init(len(jobs), self.keys.sample)
         self.stops = StoppingCriteria.of(model.vocab, jobs[0].limits, [job.max_new_tokens for job in jobs])
         self.texts = self.stops.texts(prompts)
-        self.history = History.empty(len(prompts))
+        self.recording = any(job.confidences for job in jobs)
+        self.history = History.empty(len(prompts), self.recording)
         self.began = time.perf_counter()
         self.decoded = torch.zeros(len(jobs), dtype=torch.int64)
         self.passes = torch.zeros(len(jobs), dtype=torch.int64)
@@ -100,14 +102,16 @@ class Batch:
         def chosen(source: Tensor, norm: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
             return source[parents, tokens].double() - norm[parents]
 
+        parents, tokens = advance.parents, advance.tokens
+        confidences = token_confidences(logits, normaliser) if self.recording else None
         over: list[Ended] = []
         if len(advance.ended_parents):
             over = self._ended(
                 advance,
+                confidences,
                 chosen(logits, normaliser, advance.ended_parents, advance.ended_tokens),
                 chosen(processed, processed_normaliser, advance.ended_parents, advance.ended_tokens),
             )
-        parents, tokens = advance.parents, advance.tokens
         logprobs = chosen(logits, normaliser, parents, tokens)
         distribution = logprobs if processed is logits else chosen(processed, processed_normaliser, parents, tokens)
         identity = is_identity(parents, len(logits))
@@ -122,7 +126,8 @@ class Batch:
             else []
         )
         # Everything is computed; from here on only assignments, so that Ctrl-C finds whole rows.
-        self.history.advance(None if identity else parents, tokens, logprobs, distribution)
+        recorded = confidences if confidences is None or identity else confidences[parents]
+        self.history.advance(None if identity else parents, tokens, logprobs, distribution, recorded)
         self.history.ended.extend(over)
         self.states, self.search_state, self.texts = states, search_state, texts
         if not identity:
@@ -179,7 +184,7 @@ class Batch:
         """The text of each row `parents[i]` continued with `tokens[i]`, as it would be returned if that ends it."""
         cuts = self.stops.cuts(self.row_jobs, self.history.positions, self.texts, parents, tokens)
         return [
-            partial(self.model, self.jobs[int(self.row_jobs[row])], (*self.history.row(row)[0], token), cut)
+            partial(self.model, self.jobs[int(self.row_jobs[row])], (*self.history.row(row).tokens, token), cut)
             for row, token, cut in zip(parents.tolist(), tokens.tolist(), cuts, strict=True)
         ]
 
@@ -204,11 +209,21 @@ class Batch:
             self.passes[job] += answer.passes
         return values
 
-    def _ended(self, advance: Advance, logprobs: Tensor, processed_logprobs: Tensor) -> list[Ended]:
-        """The hypotheses that ended in this step."""
+    def _ended(
+        self, advance: Advance, confidences: Tensor | None, logprobs: Tensor, processed_logprobs: Tensor
+    ) -> list[Ended]:
+        """The hypotheses that ended in this step; `confidences` are those of all rows."""
         columns = (advance.ended_parents, advance.ended_tokens, advance.ended_reasons, logprobs, processed_logprobs)
         return [
-            ended(self.stops, self.history.row(row), self.texts[row] if self.texts else None, token, (lp, plp), reason)
+            ended(
+                self.stops,
+                self.history.row(row),
+                self.texts[row] if self.texts else None,
+                token,
+                (lp, plp),
+                reason,
+                None if confidences is None else confidences[row].tolist(),
+            )
             for row, token, reason, lp, plp in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
@@ -306,7 +321,9 @@ class Batch:
                 unfinished(self.model, spec, self.history.row(row), int(self.keys.sample[row])) for row in live
             ]
         else:
-            candidates = selected(spec, candidates)
+            candidates, asked = selected(self.model, spec, candidates)
+            self.decoded[job] += asked.tokens
+            self.passes[job] += asked.passes
         return generation(self.model, spec, candidates, self._cost(job))
 
 

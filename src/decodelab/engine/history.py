@@ -19,6 +19,7 @@ class History:
     """Tokens and log-probabilities of all live rows, [rows, capacity] each, and the hypotheses that ended.
 
     Attributes:
+        confidences: of each token, the numbers of `Confidences`, [rows, capacity, 3]; None where they are not recorded.
         positions: int64 [rows], how many tokens each row has.
         longest: no row has more.
     """
@@ -27,42 +28,54 @@ class History:
     logprobs: Tensor
     processed_logprobs: Tensor
     positions: Tensor
+    confidences: Tensor | None = None
     longest: int = 0
     ended: list[Ended] = field(default_factory=list)
 
     @staticmethod
-    def empty(rows: int) -> History:
-        """Nothing generated yet."""
+    def empty(rows: int, confidences: bool = False) -> History:
+        """Nothing generated yet; whether confidences will be recorded."""
         return History(
             torch.zeros(rows, 64, dtype=torch.int64),
             torch.zeros(rows, 64, dtype=torch.float64),
             torch.zeros(rows, 64, dtype=torch.float64),
             torch.zeros(rows, dtype=torch.int64),
+            torch.zeros(rows, 64, 3, dtype=torch.float64) if confidences else None,
         )
 
     def row(self, row: int) -> Path:
         """What a live row has generated."""
         n = int(self.positions[row])
-        return (
+        return Path(
             self.tokens[row, :n].tolist(),
             self.logprobs[row, :n].tolist(),
             self.processed_logprobs[row, :n].tolist(),
+            () if self.confidences is None else self.confidences[row, :n].tolist(),
         )
 
-    def advance(self, parents: Tensor | None, tokens: Tensor, logprobs: Tensor, processed_logprobs: Tensor) -> None:
+    def advance(
+        self,
+        parents: Tensor | None,
+        tokens: Tensor,
+        logprobs: Tensor,
+        processed_logprobs: Tensor,
+        confidences: Tensor | None = None,
+    ) -> None:
         """Continue with these rows (None: all, in order) and append one token to each."""
         at = self.positions if parents is None else self.positions[parents]
-        columns = []
-        for kept, new in (
-            (self.tokens, tokens),
-            (self.logprobs, logprobs),
-            (self.processed_logprobs, processed_logprobs),
-        ):
+
+        def longer(kept: Tensor, new: Tensor) -> Tensor:
             column = kept if parents is None else kept[parents]
             if self.longest == column.shape[1]:
                 column = torch.cat([column, torch.zeros_like(column)], dim=1)
-            columns.append(column.scatter_(1, at[:, None], new[:, None]))
-        self.tokens, self.logprobs, self.processed_logprobs = columns
+            where = at.view(-1, *[1] * (column.ndim - 1)).expand(-1, 1, *column.shape[2:])
+            return column.scatter_(1, where, new[:, None])
+
+        self.tokens = longer(self.tokens, tokens)
+        self.logprobs = longer(self.logprobs, logprobs)
+        self.processed_logprobs = longer(self.processed_logprobs, processed_logprobs)
+        if self.confidences is not None and confidences is not None:
+            self.confidences = longer(self.confidences, confidences)
         self.positions = at + 1
         self.longest += 1
 
@@ -71,7 +84,13 @@ class History:
         positions = self.positions[rows]
         longest = int(positions.max()) if len(rows) else 0
         return History(
-            self.tokens[rows], self.logprobs[rows], self.processed_logprobs[rows], positions, longest, self.ended
+            self.tokens[rows],
+            self.logprobs[rows],
+            self.processed_logprobs[rows],
+            positions,
+            None if self.confidences is None else self.confidences[rows],
+            longest,
+            self.ended,
         )
 
     @staticmethod
@@ -80,13 +99,21 @@ class History:
         capacity = max(part.tokens.shape[1] for part in parts)
 
         def joined(columns: Sequence[Tensor]) -> Tensor:
-            return torch.cat([torch.nn.functional.pad(column, (0, capacity - column.shape[1])) for column in columns])
+            return torch.cat([_widened(column, capacity) for column in columns])
 
+        recorded = [part.confidences for part in parts if part.confidences is not None]
         return History(
             joined([part.tokens for part in parts]),
             joined([part.logprobs for part in parts]),
             joined([part.processed_logprobs for part in parts]),
             torch.cat([part.positions for part in parts]),
+            joined(recorded) if recorded else None,
             max(part.longest for part in parts),
             parts[-1].ended,
         )
+
+
+def _widened(column: Tensor, capacity: int) -> Tensor:
+    """A column [rows, n, ...] with room for `capacity` tokens."""
+    more = column.new_zeros(column.shape[0], capacity - column.shape[1], *column.shape[2:])
+    return torch.cat([column, more], dim=1)

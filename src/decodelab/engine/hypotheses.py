@@ -5,17 +5,32 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple, cast
 
+from decodelab.core.key import Keys
 from decodelab.core.notices import FewerCandidates
-from decodelab.core.protocols import LanguageModel, Ranked
+from decodelab.core.protocols import LanguageModel, Question, Ranked
 from decodelab.core.reasons import CONTINUES, REASONS, STOP
-from decodelab.core.values import Candidate, Certificate, Cost, FinishReason, Generation
+from decodelab.core.values import Candidate, Certificate, Confidences, Cost, FinishReason, Generation
+from decodelab.engine.counted import Counted
 from decodelab.engine.detokenizer import Detokenizer
 from decodelab.engine.job import Job
 from decodelab.engine.stopping import StoppingCriteria
 
-Path = tuple[list[int], list[float], list[float]]
-"""Generated tokens, and the log-probability of each under the model and under the processed distribution."""
+
+class Path(NamedTuple):
+    """Generated tokens.
+
+    Attributes:
+        tokens: their ids.
+        logprobs, processed_logprobs: of each under the model and under the processed distribution.
+        confidences: of each, the numbers of `Confidences`; empty where they are not recorded.
+    """
+
+    tokens: list[int]
+    logprobs: list[float]
+    processed_logprobs: list[float]
+    confidences: Sequence[list[float]] = ()
 
 
 @dataclass(frozen=True)
@@ -40,15 +55,21 @@ def ended(
     token: int,
     logprobs: tuple[float, float],
     reason: int,
+    confidence: list[float] | None = None,
 ) -> Ended:
     """The hypothesis that ends when a token follows what a row, with that text, had generated before.
 
     `logprobs` are the token's, under the model and under the processed distribution; `text` is None where no stop
-    string needs it.
+    string needs it, `confidence` where none is recorded.
     """
-    tokens, model, processed = path
     cut = stops.cut(text, token, over=True) if reason == STOP and text is not None else None
-    return Ended(([*tokens, token], [*model, logprobs[0]], [*processed, logprobs[1]]), reason, cut)
+    longer = Path(
+        [*path.tokens, token],
+        [*path.logprobs, logprobs[0]],
+        [*path.processed_logprobs, logprobs[1]],
+        () if confidence is None else (*path.confidences, confidence),
+    )
+    return Ended(longer, reason, cut)
 
 
 def as_candidates(
@@ -60,20 +81,26 @@ def as_candidates(
 
 def unfinished(model: LanguageModel, job: Job, path: Path, sample: int) -> Candidate:
     """What a row has generated so far as an interrupted candidate."""
-    return _candidate(model, job, Ended(path, CONTINUES, None), sample, sum(path[2]))
+    return _candidate(model, job, Ended(path, CONTINUES, None), sample, sum(path.processed_logprobs))
 
 
 def _candidate(model: LanguageModel, job: Job, hypothesis: Ended, sample: int, score: float) -> Candidate:
-    tokens, logprobs, processed = hypothesis.path
+    tokens, logprobs, processed, recorded = hypothesis.path
     reason: FinishReason = REASONS.get(hypothesis.reason, "interrupted")
     text = hypothesis.cut
     if text is None:
         text = model.vocab.decode_completion(job.before, tokens)
-    return Candidate(tuple(tokens), text, tuple(logprobs), tuple(processed), reason, sample, score)
+    confidences = Confidences(*(tuple(column) for column in zip(*recorded, strict=True))) if recorded else None
+    return Candidate(tuple(tokens), text, tuple(logprobs), tuple(processed), reason, sample, score, confidences)
 
 
-def selected(job: Job, candidates: list[Candidate]) -> list[Candidate]:
-    """The candidates of a finished job as its selection ranks them; warns where constraints left too few."""
+def selected(model: LanguageModel, job: Job, candidates: list[Candidate]) -> tuple[list[Candidate], Counted]:
+    """The candidates of a finished job as its selection ranks them; warns where constraints left too few.
+
+    Returns:
+        The candidates, best first, and the model as the selection used it.
+    """
+    counted = Counted(model)
     search = job.strategy.search
     wanted = search.n
     constraints = [s.name for s in job.strategy.stages if s.constrains]
@@ -85,8 +112,10 @@ def selected(job: Job, candidates: list[Candidate]) -> list[Candidate]:
             stacklevel=2,
         )
     if job.strategy.selection is None or not candidates:
-        return candidates
-    return [replace(c, score=score) for c, score in job.strategy.selection.rank(candidates)]
+        return candidates, counted
+    keys = Keys.of(job.seed, job.tokens, [job.first_sample])
+    question = Question(job.prompt, job.tokens, keys, cast(LanguageModel, counted), job.read)
+    return [replace(c, score=score) for c, score in job.strategy.selection.rank(candidates, question)], counted
 
 
 def generation(

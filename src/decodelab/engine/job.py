@@ -8,7 +8,7 @@ from operator import index
 from typing import SupportsIndex, cast
 
 from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, RequestError, TooLarge, UnknownToken
-from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead, SpecialTokens
+from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead, Reader, SpecialTokens
 from decodelab.core.stage import brief
 from decodelab.core.values import Chat, Limits, Prompt, Tokens
 from decodelab.strategy.strategy import Strategy
@@ -32,6 +32,8 @@ class Job:
         limits: the limits it was asked for with.
         begin: of an encoder-decoder model, what its decoder begins with; else empty.
         first_sample: the index of its first sample, so that further samples of a prompt can be drawn without the first.
+        read: how the task that asks reads an answer from a text, for its selection; None where no task asks.
+        records_confidences: whether candidates keep their confidences though its selection does not read them.
     """
 
     index: int
@@ -44,6 +46,13 @@ class Job:
     limits: Limits
     begin: Tokens = ()
     first_sample: int = 0
+    read: Reader | None = None
+    records_confidences: bool = False
+
+    @property
+    def confidences(self) -> bool:
+        """Whether candidates keep their confidences."""
+        return self.records_confidences or any(stage.reads_confidences() for stage in self.strategy.stages)
 
     @property
     def before(self) -> Tokens:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
-from decodelab.core.protocols import AnyScorer, Cache, LanguageModel
-from decodelab.core.values import Partial, Tokens
+from decodelab.core.protocols import AnyScorer, LanguageModel
+from decodelab.core.values import Partial
+from decodelab.engine.counted import Counted
 from decodelab.engine.job import Job
 from decodelab.scorers.judging import judged
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class Judged(NamedTuple):
@@ -28,7 +26,7 @@ def judge(model: LanguageModel, scorer: AnyScorer, partials: Sequence[Partial]) 
     Raises:
         ScorerFailed: if it does not give one finite number each.
     """
-    counted = _Counted(model)
+    counted = Counted(model)
     values = judged(scorer, partials, cast(LanguageModel, counted))
     return Judged(values, counted.tokens, counted.passes)
 
@@ -40,25 +38,3 @@ def partial(model: LanguageModel, job: Job, generated: Sequence[int], cut: str |
     text = model.vocab.decode_completion(job.before, generated)
     settled = text.rstrip("\ufffd")
     return Partial(job.prompt, job.tokens, tuple(generated), settled, settled == text)
-
-
-class _Counted:
-    """Stands for a model and counts the tokens and passes computed through it."""
-
-    def __init__(self, model: LanguageModel) -> None:
-        self._model = model
-        self.tokens = 0
-        self.passes = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Cache]:
-        self.passes += 1
-        self.tokens += sum(map(len, prompts))
-        return self._model.prefill(prompts)
-
-    def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
-        self.passes += 1
-        self.tokens += tokens.numel()
-        return self._model.decode(cache, tokens)

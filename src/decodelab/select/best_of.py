@@ -5,39 +5,55 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar
 
 from decodelab.core.capabilities import Need
-from decodelab.core.stage import Kind, Stage, check_choice
+from decodelab.core.protocols import Question
+from decodelab.core.stage import Kind, Stage
 from decodelab.core.values import Candidate
+from decodelab.select.ratings import By, Rating, Window
 
 
 @dataclass(frozen=True)
 class BestOf(Stage):
-    """Rank the candidates by the model's own log-probability, per token or as a sum.
+    """Rank the candidates by a rating: the model's own log-probability or confidence, or a scorer.
+
+    Of n independent samples, whose rating is at most r with probability F(r), the winner's is at most r with
+    probability F(r)^n. Ties go to the lower sample index.
 
     Raises:
-        InvalidParameter: if `by` is neither.
+        InvalidParameter: if `by` is neither a rating nor a scorer.
 
     >>> str(BestOf(by="logprob"))
     'best_of(by=logprob)'
     """
 
-    by: Annotated[Literal["mean_logprob", "logprob"], "mean_logprob (per token) or logprob (the sum)"] = "mean_logprob"
+    by: By = "mean_logprob"
+    window: Window = 2048
 
     name: ClassVar[str] = "best_of"
     kind: ClassVar[Kind] = "selection"
     needs: ClassVar[Need] = "text"
     uses_randomness: ClassVar[bool] = False
-    source: ClassVar[str] = "Adiwardana et al. 2020 (Meena), section 2.5: sample and rank"
+    source: ClassVar[str] = (
+        "Adiwardana et al. 2020 (Meena), section 2.5: sample and rank; Kang et al. 2025, self-certainty; "
+        "Fu et al. 2025, Deep think with confidence, section 3.1"
+    )
+
+    @property
+    def rating(self) -> Rating:
+        """What it ranks by."""
+        return Rating(self, self.by, self.window)
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_choice(self, "by", ("mean_logprob", "logprob"), fix="mean_logprob does not favour short texts")
+        self.rating.check()
 
-    def rank(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
-        """The candidates with their log-probability, highest first; ties by sample index."""
-        scored = [
-            (c, c.logprob / max(len(c.tokens), 1) if self.by == "mean_logprob" else c.logprob) for c in candidates
-        ]
+    def reads_confidences(self) -> bool:
+        """Whether it ranks by confidence."""
+        return self.rating.reads_confidences
+
+    def rank(self, candidates: Sequence[Candidate], question: Question) -> list[tuple[Candidate, float]]:
+        """The candidates with their rating, highest first; ties by sample index."""
+        scored = list(zip(candidates, self.rating.of(candidates, question), strict=True))
         return sorted(scored, key=lambda pair: (-pair[1] if not math.isnan(pair[1]) else math.inf, pair[0].sample))

@@ -5,24 +5,78 @@ A third party adds one with an entry point in the group `decodelab.readers` that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from typing import Annotated
 
+from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.integers import read_integer
+from decodelab.core.options import AMBIGUOUS, read_option
+from decodelab.core.protocols import Question, Reader
 from decodelab.core.registry import Registry
+from decodelab.core.stage import Stage
 from decodelab.core.thoughts import without_thoughts
-
-Reader = Callable[[str], str | None]
-"""The answer that a text gives, or None."""
 
 READERS: Registry[Reader] = Registry(
     "answer reader",
     "decodelab.readers",
     {
         "integer": "decodelab.select.readers:integer",
+        "letter": "decodelab.select.readers:letter",
         "line": "decodelab.select.readers:last_line",
         "text": "decodelab.select.readers:whole_text",
     },
 )
+
+TASK = "task"
+"""Stands for the reader of the task that asks."""
+JSON = "json."
+"""Before the name of a field of a JSON object."""
+
+Answer = Annotated[
+    str | Reader, "what counts as the answer: integer, letter, line, text, json.FIELD, task, or a function of a text"
+]
+
+_LONGEST = 100_000
+_MOST_OBJECTS = 1_000
+"""Characters, and opening braces, that are looked at for JSON objects."""
+
+
+def check_answer(stage: Stage) -> None:
+    """Refuse a parameter `answer` that names no reader.
+
+    Raises:
+        InvalidParameter: with the nearest name.
+    """
+    value = getattr(stage, "answer")  # noqa: B009  (a stage in general has none)
+    if isinstance(value, str) and (value == TASK or (value.startswith(JSON) and len(value) > len(JSON))):
+        return
+    READERS.check_parameter(
+        stage,
+        "answer",
+        accepts=callable,
+        accepted="a function of a text",
+        fix="integer takes the number that the text settles on",
+        others=(TASK, f"{JSON}FIELD"),
+    )
+
+
+def find_reader(stage: Stage, answer: str | Reader, question: Question) -> Reader:
+    """The reader that a stage names, or is given.
+
+    Raises:
+        UnsupportedStrategy: if it is that of a task, and no task asks.
+    """
+    if not isinstance(answer, str):
+        return answer
+    if answer == TASK:
+        if question.read is None:
+            raise UnsupportedStrategy(
+                f"{stage}: no task asks here, whose reader it could take; use it in bench, or answer=integer"
+            )
+        return question.read
+    if answer.startswith(JSON):
+        return lambda text: json_field(text, answer.removeprefix(JSON))
+    return READERS.load(answer)
 
 
 def integer(text: str) -> str | None:
@@ -33,6 +87,16 @@ def integer(text: str) -> str | None:
     """
     found = read_integer(text)
     return None if found is None else str(found)
+
+
+def letter(text: str) -> str | None:
+    """The choice letter that a text settles on, as tasks read it (`decodelab.core.options.read_option`).
+
+    >>> letter("The answer is (b)."), letter("A or B")
+    ('B', None)
+    """
+    found = read_option(text)
+    return None if found == AMBIGUOUS else found
 
 
 def last_line(text: str) -> str | None:
@@ -48,3 +112,37 @@ def last_line(text: str) -> str | None:
 def whole_text(text: str) -> str | None:
     """The whole text but for thoughts, stripped."""
     return without_thoughts(text).strip() or None
+
+
+def json_field(text: str, field: str) -> str | None:
+    """The value of a field of the last JSON object in a text that has it, as JSON; thoughts are no answer.
+
+    Equal numbers are equal, however they are written.
+
+    >>> json_field('Sure: {"answer": 4.0, "why": "2 + 2"}', "answer")
+    '4'
+    """
+    answer = without_thoughts(text)[-_LONGEST:]
+    decoder = json.JSONDecoder(parse_float=_number, parse_constant=_refused)
+    found, at = None, 0
+    for _ in range(_MOST_OBJECTS):
+        at = answer.find("{", at)
+        if at < 0:
+            break
+        try:
+            value, at = decoder.raw_decode(answer, at)
+        except (ValueError, RecursionError):
+            at += 1
+            continue
+        if isinstance(value, dict) and field in value:
+            found = json.dumps(value[field], sort_keys=True, ensure_ascii=False)
+    return found
+
+
+def _number(digits: str) -> int | float:
+    value = float(digits)
+    return int(value) if value.is_integer() else value
+
+
+def _refused(name: str) -> None:
+    raise ValueError(name)

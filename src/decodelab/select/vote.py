@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from decodelab.core.capabilities import Need
-from decodelab.core.stage import Kind, Stage
+from decodelab.core.protocols import Question
+from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.core.values import Candidate
-from decodelab.select.readers import READERS, Reader
+from decodelab.select._tally import tally
+from decodelab.select.readers import Answer, check_answer, find_reader
+
+Quorum = Annotated[float, "share of all votes that the winner must have, from 0 to 1; else the first sample is taken"]
 
 
 @dataclass(frozen=True)
 class Vote(Stage):
     """Rank the candidates by how many give the same answer (self-consistency).
 
-    The answer of a text is what a reader makes of it (`decodelab.select.readers`): the integer it settles on, its last
-    line that is not empty, the whole text stripped, or what a third party's reader or a Python function gives.
-    Candidates without an answer have no vote and come last. Ties go to the answer seen first. Thoughts are no answer.
+    The answer of a text is what a reader makes of it (`decodelab.select.readers`): the integer it settles on, its
+    choice letter, its last line that is not empty, the whole text stripped, a field of its JSON, what the task that
+    asks reads, or what a third party's reader or a Python function gives. Candidates without an answer abstain and come
+    last. Ties go to the answer seen first. Thoughts are no answer.
 
     Raises:
-        InvalidParameter: if `answer` is none of these.
+        InvalidParameter: if `answer` is none of these, or `quorum` out of range.
 
     >>> str(Vote(answer="line"))
     'vote(answer=line)'
     """
 
-    answer: Annotated[str | Reader, "what counts as the answer: integer, line, text, or a function of a text"] = (
-        "integer"
-    )
+    answer: Answer = "integer"
+    quorum: Quorum = 0.0
 
     name: ClassVar[str] = "vote"
     kind: ClassVar[Kind] = "selection"
@@ -40,33 +43,10 @@ class Vote(Stage):
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        READERS.check_parameter(
-            self,
-            "answer",
-            accepts=callable,
-            accepted="a function of a text",
-            fix="integer takes the number that the text settles on",
-        )
+        check_answer(self)
+        check_number(self, "quorum", low=0, high=1, fix="0 always takes the answer with most votes")
 
-    def answer_of(self, text: str) -> str | None:
-        """The answer a text gives, or None.
-
-        >>> Vote().answer_of("7 + 1,005 is 1,012.")
-        '1012'
-        """
-        return self._reader()(text)
-
-    def _reader(self) -> Reader:
-        return READERS.load(self.answer) if isinstance(self.answer, str) else self.answer
-
-    def rank(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
+    def rank(self, candidates: Sequence[Candidate], question: Question) -> list[tuple[Candidate, float]]:
         """The candidates with the share of votes for their answer, most first."""
-        read = self._reader()  # found once: a third party's means reading every package's metadata
-        answers = [read(c.text) for c in candidates]
-        votes = Counter(a for a in answers if a is not None)
-        seen = {a: i for i, a in reversed(list(enumerate(answers)))}
-        scored = [
-            (c, votes[a] / len(candidates) if a is not None else 0.0, seen[a])
-            for c, a in zip(candidates, answers, strict=True)
-        ]
-        return [(c, share) for c, share, _ in sorted(scored, key=lambda t: (-t[1], t[2], t[0].sample))]
+        read = find_reader(self, self.answer, question)  # once: a third party's means reading every package's metadata
+        return tally(self, candidates, [read(c.text) for c in candidates], [1.0] * len(candidates), self.quorum)

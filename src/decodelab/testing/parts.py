@@ -12,12 +12,11 @@ import typer
 from decodelab.backends.chat import Backend, ChatSettings, Reply
 from decodelab.checkers.reading import begin_reading
 from decodelab.core.errors import DecodelabError
-from decodelab.core.protocols import AnyChecker, AnyScorer, Selection
+from decodelab.core.protocols import AnyChecker, AnyScorer, Question, Reader, Selection
 from decodelab.core.stage import Stage
-from decodelab.core.values import Candidate, Chat, Partial
+from decodelab.core.values import Candidate, Chat, Confidences, Partial
 from decodelab.metrics.metric import ConfidenceMetric, Sample, TextMetric, TextSet
 from decodelab.scorers.judging import judged
-from decodelab.select.readers import Reader
 from decodelab.tasks.task import Example, Task
 from decodelab.testing.stage import check_stage, require
 
@@ -37,17 +36,18 @@ def check_selection(selection: Selection) -> None:
     if isinstance(selection, Stage):
         check_stage(selection)
     pool = [
-        Candidate((i,), text, (-1.0 - i,), (-1.0 - i,), "eos", i, -1.0 - i)
+        Candidate((i,), text, (-1.0 - i,), (-1.0 - i,), "eos", i, -1.0 - i, Confidences((1.0,), (1.0 + i,), (2.0 - i,)))
         for i, text in enumerate((*TEXTS, "So it is 4."))
     ]
+    question = Question.of("2 + 2 =")
     for candidates in (pool, pool[::-1], pool[:1]):
-        ranked = selection.rank(candidates)
+        ranked = selection.rank(candidates, question)
         same = sorted(c.sample for c, _ in ranked) == sorted(c.sample for c in candidates)
         require(same, selection, "rank must give each candidate once")
         scores = [score for _, score in ranked]
         require(not any(math.isnan(s) for s in scores), selection, "a score must not be NaN")
         require(scores == sorted(scores, reverse=True), selection, "the best must come first")
-        require(selection.rank(candidates) == ranked, selection, "rank must give the same result twice")
+        require(selection.rank(candidates, question) == ranked, selection, "rank must give the same result twice")
 
 
 def check_scorer(scorer: AnyScorer) -> None:

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from decodelab.core.values import Candidate
+from decodelab.core.key import Keys
+from decodelab.core.protocols.models import LanguageModel
+from decodelab.core.values import Candidate, Tokens
+
+Reader = Callable[[str], str | None]
+"""The answer that a text gives, in a form in which equal answers are equal texts, or None."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the candidates continue, for selections that look at more than the candidates.
+
+    Attributes:
+        prompt: as text.
+        tokens: its token ids.
+        keys: the randomness of the selection, one row, for the stream `SELECTION`.
+        model: the model decoded, for scorers that ask it; None where there is none at hand.
+        read: how the task that asks reads an answer from a text; None where no task asks.
+    """
+
+    prompt: str
+    tokens: Tokens
+    keys: Keys
+    model: LanguageModel | None = None
+    read: Reader | None = None
+
+    @staticmethod
+    def of(prompt: str, tokens: Sequence[int] = (), seed: int = 0, read: Reader | None = None) -> Question:
+        """A question without a model: candidates are judged by what is known of them."""
+        return Question(prompt, tuple(tokens), Keys.of(seed, tokens, [0]), read=read)
 
 
 @runtime_checkable
 class Selection(Protocol):
     """Which finished candidate wins."""
 
-    def rank(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
-        """The candidates with their scores, best first."""
+    def rank(self, candidates: Sequence[Candidate], question: Question) -> list[tuple[Candidate, float]]:
+        """The candidates with their scores, best first; a function of what it is given."""
         ...

@@ -230,7 +230,7 @@ class TreeJob:
             above.append(self.nodes[at])
             at = self.cache.parents[at]
         above.reverse()
-        return self.cache.path(node), [n.logprob for n in above], [n.processed_logprob for n in above]
+        return Path(self.cache.path(node), [n.logprob for n in above], [n.processed_logprob for n in above])
 
     def _observe(self, growth: Growth) -> None:
         """Tell the observers about a decision: each node that children are chosen of is a row of its own step."""
@@ -281,7 +281,9 @@ class TreeJob:
             if not candidates and self.dead_end is not None:
                 raise self.dead_end
             with blamed(self.job.strategy.selection or self.search):
-                candidates = selected(self.job, candidates)
+                candidates, asked = selected(self.model, self.job, candidates)
+            self.judging_tokens += asked.tokens
+            self.judging_passes += asked.passes
         cost = Cost(
             prefill_tokens=self.cache.prefilled,
             decode_tokens=self.cache.decoded + self.judging_tokens,
@@ -294,6 +296,6 @@ class TreeJob:
     def _longest(self) -> Candidate:
         """The deepest node as a candidate: pruned where the search has ended, else interrupted."""
         deepest = max(range(len(self.nodes)), key=lambda i: self.nodes[i].depth, default=0)
-        path = self._path(deepest) if self.nodes else ([], [], [])
+        path = self._path(deepest) if self.nodes else Path([], [], [])
         candidate = unfinished(self.model, self.job, path, 0)
         return replace(candidate, finish_reason="pruned") if self.done else candidate

@@ -1,0 +1,65 @@
+"""Soft best-of-n."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+
+from decodelab.core.capabilities import Need
+from decodelab.core.key import SELECTION
+from decodelab.core.protocols import Question
+from decodelab.core.stage import Kind, Stage, check_number
+from decodelab.core.values import Candidate
+from decodelab.select.ratings import By, Rating, Window
+
+
+@dataclass(frozen=True)
+class SoftBestOf(Stage):
+    """Draw the winner of the candidates with probability proportional to exp(rating / temperature).
+
+    Between a random sample (temperature to infinity) and best-of-n (to 0): it gives up some of the rating to stay
+    closer to the model. The others follow in the order in which further draws without replacement would give them;
+    their scores are the ratings over the temperature plus Gumbel noise, whose order that is.
+
+    Raises:
+        InvalidParameter: if a parameter is out of range.
+
+    >>> str(SoftBestOf(temperature=0.5))
+    'soft_best_of(temperature=0.5)'
+    """
+
+    temperature: Annotated[float, "in units of the rating, greater than 0"] = 1.0
+    by: By = "mean_logprob"
+    window: Window = 2048
+
+    name: ClassVar[str] = "soft_best_of"
+    kind: ClassVar[Kind] = "selection"
+    needs: ClassVar[Need] = "text"
+    uses_randomness: ClassVar[bool] = True
+    source: ClassVar[str] = "Verdun et al. 2025, Soft best-of-n sampling for model alignment, definition 1"
+
+    @property
+    def rating(self) -> Rating:
+        """What it ranks by."""
+        return Rating(self, self.by, self.window)
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self, "temperature", low=0, low_open=True, fix="1.0 draws by exp(rating); best_of takes the best")
+        self.rating.check()
+
+    def reads_confidences(self) -> bool:
+        """Whether it draws by confidence."""
+        return self.rating.reads_confidences
+
+    def rank(self, candidates: Sequence[Candidate], question: Question) -> list[tuple[Candidate, float]]:
+        """The candidates in the order drawn, each with its perturbed rating."""
+        ordered = sorted(candidates, key=lambda c: c.sample)
+        rated = torch.tensor(self.rating.of(ordered, question), dtype=torch.float64) / self.temperature
+        own = question.keys[torch.zeros(len(ordered), dtype=torch.int64)]
+        uniform = own.uniform(torch.tensor([c.sample for c in ordered]), SELECTION)
+        scores = (rated - (-uniform.log()).log()).tolist()
+        return sorted(zip(ordered, scores, strict=True), key=lambda pair: (-pair[1], pair[0].sample))
