@@ -8,35 +8,29 @@ from collections.abc import Sequence
 
 from decodelab.core.notices import NoQuorum
 from decodelab.core.stage import Stage, brief
-from decodelab.core.values import Candidate
 
 
 def tally(
-    stage: Stage,
-    candidates: Sequence[Candidate],
-    answers: Sequence[str | None],
-    weights: Sequence[float],
-    quorum: float,
-) -> list[tuple[Candidate, float]]:
-    """The candidates with the share of the votes for their answer, most first.
+    stage: Stage, voters: Sequence[int], answers: Sequence[str | None], weights: Sequence[float], quorum: float
+) -> list[tuple[int, float]]:
+    """The voters with the share of the votes for their answer, most first.
 
-    Candidates without an answer abstain: their weight counts in the whole, they come last with a share of 0. Ties go to
-    the answer seen first. Where no answer has at least the share `quorum`, nothing is decided: the candidates come in
-    the order of their samples, with a share of 0.
+    Those without an answer abstain: their weight counts in the whole, they come last with a share of 0. Ties go to the
+    answer seen first. Where no answer has at least the share `quorum`, nothing is decided: the voters come in the order
+    given, with a share of 0.
 
     Args:
         stage: the stage that counts, for the notice that there was no quorum.
-        candidates: in any order.
+        voters: in the order of their samples.
         answers: of each.
         weights: of each, not negative.
         quorum: from 0 to 1.
     """
-    order = sorted(range(len(candidates)), key=lambda i: candidates[i].sample)
     total = math.fsum(weights)
     given: dict[str, list[float]] = {}
-    for i in order:
-        if (answer := answers[i]) is not None:
-            given.setdefault(answer, []).append(weights[i])
+    for answer, weight in zip(answers, weights, strict=True):
+        if answer is not None:
+            given.setdefault(answer, []).append(weight)
     shares = {answer: math.fsum(own) / total if total else 0.0 for answer, own in given.items()}
     most = max(shares.values(), default=0.0)
     if quorum and most < quorum:
@@ -47,14 +41,10 @@ def tally(
             NoQuorum,
             stacklevel=2,
         )
-        return [(candidates[i], 0.0) for i in order]
-    places = {answer: place for place, answer in enumerate(given)}
-
-    def share(answer: str | None) -> float:
-        return 0.0 if answer is None else shares[answer]
-
-    def place(answer: str | None) -> int:
-        return len(places) if answer is None else places[answer]
-
-    order.sort(key=lambda i: (-share(answers[i]), place(answers[i])))
-    return [(candidates[i], share(answers[i])) for i in order]
+        return [(voter, 0.0) for voter in voters]
+    # Sorting is stable: answers stand in the order in which they were seen, and so do those who gave them.
+    leaders = {answer: place for place, answer in enumerate(sorted(given, key=lambda answer: -shares[answer]))}
+    order = sorted(
+        range(len(voters)), key=lambda i: len(leaders) if (answer := answers[i]) is None else leaders[answer]
+    )
+    return [(voters[i], 0.0 if (answer := answers[i]) is None else shares[answer]) for i in order]

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from decodelab.core.capabilities import Need
-from decodelab.core.protocols import Question
-from decodelab.core.stage import Kind, Stage
+from decodelab.core.protocols import Question, Ranker
 from decodelab.core.values import Candidate
+from decodelab.select._prepared import PreparedSelection
 from decodelab.select.ratings import By, Rating, Window
 
 
 @dataclass(frozen=True)
-class BestOf(Stage):
+class BestOf(PreparedSelection):
     """Rank the candidates by a rating: the model's own log-probability or confidence, or a scorer.
 
     Of n independent samples, whose rating is at most r with probability F(r), the winner's is at most r with
@@ -32,7 +32,6 @@ class BestOf(Stage):
     window: Window = 2048
 
     name: ClassVar[str] = "best_of"
-    kind: ClassVar[Kind] = "selection"
     needs: ClassVar[Need] = "text"
     uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = (
@@ -53,7 +52,8 @@ class BestOf(Stage):
         """Whether it ranks by confidence."""
         return self.rating.reads_confidences
 
-    def rank(self, candidates: Sequence[Candidate], question: Question) -> list[tuple[Candidate, float]]:
-        """The candidates with their rating, highest first; ties by sample index."""
-        scored = list(zip(candidates, self.rating.of(candidates, question), strict=True))
-        return sorted(scored, key=lambda pair: (-pair[1] if not math.isnan(pair[1]) else math.inf, pair[0].sample))
+    def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
+        """Ranks by rating, highest first; ties by sample index."""
+        rated = self.rating.of(candidates, question)
+        by = [-value if not math.isnan(value) else math.inf for value in rated]
+        return lambda places: [(i, rated[i]) for i in sorted(places, key=lambda i: (by[i], candidates[i].sample))]

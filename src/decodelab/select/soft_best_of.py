@@ -10,14 +10,15 @@ import torch
 
 from decodelab.core.capabilities import Need
 from decodelab.core.key import SELECTION
-from decodelab.core.protocols import Question
-from decodelab.core.stage import Kind, Stage, check_number
+from decodelab.core.protocols import Question, Ranker
+from decodelab.core.stage import check_number
 from decodelab.core.values import Candidate
+from decodelab.select._prepared import PreparedSelection
 from decodelab.select.ratings import By, Rating, Window
 
 
 @dataclass(frozen=True)
-class SoftBestOf(Stage):
+class SoftBestOf(PreparedSelection):
     """Draw the winner of the candidates with probability proportional to exp(rating / temperature).
 
     Between a random sample (temperature to infinity) and best-of-n (to 0): it gives up some of the rating to stay
@@ -36,7 +37,6 @@ class SoftBestOf(Stage):
     window: Window = 2048
 
     name: ClassVar[str] = "soft_best_of"
-    kind: ClassVar[Kind] = "selection"
     needs: ClassVar[Need] = "text"
     uses_randomness: ClassVar[bool] = True
     source: ClassVar[str] = "Verdun et al. 2025, Soft best-of-n sampling for model alignment, definition 1"
@@ -55,11 +55,10 @@ class SoftBestOf(Stage):
         """Whether it draws by confidence."""
         return self.rating.reads_confidences
 
-    def rank(self, candidates: Sequence[Candidate], question: Question) -> list[tuple[Candidate, float]]:
-        """The candidates in the order drawn, each with its perturbed rating."""
-        ordered = sorted(candidates, key=lambda c: c.sample)
-        rated = torch.tensor(self.rating.of(ordered, question), dtype=torch.float64) / self.temperature
-        own = question.keys[torch.zeros(len(ordered), dtype=torch.int64)]
-        uniform = own.uniform(torch.tensor([c.sample for c in ordered]), SELECTION)
+    def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
+        """Ranks in the order drawn, with the perturbed ratings."""
+        rated = torch.tensor(self.rating.of(candidates, question), dtype=torch.float64) / self.temperature
+        own = question.keys[torch.zeros(len(candidates), dtype=torch.int64)]
+        uniform = own.uniform(torch.tensor([c.sample for c in candidates]), SELECTION)
         scores = (rated - (-uniform.log()).log()).tolist()
-        return sorted(zip(ordered, scores, strict=True), key=lambda pair: (-pair[1], pair[0].sample))
+        return lambda places: [(i, scores[i]) for i in sorted(places, key=lambda i: (-scores[i], candidates[i].sample))]

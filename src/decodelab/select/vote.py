@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from decodelab.core.capabilities import Need
-from decodelab.core.protocols import Question
-from decodelab.core.stage import Kind, Stage, check_number
+from decodelab.core.protocols import Question, Ranker
+from decodelab.core.stage import check_number
 from decodelab.core.values import Candidate
+from decodelab.select._prepared import PreparedSelection
 from decodelab.select._tally import tally
 from decodelab.select.readers import Answer, check_answer, find_reader
 
@@ -17,7 +18,7 @@ Quorum = Annotated[float, "share of all votes that the winner must have, from 0 
 
 
 @dataclass(frozen=True)
-class Vote(Stage):
+class Vote(PreparedSelection):
     """Rank the candidates by how many give the same answer (self-consistency).
 
     The answer of a text is what a reader makes of it (`decodelab.select.readers`): the integer it settles on, its
@@ -36,7 +37,6 @@ class Vote(Stage):
     quorum: Quorum = 0.0
 
     name: ClassVar[str] = "vote"
-    kind: ClassVar[Kind] = "selection"
     needs: ClassVar[Need] = "text"
     uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "Wang et al. 2023, Self-consistency, section 2"
@@ -46,7 +46,12 @@ class Vote(Stage):
         check_answer(self)
         check_number(self, "quorum", low=0, high=1, fix="0 always takes the answer with most votes")
 
-    def rank(self, candidates: Sequence[Candidate], question: Question) -> list[tuple[Candidate, float]]:
-        """The candidates with the share of votes for their answer, most first."""
+    def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
+        """Ranks by the share of votes for an answer, most first."""
         read = find_reader(self, self.answer, question)  # once: a third party's means reading every package's metadata
-        return tally(self, candidates, [read(c.text) for c in candidates], [1.0] * len(candidates), self.quorum)
+        answers = [read(c.text) for c in candidates]
+
+        def ranker(places: Sequence[int]) -> list[tuple[int, float]]:
+            return tally(self, places, [answers[i] for i in places], [1.0] * len(places), self.quorum)
+
+        return ranker

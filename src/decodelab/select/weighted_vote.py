@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar, Literal
 
 from decodelab.core.capabilities import Need
 from decodelab.core.errors import ScorerFailed
-from decodelab.core.protocols import Question
-from decodelab.core.stage import Kind, Stage, brief, check_choice, check_number, plain
+from decodelab.core.protocols import Question, Ranker
+from decodelab.core.stage import brief, check_choice, check_number, plain
 from decodelab.core.values import Candidate
+from decodelab.select._prepared import PreparedSelection
 from decodelab.select._tally import tally
 from decodelab.select.ratings import By, Rating, Window
 from decodelab.select.readers import Answer, check_answer, find_reader
@@ -19,7 +20,7 @@ from decodelab.select.vote import Quorum
 
 
 @dataclass(frozen=True)
-class WeightedVote(Stage):
+class WeightedVote(PreparedSelection):
     """Rank the candidates by how much weight the candidates with the same answer have together.
 
     Before the count, `keep` leaves only the candidates of the highest rating, rounded up; the others come last. The
@@ -48,7 +49,6 @@ class WeightedVote(Stage):
     window: Window = 2048
 
     name: ClassVar[str] = "weighted_vote"
-    kind: ClassVar[Kind] = "selection"
     needs: ClassVar[Need] = "text"
     uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = (
@@ -74,17 +74,22 @@ class WeightedVote(Stage):
         """Whether its weights are confidences."""
         return self.rating.reads_confidences
 
-    def rank(self, candidates: Sequence[Candidate], question: Question) -> list[tuple[Candidate, float]]:
-        """The candidates with the share of the weight for their answer, most first; those that did not vote last."""
+    def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
+        """Ranks by the share of the weight for an answer, most first; those that did not vote come last."""
         rated = self.rating.of(candidates, question)
-        best = sorted(range(len(candidates)), key=lambda i: (-rated[i], candidates[i].sample))
-        voting = best[: math.ceil(self.keep * len(best) - 1e-9)]
         read = find_reader(self, self.answer, question)
-        voters = [candidates[i] for i in voting]
-        counted = tally(
-            self, voters, [read(c.text) for c in voters], self._weights([rated[i] for i in voting]), self.quorum
-        )
-        return [*counted, *((candidates[i], 0.0) for i in best[len(voting) :])]
+        answers = [read(c.text) for c in candidates]
+
+        def ranker(places: Sequence[int]) -> list[tuple[int, float]]:
+            best = sorted(places, key=lambda i: -rated[i])  # stable: ties by sample index
+            kept = math.ceil(self.keep * len(best) - 1e-9)
+            weights = dict(zip(best[:kept], self._weights([rated[i] for i in best[:kept]]), strict=True))
+            voters = [i for i in places if i in weights]
+            own = [answers[i] for i in voters]
+            counted = tally(self, voters, own, [weights[i] for i in voters], self.quorum)
+            return [*counted, *((i, 0.0) for i in best[kept:])]
+
+        return ranker
 
     def _weights(self, rated: Sequence[float]) -> list[float]:
         """The weights of ratings, highest first."""

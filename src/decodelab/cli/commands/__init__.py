@@ -32,6 +32,7 @@ COMMANDS: Registry[Any] = Registry(
         "bench": "decodelab.cli.commands.bench:command",
         "tune": "decodelab.cli.commands.tune:command",
         "report": "decodelab.cli.commands.report:command",
+        "scaling": "decodelab.cli.commands.scaling:command",
         "journal": "decodelab.cli.commands.journal:command",
         "tasks": "decodelab.cli.commands.tasks:app",
         "train": "decodelab.cli.commands.train:app",

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from decodelab.cli import options
-from decodelab.cli.commands.report import HtmlFile, JournalFile, MarkdownFile, Outputs, journal_of
+from decodelab.cli.commands.report import HtmlFile, MarkdownFile, Outputs
 from decodelab.cli.forecast import print_cost
 from decodelab.cli.judging import counted, judge_prices, spent_data
 from decodelab.cli.progress import progress
+from decodelab.cli.stored import JournalFile, journal_of
 from decodelab.cli.terminal import note, print_json, say
 from decodelab.engine.threads import threads_for
 from decodelab.report.sweep.table import print_results, results_data

@@ -11,11 +11,11 @@ import typer
 
 from decodelab.cli import options
 from decodelab.cli.progress import progress
+from decodelab.cli.stored import JournalFile, PlanNumber, PlanOrJournal, opened
 from decodelab.cli.terminal import print_json
 from decodelab.core.errors import RequestError
 from decodelab.engine.progress import Advance
 from decodelab.io.atomic import check_writable, write_bytes, write_text
-from decodelab.io.text import expanded
 from decodelab.report.sweep.table import markdown, print_results, results_data
 
 if TYPE_CHECKING:
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from decodelab.bench.store.journal import Journal
     from decodelab.report.sweep.samples import Packed
 
-JournalFile = Annotated[
-    Path | None,
-    typer.Option("--journal", "-j", metavar="FILE", show_default="beside the plan", help="Where answers are stored."),
-]
 HtmlFile = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", show_default=False, help="HTML page with every answer.")
 ]
@@ -112,14 +108,9 @@ def _packed(plan: Plan, journal: Journal, advance: Advance) -> Packed:
 
 
 def command(
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", show_default=False, help="The sweep as YAML, or a journal.")],
+    plan: PlanOrJournal,
     journal: JournalFile = None,
-    number: Annotated[
-        int | None,
-        typer.Option(
-            "--plan", metavar="N", show_default="the latest", help="Which plan of the journal, counted from 1."
-        ),
-    ] = None,
+    number: PlanNumber = None,
     margin: Annotated[
         float | None,
         typer.Option(
@@ -151,26 +142,13 @@ def command(
 
     Next: decodelab journal runs.sqlite --export answers.jsonl writes every answer to a file.
     """
-    from decodelab.bench.plan import Plan
     from decodelab.bench.stats.comparison import compare
-    from decodelab.bench.store.journal import Journal
 
     if margin is not None and not 0 < margin < 1:
         raise RequestError(f"--margin must be above 0 and below 1, got {margin:g}; 0.05 is 5 points of 100")
     outputs = Outputs(html, latex, to_csv, to_markdown, png)
     outputs.check()
-    if _is_journal(plan):
-        if journal is not None:
-            raise RequestError(f"--journal: {str(plan)!r} is itself a journal; give a plan, or leave --journal out")
-        read, place = None, plan
-    else:
-        if number is not None:
-            raise RequestError(
-                "--plan chooses among the plans of a journal, got a plan; give a journal, or leave --plan out"
-            )
-        read, place = Plan.parse(plan), journal_of(plan, journal)
-    with Journal(place, writing=False) as kept:
-        chosen = _stored(kept, number) if read is None else read
+    with opened(plan, journal, number) as (chosen, kept):
         if margin is not None:
             chosen = chosen.model_copy(update={"margin": margin})
         results = compare(chosen, kept)
@@ -179,31 +157,3 @@ def command(
         print_json(results_data(results))
     else:
         print_results(results)
-
-
-def journal_of(plan: Path, journal: Path | None) -> Path:
-    """The journal of a plan: the named one, or the one beside the plan."""
-    return plan.with_suffix(".journal.sqlite") if journal is None else journal
-
-
-def _is_journal(file: Path) -> bool:
-    """Whether a file is a database rather than a plan."""
-    try:
-        with expanded(file).open("rb") as opened:
-            return opened.read(16) == b"SQLite format 3\x00"
-    except OSError:
-        return False
-
-
-def _stored(journal: Journal, number: int | None) -> Plan:
-    """A plan stored in a journal: the latest, or the one with a number."""
-    from decodelab.bench.plan import Plan
-    from decodelab.bench.store import views
-
-    plans = views.plans(journal)
-    if not plans:
-        raise RequestError(f"journal {journal.path}: it has no plan; run decodelab bench first")
-    if number is not None and not 1 <= number <= len(plans):
-        plural = "plan" if len(plans) == 1 else "plans"
-        raise RequestError(f"--plan: the journal has {len(plans)} {plural}, got {number}; choose 1 to {len(plans)}")
-    return Plan.model_validate_json(plans[-1 if number is None else number - 1][1])

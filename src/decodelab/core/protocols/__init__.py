@@ -28,7 +28,7 @@ from decodelab.core.protocols.models import (
 from decodelab.core.protocols.processors import Joinable, Observable, ObservesChoice, Processor, Randomised
 from decodelab.core.protocols.scorers import AnyScorer, ModelScorer, Scorer
 from decodelab.core.protocols.searches import Advance, Ahead, LooksAhead, Ranked, Rows, Search
-from decodelab.core.protocols.selections import Question, Reader, Selection
+from decodelab.core.protocols.selections import Prepared, Question, Ranker, Reader, Selection
 from decodelab.core.protocols.tree_searches import Growth, Tree, TreeSearch
 
 __all__ = [
@@ -56,10 +56,12 @@ __all__ = [
     "Observable",
     "ObservesChoice",
     "PrefixCaching",
+    "Prepared",
     "Processor",
     "Question",
     "Randomised",
     "Ranked",
+    "Ranker",
     "Reader",
     "Reading",
     "ReadingChecker",

@@ -38,10 +38,24 @@ class Question:
         return Question(prompt, tuple(tokens), Keys.of(seed, tokens, [0]), read=read)
 
 
+Ranker = Callable[[Sequence[int]], list[tuple[int, float]]]
+"""Ranks some of the candidates that it was made for: their places, in the order of their samples, to places with their
+scores, best first."""
+
+
 @runtime_checkable
 class Selection(Protocol):
     """Which finished candidate wins."""
 
     def rank(self, candidates: Sequence[Candidate], question: Question) -> list[tuple[Candidate, float]]:
         """The candidates with their scores, best first; a function of what it is given."""
+        ...
+
+
+@runtime_checkable
+class Prepared(Selection, Protocol):
+    """A selection that looks at candidates once and then ranks any of them, as when k of n samples are chosen often."""
+
+    def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
+        """What ranks some of these candidates as `rank` would."""
         ...

@@ -1,0 +1,1 @@
+"""What more samples buy: selections among stored samples, for every number of them, without generating anything."""
