@@ -71,16 +71,16 @@ def test_what_makes_no_sense_is_refused_in_one_line(run, arguments, message):
 
 def test_no_answer_unreadable_ambiguous_and_wrong_are_told_apart(run, tmp_path):
     rows = [{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}] * 5
-    texts = ["The answer is (B).", "The answer is A.", "<think>B", "I cannot say.", "A or B"]
+    texts = ["The answer is (B).", "The answer is A.", "<think>B</think>", "I cannot say.", "A or B"]
     items, outputs = tmp_path / "items.jsonl", tmp_path / "outputs.jsonl"
     items.write_text("".join(json.dumps(row) + "\n" for row in rows))
     outputs.write_text("".join(json.dumps({"id": n, "output": text}) + "\n" for n, text in enumerate(texts)))
     found = run("tasks", "score", "mmlu", str(items), str(outputs), "--json").json
-    counts = [found[key] for key in ("n", "answered", "unread", "no_answer", "unreadable", "ambiguous", "mean", "over")]
+    counts = [found[key] for key in ("n", "answered", "unread", "empty", "unreadable", "ambiguous", "mean", "over")]
     assert counts == [5, 2, 3, 1, 1, 1, 0.2, "all"]
-    assert [item["lacks"] for item in found["items"]] == [None, None, "no answer", "unreadable", "ambiguous"]
+    assert [item["lacks"] for item in found["items"]] == [None, None, "empty", "unreadable", "ambiguous"]
     shown = run("tasks", "score", "mmlu", str(items), str(outputs)).stdout
-    assert "5 items, 3 without an answer (ambiguous 1, no answer 1, unreadable 1), 2 answered" in shown
+    assert "5 items, 3 without an answer (ambiguous 1, empty 1, unreadable 1), 2 answered" in shown
     assert "(unreadable)" in shown
     only = run("tasks", "score", "mmlu", str(items), str(outputs), "--answered-only")
     assert "score 0.500" in only.stdout

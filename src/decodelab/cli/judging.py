@@ -81,6 +81,7 @@ def score_judged(
     from decodelab.backends.catalogue import chat_model
     from decodelab.bench.run.judging import Judging
     from decodelab.bench.store.journal import opened
+    from decodelab.tasks.response import Response
 
     if min(prices) < 0:
         raise RequestError(
@@ -90,7 +91,7 @@ def score_judged(
         raise RequestError(
             f"{task.name} is judged by a model, and {str(journal)!r} has no replies; name the model with --judge"
         )
-    pairs = list(zip(examples, answers, strict=True))
+    pairs = list(zip(examples, map(Response, answers), strict=True))
     asking = None
     if judge is not None:
         asking = chat_model(judge, temperature=temperature, max_tokens=max_tokens, at_once=at_once, timeout=timeout)

@@ -65,9 +65,9 @@ def score(
     """Score stored answers, without the model that generated them.
 
     Answers are read as text and never run, except programs (code), which run in a sandbox or not at all. An item
-    without an answer scores 0, and the table says whether its text is empty, unreadable or ambiguous. For a task that a
-    model judges, each reply is stored in a journal at once: after a failure the same command resumes, nothing is asked
-    twice, and --judge is not needed once all replies are there.
+    without an answer scores 0, and the table says why: its text is empty, an unfinished thought, unreadable or
+    ambiguous. For a task that a model judges, each reply is stored in a journal at once: after a failure the same
+    command resumes, nothing is asked twice, and --judge is not needed once all replies are there.
 
     \b
     Examples:
@@ -83,6 +83,7 @@ def score(
     Next: decodelab measure outputs.jsonl measures the texts.
     """
     from decodelab.metrics.bounded import bounded_mean
+    from decodelab.tasks.response import LACKS
     from decodelab.tasks.task import ModelGraded, prompt_key, rescore, task_named, texts_of
 
     given = options.task_parameters(parameters)
@@ -135,9 +136,9 @@ def score(
                 "over": "answered" if answered_only else "all",
                 "answered": len(verdicts) - unread,
                 "unread": unread,
-                **{why.replace(" ", "_"): lacks[why] for why in ("no answer", "unreadable", "ambiguous")},
+                **{why.replace(" ", "_"): lacks[why] for why in LACKS},
                 "items": [
-                    {"id": name, "score": verdict.score, "answer": verdict.answer, "lacks": verdict.lacks or None}
+                    {"id": name, "score": verdict.score, "answer": verdict.answer, "lacks": verdict.lacks}
                     for name, verdict in verdicts.items()
                 ],
             }
