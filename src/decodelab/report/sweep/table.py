@@ -34,7 +34,8 @@ def print_results(results: Results) -> None:
         table.add_column(HEADER[0], overflow="fold", min_width=16)
         for name in HEADER[1:]:
             # On two lines, so that all columns fit in 80 characters.
-            table.add_column("\n".join(name.split()), justify="right", no_wrap=True, vertical="bottom")
+            heading = name if name == "95 %" else name.replace(" ", "\n")
+            table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in _cells(row)))
         print_table(table)
