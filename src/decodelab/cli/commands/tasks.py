@@ -18,7 +18,7 @@ from decodelab.cli.usage import Command
 from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, write_text
 from decodelab.io.text import file_name
-from decodelab.report.console import excerpt, print_table
+from decodelab.report.console import excerpt, print_first
 from decodelab.tasks.outputs import read_outputs
 
 if TYPE_CHECKING:
@@ -195,11 +195,8 @@ def audit(
         ]
         print_json({"task": task, "n": len(examples), "wrong": listed})
         return
-    if findings:
-        table = Table("id", "what is wrong with the published answer")
-        for name, finding in findings.items():
-            table.add_row(excerpt(name), finding.problem)
-        print_table(table)
+    table = Table("id", "what is wrong with the published answer")
+    print_first(table, [(excerpt(name), finding.problem) for name, finding in findings.items()])
     typer.echo(f"{len(findings)} of {len(examples)} published answers are wrong")
 
 
@@ -253,17 +250,21 @@ def _read_outputs(file: Path) -> dict[str, str]:
 
 
 def _print_verdicts(examples: Sequence[Example], verdicts: dict[str, Verdict]) -> None:
-    """A line for each item that is not right."""
+    """A line for each item that is not right, for the first of them: those that are wrong, then those not answered."""
     from rich.table import Table
 
-    table = Table("id", "score", "read", "reference")
-    for example in examples:
-        verdict = verdicts[example.id]
-        if verdict.score < 1:
-            read = str(verdict.answer) if verdict.parsed else f"({verdict.lacks})"
-            table.add_row(excerpt(example.id), f"{verdict.score:.2f}", excerpt(read), excerpt(str(example.reference)))
-    if table.row_count:
-        print_table(table)
+    wrong = [(example, verdicts[example.id]) for example in examples if verdicts[example.id].score < 1]
+    wrong.sort(key=lambda row: not row[1].parsed)
+    rows = [
+        (
+            excerpt(example.id),
+            f"{verdict.score:.2f}",
+            excerpt(str(verdict.answer) if verdict.parsed else f"({verdict.lacks})"),
+            excerpt(str(example.reference)),
+        )
+        for example, verdict in wrong
+    ]
+    print_first(Table("id", "score", "read", "reference"), rows)
 
 
 def _as_data(pairs: Any) -> list[dict[str, Any]]:
