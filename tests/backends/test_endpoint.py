@@ -118,7 +118,12 @@ def test_retry_after_is_obeyed_within_reason(serve, client, waited, said, least,
             r"answered 401 \(Incorrect .* \*\*\*\); check the key in OPENAI_API_KEY",
         ),
         (403, b"", "answered 403; check the key in OPENAI_API_KEY"),
-        (402, b"", "answered 402"),
+        (402, b"", "answered 402; its account has no credit left, or is not active; check billing at the provider"),
+        (
+            402,
+            b'{"error": {"message": "Insufficient Balance"}}',
+            r"answered 402 \(Insufficient Balance\); its account has no credit left",
+        ),
         (
             404,
             b"no such model\n\x1b[31m",
@@ -135,6 +140,40 @@ def test_a_refusal_is_said_at_once_in_one_line(serve, client, waited, monkeypatc
     assert "\n" not in str(error.value)
     assert "sk-secret" not in str(error.value)
     assert (len(server.asked), waited) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (429, {"type": "insufficient_quota", "code": "insufficient_quota", "message": "You exceeded your quota"}),
+        (429, {"type": "insufficient_quota", "code": "project_spend_limit_exceeded"}),
+        (429, {"type": "insufficient_quota", "code": None}),
+        (429, {"type": "requests", "code": "insufficient_quota"}),
+        (429, {"type": "billing_not_active"}),
+        (429, {"type": "exceeded_current_quota_error", "message": "suspended due to insufficient balance"}),
+        (400, {"type": "invalid_request_error", "code": "billing_hard_limit_reached"}),
+        (401, {"code": "account_deactivated", "message": "context length"}),
+        (403, {"code": "Insufficient_Quota"}),
+        (500, {"code": "insufficient_quota"}),
+        (200, {"code": "insufficient_quota"}),
+    ],
+)
+def test_an_account_without_credit_is_not_asked_again(serve, client, waited, status, error):
+    server = serve(lambda body, number: (status, {"retry-after": "5"}, json.dumps({"error": error}).encode()))
+    with pytest.raises(EndpointFailed, match="its account has no credit left, or is not active; check billing"):
+        only(client(server.name))
+    assert (len(server.asked), waited) == (1, [])
+
+
+def test_a_rate_that_is_exceeded_passes_whatever_it_says_of_quotas(serve, client, waited):
+    error = {
+        "code": 429,
+        "status": "RESOURCE_EXHAUSTED",
+        "message": "You exceeded your current quota: insufficient_quota",
+    }
+    server = serve(lambda body, number: "YES" if number else (429, {}, json.dumps({"error": error}).encode()))
+    assert only(client(server.name)).text == "YES"
+    assert len(waited) == 1
 
 
 @pytest.mark.parametrize("status", [400, 413])

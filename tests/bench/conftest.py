@@ -13,6 +13,7 @@ from decodelab.bench.plan import Plan
 from decodelab.bench.records import Answer, ItemView, Score, WorkItem
 from decodelab.bench.stats.comparison import Results, compare
 from decodelab.bench.store.journal import Journal
+from decodelab.tasks.response import Lack
 
 Table = Callable[[Plan, Journal], object]
 
@@ -68,12 +69,14 @@ def told(tmp_path: Path) -> Callable[..., Results]:
         prompts: Sequence[str] | None = None,
         margin: float = 0.05,
         read: Callable[[int, int, int], Any] = lambda strategy, item, sample: "an answer",
+        lacks: Callable[[int, int, int], Lack] = lambda strategy, item, sample: "unreadable",
         changes: Callable[[int, int, int], dict[str, Any]] = lambda strategy, item, sample: {},
+        answered_only: bool = False,
     ) -> Results:
         """Tables of scores [repetitions, strategies, items, samples], each repetition under a model's name of its own.
 
-        NaN is an answer that is not there. `read` is what the task read from an answer, by strategy, item and sample;
-        `changes` is what is to be different in its record.
+        NaN is an answer that is not there. `read` is what the task read from an answer, by strategy, item and sample,
+        None for nothing, and `lacks` why; `changes` is what is to be different in its record.
         """
         scores = np.asarray(scores, dtype=float)
         repetitions, strategies, items, samples = scores.shape
@@ -97,9 +100,10 @@ def told(tmp_path: Path) -> Callable[..., Results]:
                         if not math.isnan(score):
                             records.append(replace(empty, key=key, sample=sample, **changes(strategy, item, sample)))
                             answer = read(strategy, item, sample)
-                            scored.append(Score(key, f"{item}", task, str(item), score, answer))
+                            why = lacks(strategy, item, sample) if answer is None else None
+                            scored.append(Score(key, f"{item}", task, str(item), score, answer, why))
                 journal.ask(plan.digest, model, asked)
                 journal.add(records, scored)
-            return compare(plan, journal)
+            return compare(plan, journal, answered_only=answered_only)
 
     return told

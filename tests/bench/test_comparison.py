@@ -122,14 +122,45 @@ def test_compute_and_pathologies_are_means_of_the_answers(told):
     assert (row.repeated, row.unfinished, row.unread) == (0.25, 0.5, 0.25)
 
 
-def test_answers_that_are_none_are_told_from_those_that_cannot_be_read(told):
-    texts = ("It is 4.", "<think>4", " ", "no idea")
+def test_answers_that_were_not_read_are_counted_by_the_reason(told):
+    why = (None, "unfinished thought", "empty", "unreadable", "empty")
     (row,) = told(
-        np.zeros((1, 1, 4, 1)),
-        changes=lambda strategy, item, sample: {"text": texts[item]},
-        read=lambda strategy, item, n: 4 if item == 0 else None,
+        np.zeros((1, 1, 5, 1)),
+        read=lambda strategy, item, n: 4 if why[item] is None else None,
+        lacks=lambda strategy, item, n: why[item],
     ).cells
-    assert (row.empty, row.unread) == (0.5, 0.75)
+    assert row.unread == 0.8
+    assert row.lacks == {"empty": 2, "unfinished thought": 1, "cut off": 0, "unreadable": 1, "ambiguous": 0}
+    assert row.left_out is None
+
+
+def test_over_answered_items_strategies_are_compared_on_what_both_have_answered(told):
+    scores = np.zeros((1, 2, 40, 1))
+    scores[0, 0, :20] = scores[0, 1, :25] = 1
+    unread = {(0, 39), (0, 38), (1, 0)}
+    given = {"read": lambda strategy, item, n: None if (strategy, item) in unread else item}
+    every, answered = told(scores, **given), told(scores, **given, answered_only=True)
+    assert [row.score.value for row in every.cells] == [20 / 40, 25 / 40]
+    assert [row.score.value for row in answered.cells] == [20 / 38, 24 / 39]
+    assert [(row.items, row.asked, row.left_out) for row in answered.cells] == [(38, 40, 2), (39, 40, 1)]
+    assert answered.cells[1].difference.value == 5 / 37
+    assert answered.cells[1].difference.n == 37
+    assert answered.winners[0].mean == pytest.approx(24 / 37)
+    assert [row.unread for row in answered.cells] == [row.unread for row in every.cells] == [2 / 40, 1 / 40]
+    assert [row.tokens for row in answered.cells] == [row.tokens for row in every.cells]
+
+
+def test_over_answered_items_the_samples_that_were_read_make_the_score_of_an_item(told):
+    scores = np.array([[[[1, 0, 0], [0, 0, 0], [1, 1, 1]]]])
+    unread = {(0, 1), (1, 0), (1, 1), (1, 2)}
+    (row,) = told(scores, read=lambda strategy, item, n: None if (item, n) in unread else n, answered_only=True).cells
+    assert (row.score.value, row.items, row.left_out) == (0.75, 2, 1)
+
+
+def test_over_answered_items_a_strategy_without_an_answer_has_no_score(told):
+    found = told(np.zeros((1, 2, 3, 1)), read=lambda strategy, item, n: item if strategy else None, answered_only=True)
+    assert [(row.score is None, row.items, row.left_out) for row in found.cells] == [(True, 0, 3), (False, 3, 0)]
+    assert found.winners == ()
 
 
 def test_the_front_is_what_nothing_beats_at_its_price(told):

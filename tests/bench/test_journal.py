@@ -22,7 +22,9 @@ ANSWER = Answer(
     "k", "m", "d", "greedy", "prompt", 0, str(2**63), "[]", "a\0b\x1b[31m<i>\ud800",
     (1, 2), (-0.5, -1.5), (-0.5, -1.5), "eos", 3, 3, 2, 3, 100, 0.5,
 )  # fmt: skip
-VIEW = AnswerView("sums", "m", "greedy", "0", "k", ANSWER.text, 2, ANSWER.finish_reason, 0.5, {"read": [1]})
+VIEW = AnswerView(
+    "sums", "m", "greedy", "0", "k", ANSWER.prompt, ANSWER.text, 2, ANSWER.finish_reason, 0.5, None, {"read": [1]}
+)
 
 
 def test_what_is_written_is_read_back_as_it_was(tmp_path):
@@ -253,7 +255,9 @@ def test_hostile_text_comes_back_as_it_was(tmp_path, text):
         assert list(views.all_answers(journal)) == [record]
         assert views.items(journal, "p", "sums") == {text: ItemView(text, text, {"said": text}, "r")}
         assert views.answers(journal, "p", "sums", "m", "greedy") == [
-            AnswerView("sums", "m", "greedy", text, "k", text, 2, record.finish_reason, 1.0, [text])
+            AnswerView(
+                "sums", "m", "greedy", text, "k", record.prompt, text, 2, record.finish_reason, 1.0, None, [text]
+            )
         ]
         assert [(r.text, s and s.answer) for r, s in views.scored_answers(journal)] == [(text, [text])]
 

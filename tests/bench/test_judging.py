@@ -16,6 +16,7 @@ from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import EndpointFailed, NoReply, PromptTooLong, RequestError
 from decodelab.models.loading import model_info
 from decodelab.tasks.infobench import InfoBench, following_ratio
+from decodelab.tasks.response import Response
 from decodelab.tasks.task import Example, Verdict
 
 SAYS = {"Is it a title?": "YES", "Is it short?": "NO, it is long.", "Is it kind?": "Yes", "Is it apt?": "Hmm."}
@@ -26,11 +27,11 @@ def item(name, subset, *questions):
 
 
 ANSWERS = [
-    (item("a", "Easy_set", "Is it a title?", "Is it short?"), "first"),
-    (item("b", "Hard_set", "Is it a title?", "Is it apt?", "Is it kind?"), "second"),
-    (item("c", "Hard_set", "Is it kind?", "Is it a title?", "Is it short?", "Is it kind?"), "third"),
-    (item("d", "Easy_set", "Is it kind?"), ""),
-    (item("a", "Easy_set", "Is it a title?", "Is it short?"), "first"),  # another strategy said the same
+    (item("a", "Easy_set", "Is it a title?", "Is it short?"), Response("first")),
+    (item("b", "Hard_set", "Is it a title?", "Is it apt?", "Is it kind?"), Response("second")),
+    (item("c", "Hard_set", "Is it kind?", "Is it a title?", "Is it short?", "Is it kind?"), Response("third")),
+    (item("d", "Easy_set", "Is it kind?"), Response("")),
+    (item("a", "Easy_set", "Is it a title?", "Is it short?"), Response("first")),  # another strategy said the same
 ]
 SCORES = [1 / 2, 1 / 3, 3 / 4, 0.0, 1 / 2]
 
@@ -126,7 +127,7 @@ def test_a_run_that_ends_early_goes_on_where_it_was(serve, place):
 
 
 def test_an_answer_that_is_no_unicode_is_judged_all_the_same(serve, place):
-    verdicts, _ = judge_batch(serve(said).name, place, [(ANSWERS[0][0], "\ud800 \0 \x1b[31m <b>")])
+    verdicts, _ = judge_batch(serve(said).name, place, [(ANSWERS[0][0], Response("\ud800 \0 \x1b[31m <b>"))])
     assert isinstance(verdicts[0], Verdict)
     assert verdicts[0].score == 1 / 2
 

@@ -51,6 +51,14 @@ def test_what_is_missing_or_not_scored_is_said(plan, tmp_path):
         first, second, third = side_by_side(plan, part, "pocket-sums")
         assert first.answers == third.answers == ((), ())
         seen = AnswerView(
-            "pocket-sums", "pocket-nano", "hot", "1", answer.key, "said", len(answer.tokens), answer.finish_reason
+            "pocket-sums",
+            "pocket-nano",
+            "hot",
+            "1",
+            answer.key,
+            answer.prompt,
+            "said",
+            len(answer.tokens),
+            answer.finish_reason,
         )
         assert second.answers == ((), (seen,))

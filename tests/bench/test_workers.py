@@ -14,9 +14,10 @@ from decodelab.bench.records import WorkItem
 from decodelab.bench.run.executor import executor_named
 from decodelab.bench.run.processes import Processes
 from decodelab.bench.run.sweep import run
-from decodelab.bench.run.worker_pool import PATIENCE, Died, Done, PoolExecutor
+from decodelab.bench.run.worker_pool import PATIENCE, Died, Done, Noted, PoolExecutor
 from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import ModelNotFound, RequestError, WorkerLost
+from decodelab.core.notices import PromptWarning, notes
 
 needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 
@@ -101,6 +102,16 @@ def test_what_kills_every_worker_is_named_and_all_else_is_done():
     assert "signal 9" in str(failed[0][1])
     assert len(found) == 40
     assert sum(7 in chunk for chunk in pool.told) <= 8
+
+
+def test_what_a_worker_notes_of_prompts_is_told_by_the_process_that_asked():
+    there, here = multiprocessing.Pipe()
+    there.send(Noted((PromptWarning("item 3: <unk>", "unknown"), PromptWarning("item 4: <unk>", "unknown"))))
+    pool = ScriptedPool(1)
+    with PoolExecutor(pool) as workers, notes() as said:
+        pool.said.append((0, here.recv()))
+        assert [one.item for one in workers.worklist("m")] == ["0", "1"]
+    assert said == ["item 3: <unk>"]
 
 
 def test_workers_that_cannot_even_begin_are_given_up():

@@ -129,3 +129,18 @@ def test_the_margin_can_be_another_one_when_the_tables_are_read(run, plan):
         2,
         "decodelab: --margin must be above 0 and below 1, got 5; 0.05 is 5 points of 100\n",
     )
+
+
+def test_what_a_tokenizer_reads_in_another_way_is_noted_once_with_the_items(run, tmp_path):
+    rows = [{"prompt": f"<s>What is {n} + 1?", "answer": str(n + 1)} for n in range(5)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "plan.yaml").write_text(
+        "models: [pocket-nano]\nstrategies: {greedy: greedy, cold: temperature=0.5}\n"
+        "tasks: [{name: jsonl, file: rows.jsonl, items: 5, max_new_tokens: 2}]\n"
+    )
+    items = ", ".join(f"pocket-nano, jsonl, item {n}" for n in range(3)) + " and 2 more"
+    for more in ("--dry-run", "--no-html"):
+        said = run("bench", str(tmp_path / "plan.yaml"), more).stderr
+        assert f'note: {items}: begins with BOS ("<s>") twice' in said
+        assert f'note: {items}: "<s>" became a special token; remove it if it is meant as text' in said
+        assert said.count("note: ") == 2

@@ -20,7 +20,8 @@ from decodelab.report.sweep.csv import to_csv
 from decodelab.report.sweep.latex import escaped, latex
 from decodelab.report.sweep.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Point, plot, reliability, ticks
 from decodelab.report.sweep.png import to_png
-from decodelab.report.sweep.table import advice, markdown, odd_lengths, print_results, results_data, verdict
+from decodelab.report.sweep.table import advice, markdown, odd_lengths, print_results, results_data, title, verdict
+from decodelab.tasks.response import LACKS
 
 HOSTILE = "=cmd|'/C calc'!A0 \\input{x} $y$ & 50% #1 _a^b ~ [c] *d* <script>`e` \x1b[31m \u202e\x00\n\"--"
 
@@ -52,6 +53,7 @@ def row(
         unfinished=0.5,
         repeated=0.0,
         more=more or {},
+        lacks=dict.fromkeys(LACKS, 0),
     )
 
 
@@ -145,7 +147,7 @@ def test_a_latex_table_has_a_row_a_strategy_and_bold_best_means():
     winner = Winner("sums", "nano", "base", 0.6, 0.05, as_good=("base",), worse=(HOSTILE,), **undecided)
     text = latex(results(row("base", 0.6), row("hot", 0.5), row(HOSTILE, 0.1), row("none", None), winners=(winner,)))
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert [len(re.findall(r"(?<!\\)&", line)) for line in rows] == [7] * 5
+    assert [len(re.findall(r"(?<!\\)&", line)) for line in rows] == [8] * 5
     assert [r"\textbf{" in line for line in rows] == [False, True, False, False, False]
     assert ["$^*$" in line for line in rows] == [False, True, False, False, False]
     assert "Undecided: hot; about 120 items would decide." in text
@@ -192,7 +194,7 @@ def test_numbers_are_never_cut_and_strategies_wrap(capsys, monkeypatch, columns)
     assert "…" not in out
     for number in ("0.625", "0.53–0.72", "-0.250", "0.012", "1,234,567", "89"):
         assert number in out
-    _, header, _, *lines = out.splitlines()
+    _, _, header, _, *lines = out.splitlines()
     shown = "".join(line[: header.index("score")] for line in lines)
     assert "".join(long.split()) in "".join(shown.split())
 
@@ -279,10 +281,46 @@ def test_lengths_that_differ_much_are_named(capsys):
     assert said in capsys.readouterr().out
 
 
-def test_what_could_not_be_read_is_told(capsys):
-    odd = replace(row("hot", 0.1), unread=0.34, empty=0.02)
-    print_results(results(row("base", 0.5), odd, replace(row("x", 0.2), unread=0.5)))
-    assert "No answer could be read: hot 34% (2% empty) and x 50% of the answers." in capsys.readouterr().out
+NONE_LACK = dict.fromkeys(LACKS, 0)
+UNREAD = replace(row("hot", 0.1), unread=0.34, lacks={**NONE_LACK, "empty": 2, "ambiguous": 15})
+
+
+@pytest.mark.parametrize("form", [markdown, latex])
+def test_every_table_has_a_column_of_answers_that_were_not_read_and_says_why(form):
+    text = form(results(row("base", 0.5), UNREAD))
+    assert "no answer" in text
+    assert re.search(r" 34\\?% ", text)
+    assert "hot 17 of 50 (empty 2, ambiguous 15)" in text
+    opened = form(results(replace(row("base", 0.5), reads=False), replace(UNREAD, reads=False)))
+    assert (re.search(r" 34\\?% ", opened) is None, re.search(r" 0\\?% ", opened)) == (False, None)
+
+
+def test_the_terminals_table_says_how_many_were_not_read_and_why(capsys):
+    print_results(results(row("base", 0.5), UNREAD, replace(row("x", 0.2), lacks={**NONE_LACK, "cut off": 25})))
+    shown = capsys.readouterr().out
+    assert "Answers that were not read: hot 17 of 50 (empty 2, ambiguous 15); x 25 of 50 (cut off 25)." in shown
+    assert " 34% " in shown
+
+
+def test_data_and_csv_count_what_was_not_read_by_the_reason():
+    found = results(row("base", 0.5), UNREAD)
+    assert results_data(found)["rows"][1]["lacks"]["ambiguous"] == 15
+    listed = list(csv.DictReader(io.StringIO(to_csv(found))))
+    assert (listed[1]["lacks_ambiguous"], listed[1]["lacks_unfinished_thought"], listed[1]["unread"]) == (
+        "15",
+        "0",
+        "0.34",
+    )
+
+
+def test_a_table_over_answered_items_says_so_and_how_many_are_left_out():
+    rows = [replace(row("base", 0.5), left_out=0), replace(row("hot", 0.1), left_out=12, items=38)]
+    said = "sums, nano, 38 to 50 of 50 items, answered items only (0 to 12 without an answer left out)"
+    assert title("sums", "nano", rows) == said
+    assert "38 of 50 items, answered items only (12 without" in title("sums", "nano", rows[1:])
+    found = Results(tuple(rows), (), "base", answered_only=True)
+    assert results_data(found)["over"] == "answered"
+    assert results_data(results(*rows))["over"] == "all"
 
 
 def test_results_are_json_ready_with_their_sentences():

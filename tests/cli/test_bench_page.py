@@ -38,7 +38,10 @@ HOSTILE = (
 def journal_of(
     file: Path, plan: Plan, said: Mapping[tuple[str, str], tuple[str, float | None]], items: int = 3
 ) -> None:
-    """A journal in which each strategy says one text to all items of all tasks and models; None: no score."""
+    """A journal in which each strategy says one text to all items of all tasks and models; None: no score.
+
+    The whole text is what is read; of an empty one, nothing is.
+    """
     with Journal(file, writing=True) as journal:
         prompt = f"What is it? {HOSTILE}"
         shown = {
@@ -57,7 +60,8 @@ def journal_of(
                         text, score = said[model, strategy]
                         answers.append(_answer(key, model, strategy, prompt, text))
                         if score is not None:
-                            scores.append(Score(key, f"{task}/{i}", task, str(i), score, text))
+                            read = (text, None) if text else (None, "empty")
+                            scores.append(Score(key, f"{task}/{i}", task, str(i), score, *read))
             journal.ask(plan.digest, model, work)
             journal.add(answers, scores)
 
@@ -149,7 +153,24 @@ def test_every_answer_is_in_the_page_as_it_was_given(page, folder: Path):
     assert [len(block) for block in blocks] == [ITEMS, 1]
     prompt, reference, cells = blocks[0][0]
     assert (prompt, reference) == (f"What is it? {HOSTILE} 0", HOSTILE)
-    assert cells == [[[1.0, HOSTILE, 4, "eos", HOSTILE]], [], [], [[None, None, 4, "eos", "7"]]]
+    assert cells == [[[1.0, HOSTILE, 4, "eos", HOSTILE, None]], [], [], [[None, None, 4, "eos", "7", None]]]
+
+
+def test_answers_that_were_not_read_are_counted_and_each_says_why(run, page, folder: Path):
+    model = "pocket-nano"
+    journal_of(folder / "j", plan_of("a", "b", "c"), {(model, "a"): ("7", 1.0), (model, "b"): ("", 0.0)}, items=4)
+    _, found = page("j")
+    headings = [text for attributes, text in found.all("th")]
+    assert "no answer" in headings
+    assert "Answers that were not read: b 4 of 4 (empty 4)." in [text for _, text in found.all("p")]
+    [[item, *_]] = [unpacked(text) for a, text in found.all("script") if a.get("class") == "block"]
+    assert item[-1] == [[[1.0, "7", 4, "eos", "7", None]], [[0.0, None, 4, "eos", "", "empty"]], []]
+    only = run("report", str(folder / "j"), "--answered-only", "--html", str(folder / "only.html"))
+    assert "0 to 4 of 4 items, answered items only (0 to 4 without an answer left out)" in only.stdout
+    assert "answered items only (0 to 4 without" in (folder / "only.html").read_text(encoding="utf-8")
+    data = run("report", str(folder / "j"), "--answered-only", "--json").json
+    assert (data["over"], [row["left_out"] for row in data["rows"]]) == ("answered", [0, 4, 0])
+    assert [row["score"] and row["score"]["value"] for row in data["rows"]] == [1.0, None, None]
 
 
 def test_hostile_names_and_texts_stay_text(page, folder: Path):
@@ -188,7 +209,7 @@ def called(tmp_path_factory):
         ]
         pairs = [Agreement(name, name, name, new["b"], 0.5, 3)]
         found = Results(tuple(rows), tuple(winners), name, tuple(pairs), results.calibration)
-        answer = AnswerView(name, name, name, name, "k", name, 1, name, 1.0, name)
+        answer = AnswerView(name, name, name, name, "k", name, name, 1, name, 1.0, None, name)
         packed = Packed(columns(plan))
         packed.add(name, [ItemView(name, name, name, name, ((answer,), ()))])
         page = Page(to_html(plan, found, packed))

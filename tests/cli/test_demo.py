@@ -5,6 +5,7 @@ from pathlib import Path
 from decodelab.cli.commands.compare import STRATEGIES
 from decodelab.cli.commands.demo import questions
 from decodelab.pocket.item import split_of
+from decodelab.tasks.response import Response
 
 
 def test_it_asks_for_a_story_a_sum_a_path_and_a_choice_that_the_models_never_saw():
@@ -12,8 +13,8 @@ def test_it_asks_for_a_story_a_sum_a_path_and_a_choice_that_the_models_never_saw
     assert [q.title for q in asked] == ["story", "sum", "shortest path", "choice"]
     for question in asked:
         assert question.example.reference is not None
-        assert question.grade(question.example.reference) == 1.0
-        assert question.grade("no idea") == 0.0
+        assert question.grade(Response(question.example.reference)) == 1.0
+        assert question.grade(Response("no idea")) == 0.0
     assert split_of("sums", asked[1].text.removeprefix("What is ").removesuffix("?")) == "test"
 
 

@@ -57,7 +57,7 @@ def test_names_of_special_tokens_in_a_prompt_are_noted_and_read_literally_when_a
     noted, literal = run(*asked).json, run(*asked, "--literal").json
     twice, became = noted["notes"]
     assert 'begins with BOS ("<s>") twice' in twice
-    assert '"<s>" became a special token; literal=True (--literal)' in became
+    assert '"<s>" became a special token; literal=True (decodelab generate --literal)' in became
     assert noted["generations"][0]["prompt_tokens"][:2] == [1, 1]
     assert literal["notes"] == []
     assert literal["generations"][0]["prompt_tokens"].count(1) == 1

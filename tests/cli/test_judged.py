@@ -42,6 +42,7 @@ def test_answers_are_judged_and_judged_again_without_the_judge(run, serve, files
     assert found["mean"] == pytest.approx((1 / 2 + 1 / 3 + 0) / 3)
     assert (found["n"], found["ambiguous"], found["unasked"], found["unread"]) == (3, 1, 1, 1)
     assert found["items"][1]["answer"] == {"results": [True, None, None], "ambiguous": SAYS["Does it rhyme?"]}
+    assert [item["lacks"] for item in found["items"]] == [None, None, "empty"]
     assert found["spent"]["asked"] == len(server.asked) == 4
     asked = [body["messages"][0]["content"] for body in server.asked]  # concurrent, so in any order
     assert any("Green <b>Gold</b>\x1b[31m" in text for text in asked)

@@ -18,6 +18,14 @@ def test_each_token_with_its_probability_then_the_sums(run):
     assert "0.2164 bits per byte, 0.2164 bits per character" in found.stdout
 
 
+def test_what_the_tokenizer_reads_in_another_way_is_noted_and_so_is_the_name_of_a_file(run):
+    said = run("score", "<s>Once", " upon", "--json")
+    assert said.stderr.count("note: ") == 2
+    assert 'note: prompt 0: begins with BOS ("<s>") twice' in said.stderr
+    assert said.json["scores"][0]["token_texts"] == [" upon"]
+    assert "note: the prompt 'toy.yaml' is the name of a file" in run("score", "toy.yaml", "cat").stderr
+
+
 def test_the_most_probable_tokens_stand_beside_each(run):
     rows = run("score", "the", "dog", "-m", "toy.yaml", "--top", "2").stdout
     assert "cat 0.7  dog 0.3" in rows

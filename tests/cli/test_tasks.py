@@ -69,18 +69,30 @@ def test_what_makes_no_sense_is_refused_in_one_line(run, arguments, message):
     assert len(found.stderr.strip().splitlines()) == 1
 
 
+def test_of_many_items_that_are_not_right_the_first_are_listed_and_the_rest_counted(run, tmp_path):
+    items, outputs = tmp_path / "items.jsonl", tmp_path / "outputs.jsonl"
+    items.write_text("".join(f'{{"question": "{n}?", "answer": "#### 1"}}\n' for n in range(1000)))
+    outputs.write_text("".join(json.dumps({"id": n, "output": "It is 7."}) + "\n" for n in (0, 998, 999)))
+    shown = run("tasks", "score", "maths", str(items), str(outputs)).stdout
+    rows = [line.split()[1] for line in shown.splitlines() if line.startswith("\u2502")]
+    assert rows == ["0", "998", "999", *(str(n) for n in range(1, 18))]
+    assert "... and 980 more; --json lists all" in shown
+    assert "1000 items, 997 without an answer (empty 997), 3 answered" in shown
+    assert len(run("tasks", "score", "maths", str(items), str(outputs), "--json").json["items"]) == 1000
+
+
 def test_no_answer_unreadable_ambiguous_and_wrong_are_told_apart(run, tmp_path):
     rows = [{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}] * 5
-    texts = ["The answer is (B).", "The answer is A.", "<think>B", "I cannot say.", "A or B"]
+    texts = ["The answer is (B).", "The answer is A.", "<think>B</think>", "I cannot say.", "A or B"]
     items, outputs = tmp_path / "items.jsonl", tmp_path / "outputs.jsonl"
     items.write_text("".join(json.dumps(row) + "\n" for row in rows))
     outputs.write_text("".join(json.dumps({"id": n, "output": text}) + "\n" for n, text in enumerate(texts)))
     found = run("tasks", "score", "mmlu", str(items), str(outputs), "--json").json
-    counts = [found[key] for key in ("n", "answered", "unread", "no_answer", "unreadable", "ambiguous", "mean", "over")]
+    counts = [found[key] for key in ("n", "answered", "unread", "empty", "unreadable", "ambiguous", "mean", "over")]
     assert counts == [5, 2, 3, 1, 1, 1, 0.2, "all"]
-    assert [item["lacks"] for item in found["items"]] == [None, None, "no answer", "unreadable", "ambiguous"]
+    assert [item["lacks"] for item in found["items"]] == [None, None, "empty", "unreadable", "ambiguous"]
     shown = run("tasks", "score", "mmlu", str(items), str(outputs)).stdout
-    assert "5 items, 3 without an answer (ambiguous 1, no answer 1, unreadable 1), 2 answered" in shown
+    assert "5 items, 3 without an answer (ambiguous 1, empty 1, unreadable 1), 2 answered" in shown
     assert "(unreadable)" in shown
     only = run("tasks", "score", "mmlu", str(items), str(outputs), "--answered-only")
     assert "score 0.500" in only.stdout

@@ -1,5 +1,8 @@
 """Integers in answers: one reader, and a table of the forms in which models write numbers."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from decodelab.core.integers import read_integer
 
 FORMS = [
@@ -15,6 +18,7 @@ FORMS = [
     ("#### 10 + 8 = 18", 18),
     ("She sells 9 * 2 = 18.\n#### 18", 18),
     ("#### $1,200.00", 1200),
+    ("#### 18\n\nQuestion: What is 2 + 2?\nAnswer: 4\n#### 4", 18),
     ("####-3 and #### 4", -3),
     ("#### none; the answer is 7 of 9", 7),
     ("first $\\boxed{3}$, no: $\\boxed{18}$, from 2 and 9", 18),
@@ -307,6 +311,68 @@ FORMS = [
     ("#### 3 \u00d7 6", None),
     ("#### 10-8", 10),
     ("#### 10 - 8", None),
+    ("5k", 5000),
+    ("5K", 5000),
+    ("1.5k", 1500),
+    ("1.2345k", None),
+    ("$5k", 5000),
+    ("-5k", -5000),
+    ("#### 5k dollars", 5000),
+    ("The answer is 10k.", 10000),
+    ("2k + 3k = 5k", 5000),
+    ("5k/2", 2500),
+    ("2k = 36, so k = 18", 18),
+    ("#### 2k = 18", 18),
+    ("#### 2k(1)", 2),
+    ("2M", 2000000),
+    ("$2m", 2000000),
+    ("$2.5M", 2500000),
+    ("$3B", 3000000000),
+    ("$3b", 3000000000),
+    ("$1T", 10**12),
+    ("3bn", 3000000000),
+    ("3 bn", 3000000000),
+    ("\u20ac4 mn", 4000000),
+    ("2 million", 2000000),
+    ("2 Million.", 2000000),
+    ("2million", 2000000),
+    ("2-million-dollar", 2000000),
+    ("$2 million", 2000000),
+    ("2.5 million people", 2500000),
+    ("2\\text{ million}", 2000000),
+    ("1/2 million", 500000),
+    ("2\u00bd million", 2500000),
+    ("1.0000005 million", None),
+    ("3 thousand", 3000),
+    ("3 thousands", 3000),
+    ("2 hundred thousand", 200000),
+    ("5 hundred", 500),
+    ("1 billion", 10**9),
+    ("2 trillion", 2 * 10**12),
+    ("5 lakh", 500000),
+    ("2 crores", 20000000),
+    ("minus 2 million", -2000000),
+    ("10 thousand - 8 thousand = 2 thousand", 2000),
+    ("3 hundred-dollar bills", 3),
+    ("5 millionths", 5),
+    ("5 km", 5),
+    ("5km", 5),
+    ("5kg", 5),
+    ("5 k", 5),
+    ("300 K", 300),
+    ("5 m", 5),
+    ("2m", 2),
+    ("2 M", 2),
+    ("5 MB", 5),
+    ("5mb", 5),
+    ("3B", 3),
+    ("5 dozen", 5),
+    ("3 pairs", 3),
+    ("5 kids", 5),
+    ("5kids", 5),
+    ("5 thousandth", 5),
+    ("5 million " * 10**5, 5000000),
+    ("5" + " million" * 1000, 5 * 10**18),
     ("9" * 999, int("9" * 999)),
     ("9" * 10**6, None),
     ("#### " + "9" * 10**6, None),
@@ -322,3 +388,21 @@ FORMS = [
 def test_an_integer_is_read_in_every_usual_form_and_never_in_part():
     assert [(text[:60], wanted, found) for text, wanted in FORMS if (found := read_integer(text)) != wanted] == []
     assert len(FORMS) >= 200
+
+
+@given(st.text(st.sampled_from("#-−$.,019 \\boxed{}answer is:^/*x=e½²\n"), max_size=80))
+def test_any_text_is_read_without_an_error(text):
+    found = read_integer(text)
+    assert found is None or any(character.isdigit() for character in text)
+
+
+@given(st.integers(-(10**15), 10**15), st.sampled_from(["{}", "{:,}", "${:,}", "{:,}.00", "**{}**", "{}%", "({})"]))
+def test_an_integer_is_read_however_it_is_written(value, form):
+    written = form.format(value)
+    for answer in (
+        f"so it is {written}.",
+        f"#### {written}",
+        f"The answer is {written}.",
+        rf"of 7, \boxed{{{written}}}",
+    ):
+        assert read_integer(answer) == value

@@ -2,7 +2,7 @@
 
 import pytest
 
-from decodelab.core.thoughts import without_thoughts
+from decodelab.core.thoughts import ends_in_thought, opens_thought, without_thoughts
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,39 @@ from decodelab.core.thoughts import without_thoughts
 def test_what_stands_between_the_marks_is_left_out(text, answer):
     assert without_thoughts(text) == answer
     assert without_thoughts(answer) == answer
+
+
+@pytest.mark.parametrize(
+    ("prompt", "opens"),
+    [
+        ("<|assistant|><think>", True),
+        ("<|assistant|>\n<think>\n", True),
+        ("[/INST][THINK]", True),
+        ("<|start|>assistant<|channel|>analysis<|message|>", True),
+        ("<|START_THINKING|> ", True),
+        ("<|assistant|><think>\n\n</think>\n\n", False),
+        ("<think>2 + 2?", False),
+        ("Use <think> and </think>.\n<|assistant|>\n", False),
+        ("", False),
+    ],
+)
+def test_a_prompt_that_ends_in_an_opening_mark_begins_a_thought(prompt, opens):
+    assert opens_thought(prompt) is opens
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "open_"),
+    [
+        ("It is B", "", True),
+        ("A?</think>B", "B", False),
+        ("A?</think>", "", False),
+        ("A?<think>B", "", True),
+        ("A?</think>B<think>C", "B", True),
+        ("", "", True),
+    ],
+)
+def test_a_text_that_begins_within_a_thought_is_one_until_it_is_closed(text, answer, open_):
+    assert (without_thoughts(text, begun=True), ends_in_thought(text, begun=True)) == (answer, open_)
 
 
 def test_texts_of_any_size_are_stripped_in_linear_time():

@@ -133,8 +133,8 @@ class TestSpecialTokensInPrompts:
         assert [str(w.message) for w in told] == [
             'prompt 0, prompt 3: begins with BOS ("<s>") twice, because the tokenizer puts one before every text; '
             "leave it out of the prompt",
-            'prompt 0, prompt 3, prompt 1: "<s>", "</s>" became a special token; literal=True (--literal) reads such '
-            "names as text",
+            'prompt 0, prompt 1, prompt 3: "<s>", "</s>" became a special token; literal=True (decodelab generate '
+            "--literal) reads such names as text",
         ]
         assert found[0].prompt_tokens[:2] == (1, 1)
 
@@ -155,6 +155,23 @@ class TestSpecialTokensInPrompts:
         engine.submit("<s>Once", "greedy", max_new_tokens=1, literal=True)
         found = [g for g in engine.run() if isinstance(g, dl.Generation)]
         assert {g.prompt_tokens[1] == 1 for g in found} == {True, False}
+
+    def test_of_many_prompts_the_first_are_named_and_all_are_counted(self, stories):
+        with pytest.warns(dl.PromptWarning, match="prompt 0, prompt 1, prompt 2 and 7 more: ") as told:
+            dl.generate(stories, ["<s>Once"] * 10, "greedy", max_new_tokens=1)
+        assert len(told) == 2
+
+    def test_prompts_and_completions_that_are_scored_are_noted_likewise(self, stories):
+        with pytest.warns(dl.PromptWarning) as told:
+            dl.score_many(stories, [("<s>Once", " upon"), ("<s>Once", " a"), ("Once", " upon</s>")])
+        assert [str(w.message) for w in told] == [
+            'prompt 0: begins with BOS ("<s>") twice, because the tokenizer puts one before every text; leave it out '
+            "of the prompt",
+            'prompt 0, completion 2: "<s>", "</s>" became a special token; remove it if it is meant as text',
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            dl.score(stories, (1, 1, 403), (407,))
 
     def test_token_ids_are_taken_as_they_are_and_chats_are_not_read_literally(self, stories):
         assert dl.generate(stories, [(1, 1, 403)], "greedy", max_new_tokens=1)[0].prompt_tokens == (1, 1, 403)

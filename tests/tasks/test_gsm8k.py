@@ -4,72 +4,25 @@ import json
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from decodelab.core.errors import DecodelabError, InvalidData
-from decodelab.core.integers import read_integer
 from decodelab.tasks.gsm8k import EXAMPLE, GSM8K
-from decodelab.tasks.task import Example, task_named
+from decodelab.tasks.task import Example, Verdict, task_named
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"),
+    ("text", "right"),
     [
         ("She sells 9 * 2 = 18.\n#### 18", 18),
         ("#### 18\n\nQuestion: What is 2 + 2?\nAnswer: 4\n#### 4", 18),
-        ("#### $1,200.00", 1200),
-        ("####-3 and #### 4", -3),
-        ("#### none; the answer is 7 of 9", 7),
-        (r"first $\boxed{3}$, no: $\boxed{18}$, from 2 and 9", 18),
-        (r"\boxed{\$1{,}200 \text{ dollars}}", 1200),
-        (r"\boxed{18\%}. The answer is 20.", 18),
-        ("The answer is: **$70,000**. That is 150% of it.", 70000),
-        ("So the final answer is\n18 eggs in 3 boxes.", 18),
-        ("The answer is that she has 5 left, of 9.", 5),
-        ("From 3 to 12 it is 9.00 dollars.", 9),
-        ("He owes -$15.", -15),
-        ("It falls by 2 to −7.", -7),
-        ("5-3 = 2, pages 3-4", 4),
-        ("It is 3 or 2.5.", None),
-        ("#### 2.5 of 10", None),
-        ("The answer is 0.5. Of 4.", None),
-        ("<think>It is 5. #### 5</think>No, it is 6.", 6),
-        ("<think>It is 5, or", None),
-        ("1,2,3 and 12,34", 34),
-        ("", None),
-        ("no idea", None),
-        ("9" * 999, int("9" * 999)),
-        ("9" * 10**6, None),
-        ("#### " + "9" * 10**6, None),
-        ("#### " + "1," * 10**6, 1),
-        (r"\boxed{" * 10**5, None),
-        ("answer is " * 10**5 + "3", 3),
-        ("-$" * 10**5, None),
-        ("1.0" * 10**5 + "\0\x1b[31m 8", 8),
+        (r"So it is \boxed{\$1{,}200}", 1200),
     ],
 )
-def test_one_integer_is_read(text, answer):
-    assert read_integer(text) == answer
-    assert GSM8K().judge(Example("0", "", answer or 0), text).score == (answer is not None)
-
-
-@given(st.text(st.sampled_from("#-−$.,019 \\boxed{}answer is:^/*x=e½²\n"), max_size=80))
-def test_any_text_is_read_without_an_error(text):
-    found = read_integer(text)
-    assert found is None or any(character.isdigit() for character in text)
-
-
-@given(st.integers(-(10**15), 10**15), st.sampled_from(["{}", "{:,}", "${:,}", "{:,}.00", "**{}**", "{}%", "({})"]))
-def test_an_integer_is_read_however_it_is_written(value, form):
-    written = form.format(value)
-    for answer in (
-        f"so it is {written}.",
-        f"#### {written}",
-        f"The answer is {written}.",
-        rf"of 7, \boxed{{{written}}}",
-    ):
-        assert read_integer(answer) == value
+def test_the_integer_that_an_answer_settles_on_is_graded(text, right):
+    """What is read of numbers in every form is specified by `tests/core/test_integers.py`."""
+    assert GSM8K().judge(Example("0", "", right), text) == Verdict(1.0, right)
+    assert GSM8K().judge(Example("0", "", right + 1), text) == Verdict(0.0, right)
+    assert GSM8K().judge(Example("0", "", right), "no idea") == Verdict(0.0, None)
 
 
 def test_the_published_answers_are_read_as_lm_evaluation_harness_reads_them(data_dir):

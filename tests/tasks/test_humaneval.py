@@ -8,6 +8,7 @@ import pytest
 
 from decodelab.core.errors import DecodelabError, InvalidData, SandboxMissing
 from decodelab.tasks.humaneval import EXAMPLE, HumanEval, instruction
+from decodelab.tasks.response import Response
 from decodelab.tasks.sandbox import sandbox
 from decodelab.tasks.task import Example, task_named, verdicts_of
 
@@ -114,7 +115,7 @@ def test_published_solutions_are_found_in_every_form(data_dir):
 def test_a_published_solution_passes_in_every_form(data_dir):
     example = HumanEval().read(data_dir / "humaneval" / "HumanEval.jsonl.gz")[38]  # its prompt has another function
     answers = wrapped("decode_cyclic", example.meta["prompt"] + example.reference)
-    verdicts = verdicts_of(HumanEval(seconds=120), [(example, answer) for answer in answers.values()])
+    verdicts = verdicts_of(HumanEval(seconds=120), [(example, Response(answer)) for answer in answers.values()])
     assert dict(zip(answers, (verdict.answer for verdict in verdicts), strict=True)) == dict.fromkeys(
         answers, "finished"
     )
@@ -163,7 +164,7 @@ def test_only_a_program_that_passes_its_tests_scores(answer, verdict):
 
 @pytest.mark.usefixtures("needs_sandbox")
 def test_many_are_judged_in_their_order():
-    answers = [(ITEM, BODY if number % 3 else "    return 0\n") for number in range(9)]
+    answers = [(ITEM, Response(BODY if number % 3 else "    return 0\n")) for number in range(9)]
     done = []
     found = verdicts_of(HumanEval(seconds=120), answers, done.append)
     assert [verdict.score for verdict in found] == [float(number % 3 > 0) for number in range(9)]
@@ -252,12 +253,12 @@ def check_published(data, numbers):
     examples = task.read(data / "humaneval" / "HumanEval.jsonl.gz")
     assert len(examples) == 164
     chosen = [examples[number] for number in numbers]
-    right = [(e, e.reference) for e in chosen] + [
-        (e, f"```python\n{e.meta['prompt']}{e.reference}\n```") for e in chosen
+    right = [(e, Response(e.reference)) for e in chosen] + [
+        (e, Response(f"```python\n{e.meta['prompt']}{e.reference}\n```")) for e in chosen
     ]
     for (example, _), verdict in zip(right, verdicts_of(task, right), strict=True):
         assert (example.id, verdict.answer) == (example.id, "finished")
-    assert not any(verdict.score for verdict in verdicts_of(task, [(e, WRONG) for e in chosen]))
+    assert not any(verdict.score for verdict in verdicts_of(task, [(e, Response(WRONG)) for e in chosen]))
 
 
 @pytest.mark.usefixtures("needs_sandbox")

@@ -4,6 +4,8 @@ from typing import ClassVar
 
 import pytest
 
+from decodelab.core.errors import InvalidData
+from decodelab.tasks.response import Response
 from decodelab.tasks.task import BatchScored, Example, Verdict, judged, task_named, verdicts_of
 
 MMLU_ITEM = Example("1", "?", "B", {"choices": ["Aspirin", "Heparin", "Digoxin"]})
@@ -43,40 +45,60 @@ def test_what_a_model_thinks_is_not_judged(name, form):
     parameters, example, right, thought = ITEMS[name]
     task = task_named(name.split()[0], parameters)
     text = form.format(*[thought] * (form.count("{}") - 1), right)
-    assert judged(task, example, text).score == 1
+    assert judged(task, example, Response(text)).score == 1
     assert task.judge(example, text).score == 1
 
 
 @pytest.mark.parametrize("name", [name for name in ITEMS if name != "mmlu standard"])
 def test_an_answer_that_never_leaves_its_thoughts_is_none(name):
     parameters, example, right, _ = ITEMS[name]
-    verdict = judged(task_named(name.split()[0], parameters), example, f"<think>{right}")
-    assert (verdict.score, verdict.answer, verdict.lacks) == (0, None, "no answer")
+    verdict = judged(task_named(name.split()[0], parameters), example, Response(f"<think>{right}"))
+    assert (verdict.score, verdict.answer, verdict.lacks) == (0, None, "unfinished thought")
 
 
 @pytest.mark.parametrize(
     ("name", "text", "lacks"),
     [
-        ("mmlu", "", "no answer"),
-        ("mmlu", " \n", "no answer"),
+        ("mmlu", "", "empty"),
+        ("mmlu", " \n", "empty"),
         ("mmlu", "I cannot say.", "unreadable"),
         ("mmlu", "It is A or B.", "ambiguous"),
         ("mmlu", "B. Digoxin", "ambiguous"),
-        ("mmlu", "The answer is A.", ""),
+        ("mmlu", "The answer is A.", None),
         ("mnli", "entailment or neutral", "ambiguous"),
         ("maths", "no idea", "unreadable"),
-        ("maths", "It is 17.", ""),
+        ("maths", "It is 17.", None),
         ("graph", "none", "unreadable"),
         ("jsonl letter", "A or B", "ambiguous"),
         ("jsonl integer", "half", "unreadable"),
-        ("summaries", "", "no answer"),
+        ("summaries", "", "empty"),
         ("pocket-sums", "82", "unreadable"),
     ],
 )
 def test_no_answer_unreadable_and_wrong_are_told_apart(name, text, lacks):
     parameters, example, _, _ = ITEMS[name]
-    verdict = judged(task_named(name.split()[0], parameters), example, text)
-    assert (verdict.score < 1, verdict.lacks, verdict.parsed) == (True, lacks, lacks == "")
+    verdict = judged(task_named(name.split()[0], parameters), example, Response(text))
+    assert (verdict.score < 1, verdict.lacks, verdict.parsed) == (True, lacks, lacks is None)
+
+
+@pytest.mark.parametrize("name", [name for name in ITEMS if name != "mmlu standard"])
+def test_a_thought_that_the_prompt_opened_and_the_limit_cut_is_no_answer(name):
+    parameters, example, right, thought = ITEMS[name]
+    task, prompt = task_named(name.split()[0], parameters), "<|assistant|>\n<think>\n"
+    cut = judged(task, example, Response(right, cut=True, prompt=prompt))
+    assert (cut.score, cut.answer, cut.lacks) == (0, None, "unfinished thought")
+    assert judged(task, example, Response(f"{thought}</think>{right}", cut=True, prompt=prompt)).score == 1
+    # Closed by a token that texts leave out, perhaps; and a prompt that opens none.
+    assert judged(task, example, Response(right, prompt=prompt)).score == 1
+    assert judged(task, example, Response(right, cut=True, prompt=f"{prompt}</think>\n")).score == 1
+
+
+def test_an_answer_that_the_limit_cut_before_it_could_be_read_is_told_from_one_that_cannot_be():
+    task = task_named("maths")
+    example = Example("1", "?", 18)
+    assert [judged(task, example, Response(text, cut=True)).lacks for text in ("First, we", "It is 17", "")] == [
+        "cut off", None, "empty",
+    ]  # fmt: skip
 
 
 def test_a_third_partys_task_gets_answers_without_thoughts_and_need_not_say_what_lacks():
@@ -99,7 +121,12 @@ def test_a_third_partys_task_gets_answers_without_thoughts_and_need_not_say_what
     assert isinstance(Together(), BatchScored)
     texts = ["<think>A</think>B", "<think>A", "BB", ""]
     for task in (Echo(), Together()):
-        found = verdicts_of(task, [(MMLU_ITEM, text) for text in texts])
+        found = verdicts_of(task, [(MMLU_ITEM, Response(text)) for text in texts])
         assert [(verdict.score, verdict.lacks) for verdict in found] == [
-            (1, ""), (0, "no answer"), (0, "unreadable"), (0, "no answer"),
+            (1, None), (0, "unfinished thought"), (0, "unreadable"), (0, "empty"),
         ]  # fmt: skip
+
+
+def test_a_reason_that_no_table_knows_is_refused():
+    with pytest.raises(InvalidData, match=r"lacks must be None or one of empty, .*, got 'several'; say 'unreadable'"):
+        Verdict(0.0, None, "several")  # pyright: ignore[reportArgumentType]

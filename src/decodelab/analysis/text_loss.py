@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decodelab.core.errors import InvalidParameter, RequestError
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Tokens
+from decodelab.engine.prompt_notes import PromptNotes
 from decodelab.engine.scoring import Report, score_each
 from decodelab.metrics.likelihood import perplexity
 from decodelab.models.loading import load
@@ -84,6 +85,10 @@ def split_loss(
     cut = int(ratio * len(text))
     parts = {"train": text[:cut], "validation": text[cut:]}
     tokens = {name: lm.vocab.encode(part) for name, part in parts.items()}
+    notes = PromptNotes(lm)
+    for name, part in parts.items():
+        notes.see(f"the {name} part", part, tokens[name])
+    notes.tell()
     chunks = [(name, chunk) for name, ids in tokens.items() for chunk in _chunks(name, ids, length)]
     logprobs: dict[str, list[float]] = {name: [] for name in parts}
     pairs = [(chunk[:1], chunk[1:]) for _, chunk in chunks]

@@ -12,10 +12,19 @@ from typing import Any, Literal
 LARGEST_COUNT = 10**9
 _TRANSIENT = frozenset((408, 409, 425, 429))
 """Statuses below 500 at which it helps to ask again."""
-_FATAL = frozenset((401, 402, 403, 404, 405, 407, 410))
+_FATAL = frozenset((401, 403, 404, 405, 407, 410))
 """Statuses of a wrong key, address or model: they will be the same for every conversation."""
 _FATAL_CODES = frozenset(("invalid_api_key", "model_not_found", "invalid_model"))
 """What an error is called that some servers give another status."""
+_ACCOUNT_CODES = frozenset(
+    (
+        "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
+        "project_spend_limit_exceeded", "organization_usage_limit_exceeded", "billing_hard_limit_reached",
+        "billing_not_active", "billing_error", "account_deactivated", "exceeded_current_quota_error",
+        "insufficient_user_quota", "insufficient_balance", "insufficient_credits", "arrearage",
+    )
+)  # fmt: skip
+"""What an error of an account is called that can ask nothing, often under a status at which it helps to ask again."""
 _CUT = frozenset(("length", "max_tokens", "model_length"))
 _FILTERED = frozenset(
     ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii", "sensitive", "refusal")
@@ -38,8 +47,8 @@ _PERHAPS = re.compile(rf"\b{_WHAT}.{{0,80}}{_MORE}|{_MORE}.{{0,80}}\b{_WHAT}", r
 """How else they may, where it is no rate that is exceeded: where the request is at fault."""
 _SETTING = re.compile(r"max_\w*tokens", re.IGNORECASE)
 
-Kind = Literal["transient", "too long", "alone", "fatal"]
-"""Whether to ask again, to go on without this conversation (and why), or to ask nothing any more."""
+Kind = Literal["transient", "too long", "alone", "fatal", "account"]
+"""Whether to ask again, to go on without this conversation (and why), or to ask nothing any more (and why)."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,8 @@ def _kind(status: int, said: str, error: Any) -> Kind:
     about_content = any("content_filter" in name or "content_policy" in name for name in named)
     if about_content or "flagged_input" in str(_field(error, "metadata")):
         return "alone"
+    if status == 402 or named & _ACCOUNT_CODES:
+        return "account"
     if status in _FATAL or named & _FATAL_CODES or 300 <= status < 400:
         return "fatal"
     if status == 413 or "context_length_exceeded" in named or (status == 422 and not said.strip()):

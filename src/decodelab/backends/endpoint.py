@@ -46,9 +46,10 @@ class Endpoint:
     Time-outs, connection faults, the statuses 408, 409, 425, 429 and from 500 on, and invalid responses are retried, up
     to 6 tries in all, after 1, 2, 4, ... seconds and a random part of one more, or after what Retry-After says. A
     conversation that is refused (400, too long, filtered) or for which all tries fail is left without a reply, and the
-    others go on. A wrong key, address or model (401, 403, 404, redirects) and a server that fails 3 conversations in a
-    row, or all, end everything, after the replies under way have been received. The key in `OPENAI_API_KEY` is sent to
-    servers on this machine and over https only, and removed from everything that they say.
+    others go on. A wrong key, address or model (401, 403, 404, redirects), an account without credit (402, or an error
+    called `insufficient_quota`, say, under any status) and a server that fails 3 conversations in a row, or all, end
+    everything, after the replies under way have been received. The key in `OPENAI_API_KEY` is sent to servers on this
+    machine and over https only, and removed from everything that they say.
 
     Args:
         name: `openai:http://HOST:PORT/v1#MODEL`.
@@ -197,6 +198,10 @@ class Endpoint:
             return NoReply(f"endpoint {self._address.url}, {self._address.model}: {what}")
         if fault.kind == "transient":
             return _Exhausted(f"endpoint {self._address.url}, {self._address.model}: {what}, {TRIES} times")
+        if fault.kind == "account":
+            return self._failed(
+                what, "its account has no credit left, or is not active; check billing at the provider, then run again"
+            )
         if fault.status in (401, 403):
             sent = f"check the key in {KEY}"
             return self._failed(what, sent if self._key.text else f"set {KEY}, which is sent over https and here")

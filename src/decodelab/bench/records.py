@@ -11,6 +11,7 @@ from typing import Any
 from decodelab.core.errors import DecodelabError
 from decodelab.core.values import Limits, Tokens
 from decodelab.metrics.estimate import Estimate
+from decodelab.tasks.response import Lack
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Score:
         task, item: the same for readers: the task with its parameters, and the item's id.
         score: from 0 to 1.
         answer: what was read from the text, JSON-ready; None for nothing.
+        lacks: why nothing was read (`decodelab.tasks.response.LACKS`); None where something was.
     """
 
     key: str
@@ -87,6 +89,7 @@ class Score:
     item: str
     score: float
     answer: Any
+    lacks: Lack | None = None
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,14 @@ class CellStats:
         on_pareto_front: whether no other strategy of this task and model has a mean as good for fewer forward tokens,
             or a better one for as many.
         tokens: generated; mean per answer.
-        unread: share of answers in whose text no answer was found.
+        unread: share of scored answers from whose text no answer was read.
         unfinished: share of answers that the limit cut off.
         repeated: share of answers in which more than half of the 4-grams occurred before.
         more: further figures of the task's own, by name (`decodelab.tasks.task.Aggregated`).
-        empty: share of answers that are none: without a text, or thoughts only; they are unread too, where texts are
-            read.
+        lacks: how many answers were not read, by the reason (`decodelab.tasks.response.LACKS`), all reasons named.
+        reads: whether the task reads an answer from a text; of an open-ended one only what is empty is unread.
+        left_out: items that are not in the score and the differences, as none of their answers was read; None where
+            such an item counts as 0.
     """
 
     task: str
@@ -140,7 +145,9 @@ class CellStats:
     unfinished: float
     repeated: float
     more: Mapping[str, float] = field(default_factory=dict)
-    empty: float = 0.0
+    lacks: Mapping[Lack, int] = field(default_factory=dict)
+    reads: bool = True
+    left_out: int | None = None
 
 
 @dataclass(frozen=True)
@@ -183,8 +190,10 @@ class AnswerView:
 
     Attributes:
         task, model, strategy, item, key: which.
+        prompt: what the model was given, as text.
         text, tokens, finish_reason: what was written, how many tokens that is, and why it ended.
         score: None before it is scored.
+        lacks: why nothing was read from the text; None where something was, or before it is scored.
         read: what was read from the text, JSON-ready; None for nothing.
     """
 
@@ -193,10 +202,12 @@ class AnswerView:
     strategy: str
     item: str
     key: str
+    prompt: str
     text: str
     tokens: int
     finish_reason: str
     score: float | None = None
+    lacks: Lack | None = None
     read: Any = None
 
 

@@ -14,7 +14,7 @@ from decodelab.cli.progress import progress
 from decodelab.cli.terminal import note, print_json, say
 from decodelab.core.errors import DecodelabError, RequestError
 from decodelab.io.text import printable
-from decodelab.report.console import excerpt, print_table
+from decodelab.report.console import excerpt, print_first
 
 if TYPE_CHECKING:
     from decodelab.backends.chat import ChatModel
@@ -81,6 +81,7 @@ def score_judged(
     from decodelab.backends.catalogue import chat_model
     from decodelab.bench.run.judging import Judging
     from decodelab.bench.store.journal import opened
+    from decodelab.tasks.response import Response
 
     if min(prices) < 0:
         raise RequestError(
@@ -90,7 +91,7 @@ def score_judged(
         raise RequestError(
             f"{task.name} is judged by a model, and {str(journal)!r} has no replies; name the model with --judge"
         )
-    pairs = list(zip(examples, answers, strict=True))
+    pairs = list(zip(examples, map(Response, answers), strict=True))
     asking = None
     if judge is not None:
         asking = chat_model(judge, temperature=temperature, max_tokens=max_tokens, at_once=at_once, timeout=timeout)
@@ -190,17 +191,21 @@ def _print(
                 "n": len(judged),
                 **details.data,
                 "spent": spent_data(spent, prices),
-                "items": [{"id": e.id, "score": verdict.score, "answer": verdict.answer} for e, verdict in judged],
+                "items": [
+                    {"id": e.id, "score": verdict.score, "answer": verdict.answer, "lacks": verdict.lacks}
+                    for e, verdict in judged
+                ],
                 "failed": [{"id": name, "error": str(error)} for name, error in failed.items()],
             }
         )
         return
-    table = Table("id", "score", "judged")
-    for (example, verdict), line in zip(judged, details.answers, strict=True):
-        if verdict.score < 1:
-            table.add_row(excerpt(example.id), f"{verdict.score:.2f}", excerpt(line))
-    if table.row_count:
-        print_table(table)
+    short = [
+        (e, verdict, line) for (e, verdict), line in zip(judged, details.answers, strict=True) if verdict.score < 1
+    ]
+    # What was judged is told before what was not answered.
+    short.sort(key=lambda row: not row[1].parsed)
+    rows = [(excerpt(e.id), f"{verdict.score:.2f}", excerpt(line)) for e, verdict, line in short]
+    print_first(Table("id", "score", "judged"), rows)
     for line in details.lines:
         typer.echo(printable(line))
     typer.echo(counted(spent, prices))

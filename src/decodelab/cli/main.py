@@ -17,9 +17,10 @@ import decodelab
 from decodelab.cli.commands import COMMANDS
 from decodelab.cli.lazy import load_when_used
 from decodelab.cli.options import flat
-from decodelab.cli.terminal import INTERRUPTED, say
+from decodelab.cli.terminal import INTERRUPTED, note, say
 from decodelab.cli.usage import Command, meant_option
 from decodelab.core.errors import DecodelabError, did_you_mean, quoted
+from decodelab.core.notices import PromptWarning, notes
 from decodelab.io.text import printable
 
 BROKEN_PIPE = 141
@@ -64,9 +65,10 @@ class Commands(TyperGroup):
         return typer.main.get_command(single)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the requested command."""
+        """Run the requested command; a note that it does not collect itself is printed as it comes."""
         try:
-            return super().invoke(ctx)
+            with notes(note, of=(PromptWarning,)):
+                return super().invoke(ctx)
         except DecodelabError as error:
             refuse(str(error))
             raise typer.Exit(2) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import typer
@@ -11,6 +12,8 @@ from decodelab.io.json import json_text
 from decodelab.io.text import printable
 
 INTERRUPTED = 130
+MOST_NOTES = 10
+"""Notes of a kind, or items that failed, that are printed one by one."""
 
 
 def say(line: str) -> None:
@@ -21,6 +24,17 @@ def say(line: str) -> None:
 def note(message: str) -> None:
     """Print a note on stderr."""
     say(f"note: {printable(message)}")
+
+
+def first_of(messages: Sequence[str], what: str) -> list[str]:
+    """The first of many notes of a kind, and how many more there are.
+
+    >>> first_of(["a"], "prompts"), first_of([str(n) for n in range(1, 40)], "prompts")[-2:]
+    (['a'], ['10', '... and 29 more prompts'])
+    """
+    if len(messages) <= MOST_NOTES:
+        return list(messages)
+    return [*messages[:MOST_NOTES], f"... and {len(messages) - MOST_NOTES:,} more {what}"]
 
 
 def print_json(document: Any) -> None:

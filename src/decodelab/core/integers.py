@@ -57,6 +57,18 @@ _SCALE = re.compile(
 _POWER = re.compile(r"\s{0,2}(?:\^|\*\*)\s{0,2}[({]?\s?([-+]?\d{1,9})(?!\.?\d)\s?[)}]?")
 _OVER = re.compile(r"\s?/\s?\(?(\d{1,9})(?![\d/]|[.,]\d)\)?|(?:/\d[\d.,]*)+")
 _MIXED = re.compile(rf"[\s{_THIN}-]{{0,3}}(?<!\d)(\d{{1,9}})/(\d{{1,9}})(?![\d/])|\s?([{''.join(_VULGAR)}])")
+_MULTIPLES = {
+    "hundred": 100, "thousand": 10**3, "lakh": 10**5, "million": 10**6, "crore": 10**7, "billion": 10**9,
+    "trillion": 10**12, "k": 10**3, "m": 10**6, "mn": 10**6, "b": 10**9, "bn": 10**9, "t": 10**12, "tn": 10**12,
+}  # fmt: skip
+_NO_FACTOR = r"(?!\w|\s{0,2}[=^(])"
+_MULTIPLE = re.compile(
+    rf"(?:k|(?-i:M)|\s?(?:mn|bn|tn)){_NO_FACTOR}"
+    r"|(?:\s{1,3}|(?P<hyphen>-)|)(?:hundred|thousand|lakh|million|crore|billion|trillion)s?\b(?(hyphen)|(?!-\w))",
+    re.IGNORECASE,
+)
+_MULTIPLE_OF_MONEY = re.compile(rf"[kmbt]{_NO_FACTOR}", re.IGNORECASE)
+_MOST_MULTIPLES = 3
 _LINK = re.compile(
     r"\s{0,3}\)?\s{0,3}(?:[A-Za-z%\u00b0$\u20ac\u00a3]{1,20}\.?\s{1,3}|[%\u00b0$\u20ac\u00a3]\s{0,3}"
     r"|[A-Za-z]{1,20}(?=\s{0,3}=)){0,3}"
@@ -96,14 +108,19 @@ def read_integer(text: str) -> int | None:
     that is worked out (`10 + 8 = 18`) the result counts.
 
     Units, currencies, percent signs, markup and LaTeX are read over; thousands may be parted by commas, apostrophes or
-    narrow spaces. What is no integer (`.5`, `1/2`, `2.5`, `10 + 8`) is no answer, and never read in part; 18.00, 36/2,
-    5e3 and 5 * 10^3 are integers. None with more than 1000 digits is read.
+    narrow spaces. A multiple counts: `hundred` to `trillion`, `lakh` and `crore` (`2 million`, `1.5 thousand`), `mn`,
+    `bn` and `tn`, and directly at the digits `k` and `M` (`5k`, `5K`, `2M`); of money `m`, `b` and `t` too (`$2m`,
+    `$3B`). Any other word is a unit: `5 km`, `5kg`, `2m`, `300 K`, `5 dozen`. What is no integer (`.5`, `1/2`, `2.5`,
+    `10 + 8`) is no answer, and never read in part; 18.00, 36/2, 5e3 and 5 * 10^3 are integers. None with more than 1000
+    digits is read.
 
     As lm-evaluation-harness's strict filter where there is `####`, and as its flexible one elsewhere, but for the
     forms above and that what is announced is preferred to what is last.
 
     >>> read_integer("2 + 3 = 5\n#### 5"), read_integer(r"$\boxed{\$1,200}$, not 3"), read_integer("The answer is .5")
     (5, 1200, None)
+    >>> read_integer("5k"), read_integer("$2.5 million"), read_integer("5 km"), read_integer("7 dozen eggs")
+    (5000, 2500000, 5, 7)
     """
     text = plain(without_thoughts(text)[-_LONGEST:].partition(NEXT_QUESTION)[0])
     for mark, step in _MARKS:
@@ -176,13 +193,14 @@ def _quantities(text: str) -> Iterator[_Quantity]:
             continue
         if found is None:
             return
-        value, end = _literal(found), found.end()
+        sign = _BEFORE.search(text, max(0, found.start() - 20), found.start())
+        begin = sign.start() if sign else found.start()
+        money = any(character in _CURRENCY for character in text[begin : found.start()])
+        value, end = _multiplied(_literal(found), text, found.end(), money)
         for pattern, change in ((_SCALE, _scaled), (_POWER, _power), (_MIXED, _mixed), (_OVER, _over)):
             more = pattern.match(text, end)
             if more:
-                value, end = change(value, more), more.end()
-        sign = _BEFORE.search(text, max(0, found.start() - 20), found.start())
-        begin = sign.start() if sign else found.start()
+                value, end = _multiplied(change(value, more), text, more.end(), money)
         if sign and (sign["sign"] or sign["inner"]) and value is not None:
             value = -value
         if sign and sign["either"]:
@@ -209,6 +227,17 @@ def _literal(found: re.Match[str]) -> Fraction | None:
 
 def _times_ten_to(value: Fraction | None, exponent: int) -> Fraction | None:
     return None if value is None or abs(exponent) > _MOST_DIGITS else value * Fraction(10) ** exponent
+
+
+def _multiplied(value: Fraction | None, text: str, end: int, money: bool) -> tuple[Fraction | None, int]:
+    """A value with the multiples that follow it (`5k`, `2 million`), and where they end."""
+    for _ in range(_MOST_MULTIPLES):
+        found = _MULTIPLE.match(text, end) or (_MULTIPLE_OF_MONEY.match(text, end) if money else None)
+        if found is None:
+            break
+        name = found[0].strip().lstrip("-").lower()
+        value, end = value and value * _MULTIPLES[name.rstrip("s")], found.end()
+    return value, end
 
 
 def _scaled(value: Fraction | None, found: re.Match[str]) -> Fraction | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,15 @@ class NoEffectWarning(UserWarning):
 
 
 class PromptWarning(UserWarning):
-    """A tokenizer read a prompt in another way than it may be meant."""
+    """A tokenizer read a prompt in another way than it may be meant.
+
+    Attributes:
+        kind: what is equal for warnings of which a command tells one only.
+    """
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class LogitsWarning(UserWarning):
@@ -37,17 +45,50 @@ class ModelNotice(UserWarning):
 
 
 @contextmanager
-def notes() -> Iterator[list[str]]:
-    """Collect the warnings about settings that work but not as expected, each once."""
-    told = (NoEffectWarning, PromptWarning, PlainCacheWarning, FewerCandidates, NoQuorum, ModelNotice)
+def notes(
+    tell: Callable[[str], None] = lambda message: None,
+    of: tuple[type[Warning], ...] = (
+        NoEffectWarning,
+        PromptWarning,
+        PlainCacheWarning,
+        FewerCandidates,
+        NoQuorum,
+        ModelNotice,
+    ),
+) -> Iterator[list[str]]:
+    """Collect the warnings about settings that work but not as expected, each once, and of prompts one of each kind.
+
+    Args:
+        tell: called with each as it comes.
+        of: the classes of warnings that are meant.
+    """
+    keys: set[str] = set()
     said: list[str] = []
 
     def collect(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, told) and str(message) not in said:
+        key = (message.kind if isinstance(message, PromptWarning) else "") or str(message)
+        if issubclass(category, of) and key not in keys:
+            keys.add(key)
             said.append(str(message))
+            tell(str(message))
 
     with warnings.catch_warnings():
-        for category in told:
+        for category in of:
             warnings.simplefilter("always", category)
         warnings.showwarning = collect
         yield said
+
+
+@contextmanager
+def prompt_warnings() -> Iterator[list[PromptWarning]]:
+    """Collect the warnings about prompts, to send them to another process."""
+    found: list[PromptWarning] = []
+
+    def collect(message: Warning | str, *rest: Any, **more: Any) -> None:
+        if isinstance(message, PromptWarning):
+            found.append(message)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PromptWarning)
+        warnings.showwarning = collect
+        yield found

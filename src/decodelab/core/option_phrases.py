@@ -98,6 +98,7 @@ JOINED = re.compile(
     r"|\bversus\b|[-\u2013])"
     r"\s*(?:(?:maybe|perhaps|possibly|even|both|the|options?|choices?|answers?|letters?|rather)\s+)*[\s(\[\x02]*"
 )
+CONTRAST = re.compile(r"[\s)\]\x02]*(?:,|\s[-\u2013])[\s(\[\x02]*")
 LABELS = re.compile(
     r"[ \t\x02]*[.:)\]},=\u2013\u2014-]{0,3}[ \t\x02(\[=\u2013\u2014-]{0,5}"
     r"(?:(?:i\.e\.|that is|namely|which is|aka|or)[, ]{1,3}(?:the\s+)?(?:option|choice|letter"

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Final
 
 from decodelab.core import option_phrases as say
@@ -39,6 +40,10 @@ _WORD = re.compile(
     "|[<>\u2264\u2265=+%/\u00b0\u00d7^\u00b1\u2191\u2193]"
 )
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_DOTTED = re.compile(
+    r"(?<![\w\x01\-\\.@#])[A-Za-z](?:[.;][A-Za-z](?!\w))+(?:\.|(?<![AI])|(?![ \t]+[a-z]))(?![.;]?[A-Za-z])"
+)
+"""Letters in a row: several options (`A.B.C.`) or an abbreviation (`b.i.d.`, `U.S.`); not `C.I think`."""
 _UNIT = re.compile(r"\s?[%\u00b0^/\u00d7*]")
 _ARTICLES = ("the", "a", "an")
 
@@ -111,8 +116,7 @@ class OptionReader:
         line_end = text.find("\n", value.end)
         after = text[value.end : value.end + 100 if line_end < 0 else min(line_end, value.end + 100)]
         before = text[max(0, value.begin - 200) : value.begin].lower()
-        cuts = list(say.SENTENCE.finditer(before))
-        clause = before[cuts[-1].end() :] if cuts else before
+        clause = _clause(text, value)
         lowered = after.lower()
         asked = say.ASKED.match(lowered) and not value.keys & self._asking
         if asked or say.DENIED.match(lowered) or say.NEGATED.search(clause):
@@ -141,7 +145,7 @@ class OptionReader:
         """The places at which options are named, in their order; what belongs together is one."""
         found = sorted([*self._in_words(text), *self._by_letter(text)], key=lambda value: (value.begin, -value.end))
         last: _Value | None = None
-        for value in found:
+        for value, following in zip_longest(found, found[1:]):
             if last is not None and value.begin < last.end:
                 if (value.begin, value.end) == (last.begin, last.end):  # the words of an option are a letter
                     both = replace(last, keys=last.keys | value.keys, lettered=True)
@@ -149,7 +153,7 @@ class OptionReader:
                 continue
             if last is not None:
                 joined = self._joined(text, last, value)
-                if joined is not None:
+                if joined is not None and not _contrasted(text, last, value, following):
                     last = joined
                     continue
                 yield last
@@ -184,15 +188,23 @@ class OptionReader:
                 and say.SINGULAR.match(text[right.end : right.end + 20].lower())
             )
             return None if separate else wide
-        if left.marked and right.marked and left.lettered and right.lettered and not gap.strip(" \t"):
+        lettered = left.marked and right.marked and left.lettered and right.lettered
+        if lettered and (not gap.strip(" \t") or gap.strip("([{") in (".", ";")):
             return wide
         return None
 
     def _by_letter(self, text: str) -> Iterator[_Value]:
         if self._letter is None:
             return
+        rows = {found.start(): found for found in _DOTTED.finditer(text)}
+        for row in rows.values():
+            letters = frozenset(row[0]) - frozenset(".;")
+            if letters <= frozenset(self._keys):  # else an abbreviation
+                yield _Value(row.start(), row.end(), letters, True)
         for found in self._letter.finditer(text):
             letter = found["letter"]
+            if found.start("letter") in rows:
+                continue
             marked = bool(found["close"]) or bool(
                 re.search(
                     r"\b(?:option|choice|letter|statement)[\s(\[\x02]{0,4}$",
@@ -250,6 +262,24 @@ class OptionReader:
         return any(key not in keys for _, key in self._words[word])
 
 
+def _clause(text: str, value: _Value) -> str:
+    """What stands before a value in its sentence, in lower case."""
+    before = text[max(0, value.begin - 200) : value.begin].lower()
+    cuts = list(say.SENTENCE.finditer(before))
+    return before[cuts[-1].end() :] if cuts else before
+
+
+def _contrasted(text: str, left: _Value, right: _Value, following: _Value | None) -> bool:
+    """Whether the left one of two is denied and the right one said in its place, as in `Not B, C`.
+
+    A list of three, and one with a conjunction, is denied as a whole.
+    """
+    said = say.CONTRAST.fullmatch(text[left.end : right.begin]) and say.NEGATED.search(_clause(text, left))
+    if not said or len(left.keys) > 1:
+        return False
+    return following is None or not say.JOINED.fullmatch(text[right.end : following.begin].lower())
+
+
 def _one(values: Iterable[_Value]) -> str | None:
     keys = frozenset[str]().union(*(value.keys for value in values))
     return None if not keys else next(iter(keys)) if len(keys) == 1 else AMBIGUOUS
@@ -302,7 +332,8 @@ def read_option(text: str, options: Sequence[str] | None = None) -> str | None:
     Of what is offered only: a letter in any usual form (upper or lower case, bold, in brackets, boxed), or the words of
     an option. The last that is called the answer, chosen or concluded counts; else the one that the text begins or
     ends with; else the only one that is mentioned. What is denied, ruled out, supposed or asked does not count. Several
-    where one is called for, and a letter with the words of another option, are ambiguous. Thoughts are no answer.
+    where one is called for (`A.B.C.`), and a letter with the words of another option, are ambiguous. Thoughts are no
+    answer.
 
     >>> read_option("The answer is Digoxin", ["Aspirin", "Heparin", "Digoxin"]), read_option("not A, but (b)")
     ('C', 'B')

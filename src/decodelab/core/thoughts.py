@@ -23,6 +23,9 @@ _CLOSES = (
     r"<channel\|>",
 )
 _MARK = re.compile(rf"(?P<opens>{'|'.join(_OPENS)})|(?P<closes>{'|'.join(_CLOSES)})", re.IGNORECASE)
+_OPENED = re.compile(rf"(?:{'|'.join(_OPENS)})\s*\Z", re.IGNORECASE)
+_LONGEST_MARK = 200
+"""Characters at the end of a prompt that are looked at."""
 _WRAPPERS = re.compile(
     r"<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>|<\|return\|>|<\|end\|>|<\|message\|>"
 )
@@ -31,7 +34,7 @@ _BARE_CHANNEL = re.compile(r"\s{0,9}(?:assistant)?analysis(?=[A-Z\"'(])")
 _BARE_FINAL = "assistantfinal"
 
 
-def without_thoughts(text: str) -> str:
+def without_thoughts(text: str, *, begun: bool = False) -> str:
     r"""The text that a model gives as its answer: what it wrote without its thoughts.
 
     Thoughts stand between the marks that models use: `<think>` (and `thinking`, `thought`, `reasoning`, `seed:think`
@@ -39,14 +42,44 @@ def without_thoughts(text: str) -> str:
     harmony. A closing mark without an opening one ends a thought that the chat template began; a thought that is not
     closed goes on to the end, so that a model which was cut off in it has answered nothing.
 
+    Args:
+        text: what the model wrote.
+        begun: whether it begins within a thought, as after a prompt that `opens_thought`.
+
     >>> without_thoughts("<think>A?</think>It is B."), without_thoughts("A?</think>B"), without_thoughts("<think>A")
     ('It is B.', 'B', '')
+    >>> without_thoughts("A", begun=True), without_thoughts("A?</think>B", begun=True)
+    ('', 'B')
     """
+    return _parted(text, begun)[0]
+
+
+def ends_in_thought(text: str, *, begun: bool = False) -> bool:
+    """Whether the last thought of a text goes on to its end.
+
+    >>> ends_in_thought("<think>A?"), ends_in_thought("<think>A?</think>"), ends_in_thought("A?", begun=True)
+    (True, False, True)
+    """
+    return _parted(text, begun)[1]
+
+
+def opens_thought(prompt: str) -> bool:
+    r"""Whether a prompt ends with the mark that opens a thought, so that what follows begins within it.
+
+    >>> opens_thought("2 + 2?\n<think>\n"), opens_thought("<think>\n\n</think>\n\n"), opens_thought("<think> or not?")
+    (True, False, False)
+    """
+    return bool(_OPENED.search(prompt[-_LONGEST_MARK:]))
+
+
+def _parted(text: str, begun: bool) -> tuple[str, bool]:
+    """The answer of a text, and whether a thought goes on to its end."""
     bare = _BARE_CHANNEL.match(text)
     if bare:
-        return text.rpartition(_BARE_FINAL)[2] if _BARE_FINAL in text else ""
+        _, final, answer = text.rpartition(_BARE_FINAL)
+        return (answer, False) if final else ("", True)
     kept: list[str] = []
-    at, thinking, marked = 0, False, False
+    at, thinking, marked = 0, begun, begun
     for mark in _MARK.finditer(text):
         marked = True
         if mark["opens"]:
@@ -63,4 +96,4 @@ def without_thoughts(text: str) -> str:
     if not thinking:
         kept.append(text[at:])
     answer = "".join(kept)
-    return _WRAPPERS.sub("", answer).lstrip("\r\n") if marked else answer
+    return _WRAPPERS.sub("", answer).lstrip("\r\n") if marked else answer, thinking

@@ -15,7 +15,7 @@ from decodelab.core.notices import NoEffectWarning
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Chat, Generation, Limits, Prompt
 from decodelab.engine.job import check_limits, make_job
-from decodelab.engine.prompt_notes import note_special_tokens
+from decodelab.engine.prompt_notes import PromptNotes
 from decodelab.engine.runners.runner import Failed
 from decodelab.engine.scheduler import Engine
 from decodelab.models.loading import load
@@ -82,8 +82,11 @@ def generate(
     asked = as_prompts(prompts)
     jobs = [make_job(composed, i, p, plan, limits, seed, literal=literal) for i, p in enumerate(asked)]
     if not literal:
-        texts = [(job.name, job.prompt, job.tokens) for job, p in zip(jobs, asked, strict=True) if isinstance(p, str)]
-        note_special_tokens(composed.vocab, texts)
+        notes = PromptNotes(composed, literal=True)
+        for job, prompt in zip(jobs, asked, strict=True):
+            if isinstance(prompt, str):
+                notes.see(job.name, job.prompt, job.tokens)
+        notes.tell()
     # Prompts of similar length share a prefill, so that little of it is padding.
     for job in sorted(jobs, key=lambda job: len(job.tokens)):
         engine.enqueue(job)

@@ -16,7 +16,7 @@ from decodelab.engine.failures import forward_failed
 from decodelab.engine.faults import ObserverRaised
 from decodelab.engine.job import Job, check_limits, make_job
 from decodelab.engine.prefix_cache import PrefixCache
-from decodelab.engine.prompt_notes import note_special_tokens
+from decodelab.engine.prompt_notes import PromptNotes
 from decodelab.engine.queue import Queue
 from decodelab.engine.runners.batched import BatchedRunner
 from decodelab.engine.runners.hidden_states import HiddenStatesRunner
@@ -118,7 +118,9 @@ class Engine:
         check_limits(model, limits)
         job = make_job(model, self._submitted, prompt, plan, limits, seed, literal=literal)
         if isinstance(prompt, str) and not literal:
-            note_special_tokens(model.vocab, [(job.name, job.prompt, job.tokens)])
+            notes = PromptNotes(model, literal=True)
+            notes.see(job.name, job.prompt, job.tokens)
+            notes.tell()
         self.enqueue(job)
         return job.index
 

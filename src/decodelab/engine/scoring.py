@@ -14,6 +14,7 @@ from decodelab.core.protocols import PAD, EncoderDecoder, LanguageModel, Network
 from decodelab.core.values import Prompt, Tokens
 from decodelab.engine.failures import check_shape
 from decodelab.engine.job import checked_ids, encode_prompt
+from decodelab.engine.prompt_notes import PromptNotes
 from decodelab.metrics.likelihood import Alternative, Score
 from decodelab.models.composed import needs_whole_prompts
 from decodelab.models.loading import load
@@ -62,6 +63,9 @@ def score(
         PromptTooLong: if prompt and completion do not fit the context and there is no stride.
         InvalidParameter: if stride or alternatives are out of range.
         NonFiniteLogits: if the model returns NaN or infinities.
+
+    Warns:
+        PromptWarning: where the tokenizer reads a text in another way than it may be meant.
 
     >>> import decodelab as dl
     >>> table = {(): {"a": 0.5, "b": 0.5}, ("a",): {"b": 0.25, "</s>": 0.75}}
@@ -209,14 +213,18 @@ def _items(model: LanguageModel, pairs: Sequence[tuple[Prompt, str | Sequence[in
     # An id is unique only while its object lives, so the object is kept too.
     known: dict[str | int, tuple[Prompt, str, Tokens]] = {}
     items: list[_Item] = []
+    notes = PromptNotes(model)
     for i, (prompt, completion) in enumerate(pairs):
         key = prompt if isinstance(prompt, str) else id(prompt)
         if key not in known:
             known[key] = (prompt, *encode_prompt(model, prompt))
+            if isinstance(prompt, str):
+                notes.see(f"prompt {i}", prompt, known[key][2])
         _, text, given = known[key]
         before = model.begin if isinstance(model, EncoderDecoder) else given
         if isinstance(completion, str):
             words, target = completion, model.vocab.encode_completion(before, completion)
+            notes.see(f"completion {i}", completion, target)
         else:
             target = checked_ids(model.vocab.size, completion, "completion")
             words = model.vocab.decode_completion(before, target)
@@ -224,6 +232,7 @@ def _items(model: LanguageModel, pairs: Sequence[tuple[Prompt, str | Sequence[in
             where = f"pair {i}: " if len(pairs) > 1 else ""
             raise RequestError(f"{where}completion {words!r} has no tokens to score; give at least one")
         items.append(_Item(text, given, words, target))
+    notes.tell()
     return items
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from decodelab.io.text import printable
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MOST = 200
 """Characters of a text that a cell of a table shows."""
+MOST_ITEMS = 20
+"""Items that are listed one by one, where there may be thousands."""
 
 
 def excerpt(text: str) -> Text:
@@ -47,6 +49,16 @@ def print_table(table: Table, out: Console | None = None) -> None:
     out.width = max(before, least)
     out.print(table)
     out.width = before
+
+
+def print_first(table: Table, rows: Sequence[Sequence[Text | str]], most: int = MOST_ITEMS) -> None:
+    """Print a table of the first rows, one an item, and how many more there are; nothing without any."""
+    for row in rows[:most]:
+        table.add_row(*row)
+    if rows:
+        print_table(table)
+    if len(rows) > most:
+        console().print(f"... and {len(rows) - most:,} more; --json lists all")
 
 
 def number_table(texts: Iterable[str], numbers: Iterable[str], **of_texts: Any) -> Table:

@@ -129,13 +129,15 @@ class Stories:
         """Of the text after its prompt, under the judge; None without one, or where it cannot write the text."""
         if self.judge_model is None:
             return None
+        from decodelab.engine.job import encode_prompt
         from decodelab.engine.scoring import score
 
         model = self._judge
+        stride = model.context_length and max(1, model.context_length // 2)
         try:
-            found = score(
-                model, example.prompt, text, stride=model.context_length and max(1, model.context_length // 2)
-            ).perplexity
+            # In tokens, as nobody is to be told how a judge reads what a model wrote.
+            _, given = encode_prompt(model, example.prompt)
+            found = score(model, given, model.vocab.encode_completion(given, text), stride=stride).perplexity
         except UnknownToken:
             return None
         return found if math.isfinite(found) else None

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
 from decodelab.core.errors import InvalidData, RequestError, did_you_mean
-from decodelab.core.thoughts import without_thoughts
 from decodelab.core.values import Prompt
 from decodelab.tasks import TASKS
+from decodelab.tasks.response import LACKS, Lack, Response
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,23 @@ class Verdict:
     Attributes:
         score: from 0 to 1.
         answer: what was read from the text, JSON-ready; None when nothing could be.
-        lacks: why nothing was read: "no answer" (the text is empty, or all thoughts), "unreadable", or "ambiguous"
-            where it names several answers; "" where something was. `judged` fills it in where a task leaves it out.
+        lacks: why nothing was read (`decodelab.tasks.response.LACKS`); None where something was. `judged` fills it in,
+            so that a task need only say "ambiguous" where a text names several answers.
+
+    Raises:
+        InvalidData: for another reason.
     """
 
     score: float
     answer: Any
-    lacks: Literal["", "no answer", "unreadable", "ambiguous"] = ""
+    lacks: Lack | None = None
+
+    def __post_init__(self) -> None:
+        """Check the reason."""
+        if self.lacks is not None and self.lacks not in LACKS:
+            raise InvalidData(
+                f"verdict: lacks must be None or one of {', '.join(LACKS)}, got {self.lacks!r}; say 'unreadable'"
+            )
 
     @property
     def parsed(self) -> bool:
@@ -234,36 +244,33 @@ def task_named(name: str, parameters: Mapping[str, Any] = MappingProxyType({})) 
         raise RequestError(f"task {name}: {where}: {fault['msg'].lower()}, got {str(fault['input'])[:60]!r}") from None
 
 
-def judged(task: Task, example: Example, text: str) -> Verdict:
+def judged(task: Task, example: Example, response: Response) -> Verdict:
     """Judge what a model wrote: its answer without its thoughts; where nothing is read, the verdict says why.
 
-    >>> judged(task_named("maths"), Example("1", "2 + 2?", 4), "<think>Is it 4? Or").lacks
-    'no answer'
+    >>> judged(task_named("maths"), Example("1", "2 + 2?", 4), Response("<think>Is it 4? Or")).lacks
+    'unfinished thought'
     """
-    answer = without_thoughts(text)
-    return _explained(task.judge(example, answer), answer)
+    return explained(task.judge(example, response.answer), response)
 
 
-def judged_together(task: BatchScored, answers: Sequence[tuple[Example, str]]) -> Iterator[Verdict]:
+def judged_together(task: BatchScored, responses: Sequence[tuple[Example, Response]]) -> Iterator[Verdict]:
     """As `judged`, of a task that judges many answers together."""
-    texts = [without_thoughts(text) for _, text in answers]
-    found = task.judge_batch([(example, text) for (example, _), text in zip(answers, texts, strict=True)])
-    return (_explained(verdict, text) for verdict, text in zip(found, texts, strict=True))
+    found = task.judge_batch([(example, response.answer) for example, response in responses])
+    return (explained(verdict, response) for verdict, (_, response) in zip(found, responses, strict=True))
 
 
-def _explained(verdict: Verdict, text: str) -> Verdict:
-    if verdict.answer is not None or verdict.lacks:
-        return verdict
-    return replace(verdict, lacks="unreadable" if text.strip() else "no answer")
+def explained(verdict: Verdict, response: Response) -> Verdict:
+    """A verdict that says why nothing was read, if nothing was."""
+    return replace(verdict, lacks=None if verdict.parsed else response.lack(verdict.lacks))
 
 
 def verdicts_of(
-    task: Task, answers: Sequence[tuple[Example, str]], progress: Callable[[int], None] = lambda done: None
+    task: Task, responses: Sequence[tuple[Example, Response]], progress: Callable[[int], None] = lambda done: None
 ) -> list[Verdict]:
     """Judge answers, in order; `progress` is called with how many are judged."""
     found: list[Verdict] = []
-    verdicts = judged_together(task, answers) if isinstance(task, BatchScored) else (judged(task, *a) for a in answers)
-    for verdict in verdicts:
+    together = isinstance(task, BatchScored)
+    for verdict in judged_together(task, responses) if together else (judged(task, *pair) for pair in responses):
         found.append(verdict)
         progress(len(found))
     return found
@@ -280,8 +287,8 @@ def rescore(
     Raises:
         InvalidData: for an output of no example, naming it.
     """
-    answers = list(zip(examples, texts_of(examples, outputs), strict=True))
-    return dict(zip((example.id for example in examples), verdicts_of(task, answers, progress), strict=True))
+    responses = list(zip(examples, map(Response, texts_of(examples, outputs)), strict=True))
+    return dict(zip((example.id for example in examples), verdicts_of(task, responses, progress), strict=True))
 
 
 def texts_of(examples: Sequence[Example], outputs: Mapping[str, str]) -> list[str]:

@@ -29,6 +29,7 @@ from decodelab.engine.progress import Advance, TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.metrics.diversity import distinct_n
 from decodelab.strategy.strategy import Strategy
+from decodelab.tasks.response import Response
 from decodelab.tasks.task import Example, Task, judged
 
 
@@ -52,9 +53,9 @@ class Question:
         prompt = self.example.prompt
         return prompt.messages[-1]["content"] if isinstance(prompt, Chat) else str(prompt)
 
-    def grade(self, text: str) -> float | None:
-        """How right a text is, from 0 to 1; None where nothing grades it."""
-        return None if self.task is None else judged(self.task, self.example, text).score
+    def grade(self, response: Response) -> float | None:
+        """How right a response is, from 0 to 1; None where nothing grades it."""
+        return None if self.task is None else judged(self.task, self.example, response).score
 
 
 @dataclass(frozen=True)
@@ -310,7 +311,7 @@ def _measured(model: LanguageModel, strategy: str, generation: Generation, quest
             candidate,
             tokens_for_the_eye(model, generation, candidate),
             distinct_n([candidate.tokens], 2),
-            question.grade(candidate.text),
+            question.grade(Response(candidate.text, candidate.finish_reason == "length", generation.prompt)),
         )
         for candidate in generation.candidates
     )

@@ -12,12 +12,13 @@ from decodelab.backends.catalogue import chat_model
 from decodelab.backends.chat import ChatModel, Replies
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import Failure, JudgeReply, WorkItem
-from decodelab.bench.run.worklist import LoadedTask
+from decodelab.bench.run.worklist import LoadedTask, same_score
 from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import DecodelabError, RequestError
 from decodelab.core.values import Chat
-from decodelab.tasks.task import Example, ModelGraded, Verdict
+from decodelab.tasks.response import Response
+from decodelab.tasks.task import Example, ModelGraded, Verdict, explained
 
 ASSUMED_REPLY = "YES"
 ASSUMED_TOKENS = 2
@@ -106,7 +107,7 @@ class Judging:
     spent: Spent = field(default_factory=Spent)
 
     def verdicts(
-        self, task: ModelGraded, answers: Sequence[tuple[Example, str]]
+        self, task: ModelGraded, responses: Sequence[tuple[Example, Response]]
     ) -> Iterator[tuple[int, Verdict | DecodelabError]]:
         """Judge answers: the number of each with its verdict, as soon as there is one, or with why there is none.
 
@@ -114,15 +115,16 @@ class Judging:
             EndpointFailed: when the judge cannot be asked any more.
             JournalError: if the journal cannot be written.
         """
-        talks = {number: _Conversation() for number in range(len(answers))}
+        talks = {number: _Conversation() for number in range(len(responses))}
         while talks:
             chats: dict[str, Chat] = {}
             about: dict[str, list[int]] = {}
             for number in list(talks):
-                example, text = answers[number]
-                talks[number], open_ = self._continued(task, example, text, talks[number], self.spent)
+                example, response = responses[number]
+                talks[number], open_ = self._continued(task, example, response.answer, talks[number], self.spent)
                 if open_ is None:
-                    yield number, task.verdict(example, text, talks.pop(number).replies)
+                    verdict = task.verdict(example, response.answer, talks.pop(number).replies)
+                    yield number, explained(verdict, response)
                 else:
                     key, chats[key] = open_
                     about.setdefault(key, []).append(number)
@@ -151,12 +153,12 @@ class Judging:
                 for number in numbers:
                     talks[number] = talks[number].after(chat, reply.text, key)
 
-    def estimate(self, task: ModelGraded, answers: Sequence[tuple[Example, str]]) -> Spent:
+    def estimate(self, task: ModelGraded, responses: Sequence[tuple[Example, Response]]) -> Spent:
         """What judging would take if every reply were YES; nothing is asked and nothing written."""
         spent, seen = Spent(), set[str]()
-        for example, text in answers:
-            talk, _ = self._continued(task, example, text, _Conversation(), spent)
-            while (question := task.question(example, text, talk.replies)) is not None:
+        for example, response in responses:
+            talk, _ = self._continued(task, example, response.answer, _Conversation(), spent)
+            while (question := task.question(example, response.answer, talk.replies)) is not None:
                 chat = talk.asking(question)
                 key = _key(self.judge.identity, chat)
                 if key not in seen:
@@ -215,12 +217,11 @@ def judge_plan(
         judging = Judging(chat_model(**task.plan.judge.asking), journal)
         spent[task.label] = judging.spent
         answers = views.answers(journal, plan.digest, task.label)
-        pairs = [(task.by_id[answer.item], answer.text) for answer in answers]
-        for done, (number, verdict) in enumerate(judging.verdicts(task.task, pairs), 1):
+        for done, (number, verdict) in enumerate(judging.verdicts(task.task, task.responses(answers)), 1):
             answer = answers[number]
             if isinstance(verdict, DecodelabError):
                 failures.append(Failure(answer.task, answer.model, answer.strategy, answer.item, verdict))
-            elif (verdict.score, verdict.answer) != (answer.score, answer.read):
+            elif not same_score(answer, verdict):
                 journal.score([task.score(answer.item, answer.key, verdict)])
             progress(done, len(answers), f"{task.label}: judged by {task.plan.judge.name}")
     return spent, failures
@@ -245,6 +246,6 @@ def estimate_plan(tasks: Sequence[LoadedTask], work: Sequence[WorkItem], journal
         asked = [(one.item, key) for one in work if one.task == task.label for key in one.keys]
         texts = views.texts(journal, [key for _, key in asked])
         longest = " word" * task.plan.max_new_tokens
-        pairs = [(task.by_id[item], texts.get(key, key + longest)) for item, key in asked]
+        pairs = [(task.by_id[item], Response(texts.get(key, key + longest))) for item, key in asked]
         spent[task.label] = judging.estimate(task.task, pairs)
     return spent

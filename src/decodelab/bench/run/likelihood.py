@@ -11,7 +11,7 @@ from dataclasses import replace
 from decodelab.bench.records import Answer, key_of, limits_text
 from decodelab.core.errors import DecodelabError
 from decodelab.core.protocols import LanguageModel
-from decodelab.core.values import Chat, Limits
+from decodelab.core.values import Chat, Limits, Tokens
 from decodelab.engine.job import encode_prompt
 from decodelab.tasks.choices import LIKELIHOOD, Choice, Preference, prefer
 
@@ -19,13 +19,8 @@ _AT_ONCE = 16
 _LIMITS = limits_text(Limits())
 
 
-def choice_key(model: LanguageModel, choice: Choice) -> str:
-    """The unique key of the answer to a question with options.
-
-    Raises:
-        RequestError: if the model cannot be given the question, as a chat for instance.
-    """
-    _, tokens = encode_prompt(model, choice.prompt)
+def choice_key(model: LanguageModel, choice: Choice, tokens: Tokens) -> str:
+    """The unique key of the answer to a question with options, whose prompt has these tokens."""
     return key_of(model.digest, _strategy(choice), tokens, 0, 0, Limits())
 
 

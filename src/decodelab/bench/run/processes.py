@@ -14,7 +14,7 @@ from typing import Any, cast
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import WorkItem
 from decodelab.bench.run.worker import Around, Worker, nothing_around
-from decodelab.bench.run.worker_pool import Died, Done, Message
+from decodelab.bench.run.worker_pool import Died, Done, Message, worklist_messages
 from decodelab.bench.run.worklist import LoadedTask
 from decodelab.core.errors import DecodelabError
 from decodelab.models.loading import load
@@ -116,11 +116,8 @@ def _work(pipe: Connection, number: int, size: int, around: Around) -> None:
             working.begin(first, second)
             continue
         try:
-            if second is None:
-                pipe.send(working.worklist(first))
-            else:
-                for result in working.run(first, second):
-                    pipe.send(result)
+            for message in worklist_messages(working, first) if second is None else working.run(first, second):
+                pipe.send(message)
             pipe.send(Done())
         except DecodelabError as error:
             pipe.send(error)

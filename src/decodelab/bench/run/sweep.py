@@ -11,7 +11,7 @@ from decodelab.bench.plan import Plan
 from decodelab.bench.records import AnswerView, Failure, Score
 from decodelab.bench.run.executor import Executor, LocalExecutor
 from decodelab.bench.run.judging import Spent, judge_plan
-from decodelab.bench.run.worklist import LoadedTask, load_tasks, missing
+from decodelab.bench.run.worklist import LoadedTask, load_tasks, missing, response_of, same_score
 from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import DecodelabError, PromptTooLong
@@ -121,7 +121,7 @@ class _ModelSweep:
             else:
                 scores: list[Score] = []
                 if task.scored_at_once:
-                    verdicts = task.verdicts([(one.item, answer.text) for answer in found])
+                    verdicts = task.verdicts([(task.by_id[one.item], response_of(answer)) for answer in found])
                     scores = [task.score(one.item, a.key, v) for a, v in zip(found, verdicts, strict=True)]
                 self.journal.add(found, scores)
                 self.outcome.generated += len(found)
@@ -136,11 +136,11 @@ class _ModelSweep:
         for task in self.tasks:
             for strategy in self.plan.strategies if task.scored_at_once else ():
                 answers = self._answers(task, strategy)
-                verdicts = task.verdicts([(answer.item, answer.text) for answer in answers])
+                verdicts = task.verdicts(task.responses(answers))
                 changed = [
                     task.score(answer.item, answer.key, verdict)
                     for answer, verdict in zip(answers, verdicts, strict=True)
-                    if (verdict.score, verdict.answer) != (answer.score, answer.read)
+                    if not same_score(answer, verdict)
                 ]
                 self.journal.score(changed)
 
@@ -148,7 +148,7 @@ class _ModelSweep:
         """Score what has no score yet: where scoring takes long, or the answer was generated for another task."""
         for strategy in self.plan.strategies:
             answers = self._answers(task, strategy, unscored=True)
-            verdicts = task.verdicts([(answer.item, answer.text) for answer in answers])
+            verdicts = task.verdicts(task.responses(answers))
             fresh: list[Score] = []
             for answer, verdict in zip(answers, verdicts, strict=True):
                 fresh.append(task.score(answer.item, answer.key, verdict))

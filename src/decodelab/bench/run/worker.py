@@ -16,6 +16,7 @@ from decodelab.core.events import Observer
 from decodelab.core.protocols import Composition, LanguageModel
 from decodelab.core.values import Chat, Generation, Tokens
 from decodelab.engine.job import Job, encode_prompt, make_job
+from decodelab.engine.prompt_notes import PromptNotes
 from decodelab.engine.runners.runner import Failed
 from decodelab.engine.scheduler import Engine
 from decodelab.models.loading import files_digest, load
@@ -80,8 +81,12 @@ class Worker:
         Raises:
             ModelError: if the model cannot be loaded.
             StrategyError: if a strategy cannot be used with it.
+
+        Warns:
+            PromptWarning: where its tokenizer reads prompts in another way than they may be meant.
         """
         engine = self._loaded(model)
+        notes = PromptNotes(engine.model)
         place, encoded = ("", ""), dict[Sequence[Composition], Tokens]()
         found: list[WorkItem] = []
         # Found out once for all items, of which there may be 100,000.
@@ -91,13 +96,19 @@ class Worker:
                 place, encoded = (one.task, one.item), {}
             choice = self.choice(one)
             if choice is not None:
-                found.append(replace(one, keys=(choice_key(engine.model, choice),)))
+                text, tokens = encode_prompt(engine.model, choice.prompt)
+                if isinstance(choice.prompt, str):
+                    notes.see(self._named(one), text, tokens)
+                found.append(replace(one, keys=(choice_key(engine.model, choice, tokens),)))
                 continue
             strategy, task = self.strategy(one), self._tasks[one.task]
             if one.seed != self._plan.all_seeds[0] and strategy.deterministic:
                 continue
             if strategy.compositions not in encoded:
-                _, encoded[strategy.compositions] = encode_prompt(engine.composed(strategy), self._prompt(one))
+                prompt = self._prompt(one)
+                text, encoded[strategy.compositions] = encode_prompt(engine.composed(strategy), prompt)
+                if isinstance(prompt, str) and len(encoded) == 1:
+                    notes.see(self._named(one), text, encoded[strategy.compositions])
             name = one.strategy, task.as_given
             if name not in known:
                 freely = samples_freely(strategy) and not task.as_given
@@ -106,7 +117,12 @@ class Worker:
             tokens, seed = encoded[strategy.compositions], self._seed(one, strategy)
             samples = range(self._plan.samples if freely else 1)
             found.append(replace(one, keys=tuple(key_of(digest, text, tokens, i, seed, task.limits) for i in samples)))
+        notes.tell()
         return found
+
+    def _named(self, one: WorkItem) -> str:
+        """What notes call the prompt of a piece of work."""
+        return f"prompt {one.task}" if self._tasks[one.task].as_given else f"{one.model}, {one.task}, item {one.item}"
 
     def strategy(self, one: WorkItem) -> Strategy:
         """The strategy that a piece of work is done under, resolved for its model."""

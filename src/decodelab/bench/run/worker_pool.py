@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from typing import Protocol
 
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import WorkItem
-from decodelab.bench.run.worker import Result
+from decodelab.bench.run.worker import Result, Worker
 from decodelab.bench.run.worklist import LoadedTask
 from decodelab.core.errors import DecodelabError, WorkerLost
+from decodelab.core.notices import PromptWarning, prompt_warnings
 
 PATIENCE = 5
 """This many workers may die in a row, while nothing gets done, before the run is given up."""
@@ -32,7 +34,23 @@ class Died:
     why: str
 
 
-Message = Result | list[WorkItem] | DecodelabError | Done | Died
+@dataclass(frozen=True)
+class Noted:
+    """What a worker has to tell of the prompts, before their worklist."""
+
+    warnings: tuple[PromptWarning, ...]
+
+
+Message = Result | list[WorkItem] | DecodelabError | Done | Died | Noted
+
+
+def worklist_messages(worker: Worker, model: str) -> Iterator[Noted | list[WorkItem]]:
+    """What a worker replies that is asked for a worklist."""
+    with prompt_warnings() as said:
+        found = worker.worklist(model)
+    if said:
+        yield Noted(tuple(said))
+    yield found
 
 
 class WorkerPool(Protocol):
@@ -119,6 +137,9 @@ class PoolExecutor:
             if isinstance(message, list):
                 found = message
                 self._lost = 0
+            elif isinstance(message, Noted):
+                for each in message.warnings:
+                    warnings.warn(each, stacklevel=2)
             elif isinstance(message, Died):
                 self._replace(worker, message)
                 if worker == 0:

@@ -10,8 +10,9 @@ from hashlib import blake2b
 from itertools import groupby
 
 from decodelab.bench.plan import Plan, TaskPlan
-from decodelab.bench.records import ItemView, Score, WorkItem
+from decodelab.bench.records import Answer, AnswerView, ItemView, Score, WorkItem
 from decodelab.core.values import Chat, Limits
+from decodelab.tasks.response import Response
 from decodelab.tasks.task import (
     BatchScored,
     Continued,
@@ -101,10 +102,13 @@ class LoadedTask:
             for example in self.examples
         ]
 
-    def verdicts(self, answers: Sequence[tuple[str, str]]) -> Iterator[Verdict]:
-        """Score answers, each an item's id and a text, in their order."""
+    def responses(self, answers: Sequence[AnswerView]) -> list[tuple[Example, Response]]:
+        """Stored answers as the task judges them, each with its item."""
+        return [(self.by_id[answer.item], response_of(answer)) for answer in answers]
+
+    def verdicts(self, pairs: Sequence[tuple[Example, Response]]) -> Iterator[Verdict]:
+        """Score responses, each with its item, in their order."""
         assert self.task is not None
-        pairs = [(self.by_id[item], text) for item, text in answers]
         if isinstance(self.task, BatchScored):
             return judged_together(self.task, pairs)
         task = self.task
@@ -112,7 +116,17 @@ class LoadedTask:
 
     def score(self, item: str, key: str, verdict: Verdict) -> Score:
         """A verdict on an answer as the journal stores it."""
-        return Score(key, self.rules[item], self.plan.called, item, verdict.score, verdict.answer)
+        return Score(key, self.rules[item], self.plan.called, item, verdict.score, verdict.answer, verdict.lacks)
+
+
+def response_of(answer: Answer | AnswerView) -> Response:
+    """An answer as a task judges it."""
+    return Response(answer.text, answer.finish_reason == "length", answer.prompt)
+
+
+def same_score(answer: AnswerView, verdict: Verdict) -> bool:
+    """Whether a verdict is what the journal has of an answer."""
+    return (answer.score, answer.read, answer.lacks) == (verdict.score, verdict.answer, verdict.lacks)
 
 
 def load_tasks(plan: Plan) -> list[LoadedTask]:

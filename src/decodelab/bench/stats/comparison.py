@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from decodelab.core.errors import JournalError
 from decodelab.metrics.bounded import bounded_mean
 from decodelab.metrics.checks import Floats
 from decodelab.metrics.estimate import Estimate
+from decodelab.tasks.response import LACKS
 from decodelab.tasks.task import Aggregated, Verdict, open_ended, task_class
 
 LOOPING = 0.5
@@ -39,6 +40,7 @@ class Results:
         baseline: the strategy others are compared with.
         agreement: of each pair of strategies, by task and model.
         calibration: of the cells that have confidences, and both right and wrong answers.
+        answered_only: whether answers from which nothing was read are left out of the scores, else they count as wrong.
     """
 
     cells: tuple[CellStats, ...]
@@ -46,9 +48,10 @@ class Results:
     baseline: str
     agreement: tuple[Agreement, ...] = ()
     calibration: tuple[Calibration, ...] = ()
+    answered_only: bool = False
 
 
-def compare(plan: Plan, journal: Journal) -> Results:
+def compare(plan: Plan, journal: Journal, *, answered_only: bool = False) -> Results:
     """Compute the results of a plan from what the journal has, complete or not; models and data are not needed.
 
     A prompt is one observation: items with the same prompt are answered again, or graded again, but tell nothing of
@@ -59,6 +62,8 @@ def compare(plan: Plan, journal: Journal) -> Results:
     Args:
         plan: the plan.
         journal: what has been done of it.
+        answered_only: leave out answers from which nothing was read, so that strategies are compared on the items
+            which both have answered readably; what an answer costs, and how often it loops, is still said of all.
 
     Raises:
         JournalError: if the journal cannot be read, or this plan was never begun in it.
@@ -75,22 +80,29 @@ def compare(plan: Plan, journal: Journal) -> Results:
         made, settled = task_class(task_plan.name)
         for model in plan.models:
             group = read_group(journal, plan.digest, task, model, prompts)
-            scores = {name: answers.by_prompt for name, answers in group.cells.items()}
+            counted = {name: cell.answered() if answered_only else cell for name, cell in group.cells.items()}
+            scores = {name: answers.by_prompt for name, answers in counted.items()}
             pairs = pairs_of(scores)
             base = {name: pairs.of(name, plan.baseline_name) for name in scores}
             more: dict[str, Mapping[str, float]] = {}
             if issubclass(made, Aggregated):
-                more = _aggregates(task_plan, views.answers(journal, plan.digest, task, model), items)
-            cells += _cells(group, scores, base, more)
-            if not open_ended(made, settled):
-                agreement += agreements(group.cells)
+                given = views.answers(journal, plan.digest, task, model)
+                more = _aggregates(task_plan, (a for a in given if not (answered_only and a.lacks)), items)
+            reads = not open_ended(made, settled)
+            found = _cells(group, counted, scores, base, more)
+            left_out = _left_out(group, scores) if answered_only else {}
+            cells += [replace(cell, reads=reads, left_out=left_out.get(cell.strategy)) for cell in found]
+            if reads:
+                agreement += agreements(counted)
             if group.prompts > 1:
-                for answers in group.cells.values():
+                for answers in counted.values():
                     calibration += calibrations(answers)
-            found = winner(task, model, scores, pairs, plan.margin)
-            if found is not None:
-                winners.append(found)
-    return Results(tuple(cells), tuple(winners), plan.baseline_name, tuple(agreement), tuple(calibration))
+            best = winner(task, model, scores, pairs, plan.margin)
+            if best is not None:
+                winners.append(best)
+    return Results(
+        tuple(cells), tuple(winners), plan.baseline_name, tuple(agreement), tuple(calibration), answered_only
+    )
 
 
 def _aggregates(
@@ -100,7 +112,7 @@ def _aggregates(
     judged: dict[str, dict[str, tuple[Any, Verdict]]] = {}
     for answer in answers:
         if answer.score is not None:
-            verdict = Verdict(answer.score, answer.read)
+            verdict = Verdict(answer.score, answer.read, answer.lacks)
             # An answer that stands for several items counts once.
             judged.setdefault(answer.strategy, {}).setdefault(answer.key, (items[answer.item].reference, verdict))
     task = plan.task()
@@ -108,40 +120,49 @@ def _aggregates(
     return {strategy: task.aggregate(listed.values()) for strategy, listed in judged.items()}
 
 
+def _left_out(group: Group, scores: Mapping[str, Floats]) -> dict[str, int]:
+    """How many prompts of each strategy have all their answers, but no score."""
+    full = {name: np.isfinite(answers.by_prompt) for name, answers in group.cells.items()}
+    return {name: int((full[name] & ~np.isfinite(x)).sum()) for name, x in scores.items()}
+
+
 def _cells(
     group: Group,
+    counted: Mapping[str, CellColumns],
     scores: Mapping[str, Floats],
     base: Mapping[str, Pair | None],
     more: Mapping[str, Mapping[str, float]],
 ) -> list[CellStats]:
-    """The cells of a task and model."""
+    """The cells of a task and model; only answers that are counted are scored."""
     means = {name: float(np.nanmean(x)) for name, x in scores.items() if np.isfinite(x).any()}
     costs = {name: _mean(answers.prompt_tokens + answers.decode_tokens) for name, answers in group.cells.items()}
     best = pareto_front({name: (costs[name], value) for name, value in means.items()})
     return [
-        _cell(group, scores[name], answers, base[name], name in best, more.get(name, {}))
+        _cell(
+            group, answers, scores[name], _score(scores[name], counted[name]), base[name], name in best, more.get(name)
+        )
         for name, answers in group.cells.items()
     ]
 
 
 def _cell(
     group: Group,
-    scores: Floats,
     answers: CellColumns,
+    scores: Floats,
+    score: Estimate | None,
     to_baseline: Pair | None,
     on_front: bool,
-    more: Mapping[str, float],
+    more: Mapping[str, float] | None,
 ) -> CellStats:
-    known = np.isfinite(scores)
     return CellStats(
         answers.task,
         answers.model,
         answers.strategy,
-        int(known.sum()),
+        int(np.isfinite(scores).sum()),
         int((answers.asked > 0).sum()),
         group.items - group.prompts,
         len(answers.prompt),
-        _score(scores[known], answers),
+        score,
         to_baseline and to_baseline.difference,
         to_baseline and to_baseline.p,
         int(answers.prompt_tokens.sum() + answers.decode_tokens.sum()),
@@ -153,13 +174,14 @@ def _cell(
         _mean((answers.read == UNREAD)[np.isfinite(answers.score)]),
         _mean(answers.unfinished),
         _mean(answers.repetition > LOOPING),
-        more,
-        _mean(answers.empty),
+        more or {},
+        {why: int((answers.lacks == place).sum()) for place, why in enumerate(LACKS)},
     )
 
 
-def _score(values: Floats, answers: CellColumns) -> Estimate | None:
+def _score(scores: Floats, answers: CellColumns) -> Estimate | None:
     """The mean over prompts with its interval; of a single prompt the interval is that of its draws, if it has some."""
+    values = scores[np.isfinite(scores)]
     if not len(values):
         return None
     if len(answers.asked) > 1:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 
 import numpy as np
 
 from decodelab.bench.store.journal import Journal
 from decodelab.bench.store.rows import unpacked
-from decodelab.core.thoughts import without_thoughts
 from decodelab.metrics.checks import Floats, Ints
+from decodelab.tasks.response import LACKS
 
 UNREAD = -1
 """Stands for an answer in whose text nothing could be read."""
@@ -37,7 +37,7 @@ class CellColumns:
         logprob: float64 [n], of all its tokens under the model, in nats; NaN where it is not known.
         repetition: float64 [n], share of its 4-grams that occurred before.
         unfinished: bool [n], cut off by the limit.
-        empty: bool [n], with no answer at all: no text, or thoughts only.
+        lacks: int64 [n], why nothing was read, as a place in `LACKS`; -1 where something was, or before it is scored.
         confidence: float64 [n], of an option that was chosen by likelihood, its probability given that it is one of the
             options; NaN for other answers.
     """
@@ -56,7 +56,7 @@ class CellColumns:
     logprob: Floats
     repetition: Floats
     unfinished: np.ndarray
-    empty: np.ndarray
+    lacks: Ints
     confidence: Floats
 
     @property
@@ -66,6 +66,13 @@ class CellColumns:
         count = np.bincount(self.prompt[scored], minlength=len(self.asked))
         total = np.bincount(self.prompt[scored], weights=self.score[scored], minlength=len(self.asked))
         return np.where((count == self.asked) & (count > 0), total / np.maximum(count, 1), np.nan)
+
+    def answered(self) -> CellColumns:
+        """The same without answers from which nothing was read, which are not asked for then either."""
+        kept = np.isnan(self.score) | (self.read != UNREAD)
+        gone = np.bincount(self.prompt[~kept], minlength=len(self.asked))
+        columns = [f.name for f in fields(self) if f.name not in ("task", "model", "strategy", "asked")]
+        return replace(self, asked=self.asked - gone, **{name: getattr(self, name)[kept] for name in columns})
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,11 +115,10 @@ def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
     scores: dict[tuple[str, str], list[float]] = {}
     codes: dict[bytes, int] = {}
     query = (
-        "SELECT strategy, item, key, finish_reason, read, CASE WHEN read IS NULL OR read = 'null' THEN text END,"
-        f" option_logprobs, {', '.join(_FIGURES)} FROM planned_answers"
-        " WHERE plan = ? AND task = ? AND model = ? ORDER BY number, sample"
+        f"SELECT strategy, item, key, finish_reason, read, lacks, option_logprobs, {', '.join(_FIGURES)}"
+        " FROM planned_answers WHERE plan = ? AND task = ? AND model = ? ORDER BY number, sample"
     )
-    for strategy, name, key, finish_reason, read, text, options, *figures in journal.select(query, plan, task, model):
+    for strategy, name, key, finish_reason, read, lacks, options, *figures in journal.select(query, plan, task, model):
         prompt = place.setdefault(prompts.get(name, f"item {name}"), len(place))
         first.setdefault(prompt, name)
         names.add(name)
@@ -124,10 +130,10 @@ def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
         if read not in (None, "null"):
             # A digest, as what was read may be a whole text.
             code = codes.setdefault(blake2b(read.encode(), digest_size=16).digest(), len(codes))
-        empty = text is not None and not without_thoughts(text).strip()
+        why = -1 if lacks is None else LACKS.index(lacks)
         sure = math.nan if options is None else math.exp(math.fsum(unpacked(options)))
         known = [math.nan if value is None else value for value in figures[1:]]
-        row = (prompt, code, finish_reason == "length", empty, sure, *known)
+        row = (prompt, code, finish_reason == "length", why, sure, *known)
         found.setdefault(strategy, {}).setdefault(key, row)
     cells = {}
     for strategy, its in asked.items():
@@ -142,7 +148,7 @@ def read_group(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
             score=np.array([math.fsum(s) / len(s) for s in (scores[strategy, key] for key in answers)]),
             read=rows[1].astype(np.int64),
             unfinished=rows[2].astype(bool),
-            empty=rows[3].astype(bool),
+            lacks=rows[3].astype(np.int64),
             confidence=rows[4],
             **dict(zip(_FIGURES[1:], rows[5:], strict=True)),
         )

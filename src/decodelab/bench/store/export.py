@@ -26,9 +26,10 @@ COLUMNS: Mapping[str, str] = {
     "token_logprobs": "list<double>", "processed_logprobs": "list<double>", "finish_reason": "string",
     "prompt_tokens": "int64", "prefill_tokens": "int64", "decode_tokens": "int64", "forward_passes": "int64",
     "peak_cache_bytes": "int64", "seconds": "double", "task": "string", "item": "string", "score": "double",
-    "answer": "string",
+    "answer": "string", "lacks": "string",
 }  # fmt: skip
-"""Columns and their types as Parquet has them; `answer`, what was read from the text, is JSON."""
+"""Columns and their types as Parquet has them; `answer`, what was read from the text, is JSON; `lacks` says why
+nothing was."""
 
 
 def check_export(file: Path) -> None:
@@ -66,7 +67,7 @@ def _rows(journal: Journal, report: Callable[[int], None]) -> Iterator[dict[str,
     for done, (answer, scored) in enumerate(scored_answers(journal)):
         if done % 100 == 0:
             report(done)
-        score = {"task": None, "item": None, "score": None, "answer": None}
+        score = {"task": None, "item": None, "score": None, "lacks": None, "answer": None}
         if scored is not None:
             score = {name: getattr(scored, name) for name in score} | {"answer": json.dumps(scored.answer)}
         row = asdict(answer) | score

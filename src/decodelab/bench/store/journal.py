@@ -19,7 +19,7 @@ from decodelab.bench.store.rows import ROW, decoded, encoded, row_of
 from decodelab.core.errors import JournalError
 from decodelab.io.text import printable
 
-VERSION = 4
+VERSION = 5
 _MINE = 0x6465636F  # "deco", in the file's header
 _UNPLANNED = {
     "scores": "scores WHERE (key, rule) IN (SELECT key, rule FROM unplanned_scores)",
@@ -145,9 +145,8 @@ class Journal:
             self._put(scores)
 
     def _put(self, scores: Sequence[Score]) -> None:
-        self._insert(
-            "scores", [(s.key, s.rule, s.task, s.item, s.score, json.dumps(s.answer)) for s in scores], replace=True
-        )
+        rows = [(s.key, s.rule, s.task, s.item, s.score, json.dumps(s.answer), s.lacks) for s in scores]
+        self._insert("scores", rows, replace=True)
 
     def _insert(
         self, table: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = (), *, replace: bool = False

@@ -12,7 +12,7 @@ CREATE TABLE answers (
 );
 CREATE TABLE scores (
     key TEXT NOT NULL REFERENCES answers, rule TEXT NOT NULL, task TEXT NOT NULL, item TEXT NOT NULL,
-    score REAL NOT NULL, answer TEXT NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (key, rule)
+    score REAL NOT NULL, answer TEXT NOT NULL, lacks TEXT, checksum INTEGER NOT NULL, PRIMARY KEY (key, rule)
 ) WITHOUT ROWID;
 CREATE TABLE judge_replies (
     key TEXT PRIMARY KEY, judge TEXT NOT NULL, before TEXT NOT NULL, question TEXT NOT NULL, reply TEXT NOT NULL,
@@ -38,9 +38,9 @@ CREATE TABLE work (
 -- A row for each answer that a plan asks for: text and figures are NULL while it is missing, score while it has none.
 CREATE VIEW planned_answers AS
 SELECT w.plan, w.task, w.model, w.strategy, w.item, w.number, w.sample, w.key, i.place,
-    a.text, a.length, a.finish_reason, a.prompt_tokens, a.decode_tokens, a.seconds, a.logprob, a.repetition,
+    a.prompt, a.text, a.length, a.finish_reason, a.prompt_tokens, a.decode_tokens, a.seconds, a.logprob, a.repetition,
     CASE WHEN a.strategy GLOB 'likelihood(*' THEN a.processed_logprobs END AS option_logprobs,
-    s.score, s.answer AS read
+    s.score, s.answer AS read, s.lacks
 FROM work w
 LEFT JOIN items i ON i.plan = w.plan AND i.task = w.task AND i.id = w.item
 LEFT JOIN answers a ON a.key = w.key

@@ -13,7 +13,8 @@ from decodelab.bench.records import Answer, AnswerView, ItemView, Score, WorkIte
 from decodelab.bench.store.journal import Journal
 from decodelab.bench.store.rows import COLUMNS, answer_of
 
-_VIEW = "task, model, strategy, item, key, text, length, finish_reason, score, read"
+_VIEW = "task, model, strategy, item, key, prompt, text, length, finish_reason, score, lacks, read"
+_TEXT = _VIEW.split(", ").index("text")
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,12 @@ def all_answers(journal: Journal) -> Iterator[Answer]:
 def scored_answers(journal: Journal) -> Iterator[tuple[Answer, Score | None]]:
     """All answers in the order in which they were generated, each with its score; again for each further score."""
     query = (
-        f"SELECT {', '.join(f'a.{column}' for column in COLUMNS)}, s.rule, s.task, s.item, s.score, s.answer"
+        f"SELECT {', '.join(f'a.{column}' for column in COLUMNS)}, s.rule, s.task, s.item, s.score, s.answer, s.lacks"
         " FROM answers a LEFT JOIN scores s ON s.key = a.key ORDER BY a.rowid"
     )
-    for *row, rule, task, item, score, read in journal.select(query):
+    for *row, rule, task, item, score, read, lacks in journal.select(query):
         answer = answer_of(row)
-        yield answer, None if rule is None else Score(answer.key, rule, task, item, score, json.loads(read))
+        yield answer, None if rule is None else Score(answer.key, rule, task, item, score, json.loads(read), lacks)
 
 
 def columns(plan: Plan) -> list[tuple[str, str]]:
@@ -133,7 +134,7 @@ def side_by_side(plan: Plan, journal: Journal, task: str) -> Iterator[ItemView]:
     for item, rows in groupby(journal.select(query, plan.digest, task), key=lambda row: row[3]):
         found: list[list[AnswerView]] = [[] for _ in place]
         for row in rows:
-            if row[5] is not None:
+            if row[_TEXT] is not None:
                 found[place[row[1], row[2]]].append(_view(row))
         yield replace(shown[item], answers=tuple(map(tuple, found)))
 

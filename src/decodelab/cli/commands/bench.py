@@ -15,15 +15,13 @@ from decodelab.cli.forecast import print_cost
 from decodelab.cli.judging import counted, judge_prices, spent_data
 from decodelab.cli.progress import progress
 from decodelab.cli.stored import JournalFile, journal_of
-from decodelab.cli.terminal import note, print_json, say
+from decodelab.cli.terminal import MOST_NOTES, note, print_json, say
 from decodelab.engine.threads import threads_for
 from decodelab.report.sweep.table import print_results, results_data
 
 if TYPE_CHECKING:
     from decodelab.bench.records import Failure
     from decodelab.bench.run.worklist import LoadedTask
-
-FAILURES_NAMED = 10
 
 
 def command(
@@ -121,12 +119,12 @@ def command(
             outcome = run(read, kept, tell, at_work, shuffle, tasks)
         results = compare(read, kept)
         outputs.write(read, kept, results, hidden=as_json)
-    for failure in outcome.failures[:FAILURES_NAMED]:
+    for failure in outcome.failures[:MOST_NOTES]:
         note(f"{failure.model}, {failure.task}, {failure.strategy}, item {failure.item}: {failure.error}")
     left_out = _left_out(outcome.left_out)
     for kind in left_out:
-        named = ", ".join(kind["items"][:FAILURES_NAMED])
-        more = f" and {len(kind['items']) - FAILURES_NAMED} more" if len(kind["items"]) > FAILURES_NAMED else ""
+        named = ", ".join(kind["items"][:MOST_NOTES])
+        more = f" and {len(kind['items']) - MOST_NOTES} more" if len(kind["items"]) > MOST_NOTES else ""
         note(f"{kind['task']}, {kind['model']}: left out as too long, {len(kind['items'])}: item {named}{more}")
     prices = judge_prices(read)
     if as_json:

@@ -11,7 +11,7 @@ import typer
 
 from decodelab.cli import options
 from decodelab.cli.progress import progress
-from decodelab.cli.terminal import note, on_terminal, print_json, say, stop_interrupted
+from decodelab.cli.terminal import first_of, note, on_terminal, print_json, say, stop_interrupted
 from decodelab.core.notices import notes
 from decodelab.engine.progress import TokensDone
 from decodelab.engine.threads import threads_for
@@ -102,8 +102,8 @@ def command(
         typer.echo()
     interrupted = was_interrupted(found, len(requests))
     found = [replace(g, index=places[g.index]) for g in found]
-    said += [message for g in found if (message := _duplicates(g))]
-    said += [f"{reason}; left out" for reason in left_out.values()]
+    said += first_of([message for g in found if (message := _duplicates(g))], "prompts with such candidates")
+    said += first_of([f"{reason}; left out" for reason in left_out.values()], "prompts")
     if left_out:
         said.append(f"{len(left_out)} of {len(left_out) + len(requests)} prompts were too long and left out")
     for message in said:

@@ -15,6 +15,7 @@ from decodelab.cli.progress import progress
 from decodelab.cli.terminal import print_json
 from decodelab.core.errors import RequestError
 from decodelab.io.text import printable
+from decodelab.report.console import MOST_ITEMS
 
 if TYPE_CHECKING:
     from decodelab.bench.store.journal import Journal
@@ -79,7 +80,9 @@ def command(
     if repair:
         lost = ", ".join(f"{count:,} {table.replace('_', ' ')}" for table, count in repaired.items())
         typer.echo(f"dropped: {lost}; run the plan again to make them anew" if lost else "nothing was damaged")
-    for number, plan in enumerate(plans, 1):
+    if len(plans) > MOST_ITEMS:
+        typer.echo(f"the latest {MOST_ITEMS} of {len(plans):,} plans; --json lists all")
+    for number, plan in list(enumerate(plans, 1))[-MOST_ITEMS:]:
         _print_plan(number, plan)
     if compact:
         says, dropped = "would delete" if dry_run else "deleted", found["dropped"]

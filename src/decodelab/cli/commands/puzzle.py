@@ -10,6 +10,7 @@ import typer
 
 from decodelab.cli import options
 from decodelab.cli.progress import progress
+from decodelab.cli.prompts import read_prompts
 from decodelab.cli.terminal import print_json, say
 from decodelab.core.errors import InvalidParameter
 from decodelab.engine.threads import threads_for
@@ -67,7 +68,7 @@ def command(
     from decodelab.analysis.spellings import find_collisions, likely_prompts
 
     lm = device.load(model)
-    own = likely_prompts(lm, opening, width, 16, seed) if not prompts else iter(prompts)
+    own = likely_prompts(lm, opening, width, 16, seed) if not prompts else iter(read_prompts(prompts, None))
     found: list[list[Collision]] = []
     tried = 0
     limit = tries if not prompts else len(prompts)

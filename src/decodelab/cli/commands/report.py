@@ -120,6 +120,12 @@ def command(
             help="Loss of score that does not matter, above 0 and below 1.",
         ),
     ] = None,
+    answered_only: Annotated[
+        bool,
+        typer.Option(
+            "--answered-only", help="Score and compare strategies on the items with an answer; the others are counted."
+        ),
+    ] = False,
     html: HtmlFile = None,
     latex: LatexFile = None,
     to_csv: CsvFile = None,
@@ -138,6 +144,7 @@ def command(
       decodelab report plan.yaml
       decodelab report plan.yaml --html report.html --margin 0.02
       decodelab report runs.sqlite --latex table.tex --csv cells.csv --png front.png
+      decodelab report runs.sqlite --answered-only
       decodelab report runs.sqlite --plan 1 --markdown results.md --json
 
     Next: decodelab journal runs.sqlite --export answers.jsonl writes every answer to a file.
@@ -151,7 +158,7 @@ def command(
     with opened(plan, journal, number) as (chosen, kept):
         if margin is not None:
             chosen = chosen.model_copy(update={"margin": margin})
-        results = compare(chosen, kept)
+        results = compare(chosen, kept, answered_only=answered_only)
         outputs.write(chosen, kept, results, hidden=as_json)
     if as_json:
         print_json(results_data(results))

@@ -18,7 +18,7 @@ from decodelab.cli.usage import Command
 from decodelab.core.errors import RequestError
 from decodelab.io.atomic import check_writable, write_text
 from decodelab.io.text import file_name
-from decodelab.report.console import excerpt, print_table
+from decodelab.report.console import excerpt, print_first
 from decodelab.tasks.outputs import read_outputs
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ def score(
     """Score stored answers, without the model that generated them.
 
     Answers are read as text and never run, except programs (code), which run in a sandbox or not at all. An item
-    without an answer scores 0, and the table says whether its text is empty, unreadable or ambiguous. For a task that a
-    model judges, each reply is stored in a journal at once: after a failure the same command resumes, nothing is asked
-    twice, and --judge is not needed once all replies are there.
+    without an answer scores 0, and the table says why: its text is empty, an unfinished thought, unreadable or
+    ambiguous. For a task that a model judges, each reply is stored in a journal at once: after a failure the same
+    command resumes, nothing is asked twice, and --judge is not needed once all replies are there.
 
     \b
     Examples:
@@ -83,6 +83,7 @@ def score(
     Next: decodelab measure outputs.jsonl measures the texts.
     """
     from decodelab.metrics.bounded import bounded_mean
+    from decodelab.tasks.response import LACKS
     from decodelab.tasks.task import ModelGraded, prompt_key, rescore, task_named, texts_of
 
     given = options.task_parameters(parameters)
@@ -135,9 +136,9 @@ def score(
                 "over": "answered" if answered_only else "all",
                 "answered": len(verdicts) - unread,
                 "unread": unread,
-                **{why.replace(" ", "_"): lacks[why] for why in ("no answer", "unreadable", "ambiguous")},
+                **{why.replace(" ", "_"): lacks[why] for why in LACKS},
                 "items": [
-                    {"id": name, "score": verdict.score, "answer": verdict.answer, "lacks": verdict.lacks or None}
+                    {"id": name, "score": verdict.score, "answer": verdict.answer, "lacks": verdict.lacks}
                     for name, verdict in verdicts.items()
                 ],
             }
@@ -194,11 +195,8 @@ def audit(
         ]
         print_json({"task": task, "n": len(examples), "wrong": listed})
         return
-    if findings:
-        table = Table("id", "what is wrong with the published answer")
-        for name, finding in findings.items():
-            table.add_row(excerpt(name), finding.problem)
-        print_table(table)
+    table = Table("id", "what is wrong with the published answer")
+    print_first(table, [(excerpt(name), finding.problem) for name, finding in findings.items()])
     typer.echo(f"{len(findings)} of {len(examples)} published answers are wrong")
 
 
@@ -252,17 +250,21 @@ def _read_outputs(file: Path) -> dict[str, str]:
 
 
 def _print_verdicts(examples: Sequence[Example], verdicts: dict[str, Verdict]) -> None:
-    """A line for each item that is not right."""
+    """A line for each item that is not right, for the first of them: those that are wrong, then those not answered."""
     from rich.table import Table
 
-    table = Table("id", "score", "read", "reference")
-    for example in examples:
-        verdict = verdicts[example.id]
-        if verdict.score < 1:
-            read = str(verdict.answer) if verdict.parsed else f"({verdict.lacks})"
-            table.add_row(excerpt(example.id), f"{verdict.score:.2f}", excerpt(read), excerpt(str(example.reference)))
-    if table.row_count:
-        print_table(table)
+    wrong = [(example, verdicts[example.id]) for example in examples if verdicts[example.id].score < 1]
+    wrong.sort(key=lambda row: not row[1].parsed)
+    rows = [
+        (
+            excerpt(example.id),
+            f"{verdict.score:.2f}",
+            excerpt(str(verdict.answer) if verdict.parsed else f"({verdict.lacks})"),
+            excerpt(str(example.reference)),
+        )
+        for example, verdict in wrong
+    ]
+    print_first(Table("id", "score", "read", "reference"), rows)
 
 
 def _as_data(pairs: Any) -> list[dict[str, Any]]:

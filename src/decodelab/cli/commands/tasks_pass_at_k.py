@@ -42,6 +42,7 @@ def command(
 
     from decodelab.metrics.bounded import bounded_mean
     from decodelab.metrics.pass_at_k import pass_at_k
+    from decodelab.tasks.response import Response
     from decodelab.tasks.task import prompt_key, task_named, texts_of, verdicts_of
 
     chosen = task_named(task, options.task_parameters(parameters))
@@ -55,7 +56,7 @@ def command(
         made = len(stored.get(example.id, ()))
         if made < wanted[-1]:
             raise RequestError(f"item {example.id[:60]!r} has {made} outputs, -k {wanted[-1]} needs as many; make more")
-    answers = [(example, text) for example in examples for text in stored[example.id]]
+    answers = [(example, Response(text)) for example in examples for text in stored[example.id]]
     with progress(len(answers), "judging") as advance:
         verdicts = iter(verdicts_of(chosen, answers, lambda done: advance(done, "judging")))
     passed = {e.id: [next(verdicts).score == 1 for _ in stored[e.id]] for e in examples}

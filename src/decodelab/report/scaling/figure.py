@@ -78,7 +78,12 @@ def _draw(axes: Axes, study: Scaling) -> None:
         style = "--" if curve.selection == ANY else "-"
         axes.plot(x, y, style, marker="o", markersize=3.5, color=colour, label=ascii_text(shown(curve))[:56])
         axes.fill_between(
-            x, [p.score.low for p in curve.points], [p.score.high for p in curve.points], color=colour, alpha=0.09, linewidth=0
+            x,
+            [p.score.low for p in curve.points],
+            [p.score.high for p in curve.points],
+            color=colour,
+            alpha=0.09,
+            linewidth=0,
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -34,7 +34,7 @@ def _flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:
             # An estimate's value is named like the estimate.
             found |= {k.removesuffix("_value"): v for k, v in _flat(value, f"{name}_").items()}
         else:
-            found[before + name] = value
+            found[(before + name).replace(" ", "_")] = value
     return found
 
 

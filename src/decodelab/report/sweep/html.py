@@ -21,6 +21,7 @@ from decodelab.report.sweep.table import (
     more_of,
     odd_lengths,
     title,
+    unread,
     verdict_of,
     winner_of,
 )
@@ -45,6 +46,7 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
         plan=plan,
         tasks=list(zip(plan.task_names, plan.tasks, strict=True)),
         baseline=results.baseline,
+        answered_only=results.answered_only,
         groups=shown,
         glance=list(_glance(plan, results)),
         advice=advice(results),
@@ -68,7 +70,7 @@ def to_html(plan: Plan, results: Results, answers: Packed) -> str:
 def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[CellStats]) -> dict[str, Any]:
     """One task and model as the template wants it."""
     more = more_of(rows)
-    flags = [name for name, share in FLAGS.items() if any(map(share, rows))]
+    flags = [name for name, share in FLAGS.items() if any(map(share, rows)) or (name == NO_ANSWER and rows[0].reads)]
     same_task = [row for row in results.cells if row.task == task]
     place = _scale(same_task)
     baseline = next((r.score.value for r in rows if r.strategy == results.baseline and r.score is not None), None)
@@ -79,6 +81,7 @@ def _group(plan: Plan, results: Results, task: str, model: str, rows: Sequence[C
         "model_number": plan.models.index(model),
         "title": title(task, model, rows),
         "verdict": verdict_of(results, task, model, rows),
+        "unread": unread(rows),
         "odd_lengths": odd_lengths(rows, results.baseline),
         "more": more,
         "flags": flags,
@@ -98,13 +101,14 @@ COSTS: dict[str, Callable[[CellStats], float]] = {
     "seconds per answer": lambda row: row.seconds,
 }
 """The cost of an answer, by what plots call it."""
+NO_ANSWER = "no answer"
 FLAGS: dict[str, Callable[[CellStats], float]] = {
-    "no answer": lambda row: row.empty,
-    "unread": lambda row: row.unread,
+    NO_ANSWER: lambda row: row.unread,
     "cut off": lambda row: row.unfinished,
     "loops": lambda row: row.repeated,
 }
-"""Shares of answers that are odd, by the name of their column; one without any has no column."""
+"""Shares of answers that are odd, by the name of their column; one without any has no column, but for that of answers
+which were not read."""
 
 
 def _scale(rows: Sequence[CellStats]) -> Callable[[float], float]:

@@ -10,7 +10,7 @@ from decodelab.bench.stats.comparison import Results
 from decodelab.bench.stats.winner import Winner
 from decodelab.io.text import printable
 from decodelab.report.number import p_value, signed
-from decodelab.report.sweep.table import forward_tokens, groups, title, verdict_of, winner_of
+from decodelab.report.sweep.table import forward_tokens, groups, no_answer, title, unread, verdict_of, winner_of
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -29,7 +29,7 @@ _SPECIAL = {
     # Two of them would be one longer stroke.
     "-": "{-}",
 } | {c: f"\\{c}" for c in "{}$&#_%"}
-_COLUMNS = ("strategy", "score", r"95\,\%", "difference", "$p$", "forward tokens", "seconds", "length")
+_COLUMNS = ("strategy", "score", r"95\,\%", "difference", "$p$", "forward tokens", "seconds", "length", "no answer")
 
 
 def latex(results: Results) -> str:
@@ -40,7 +40,7 @@ def latex(results: Results) -> str:
     lines = ["% \\usepackage{booktabs,textcomp}", *_glance(results)]
     for number, ((task, model), rows) in enumerate(groups(results), 1):
         winner = winner_of(results, task, model)
-        said = f" {escaped(verdict_of(results, task, model, rows))}"
+        said = "".join(f" {escaped(text)}" for text in (verdict_of(results, task, model, rows), unread(rows)) if text)
         caption = (
             f"{escaped(title(task, model, rows))}. Differences to {escaped(results.baseline)}, paired by item; "
             f"$p$ values by permutation, corrected over all pairs.{said}"
@@ -114,6 +114,7 @@ def _cells(row: CellStats, winner: Winner | None) -> list[str]:
         f"{forward_tokens(row):,.1f}",
         f"{row.seconds:.3g}",
         f"{row.tokens:.1f}",
+        escaped(no_answer(row)),
     ]
 
 

@@ -52,7 +52,10 @@ class Packed:
                     for column in width:
                         kept[name][column].append(classes[column])
                 cells = [
-                    [[a.score, read, a.tokens, a.finish_reason, a.text] for a, read in zip(answers, read, strict=True)]
+                    [
+                        [a.score, read, a.tokens, a.finish_reason, a.text, a.lacks]
+                        for a, read in zip(answers, read, strict=True)
+                    ]
                     for answers, read in zip(item.answers, reads, strict=True)
                 ]
                 block.append([item.prompt, plain(item.reference), cells])

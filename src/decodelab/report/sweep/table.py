@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from decodelab.bench.stats.comparison import Results
     from decodelab.bench.stats.winner import Winner
 
-HEADER = ("strategy", "score", "95 %", "vs base", "p", "forward", "length", "cut off", "loops")
-"""Forward: tokens computed for each answer, with its prompt; length: tokens written."""
+HEADER = ("strategy", "score", "95 %", "vs base", "p", "forward", "length", "no answer", "cut off", "loops")
+"""Forward: tokens computed for each answer, with its prompt; length: tokens written; the rest are shares of answers."""
 
 
 def print_results(results: Results) -> None:
@@ -33,7 +33,9 @@ def print_results(results: Results) -> None:
         # Long strategies wrap; numbers are never cut.
         table.add_column(HEADER[0], overflow="fold", min_width=16)
         for name in HEADER[1:]:
-            table.add_column(name, justify="right", no_wrap=True)
+            # On two lines, so that all columns fit in 80 characters.
+            heading = name if name == "95 %" else name.replace(" ", "\n")
+            table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in _cells(row)))
         print_table(table)
@@ -74,6 +76,7 @@ def results_data(results: Results) -> dict[str, Any]:
     """The tables and verdicts as JSON-ready data."""
     return {
         "baseline": results.baseline,
+        "over": "answered" if results.answered_only else "all",
         "advice": advice(results),
         "rows": [asdict(row) for row in results.cells],
         "winners": [asdict(w) | {"says": verdict(w)} for w in results.winners],
@@ -175,13 +178,20 @@ def odd_lengths(cells: Sequence[CellStats], baseline: str) -> str:
 
 
 def unread(cells: Sequence[CellStats]) -> str:
-    """In how many texts of each strategy no answer was found, and how many are empty; nothing where all are read."""
-    said = [
-        f"{cell.strategy} {cell.unread:.0%}{f' ({cell.empty:.0%} empty)' if cell.empty else ''}"
-        for cell in cells
-        if cell.unread
-    ]
-    return f"No answer could be read: {joined(said)} of the answers." if said else ""
+    """How many answers of each strategy could not be read, and why; nothing where all are read."""
+    said = [f"{cell.strategy} {reasons(cell)}" for cell in cells if any(cell.lacks.values())]
+    return f"Answers that were not read: {'; '.join(said)}." if said else ""
+
+
+def reasons(cell: CellStats) -> str:
+    """How many answers of a cell were not read, for what reasons.
+
+    >>> from types import SimpleNamespace
+    >>> reasons(SimpleNamespace(answers=50, lacks={"empty": 2, "cut off": 0, "ambiguous": 1}))
+    '3 of 50 (empty 2, ambiguous 1)'
+    """
+    why = ", ".join(f"{name} {count:,}" for name, count in cell.lacks.items() if count)
+    return f"{sum(cell.lacks.values()):,} of {cell.answers:,} ({why})"
 
 
 def joined(names: Iterable[str]) -> str:
@@ -217,15 +227,28 @@ def winner_of(results: Results, task: str, model: str) -> Winner | None:
 
 def title(task: str, model: str, rows: Sequence[CellStats]) -> str:
     """Task, model and how many items are answered; items with the same prompt count as one."""
-    answered, one = {row.items for row in rows}, rows[0]
-    items = f"{min(answered)}" if len(answered) == 1 else f"{min(answered)} to {max(answered)}"
-    missing = f" of {one.asked}" if answered != {one.asked} else ""
-    noun = "item" if (answered, one.asked) == ({1}, 1) else "items"
+    one = rows[0]
+    items = _span(row.items for row in rows)
+    missing = f" of {one.asked}" if {row.items for row in rows} != {one.asked} else ""
+    noun = "item" if (items, one.asked) == ("1", 1) else "items"
     if one.repeats:
         further = f"{one.repeats:,} further {'items repeat' if one.repeats > 1 else 'item repeats'}"
         which = "1 prompt" if one.asked == 1 else f"{items}{missing} different prompts"
-        return f"{task}, {model}, {which} ({further} {'it' if one.asked == 1 else 'them'})"
-    return f"{task}, {model}, {items}{missing} {noun}"
+        said = f"{task}, {model}, {which} ({further} {'it' if one.asked == 1 else 'them'})"
+    else:
+        said = f"{task}, {model}, {items}{missing} {noun}"
+    left_out = [row.left_out for row in rows if row.left_out is not None]
+    return f"{said}, answered items only ({_span(left_out)} without an answer left out)" if left_out else said
+
+
+def _span(counts: Iterable[int]) -> str:
+    found = sorted(set(counts))
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def no_answer(row: CellStats) -> str:
+    """The share of answers that were not read as a cell of a table; nothing of an open-ended task that has them all."""
+    return f"{row.unread:.0%}" if row.reads or row.unread else ""
 
 
 def _cells(row: CellStats) -> list[str]:
@@ -239,6 +262,7 @@ def _cells(row: CellStats) -> list[str]:
         "" if row.p is None else p_value(row.p),
         f"{forward_tokens(row):,.0f}",
         f"{row.tokens:.1f}",
+        no_answer(row),
         f"{row.unfinished:.0%}" if row.unfinished else "",
         f"{row.repeated:.0%}" if row.repeated else "",
     ]

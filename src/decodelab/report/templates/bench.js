@@ -107,9 +107,9 @@ function article(id, [prompt, reference, cells], columns) {
     make("div", { class: "row", tabindex: "0", role: "group", "aria-label": "answers side by side" }, ...cards));
 }
 
-// What was read from a text, in brief.
-function found(read, text) {
-  if (read === null) return ["no answer found"];
+// What was read from a text, in brief, or why nothing was.
+function found(read, text, lacks) {
+  if (read === null) return [lacks === null ? "no answer" : `no answer: ${printable(lacks)}`];
   if (read.trim() === text.trim()) return ["answer: the whole text"];
   if (read.length <= 60) return ["answer ", make("code", {}, printable(read))];
   const whole = make("code", {}, printable(read, "\n\t"));
@@ -118,12 +118,12 @@ function found(read, text) {
 
 const numbers = (...children) => make("div", { class: "numbers" }, ...children);
 
-function sample([score, read, tokens, reason, text], common) {
+function sample([score, read, tokens, reason, text, lacks], common) {
   const how = score === null ? "" : score === 1 ? "right" : score === 0 ? "wrong" : "part";
   const same = text.slice(0, common);
   return [
     numbers(make("b", { class: how }, score === null ? "not scored" : `score ${Math.round(score * 1000) / 1000}`), " · ",
-      ...found(read, text),
+      ...found(read, text, lacks),
       ` · ${tokens} tokens · `, make("span", { class: reason === "length" ? "wrong" : "" }, printable(reason))),
     make("div", { class: "text" }, same === "" ? "" : make("span", { class: "faint" }, printable(same, "\n\t")),
       printable(text.slice(common), "\n\t") || (same === "" ? "(no text)" : "")),
