@@ -98,7 +98,7 @@ def serve(function: "Callable[..., Any]", reading: int, writing: int) -> None:
             answer = encoded(("raised", type.__dict__["__name__"].__get__(type(error)), said))
         try:
             after = encoded(given)
-        except NotPlain:
+        except (NotPlain, RecursionError, ValueError):
             after = asked
         send(writing, encoded((answer, None if after == asked else after)))
 

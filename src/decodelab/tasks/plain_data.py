@@ -41,16 +41,15 @@ def encoded(value: object) -> bytes:
     """A value as bytes; of a subclass as its base type.
 
     Raises:
-        NotPlain: for a value that is, or holds, anything else, or is nested too deeply.
+        NotPlain: for a value that is, or holds, anything else.
+        RecursionError, ValueError: for one that is nested too deeply, or an iterator of too many items: not `NotPlain`,
+            since plain data that a program sent can be both.
 
     >>> decoded(encoded({"a": [1, (2.5, None)], "b": {True}}))
     {'a': [1, (2.5, None)], 'b': {True}}
     """
     parts: list[bytes] = []
-    try:
-        _write(value, parts)
-    except RecursionError:
-        raise NotPlain("data that is nested too deeply") from None
+    _write(value, parts)
     return b"".join(parts)
 
 
@@ -95,7 +94,7 @@ def _write(value: "Any", parts: list[bytes]) -> None:
     elif hasattr(type(value), "__next__"):
         items = [item for _, item in zip(range(MOST_ITEMS + 1), value, strict=False)]
         if len(items) > MOST_ITEMS:
-            raise NotPlain(f"an iterator of more than {MOST_ITEMS:,} items")
+            raise ValueError(f"an iterator of more than {MOST_ITEMS:,} items cannot be sent")
         _group(b"I", items, parts)
     else:
         raise NotPlain(f"a value of type {type(value).__name__[:60]}")
