@@ -155,6 +155,7 @@ def test_statistics_of_nothing_and_of_the_impossible():
 def test_jsonl_has_a_line_for_each_step_of_each_candidate(run, folder: Path):
     found = run(*TOY, "-s", "sample(n=2)", "-s", "top_k=1", "--jsonl", "steps.jsonl", "--json")
     rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    assert {(row.pop("model"), row.pop("prompt_index")) for row in rows} == {("toy", 0)}
     wanted = [
         (trace["strategy"], i, step)
         for trace in found.json["traces"]
@@ -247,8 +248,8 @@ def test_the_page_needs_nothing_else_and_escapes_what_models_write(run, folder: 
         assert hostile not in rest
         assert hostile not in draw
     assert not re.search("[<>&]", draw)
-    assert draw.startswith('Plotly.newPlot("plot", {')
-    figure = json.loads(draw.removeprefix('Plotly.newPlot("plot", {...').rpartition(", config")[0])
+    assert draw.startswith('Plotly.newPlot("plot-1", {')
+    figure = json.loads(draw.removeprefix('Plotly.newPlot("plot-1", {...').rpartition(", config")[0])
     curve = next(t for t in figure["data"] if t.get("mode", "").startswith("lines"))
     assert curve["text"][0] == "step 1: &#x27;&lt;script&gt;alert(1)&lt;/script&gt;&#x27;"
 
@@ -357,3 +358,80 @@ def test_searches_that_go_back_to_prefixes_are_traced_to_what_they_return(run, s
     (path,) = run("trace", "", "-m", "toy.yaml", "-s", strategy, "--json").json["traces"][0]["candidates"]
     assert [step["token_text"] for step in path["steps"]] == ["a", "dog", "ran", "</s>"]
     assert [step["step"] for step in path["steps"]] == [1, 2, 3, 4]
+
+
+RUNS = ("trace", "the", "a dog", "-m", "toy.yaml", "-m", "other.yaml", "-s", "top_k=1", "-s", "mirostat=1")
+
+
+@pytest.fixture
+def other(folder: Path) -> None:
+    """A second model, `other.yaml`, that says `sat` first of all and never ends."""
+    (folder / "other.yaml").write_text(
+        "name: other\nbos: <s>\neos: []\notherwise: {sat: 0.5, the: 0.25, a: 0.125, dog: 0.125}\n"
+    )
+
+
+@pytest.mark.usefixtures("other")
+def test_several_prompts_and_models_give_a_result_for_each_run(run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    found = run(*RUNS, "--max-new-tokens", "6")
+    assert found.code == 0
+    assert not re.search(r"^ step", found.stdout, re.MULTILINE)
+    cells = [line.split() for line in found.stdout.splitlines() if line.strip().startswith(("toy", "other"))]
+    assert [(row[0], row[1]) for row in cells] == [(m, p) for m in ("toy", "other") for p in ("0:", "0:", "1:", "1:")]
+    document = run(*RUNS, "--max-new-tokens", "6", "--json").json
+    assert [(r["model"], r["prompt"], len(r["traces"])) for r in document["runs"]] == [
+        (model, prompt, 2) for model in ("toy", "other") for prompt in ("the", "a dog")
+    ]
+    results = document["results"]
+    assert [(r["model"], r["prompt_index"], r["strategy"]) for r in results] == [
+        (m, p, s) for m in ("toy", "other") for p in (0, 1) for s in ("top_k=1", "mirostat=1")
+    ]
+    greedy, mirostat = results[:2]
+    assert greedy["cross_entropy_bits"] == pytest.approx((-math.log2(0.7) + 1) / 3)
+    assert greedy["perplexity"] == pytest.approx((0.7 * 0.5) ** (-1 / 3))
+    assert (greedy["target_bits"], greedy["surprise_bits"], greedy["repetition"]) == (None, None, None)
+    errors = [
+        s["stages"][0]["readings"]["surprise_error"] for s in document["runs"][0]["traces"][1]["candidates"][0]["steps"]
+    ]
+    assert mirostat["surprise_error_bits"] == pytest.approx(sum(errors) / len(errors))
+    assert mirostat["surprise_bits"] == pytest.approx(mirostat["target_bits"] + mirostat["surprise_error_bits"])
+
+
+@pytest.mark.usefixtures("other")
+def test_steps_of_several_runs_are_printed_if_asked_for(run):
+    assert len(re.findall(r"^ step", run(*RUNS, "--max-new-tokens", "3", "--show", "2").stdout, re.MULTILINE)) == 8
+
+
+@pytest.mark.usefixtures("other")
+def test_one_file_has_all_runs(run, folder: Path):
+    files = ("--jsonl", "x.jsonl", "--png", "x.png", "--html", "x.html")
+    assert run(*RUNS, "--max-new-tokens", "3", *files).code == 0
+    rows = [json.loads(line) for line in (folder / "x.jsonl").read_text().splitlines()]
+    assert len({(row["model"], row["prompt_index"], row["strategy"]) for row in rows}) == 8
+    page = (folder / "x.html").read_text()
+    assert re.findall(r'class="plot" id="(plot-\d)"', page) == [f"plot-{i}" for i in (1, 2, 3, 4)]
+    assert page.count('Plotly.newPlot("plot-') == 4
+    assert re.findall(r"<h2>(\S+, prompt \d)</h2>", page) == [
+        "toy, prompt 0",
+        "toy, prompt 1",
+        "other, prompt 0",
+        "other, prompt 1",
+    ]
+    image = picture((folder / "x.png").read_bytes())
+    assert image.width > image.height, "three prompts stand side by side"
+
+
+@pytest.mark.usefixtures("other")
+def test_a_total_length_counts_the_prompt(run):
+    arguments = ("trace", "the", "the a the", "-m", "other.yaml", "-s", "greedy", "--total-length", "8", "--json")
+    document = run(*arguments).json
+    assert [len(r["prompt_tokens"]) + len(r["traces"][0]["candidates"][0]["steps"]) for r in document["runs"]] == [8, 8]
+    assert document["total_length"] == 8
+
+
+def test_a_prompt_that_has_the_total_length_is_refused(run):
+    found = run(*TOY, "-s", "greedy", "--total-length", "2")
+    assert (found.code, found.stdout) == (2, "")
+    assert found.stderr.count("\n") == 1
+    assert "--total-length must leave room after the prompt, got 2 where prompt 0 has 2 tokens with toy" in found.stderr

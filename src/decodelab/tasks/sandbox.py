@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import platform
 import re
@@ -12,17 +11,21 @@ import select
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from decodelab.core.errors import SandboxMissing
+from decodelab.tasks.plain_data import encoded
 from decodelab.tasks.system_calls import MACHINES, filter_program
 
 How = Literal["finished", "raised", "forbidden", "memory", "timeout", "died"]
-_INSIDE = Path(__file__).with_name("confined.py")
+_INSIDE = tuple(Path(__file__).with_name(name) for name in ("plain_data.py", "confined.py"))
+"""The files whose texts, one after the other, are the program inside."""
 _NOBODY = "65534"
 _FIX = (
     "install bubblewrap 0.8 or newer (apt install bubblewrap, or pip install 'decodelab[sandbox]') "
@@ -78,13 +81,13 @@ class Sandbox:
 
     command: tuple[str, ...]
 
-    def start(self, **streams: Any) -> subprocess.Popen[bytes]:
-        """Start the command under the filter of system calls; `streams` as `subprocess.Popen` takes them."""
+    def start(self, *, passed: Sequence[int] = (), **streams: Any) -> subprocess.Popen[bytes]:
+        """Start the command under the filter of system calls; `passed` stay open, `streams` are as of `Popen`."""
         with os.fdopen(os.memfd_create("filter"), "w+b") as allowed:
             allowed.write(filter_program(platform.machine()))
             allowed.seek(0)
             filtered = (self.command[0], "--seccomp", str(allowed.fileno()), *self.command[1:])
-            return subprocess.Popen[bytes](filtered, env={}, pass_fds=[allowed.fileno()], **streams)
+            return subprocess.Popen[bytes](filtered, env={}, pass_fds=[allowed.fileno(), *passed], **streams)
 
     def run(self, sources: Sequence[str], bounds: Bounds = Bounds()) -> Ended:
         """Run sources one after the other in one namespace, and tell how that ended.
@@ -95,32 +98,139 @@ class Sandbox:
         Raises:
             SandboxMissing: if bubblewrap does not start.
         """
+        with self._running(sources, bounds) as running:
+            running.wait(bounds.seconds)
+            return _ended(running.stop())
+
+    def judge(self, program: str, tests: Sequence[str], function: str, bounds: Bounds = Bounds()) -> Ended | None:
+        """Run tests of a program's function in an interpreter of their own, which only its end counts as finished.
+
+        The program runs in another one and is told nothing of the tests but the arguments of each call; what it returns
+        is taken as plain data (`decodelab.tasks.plain_data`), so that it can deceive the tests by nothing but results.
+        What it changes of a list, set or dict among the arguments is changed for the tests too.
+
+        Args:
+            program: source.
+            tests: sources, in one namespace, in which the function's name calls it.
+            function: its name.
+            bounds: of both together the time, of each the memory.
+
+        Returns:
+            how it ended; None if the tests call the function with what is no plain data.
+
+        Raises:
+            SandboxMissing: if bubblewrap does not start.
+        """
+        end = time.monotonic() + bounds.seconds
+        calls, answers = os.pipe(), os.pipe()
+        with ExitStack() as opened:
+            try:
+                tested = opened.enter_context(
+                    self._running([program], bounds, serving=function, pipes=(calls[0], answers[1]))
+                )
+                testing = opened.enter_context(
+                    self._running(tests, bounds, calling=function, pipes=(answers[0], calls[1]))
+                )
+            finally:
+                for descriptor in (*calls, *answers):
+                    os.close(descriptor)
+            testing.wait(end - time.monotonic())
+            report = testing.stop()
+            if report.word == "whole":
+                return None
+            if report.word != "gone":
+                return _ended(report)
+            # What ended the program says its own report, which it may forge: it can say anything but that it passed.
+            tested.wait(end - time.monotonic())
+            ended = _ended(tested.stop())
+            return Ended("died", "before its end") if ended.how == "finished" else ended
+
+    @contextmanager
+    def _running(
+        self,
+        sources: Sequence[str],
+        bounds: Bounds,
+        *,
+        serving: str = "",
+        calling: str = "",
+        pipes: tuple[int, ...] = (),
+    ) -> Iterator[_Running]:
+        """A process that runs sources, killed at the end of the block; `pipes` are open in it, by the same numbers."""
         nonce = secrets.token_hex(16)
         reading, writing = os.pipe()  # what nobody reads fills up: no program can make this process hold more
         try:
             try:
                 with os.fdopen(os.memfd_create("sources"), "w+b") as given:
-                    given.write(json.dumps([nonce, bounds.seconds, bounds.memory, list(sources)]).encode())
+                    given.write(encoded((nonce, bounds.seconds, bounds.memory, list(sources), serving, calling, pipes)))
                     given.seek(0)
                     # In a session of its own, so that Ctrl-C does not end a program that would then seem to have died.
-                    process = self.start(stdin=given, stdout=writing, stderr=writing, start_new_session=True)
+                    process = self.start(
+                        passed=pipes, stdin=given, stdout=writing, stderr=writing, start_new_session=True
+                    )
             finally:
                 os.close(writing)
+            running = _Running(process, reading, nonce)
             try:
-                late = not _closed(reading, bounds.seconds)
+                yield running
             finally:
-                process.kill()
-                process.wait()
-            return _ended(_all(reading), nonce, late, process.returncode)
+                running.stop()
         finally:
             os.close(reading)
 
 
-def _closed(reading: int, seconds: float) -> bool:
-    """Wait until nobody can write into a pipe any more, so long at most; whether that is so."""
-    poll = select.poll()
-    poll.register(reading, 0)
-    return bool(poll.poll(seconds * 1000))
+@dataclass
+class _Running:
+    """A process in the sandbox.
+
+    Attributes:
+        process: bubblewrap.
+        reading: the end of the pipe that it reports into.
+        nonce: the word with which its report begins.
+        late: whether time ran out.
+    """
+
+    process: subprocess.Popen[bytes]
+    reading: int
+    nonce: str
+    late: bool = False
+
+    def wait(self, seconds: float) -> None:
+        """Wait until nobody can report any more, so long at most."""
+        poll = select.poll()
+        poll.register(self.reading, 0)
+        self.late = not poll.poll(max(0.0, seconds) * 1000)
+
+    def stop(self) -> _Report:
+        """Kill it, and read its report."""
+        self.process.kill()
+        self.process.wait()
+        before, ready, line = _all(self.reading).partition("ready\n")
+        nonce, _, rest = line.partition(" ")
+        word, _, detail = rest.partition(" ")
+        return _Report(
+            word if nonce == self.nonce else "", detail, self.late, before, bool(ready), self.process.returncode
+        )
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What a process in the sandbox said, and how it ended.
+
+    Attributes:
+        word: of its report; "" if there is none.
+        detail: what follows the word.
+        late: whether time ran out.
+        before: what was written before it was ready, by bubblewrap or the interpreter.
+        ready: whether it was.
+        code: the process's exit status.
+    """
+
+    word: str
+    detail: str
+    late: bool
+    before: str
+    ready: bool
+    code: int
 
 
 def _all(reading: int) -> str:
@@ -132,19 +242,16 @@ def _all(reading: int) -> str:
         return ""
 
 
-def _ended(report: str, nonce: str, late: bool, code: int) -> Ended:
-    """What the report says."""
-    before, ready, line = report.partition("ready\n")
-    word, _, rest = line.partition(" ")
-    if word == nonce:
-        how, _, detail = rest.partition(" ")
-        if how in ("finished", "raised", "forbidden", "memory"):
-            return Ended(how, detail[:300])
-    if late:
+def _ended(report: _Report) -> Ended:
+    """What a report says."""
+    if report.word in ("finished", "raised", "forbidden", "memory"):
+        return Ended(report.word, report.detail[:300])
+    if report.late:
         return Ended("timeout")
-    if not ready:
-        raise SandboxMissing(f"the sandbox does not start: {' '.join(before.split())[:200] or f'exit {code}'}; {_FIX}")
-    return Ended("died", f"signal {code - 128}" if code > 128 else "before its end")
+    if not report.ready:
+        said = " ".join(report.before.split())[:200] or f"exit {report.code}"
+        raise SandboxMissing(f"the sandbox does not start: {said}; {_FIX}")
+    return Ended("died", f"signal {report.code - 128}" if report.code > 128 else "before its end")
 
 
 @cache
@@ -218,7 +325,7 @@ def _arguments() -> tuple[str, ...]:
         *("--die-with-parent", "--new-session", "--hostname", "sandbox"),
         *parents, *binds, *covers, "--dev-bind", "/dev/null", "/dev/null", "--remount-ro", "/", "--chdir", "/",
         *("--clearenv", "--setenv", "LD_LIBRARY_PATH", search_path, "--setenv", "PYTHONHASHSEED", "0"),
-        *("--", *bare, "-c", _INSIDE.read_text(encoding="utf-8")),
+        *("--", *bare, "-c", "\n".join(path.read_text(encoding="utf-8") for path in _INSIDE)),
     )  # fmt: skip
 
 

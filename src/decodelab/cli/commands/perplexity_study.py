@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from decodelab.cli import options
+from decodelab.cli.lengths import new_tokens
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import print_json, stop_interrupted
-from decodelab.core.errors import InvalidParameter
 from decodelab.engine.progress import Advance, TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.io.text import printable
@@ -102,19 +102,9 @@ def _continued(
         InvalidParameter: for a prompt that has the total length already.
     """
     from decodelab.engine.generate import generate, was_interrupted
-    from decodelab.engine.job import encode_prompt
 
     groups: dict[int, list[int]] = {}
-    for i, request in enumerate(requests):
-        length = max_new_tokens
-        if total_length is not None:
-            taken = len(encode_prompt(model, request)[1])
-            length = total_length - taken
-            if length < 1:
-                raise InvalidParameter(
-                    f"--total-length must leave room after the prompt, got {total_length} where prompt {i} has "
-                    f"{taken} tokens with {model.name}; raise it"
-                )
+    for i, length in enumerate(new_tokens(model, requests, max_new_tokens, total_length)):
         groups.setdefault(length, []).append(i)
     found: dict[int, Generation] = {}
     before = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from decodelab.cli import options
+from decodelab.cli.lengths import new_tokens
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import note, print_json, say, stop_interrupted
 from decodelab.core.errors import InvalidParameter, OutputError
@@ -27,19 +29,28 @@ if TYPE_CHECKING:
     from decodelab.core.values import Chat
     from decodelab.strategy.strategy import Strategy
 
+FIRST_AND_LAST = 40
+"""Most steps of one run that are printed unless it is said how many."""
+
 MOST_STEPS = 20
 """Most steps whose logits can be shown; each is a row of the plots."""
 
 
 def command(
-    prompt: options.OnePromptOptions = options.OnePromptOptions(),
-    model: options.Model = "pocket-small",
+    prompts: options.PromptOptions = options.PromptOptions(),
+    model: options.Models = None,
     strategy: options.Strategies = None,
     ends: options.LimitOptions = options.LimitOptions(max_new_tokens=100),
+    total_length: options.TotalLength = None,
     seed: options.Seed = 0,
     show: Annotated[
-        int, typer.Option(metavar="N", help="Print at most this many steps per strategy, the first and the last.")
-    ] = 40,
+        int | None,
+        typer.Option(
+            metavar="N",
+            show_default="40 for one prompt on one model, else 0",
+            help="Print at most this many steps of each run, the first and the last.",
+        ),
+    ] = None,
     logits_at: Annotated[
         str | None,
         typer.Option(
@@ -61,35 +72,52 @@ def command(
     stage: the tokens kept, the probability removed and the entropy left; for mirostat also k, the estimated exponent,
     mu and the surprise error. Statistics at the end compare the strategies.
 
+    Several prompts or models give a table of results with a row for each prompt, model and strategy.
+
     \b
     Examples:
       decodelab trace "Once upon a time," -s "temperature=0.8 | top_p=0.9"
       decodelab trace "Once upon a time," -s mirostat=2 -s mirostat=3 --png mirostat.png
       decodelab trace "What is 27 + 35?" -s temperature=1.5 --logits-at 1,10 --html trace.html
-      decodelab trace "Once upon a time," -s top_p=0.9 --show 0 --jsonl steps.jsonl
+      decodelab trace -f prompts.txt -m pocket-nano -m pocket-small -s mirostat=2 --total-length 99
 
     Next: decodelab strategies explains each stage; decodelab compare shows complete texts.
     """
-    request = prompt.request()
+    requests = prompts.requests()
     steps = read_steps(logits_at)
-    if show < 0:
+    if show is not None and show < 0:
         raise InvalidParameter(f"--show must be at least 0, got {show}; 0 prints no steps")
     files = {"jsonl": jsonl, "png": png, "html": html}
     check_files(files)
-    limits = ends.limits(prompt.escapes)
+    limits = ends.limits(prompts.escapes)
 
     from decodelab.strategy.strategy import Strategy
 
     asked = {s: Strategy.of(s) for s in strategy or ["default"]}
-    lm = device.load(model)
-    plans = {written: plan.resolve(lm) for written, plan in asked.items()}
-    with notes() as said, threads_for(lm), progress(len(plans) * ends.max_new_tokens, "tracing") as advance:
-        traces, interrupted = run(lm, request, plans, steps, advance, seed=seed, max_rows=max_rows, limits=limits)
+    names = list(dict.fromkeys(model or ["pocket-small"]))
+    one = len(requests) == len(names) == 1
+    traces: list[Trace] = []
+    said: list[str] = []
+    interrupted = False
+    for name in names:
+        lm = device.load(name)
+        with notes() as about, threads_for(lm):
+            lengths = new_tokens(lm, requests, ends.max_new_tokens, total_length)
+            plans = {written: plan.resolve(lm) for written, plan in asked.items()}
+            with progress(len(lengths) * len(plans), f"tracing {lm.name}") as advance:
+                made, interrupted = run(
+                    lm, requests, lengths, plans, steps, advance, seed=seed, max_rows=max_rows, limits=limits
+                )
+        traces += made
+        said += [message if len(names) == 1 else f"{lm.name}: {message}" for message in about]
+        if interrupted:
+            break
     for trace in traces:
         unreached = [s for s in steps if s > len(trace.paths[0].steps)]
         if unreached:
+            where = "" if one else f"{trace.generation.model}, prompt {trace.generation.index}, "
             said.append(
-                f"{trace.strategy}: the text has only {len(trace.paths[0].steps)} steps; "
+                f"{where}{trace.strategy}: the text has only {len(trace.paths[0].steps)} steps; "
                 f"--logits-at {', '.join(map(str, unreached))} has no effect"
             )
     for message in said:
@@ -98,28 +126,47 @@ def command(
         write_files(traces, files)
     if as_json:
         print_json(
-            {
-                "model": lm.name,
-                "model_digest": lm.digest,
-                "prompt": traces[0].generation.prompt if traces else None,
-                "prompt_tokens": traces[0].generation.prompt_tokens if traces else None,
+            document(traces, one=one)
+            | {
                 "seed": seed,
                 "limits": limits,
+                "total_length": total_length,
                 "notes": said,
                 "interrupted": interrupted,
                 "files": {kind: None if file is None else str(file.resolve()) for kind, file in files.items()},
-                "traces": [trace.to_dict() for trace in traces],
             }
         )
     elif traces:
+        from decodelab.report.trace.results import print_results
         from decodelab.report.trace.table import print_traces
 
-        print_traces(traces, console(), show)
+        if one or show:
+            print_traces(traces, console(), FIRST_AND_LAST if show is None else show)
+        if len(traces) > 1 or not one:
+            print_results(traces, console())
         for file in files.values():
             if file is not None:
                 say(f"wrote {printable(str(file))}")
     if interrupted:
         stop_interrupted("the output covers the steps that were finished")
+
+
+def document(traces: Sequence[Trace], *, one: bool) -> dict[str, Any]:
+    """What was traced, JSON-ready: of one prompt on one model, or of each under `runs`; then all results."""
+    from decodelab.analysis.trace_results import Result, by_prompt
+
+    runs = [
+        {
+            "model": group[0].generation.model,
+            "model_digest": group[0].generation.model_digest,
+            "prompt": group[0].generation.prompt,
+            "prompt_tokens": group[0].generation.prompt_tokens,
+            "traces": [trace.to_dict() for trace in group],
+        }
+        for group in by_prompt(traces)
+    ]
+    found = {"runs": runs} if not one else runs[0] if runs else {"traces": []}
+    return found | {"results": [Result.of(trace).to_dict() for trace in traces]}
 
 
 def read_steps(text: str | None) -> list[int]:
@@ -157,7 +204,8 @@ def check_files(files: dict[str, Path | None]) -> None:
 
 def run(
     model: LanguageModel,
-    request: str | Chat,
+    requests: Sequence[str | Chat],
+    lengths: Sequence[int],
     plans: dict[str, Strategy],
     logits_at: Sequence[int],
     advance: Advance,
@@ -166,20 +214,30 @@ def run(
     max_rows: int,
     limits: dict[str, Any],
 ) -> tuple[list[Trace], bool]:
-    """Trace one prompt under each strategy, and whether Ctrl-C ended that early."""
+    """Trace each prompt, of so many new tokens, under each strategy, and whether Ctrl-C ended that early."""
     from decodelab.analysis.trace import StepRecorder
     from decodelab.engine.generate import generate, was_interrupted
 
     traces: list[Trace] = []
+    runs = [(i, written) for i in range(len(requests)) for written in plans]
     try:
-        for number, (written, plan) in enumerate(plans.items()):
-            recorder = StepRecorder(plan.processors, model.vocab, logits_at)
-            done = number * limits["max_new_tokens"]
-            watch = TokensDone(lambda tokens, done=done, written=written: advance(done + tokens, f"tracing {written}"))
+        for number, (i, written) in enumerate(runs):
+            own: dict[str, Any] = limits | {"max_new_tokens": lengths[i]}
+            recorder = StepRecorder(plans[written].processors, model.vocab, logits_at)
+
+            def done(tokens: int, number: int = number, i: int = i, written: str = written) -> None:
+                advance(number + tokens / lengths[i], f"tracing {written} on {model.name}")
+
             found = generate(
-                model, [request], plan, seed=seed, observers=[watch, recorder], max_rows=max_rows, **limits
+                model,
+                [requests[i]],
+                plans[written],
+                seed=seed,
+                observers=[TokensDone(done), recorder],
+                max_rows=max_rows,
+                **own,
             )
-            traces += [recorder.trace(written, generation) for generation in found]
+            traces += [recorder.trace(written, dataclasses.replace(generation, index=i)) for generation in found]
             if was_interrupted(found, 1):
                 return traces, True
     except KeyboardInterrupt:
@@ -191,7 +249,15 @@ def write_files(traces: Sequence[Trace], files: dict[str, Path | None]) -> None:
     """Write the requested files."""
     if (file := files["jsonl"]) is not None:
         lines = [
-            json_line({"strategy": trace.strategy, "candidate": i} | step.to_dict())
+            json_line(
+                {
+                    "model": trace.generation.model,
+                    "prompt_index": trace.generation.index,
+                    "strategy": trace.strategy,
+                    "candidate": i,
+                }
+                | step.to_dict()
+            )
             for trace in traces
             for i, path in enumerate(trace.paths)
             for step in path.steps

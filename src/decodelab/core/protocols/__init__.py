@@ -25,7 +25,14 @@ from decodelab.core.protocols.models import (
     Vocab,
     WholePrompts,
 )
-from decodelab.core.protocols.processors import Joinable, Observable, ObservesChoice, Processor, Randomised
+from decodelab.core.protocols.processors import (
+    Joinable,
+    Observable,
+    ObservesChoice,
+    Processor,
+    Randomised,
+    TargetsSurprise,
+)
 from decodelab.core.protocols.scorers import AnyScorer, ModelScorer, Scorer
 from decodelab.core.protocols.searches import Advance, Ahead, LooksAhead, Ranked, Rows, Search
 from decodelab.core.protocols.selections import Prepared, Question, Ranker, Reader, Selection
@@ -71,6 +78,7 @@ __all__ = [
     "Segment",
     "Selection",
     "SpecialTokens",
+    "TargetsSurprise",
     "Tree",
     "TreeSearch",
     "Verdict",

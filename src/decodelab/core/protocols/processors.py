@@ -71,3 +71,16 @@ class ObservesChoice(Protocol):
     def observe_choice(self, logits: Tensor, state: Any, tokens: Tensor) -> Mapping[str, Tensor]:
         """Named readings of each row after int64 tokens [rows] were chosen, [rows] each; NaN where there is none."""
         ...
+
+
+@runtime_checkable
+class TargetsSurprise(ObservesChoice, Protocol):
+    """A processor that steers the average surprise of the chosen tokens towards a target.
+
+    Its reading `surprise_error` is by how much a token surprised more than the target.
+    """
+
+    @property
+    def target_surprise_bits(self) -> float:
+        """The target, in bits per token."""
+        ...

@@ -9,16 +9,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from decodelab.analysis.trace import UNDER, Path, Trace
+from decodelab.analysis.trace_results import Result, by_prompt
 from decodelab.io.text import printable
 from decodelab.report.page import environment, script_digest, template_text
 from decodelab.report.trace.curves import curves, logit_steps
+from decodelab.report.trace.results import columns, legend, names
 from decodelab.report.trace.table import token_name
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _LINE, _OTHERS, _REMOVED, _MARK = "#0b5c8a", "#9db8c9", "#b9b3a8", "#b3471d"
-_HEIGHT, _WIDTH = 230, 420
+_HEIGHT, _WIDTH = 230, 400
 _TITLE = 52
 """Characters of a title that fit over a column."""
 # Left to itself, plotly 7 offers a button that uploads the plot to its makers.
@@ -37,10 +39,18 @@ def to_html(traces: Sequence[Trace]) -> str:
 
     templates = environment()
     library = get_plotlyjs()
-    figure = _script_data(_figure(traces))
-    draw = f'Plotly.newPlot("plot", {{...{figure}, config: {_CONFIG}}});'
+    blocks = by_prompt(traces)
+    figures = (_script_data(_figure(block)) for block in blocks)
+    draw = "\n".join(
+        f'Plotly.newPlot("plot-{i}", {{...{figure}, config: {_CONFIG}}});' for i, figure in enumerate(figures, 1)
+    )
+    results = [Result.of(trace) for trace in traces]
     return templates.get_template("trace.html").render(
-        traces=traces,
+        blocks=blocks,
+        texts=names(results, [trace.strategy for trace in traces]),
+        numbers=columns(results),
+        legend=legend(results),
+        width=_width(max(map(len, blocks))),
         under=UNDER,
         style=template_text("compare.css"),
         library=Markup(library),
@@ -60,6 +70,11 @@ def _script_data(figure: Figure) -> str:
 def _hover(text: str) -> str:
     """Model-written text for plotly, which interprets some HTML in labels."""
     return html.escape(printable(text))
+
+
+def _width(strategies: int) -> int:
+    """The width of a figure in pixels."""
+    return 60 + _WIDTH * max(2, strategies)
 
 
 def _figure(traces: Sequence[Trace]) -> Figure:
@@ -90,7 +105,7 @@ def _figure(traces: Sequence[Trace]) -> Figure:
     figure.update_layout(
         template="none",
         height=150 + _HEIGHT * rows,
-        width=60 + max(2 * _WIDTH, _WIDTH * len(traces)),
+        width=_width(len(traces)),
         margin={"l": 60, "r": 20, "t": 110, "b": 40},
         showlegend=bool(steps),
         legend={"orientation": "h", "yanchor": "bottom", "y": 1 + 40 / (_HEIGHT * rows), "x": 0},

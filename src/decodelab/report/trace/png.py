@@ -1,4 +1,4 @@
-"""Traces as one image: a column per strategy, a row per quantity, then a row per step with recorded logits."""
+"""Traces as one image: for each prompt on each model a block with a column per strategy and a row per quantity."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from decodelab.analysis.trace import Logits, Path, Trace
+from decodelab.analysis.trace_results import by_prompt
 from decodelab.report.drawing import ascii_text, png_bytes
 from decodelab.report.trace.curves import Curve, curves, logit_steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
 _WIDTH, _HEIGHT = 3.4, 1.9
+_COLUMNS = 6
+"""Columns up to which blocks stand side by side."""
 _TITLE = 36
 """Characters of a title that fit over a column."""
 _LARGEST = 60_000
@@ -22,18 +26,36 @@ _LINE, _OTHERS, _REMOVED, _MARK = "#0b5c8a", "#9db8c9", "#c9c4ba", "#b3471d"
 
 
 def to_png(traces: Sequence[Trace]) -> bytes:
-    """Draw traces, with the best candidate of each in front."""
+    """Draw traces, with the best candidate of each in front; each prompt on each model is a block of its own."""
     from matplotlib.figure import Figure
 
+    blocks = by_prompt(traces)
+    across = max(len(block) for block in blocks)
+    beside = min(len(blocks), max(1, _COLUMNS // across))
+    down = -(-len(blocks) // beside)
+    rows = max(_rows(block) for block in blocks)
+    width, height = max(7.0, _WIDTH * across * beside), (0.6 + _HEIGHT * rows) * down
+    dpi = min(100.0, _LARGEST / max(width, height))
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    places = figure.subfigures(down, beside, squeeze=False).flat
+    for place, block in zip(places, blocks, strict=False):
+        _draw_block(place, block, width / beside)
+    return png_bytes(figure)
+
+
+def _rows(block: Sequence[Trace]) -> int:
+    """The rows that a block has: of curves, then of logits."""
+    return max(len(curves(trace.paths[0])) for trace in block) + len(logit_steps(block))
+
+
+def _draw_block(figure: SubFigure, traces: Sequence[Trace], width: float) -> None:
+    """The traces of one prompt on one model, a column each, in a part of the figure of this width in inches."""
     columns = [[curves(path) for path in trace.paths] for trace in traces]
     steps = logit_steps(traces)
     above = max(len(paths[0]) for paths in columns)
-    rows = above + len(steps)
-    width, height = max(7.0, _WIDTH * len(traces)), 0.6 + _HEIGHT * rows
-    figure = Figure(figsize=(width, height), dpi=min(100.0, _LARGEST / max(width, height)), layout="constrained")
     title = "\n".join(textwrap.wrap(ascii_text(_title(traces)), int(width * 13)))
     figure.suptitle(title, fontsize=9, parse_math=False)
-    grid = figure.subplots(rows, len(traces), squeeze=False)
+    grid = figure.subplots(above + len(steps), len(traces), squeeze=False)
     for column, (trace, paths) in enumerate(zip(traces, columns, strict=True)):
         for row in range(above):
             axes = grid[row, column]
@@ -47,7 +69,6 @@ def to_png(traces: Sequence[Trace]) -> bytes:
             _draw_logits(grid[row, column], trace.paths[0], step)
     for row in range(above):
         _share_scales(grid[row])
-    return png_bytes(figure)
 
 
 def _title(traces: Sequence[Trace]) -> str:
