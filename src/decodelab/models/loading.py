@@ -13,6 +13,7 @@ from decodelab.core.glossary import HUB_NAMES
 from decodelab.core.notices import ModelNotice
 from decodelab.models import checkpoint
 from decodelab.models.adapters import split_adapters
+from decodelab.models.checked_files import checked_files
 from decodelab.models.checkpoint import ModelInfo
 from decodelab.models.ingredients import digest_of
 
@@ -139,15 +140,19 @@ def _known(name: str) -> bool:
 def _transformers_model(
     source: str | Path, name: str, dtype: str, device: str, adapters: Sequence[Path], ignore_unexpected: bool
 ) -> LanguageModel:
-    from decodelab.models.pretrained import load_pretrained
+    from decodelab.models.places import device_named, dtype_named
+    from decodelab.models.transformers_files import read_with_transformers
 
-    loaded = load_pretrained(source, dtype, device, adapters, ignore_unexpected)
-    if loaded.network.config.is_encoder_decoder:
+    place = device_named(device)
+    kind = dtype_named(dtype, place)
+    directory = checkpoint.locate(source)
+    files = checked_files(directory, ignore_unexpected)
+    network, tokenizer = read_with_transformers(files, kind, place, adapters, ignore_unexpected)
+    if network.config.is_encoder_decoder:
         from decodelab.models.encoder_decoder import EncoderDecoderModel as Model
     else:
         from decodelab.models.transformers_model import TransformersModel as Model
-
-    found = Model(loaded.network, loaded.tokenizer, name=name, directory=loaded.directory, adapters=loaded.adapters)
+    found = Model(network, tokenizer, name=name, directory=directory, adapters=adapters)
     for message in found.unfollowed():
         warnings.warn(message, ModelNotice, stacklevel=3)
     return found
