@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -116,8 +116,9 @@ class EncoderDecoderModel(Pretrained):
         """Its weights, each once."""
         return list(self.model.parameters())
 
-    def _content_digest(self, decided: str) -> str:
-        return content_digest(self.model, self.tokenizer, decided)
+    def _digest_with(self, decided: Mapping[str, Any]) -> str:
+        own = super()._digest_with(decided)
+        return content_digest(self.model, self.tokenizer, own) if self.directory is None else own
 
     def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
         """Bytes a cache may come to hold for `rows` continuations of `new` tokens of a prompt of `prompt` tokens."""

@@ -106,13 +106,11 @@ class Pretrained(ABC):
             "settings": self._generation_config,
             "context": self.context_length,
         }
-        if self.directory is None:
-            return self._content_digest(digest_of([], decided))
-        return digest_of([self.directory, *self.adapters], decided)
+        return self._digest_with(decided)
 
-    @abstractmethod
-    def _content_digest(self, decided: str) -> str:
-        """The digest of a model without a directory, given that of what loading decided."""
+    def _digest_with(self, decided: Mapping[str, Any]) -> str:
+        """The digest of its files and of what loading decided."""
+        return digest_of([] if self.directory is None else [self.directory, *self.adapters], decided)
 
     @property
     def generation_config(self) -> dict[str, Any]:

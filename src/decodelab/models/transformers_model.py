@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +116,9 @@ class TransformersModel(Decoder):
         """Its weights, each once."""
         return list(self.model.parameters())
 
-    def _content_digest(self, decided: str) -> str:
-        return content_digest(self.model, self.tokenizer, decided)
+    def _digest_with(self, decided: Mapping[str, Any]) -> str:
+        own = super()._digest_with(decided)
+        return content_digest(self.model, self.tokenizer, own) if self.directory is None else own
 
     def arithmetic(self) -> Arithmetic:
         """What it multiplies."""
