@@ -182,8 +182,6 @@ def _files(
     base: str, dtype: str, device: str, ignore_unexpected: bool
 ) -> tuple[CheckedFiles, torch.dtype | None, torch.device]:
     """The files of a model, without its adapters, the number format to read it in, and the device for it."""
-    from decodelab.models.places import device_named, dtype_named
-
     shipped, path = _shipped(), checkpoint.as_path(base)
     if base in shipped:
         source: str | Path = shipped[base]
@@ -199,6 +197,8 @@ def _files(
             hint = did_you_mean(base, shipped) or f"; shipped models are {', '.join(shipped) or 'none'}"
             raise ModelNotFound(f"model: there is no shipped model and no directory {quoted(base)}{hint}")
         source = base
+    from decodelab.models.places import device_named, dtype_named  # torch is loaded for names that are there only
+
     place = device_named(device)
     kind = dtype_named(dtype, place)
     return checked_files(checkpoint.locate(source), ignore_unexpected), kind, place
