@@ -228,9 +228,8 @@ def main() -> None:
     """Print a table, or JSON."""
     given = arguments()
     torch.set_num_threads(given.threads)
-    model = dl.load(given.model or "pocket-nano") if given.model or given.memory else random_llama()
-    if not isinstance(model, dl.TransformersModel):
-        sys.exit(f"engine.py: --model must be a transformers model, got {given.model}")
+    named = given.model or given.memory
+    model = dl.load_transformers(given.model or "pocket-nano") if named else random_llama()
     if given.memory:
         memory(model, given)
         return

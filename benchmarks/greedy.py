@@ -100,9 +100,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    model = dl.load(given.model)
-    if not isinstance(model, dl.TransformersModel):
-        parser.error(f"--model must be a transformers model, got {given.model}")
+    model = dl.load_transformers(given.model)
     if given.rounds < 2:
         parser.error(f"--rounds must be at least 2, got {given.rounds}")
     results = []

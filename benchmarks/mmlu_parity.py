@@ -117,9 +117,7 @@ def harness(model: dl.TransformersModel, data: Path, shots: int, limit: int | No
 
 def measure(name: str, data: Path, shots: int, limit: int | None) -> Result:
     """Ask both."""
-    model = dl.load(str(data / "models" / name) if name in ("stories260K", "babyllama105") else name)
-    if not isinstance(model, dl.TransformersModel):
-        raise SystemExit(f"--model must be a transformers model, got {name}")
+    model = dl.load_transformers(data / "models" / name if name in ("stories260K", "babyllama105") else name)
     task = MMLU(form="standard", shots=shots)
     choices = [
         task.choice(example)

@@ -237,10 +237,10 @@ def main() -> None:
         if name == "random":
             model, encode = random_llama(data)
         else:
-            model = dl.load(data / "models" / name if name == "stories260K" else name)
+            model = dl.load_transformers(data / "models" / name if name == "stories260K" else name)
             encode = model.vocab.encode
-        if not isinstance(model, dl.TransformersModel) or model.context_length is None:
-            parser.error(f"--model must be a transformers model with a bounded context, got {name}")
+        if model.context_length is None:
+            parser.error(f"--model must be a model with a bounded context, got {name}")
         tasks = {
             "options": option_requests(encode, model.context_length, asked, letters=False),
             "letters": option_requests(encode, model.context_length, asked, letters=True),

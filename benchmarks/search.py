@@ -151,9 +151,7 @@ def main() -> None:
         parser.error(f"--only: no search {min(unknown)!r}; there are {', '.join(chosen)}")
     chosen = {name: s for name, s in chosen.items() if not given.only or name in (BEAM, *given.only)}
     torch.set_num_threads(given.threads)
-    model = dl.load(given.model)
-    if not isinstance(model, dl.TransformersModel):
-        parser.error(f"--model must be a transformers model, got {given.model}")
+    model = dl.load_transformers(given.model)
     results = measure(model, chosen, given.width, given.prompt_tokens, given.prompts, given.new_tokens, given.rounds)
     if given.json:
         print(json.dumps(vars(given) | {"results": [asdict(r) for r in results]}))

@@ -107,8 +107,7 @@ def bench(plan: Plan, workers: int) -> Texts:
 def engine(plan: Plan) -> None:
     """The same jobs, and nothing else."""
     for name in plan.models:
-        model = dl.load(name)
-        assert isinstance(model, dl.TransformersModel)
+        model = dl.load_transformers(name)
         at_work = dl.Engine(model, max_rows=plan.max_rows)
         for prompt, most in prompts_of(plan, model):
             for strategy in plan.strategies.values():
@@ -141,8 +140,7 @@ def batches_of(plan: Plan, sizes: Sequence[int], advance: Callable[[str], None])
     """For each model and strategy the batch at which transformers is fastest on a few prompts of every task."""
     found: dict[str, dict[str, int]] = {}
     for name in plan.models:
-        model = dl.load(name)
-        assert isinstance(model, dl.TransformersModel)
+        model = dl.load_transformers(name)
         prompts = prompts_of(plan, model)
         few = prompts[:: max(1, len(prompts) // SAMPLE)]
         for label, strategy in plan.strategies.items():
@@ -162,8 +160,7 @@ def everything_of_theirs(plan: Plan, batches: dict[str, dict[str, int]]) -> Text
     """The whole sweep with transformers."""
     found: Texts = {}
     for name in plan.models:
-        model = dl.load(name)
-        assert isinstance(model, dl.TransformersModel)
+        model = dl.load_transformers(name)
         prompts = prompts_of(plan, model)
         for label, strategy in plan.strategies.items():
             found[name, label] = theirs(model, prompts, strategy, batches[name][label])

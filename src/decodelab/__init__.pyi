@@ -25,8 +25,10 @@ from decodelab.models.contrast import Contrast as Contrast
 from decodelab.models.dola import Dola as Dola
 from decodelab.models.encoder_decoder import EncoderDecoderModel as EncoderDecoderModel
 from decodelab.models.guidance import Guidance as Guidance
+from decodelab.models.llama_model import LlamaModel as LlamaModel
 from decodelab.models.loading import list_models as list_models
 from decodelab.models.loading import load as load
+from decodelab.models.loading import load_transformers as load_transformers
 from decodelab.models.mix import Mix as Mix
 from decodelab.models.table import TableModel as TableModel
 from decodelab.models.transformers_model import TransformersModel as TransformersModel

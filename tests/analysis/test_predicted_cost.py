@@ -22,7 +22,6 @@ import decodelab as dl
 from decodelab.analysis.cost import Work
 from decodelab.core.errors import InvalidParameter, PromptTooLong, UnknownStage, UnsupportedStrategy
 from decodelab.core.values import Cost
-from decodelab.models.arithmetic import decoder_arithmetic
 from decodelab.models.encoder_decoder import EncoderDecoderModel
 from decodelab.strategy.strategy import StrategyLike
 
@@ -193,8 +192,7 @@ def test_without_its_prompt_the_guiding_model_has_less_to_read(small):
         dl.predict_cost(small, strategy, prompt_tokens=50, new_tokens=1)
         for strategy in ("greedy", "guidance(scale=2) | greedy")
     )
-    arithmetic = decoder_arithmetic(small.model)
-    assert arithmetic is not None
+    arithmetic = small.arithmetic()
     assert plain.cached.flops is not None
     # It reads the last token of the prompt alone.
     assert guided.cached.flops == plain.cached.flops + arithmetic.flops(1, 1, 1)
@@ -297,8 +295,7 @@ def test_operations_are_those_torch_counts(kind: str):
 
 
 def test_operations_of_a_run_are_those_of_its_tokens(nano):
-    arithmetic = decoder_arithmetic(nano.model)
-    assert arithmetic is not None
+    arithmetic = nano.arithmetic()
     said = dl.predict_cost(nano, "sample(n=2)", prompt_tokens=3, new_tokens=3, prompts=4)
     assert said.cached.flops == 4 * arithmetic.flops(3 + 2 * 2, 1 + 2 * 2, (1 + 2 + 3) + 2 * (4 + 5))
     assert said.uncached.flops == 4 * arithmetic.flops(
@@ -307,10 +304,9 @@ def test_operations_of_a_run_are_those_of_its_tokens(nano):
 
 
 def test_the_parameters_that_multiply_are_those_of_the_model(nano):
-    arithmetic = decoder_arithmetic(nano.model)
-    assert arithmetic is not None
+    arithmetic = nano.arithmetic()
     # Embedding and head are one; the rest of the parameters are the scales of the norms.
-    matrices = sum(p.numel() for p in nano.model.parameters() if p.dim() == 2)
+    matrices = sum(weight.numel() for weight in nano.weights if weight.dim() == 2)
     assert arithmetic.body + arithmetic.head == matrices
 
 

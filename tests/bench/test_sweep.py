@@ -247,14 +247,14 @@ def test_a_run_on_a_disk_that_fills_up_goes_on_when_there_is_space(small, tmp_pa
 
 
 def test_a_job_that_fails_is_reported_and_tried_again(small, tmp_path, whole, monkeypatch):
-    from decodelab.models.transformers_model import TransformersModel
+    from decodelab.models.llama_model import LlamaModel
 
     def fail(self, cache, tokens):
         raise ForwardFailed("no memory")
 
     with Journal(tmp_path / "j", writing=True) as journal:
         with monkeypatch.context() as patch:
-            patch.setattr(TransformersModel, "decode", fail)
+            patch.setattr(LlamaModel, "decode", fail)
             outcome = run(small(), journal)
         assert len(outcome.failures) == 6
         assert journal.keys() == set()

@@ -34,7 +34,8 @@ def test_every_token_gets_its_conditional_log_probability_and_rank(random_table,
 
 @pytest.fixture(scope="module", params=["pocket-nano", "pocket-small", "stories260K"])
 def network(request):
-    return dl.load(request.param) if request.param.startswith("pocket") else request.getfixturevalue("stories")
+    pocket = request.param.startswith("pocket")
+    return dl.load_transformers(request.param if pocket else request.getfixturevalue("stories260k_dir"))
 
 
 def plain_loss(model, prompt, completion):
@@ -159,14 +160,15 @@ class TestWindows:
             list(windows(3, 9, 8, None)) == list(windows(3, 9, 8, 2)) == list(windows(3, 9, None, None)) == [(0, 3, 9)]
         )
 
-    def test_a_text_beyond_the_context_is_scored_window_by_window(self, stories):
+    def test_a_text_beyond_the_context_is_scored_window_by_window(self, stories, stories260k_dir):
+        theirs = dl.load_transformers(stories260k_dir).model
         tokens = tuple(3 + (7 * i * i + i) % 500 for i in range(1300))
         score = dl.score(stories, (1,), tokens, stride=200)
         whole = (1, *tokens)
         expected = []
         for w in windows(1, 1301, 512, 200):
             with torch.no_grad():
-                logits = stories.model(input_ids=torch.tensor([whole[w.start : w.end - 1]]), use_cache=False).logits[0]
+                logits = theirs(input_ids=torch.tensor([whole[w.start : w.end - 1]]), use_cache=False).logits[0]
             logprobs = logits.double().log_softmax(-1)[w.first - w.start - 1 :]
             expected += logprobs[torch.arange(len(logprobs)), list(whole[w.first : w.end])].tolist()
         assert score.token_logprobs == pytest.approx(expected, abs=1e-4)

@@ -437,8 +437,7 @@ PROMPTS = {"What is 27 + 35?": 1.5, "Once upon a time, there was a": 3.0}
 @pytest.mark.parametrize("negative", ["", "Once upon a time"])
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_greedy_guided_text_is_that_of_transformers(prompt, negative):
-    model = dl.load("pocket-small")
-    assert isinstance(model, dl.TransformersModel)
+    model = dl.load_transformers("pocket-small")
     ids = model.vocab.encode(prompt)
     more = {"negative_prompt_ids": torch.tensor([model.vocab.encode(negative)])} if negative else {}
     scale = PROMPTS[prompt]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from decodelab.models.direct import Direct
 from decodelab.models.transformers_model import TransformersModel
+from decodelab.models.transformers_weights import direct_of
 
 LLAMA3_ROPE = {
     "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -69,13 +69,13 @@ def test_logits_equal_those_of_transformers_to_the_last_bit(build_network, word_
 @pytest.mark.parametrize("name", OTHER)
 def test_anything_else_is_left_to_transformers(build_network, name):
     model_type, sizes = OTHER[name]
-    assert Direct.of(build_network(model_type, **sizes)) is None
+    assert direct_of(build_network(model_type, **sizes)) is None
 
 
 def test_a_model_with_a_hook_is_left_to_transformers(build_network):
     network = build_network("llama")
     network.model.layers[0].mlp.register_forward_hook(lambda module, args, output: output * 2)
-    assert Direct.of(network) is None
+    assert direct_of(network) is None
 
 
 def test_a_model_with_another_kind_of_projection_is_left_to_transformers(build_network):
@@ -86,7 +86,7 @@ def test_a_model_with_another_kind_of_projection_is_left_to_transformers(build_n
     network = build_network("llama")
     old = network.model.layers[1].mlp.up_proj
     network.model.layers[1].mlp.up_proj = Adapted(old.in_features, old.out_features, bias=False)
-    assert Direct.of(network) is None
+    assert direct_of(network) is None
 
 
 def test_weights_changed_in_place_are_seen(build_network, word_tokenizer):

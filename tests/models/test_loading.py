@@ -15,9 +15,8 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
 from decodelab.core.errors import DecodelabError, ModelError, ModelFormatError, ModelNotFound, RequestError
-from decodelab.core.protocols import LanguageModel
 from decodelab.core.quiet import quiet
-from decodelab.models import TableModel, TransformersModel, list_models, load, model_info
+from decodelab.models import LlamaModel, TableModel, list_models, load, load_transformers, model_info
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +35,11 @@ def broken(saved, tmp_path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "broken"))
 
 
-def network(model: LanguageModel):
-    """The bare network of a model that transformers runs."""
-    assert isinstance(model, TransformersModel)
-    return model.model
+def loaded(name: Path | str, **options) -> LlamaModel:
+    """A model that is read without transformers."""
+    model = load(name, **options)
+    assert isinstance(model, LlamaModel)
+    return model
 
 
 def refusal(name, **options) -> str:
@@ -59,21 +59,20 @@ def edit(file: Path, **changes) -> None:
 
 class TestWhatIsFound:
     def test_a_directory(self, saved):
-        model = load(saved)
-        assert isinstance(model, TransformersModel)
+        model = loaded(saved)
         assert model.name == str(saved)
         assert model.vocab.encode("w3 w4") == (3, 4)
 
     def test_sixteen_bit_weights_are_computed_in_float32_on_a_cpu_unless_asked_otherwise(self, broken):
         weights = load_file(broken / "model.safetensors")
         save_file({k: v.to(torch.bfloat16) for k, v in weights.items()}, broken / "model.safetensors", {"format": "pt"})
-        assert network(load(broken, device="cpu")).dtype == torch.float32
-        assert network(load(broken, device="cpu", dtype="bfloat16")).dtype == torch.bfloat16
+        assert loaded(broken, device="cpu").dtype == torch.float32
+        assert loaded(broken, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
 
     def test_weights_in_several_files(self, saved, tmp_path, word_tokenizer):
         whole = load(saved)
         with quiet():
-            network(whole).save_pretrained(tmp_path, max_shard_size="20KB")
+            load_transformers(saved).model.save_pretrained(tmp_path, max_shard_size="20KB")
             word_tokenizer.save_pretrained(tmp_path)
         assert len(list(tmp_path.glob("*.safetensors"))) > 1
         logits, _ = load(tmp_path).prefill([(1, 2, 3)])
@@ -115,7 +114,7 @@ class TestShippedModels:
                 info.context_length,
                 info.vocab_size,
             )
-            assert sum(p.numel() for p in network(model).parameters()) == info.parameters
+            assert sum(weight.numel() for weight in loaded(info.name).weights) == info.parameters
 
     def test_a_misspelt_name_gets_a_suggestion(self):
         assert "did you mean 'pocket-small'?" in refusal("pocket-smal")
@@ -124,7 +123,7 @@ class TestShippedModels:
 def test_model_info_of_a_directory(saved):
     info = model_info(str(saved))
     assert info.kind == "llama"
-    assert info.parameters == sum(p.numel() for p in network(load(saved)).parameters())
+    assert info.parameters == sum(weight.numel() for weight in loaded(saved).weights)
     assert (info.vocab_size, info.context_length, info.dtype) == (64, 128, "F32")
     assert info.nbytes == (saved / "model.safetensors").stat().st_size
 
@@ -204,7 +203,7 @@ class TestBrokenDirectories:
 
     def test_a_missing_file_of_several(self, saved, tmp_path, word_tokenizer):
         with quiet():
-            network(load(saved)).save_pretrained(tmp_path, max_shard_size="20KB")
+            load_transformers(saved).model.save_pretrained(tmp_path, max_shard_size="20KB")
             word_tokenizer.save_pretrained(tmp_path)
         first = sorted(tmp_path.glob("model-*.safetensors"))[0]
         first.unlink()

@@ -63,13 +63,15 @@ def test_every_strategy_says_the_same_with_shared_and_with_copied_prompts(build,
 
 @pytest.mark.parametrize("name", ["pocket-nano", "pocket-small", "stories260K"])
 def test_real_weights_say_the_same_with_shared_and_with_copied_prompts(name, request):
-    model = dl.load(request.getfixturevalue("stories260k_dir") if name == "stories260K" else name)
-    assert isinstance(model, TransformersModel)
+    where = request.getfixturevalue("stories260k_dir") if name == "stories260K" else name
+    model, copied = dl.load(where), dl.load(where)
+    assert isinstance(copied, dl.LlamaModel)
+    copied._unshared = "copies"
     prompts = ["Once upon a time there was a little dog who", "The cat", "Lily and Tom went to the"]
     for strategy in ("beam(width=8, n=8)", "temperature=0.9 | sample(n=6)"):
         mine = run(model, prompts, strategy, 24)
         with pytest.warns(PlainCacheWarning):
-            other = run(plain(model), prompts, strategy, 24)
+            other = run(copied, prompts, strategy, 24)
         assert [[c.tokens for c in g.candidates] for g in mine] == [[c.tokens for c in g.candidates] for g in other]
 
 

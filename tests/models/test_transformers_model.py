@@ -10,7 +10,7 @@ from decodelab import generate
 from decodelab.core.errors import EmptyPrompt, PromptTooLong, UnknownToken
 from decodelab.core.notices import ModelNotice
 from decodelab.core.quiet import quiet
-from decodelab.models import TransformersModel, load
+from decodelab.models import TransformersModel, load, load_transformers
 from decodelab.testing.model import check_model
 
 KNOWN_STORY = (
@@ -53,8 +53,7 @@ class TestRealWeights:
 
     @pytest.mark.parametrize("count", [1, 8])
     def test_greedy_is_that_of_transformers_token_for_token(self, stories260k_dir, count):
-        model = load(stories260k_dir)
-        assert isinstance(model, TransformersModel)
+        model = load_transformers(stories260k_dir)
         prompts = [(1, 403, 407, 10 + i) for i in range(count)]
         model.model.generation_config.eos_token_id = None
         ids = torch.tensor(prompts)

@@ -51,8 +51,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def model(name: str, request: pytest.FixtureRequest) -> dl.TransformersModel:
     """The model, in float32."""
     where: str | Path = name if name.startswith("pocket") else request.getfixturevalue("stories260k_dir")
-    loaded = dl.load(where)
-    assert isinstance(loaded, dl.TransformersModel)
+    loaded = dl.load_transformers(where)
     assert loaded.dtype == torch.float32
     if name == "sentences":
         (stop,) = loaded.vocab.encode_completion(loaded.vocab.encode("a"), ".")

@@ -21,17 +21,13 @@ PROMPTS = ["Once upon a time", "What is 27 + 35?", "", "Tom has a red ball and"]
 @pytest.fixture(scope="module")
 def model() -> dl.TransformersModel:
     """pocket-small."""
-    loaded = dl.load("pocket-small")
-    assert isinstance(loaded, dl.TransformersModel)
-    return loaded
+    return dl.load_transformers("pocket-small")
 
 
 @pytest.fixture(scope="module")
 def nano() -> dl.TransformersModel:
     """pocket-nano, for what does not depend on the model."""
-    loaded = dl.load("pocket-nano")
-    assert isinstance(loaded, dl.TransformersModel)
-    return loaded
+    return dl.load_transformers("pocket-nano")
 
 
 @torch.inference_mode()

@@ -33,8 +33,7 @@ def test_of_equals_the_first_is_the_answer():
 
 
 def test_questions_are_scored_as_by_one_transformers_pass_an_option(data_dir, stories260k_dir):
-    model = dl.load(str(stories260k_dir))
-    assert isinstance(model, dl.TransformersModel)
+    model = dl.load_transformers(stories260k_dir)
     task = MMLU(form="standard")
     examples = task.read(data_dir / "mmlu_med" / "college_medicine_test.csv")[:20]
     choices = [task.choice(example) for example in examples]

@@ -25,7 +25,7 @@ def threads_for(model: LanguageModel) -> Iterator[None]:
     from decodelab.core.protocols import Network
 
     before = torch.get_num_threads()
-    small = not isinstance(model, Network) or sum(w.numel() for w in model.model.parameters()) < SMALL
+    small = not isinstance(model, Network) or sum(weight.numel() for weight in model.weights) < SMALL
     try:
         if small:
             torch.set_num_threads(1)

@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from decodelab.models.checkpoint import ModelInfo
     from decodelab.models.encoder_decoder import EncoderDecoderModel
-    from decodelab.models.loading import list_models, load, model_info
+    from decodelab.models.llama_model import LlamaModel
+    from decodelab.models.loading import list_models, load, load_transformers, model_info
     from decodelab.models.table import TableModel
     from decodelab.models.transformers_model import TransformersModel
 
 __all__ = [
     "COMPOSITIONS",
     "EncoderDecoderModel",
+    "LlamaModel",
     "ModelInfo",
     "TableModel",
     "TransformersModel",
     "list_models",
     "load",
+    "load_transformers",
     "model_info",
 ]
 
@@ -38,9 +41,11 @@ _HOME = {
     "ModelInfo": "checkpoint",
     "TableModel": "table",
     "EncoderDecoderModel": "encoder_decoder",
+    "LlamaModel": "llama_model",
     "TransformersModel": "transformers_model",
     "list_models": "loading",
     "load": "loading",
+    "load_transformers": "loading",
     "model_info": "loading",
 }
 

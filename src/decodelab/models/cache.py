@@ -1,4 +1,4 @@
-"""The key/value cache of a transformers model: written in place, gathered by row, with prefixes that rows share."""
+"""The key/value cache of a decoder: written in place, gathered by row, with prefixes that rows share."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DummyLayer
 
 from decodelab.core.notices import PlainCacheWarning
 from decodelab.core.protocols import Cache as ProtocolCache
@@ -58,8 +57,8 @@ class Segment:
         return Segment(tuple(head)), Segment(tuple(tail))
 
 
-class KeyValueCache(Cache):
-    """The cache of a transformers model's rows.
+class KeyValueCache:
+    """The keys and values of a decoder's rows.
 
     The rows' own parts end at the same position: shorter ones are padded on the left. When rows are forked, what they
     hold becomes a block of shared prefixes (`blocks`), and their own parts start empty: a fork copies no prefix, and
@@ -71,6 +70,7 @@ class KeyValueCache(Cache):
     changes nothing but its padding.
 
     Attributes:
+        growing: the rows' own parts, layer by layer.
         pads: positions of padding before each row's own part.
         pad_tensor: the same as int64 [rows] on the model's device; None when no row is padded.
         blocks: the prefixes rows share; none at first.
@@ -80,21 +80,16 @@ class KeyValueCache(Cache):
             is not empty); None when it can.
     """
 
-    layers: list[Any]
-
     def __init__(
         self,
-        layers: Sequence[GrowingLayer | DummyLayer],
+        growing: Sequence[GrowingLayer],
         pads: Sequence[int],
         device: torch.device,
         unshared: str | None = None,
     ):
-        super().__init__(layers=list(layers))
+        self.growing = list(growing)
         self.device = device
         self.unshared = unshared
-        self.growing = [layer for layer in layers if isinstance(layer, GrowingLayer)]
-        self._no = [False] * len(layers)
-        self._dummy = [isinstance(layer, DummyLayer) for layer in layers]
         self.blocks: list[Prefixes] = []
         self.owners: list[tuple[int, int]] = []
         self.headed = False
@@ -108,26 +103,9 @@ class KeyValueCache(Cache):
         self.base_tensor = torch.tensor(self.bases, device=self.device) if self.bases else None
         self._buckets = None
 
-    # Overrides of what transformers asks at every step, which would walk over all layers.
-
-    @property
-    def is_sliding(self) -> list[bool]:
-        """Which layers drop old positions: none."""
-        return self._no
-
-    @property
-    def is_linear(self) -> list[bool]:
-        """Which layers are recurrent: none."""
-        return self._no
-
-    @property
-    def is_dummy(self) -> list[bool]:
-        """Which layers hold nothing because they read another layer's keys and values."""
-        return self._dummy
-
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
-        """Append the states of new positions to a layer; returns those of all positions the rows hold themselves."""
-        return self.layers[layer_idx].update(key_states, value_states, *args, **kwargs)
+    def _with(self, growing: Sequence[GrowingLayer]) -> Self:
+        """A cache of the same kind, without rows yet, around these layers."""
+        return type(self)(growing, [], self.device, self.unshared)
 
     # What a forward pass over `count` more tokens a row needs; None throughout when no row is padded.
 
@@ -212,7 +190,6 @@ class KeyValueCache(Cache):
                         place += part.shape[-2]
                 setattr(layer, name, whole)
             layer.length = width
-            layer.is_initialized = True
         self._set_pads([width - length for length in lengths])
 
     # decodelab.core.protocols.Cache
@@ -237,7 +214,7 @@ class KeyValueCache(Cache):
         return own + sum(block.nbytes for block in self.blocks)
 
     @torch.inference_mode()
-    def select(self, rows: Tensor) -> KeyValueCache:
+    def select(self, rows: Tensor) -> Self:
         """The given rows (int64 [n]), in that order; padding common to all that remain is dropped."""
         index = rows.tolist()
         if index == list(range(len(self.pads))):
@@ -261,26 +238,14 @@ class KeyValueCache(Cache):
         return self
 
     @torch.inference_mode()
-    def fork(self, rows: Tensor) -> KeyValueCache:
+    def fork(self, rows: Tensor) -> Self:
         """An independent copy of the given rows (int64 [n]); prefixes they share are not copied."""
         if self.headed or not self.blocks:
             self._share()
         index = rows.tolist()
         trim = min(self.pads[i] for i in index)
         rows = rows.to(self.device)
-        layers: list[GrowingLayer | DummyLayer] = []
-        for layer in self.layers:
-            if isinstance(layer, GrowingLayer):
-                copy = GrowingLayer(layer.room)
-                copy.length, copy.is_initialized = layer.length - trim, layer.is_initialized
-                if layer.key_buffer is not None and layer.value_buffer is not None:
-                    held = min(layer.key_buffer.shape[-2], layer.length + layer.room) - trim
-                    copy.key_buffer = layer.key_buffer.narrow(-2, trim, held).index_select(0, rows)
-                    copy.value_buffer = layer.value_buffer.narrow(-2, trim, held).index_select(0, rows)
-                layers.append(copy)
-            else:
-                layers.append(DummyLayer())
-        forked = KeyValueCache(layers, [], self.device, self.unshared)
+        forked = self._with([layer.fork(rows, trim) for layer in self.growing])
         forked.blocks = list(self.blocks)
         forked.owners = [self.owners[i] for i in index] if self.blocks else []
         forked._drop_unused()
@@ -288,7 +253,7 @@ class KeyValueCache(Cache):
         return forked
 
     @torch.inference_mode()
-    def rewind(self, lengths: Sequence[int]) -> KeyValueCache:
+    def rewind(self, lengths: Sequence[int]) -> Self:
         """Forget the last tokens of each row so that `lengths` remain."""
         held = self.lengths
         if len(lengths) != len(held) or any(not 0 < n <= m for n, m in zip(lengths, held, strict=True)):
@@ -315,7 +280,7 @@ class KeyValueCache(Cache):
         return self
 
     @torch.inference_mode()
-    def join(self, other: ProtocolCache) -> KeyValueCache:
+    def join(self, other: ProtocolCache) -> Self:
         """The rows of this cache followed by those of another of the same model."""
         assert isinstance(other, KeyValueCache)
         if bool(self.blocks) != bool(other.blocks) or self.headed != other.headed:

@@ -28,7 +28,7 @@ class ChatContents:
     the assistant has said, where they are the model's own.
 
     Args:
-        tokenizer: any `PreTrainedTokenizerBase`.
+        tokenizer: any `PreTrainedTokenizerBase`, or a `JsonTokenizer`.
     """
 
     def __init__(self, tokenizer: Any) -> None:

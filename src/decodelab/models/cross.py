@@ -11,8 +11,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin, EncoderDecoderCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from decodelab.core.protocols import Cache as ProtocolCache
-from decodelab.models.cache import KeyValueCache
 from decodelab.models.prefix import Bucket, Prefixes, bucketed
+from decodelab.models.transformers_cache import TransformersCache
 
 
 class CrossLayer(CacheLayerMixin):
@@ -57,7 +57,12 @@ class DecoderCache:
     """
 
     def __init__(
-        self, own: KeyValueCache, layers: Sequence[CrossLayer], pads: Sequence[int], owners: Sequence[int], begun: int
+        self,
+        own: TransformersCache,
+        layers: Sequence[CrossLayer],
+        pads: Sequence[int],
+        owners: Sequence[int],
+        begun: int,
     ) -> None:
         self.own = own
         self.layers: list[Any] = list(layers)

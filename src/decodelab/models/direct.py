@@ -1,31 +1,24 @@
-"""The forward pass of Llama-like decoders without the overhead of transformers' modules.
+"""The forward pass of Llama-like decoders on plain weights.
 
-A step of a small model is mostly Python: a hundred module calls, each through hooks, decorators and output classes.
-This is the same arithmetic, operation by operation, on the same weights, as one function; for a model of a million
-parameters on a CPU it takes a third of the time. The logits are equal to the last bit, and `Direct.of` runs both on a
-padded batch to see that they are, so that anything unforeseen is left to transformers. Rows that share a prefix attend
-to it by `decodelab.models.prefix`, equal within rounding.
+A step of a small model is mostly Python: in transformers, a hundred module calls, each through hooks, decorators and
+output classes. This is the same arithmetic, operation by operation, as one function; for a model of a million
+parameters on a CPU it takes a third of the time. The logits are equal to the last bit. The weights come from the files
+of a model (`decodelab.models.llama_files`) or from a network of transformers (`decodelab.models.transformers_weights`).
+Rows that share a prefix attend to it by `decodelab.models.prefix`, equal within rounding.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import embedding, linear
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.models.llama.modeling_llama import LlamaForCausalLM
-from transformers.models.mistral.modeling_mistral import MistralForCausalLM
-from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
-from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 
 from decodelab.models.cache import KeyValueCache
-from decodelab.models.growing_layer import GrowingLayer
-
-_CLASSES = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
-_ROPE_TYPES = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary embedding whose angles depend on the position alone, not on the length of the sequence."""
+from decodelab.models.fused_attention import fused_attention
 
 _PART = 2**20
 """Bytes of the head's weights that are multiplied at a time."""
@@ -33,85 +26,78 @@ _LEAST, _FEW = 64, 512
 """The fewest tokens of a part, and the most rows for which parts are worth it."""
 
 
-class _Linear(NamedTuple):
+class Projection(NamedTuple):
+    """The weight [out, in] and the bias [out] of a linear layer."""
+
     weight: Tensor
-    bias: Tensor | None
+    bias: Tensor | None = None
 
 
-class _Block(NamedTuple):
-    """One layer's weights."""
+class Block(NamedTuple):
+    """One layer's weights; norms of queries and keys are those of Qwen3."""
 
-    attention: Any
     attention_norm: Tensor
-    query: _Linear
-    key: _Linear
-    value: _Linear
-    output: _Linear
-    query_norm: Tensor | None
-    key_norm: Tensor | None
+    query: Projection
+    key: Projection
+    value: Projection
+    output: Projection
     mlp_norm: Tensor
-    gate: _Linear
-    up: _Linear
-    down: _Linear
+    gate: Projection
+    up: Projection
+    down: Projection
+    query_norm: Tensor | None = None
+    key_norm: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Everything that the forward pass computes with.
+
+    Attributes:
+        embeddings: [vocab, width].
+        blocks: the layers, in order.
+        norm: the weight of the last norm, [width].
+        head: what makes logits of its output; its weight is `embeddings` where they are tied.
+        head_dim: size of an attention head, even.
+        epsilon: of the norms.
+        activate: the activation of the feed-forward layers.
+        angles: cosines and sines, [positions, head_dim] each in the weights' number format, of int64 positions.
+    """
+
+    embeddings: Tensor
+    blocks: Sequence[Block]
+    norm: Tensor
+    head: Projection
+    head_dim: int
+    epsilon: float
+    activate: Callable[[Tensor], Tensor]
+    angles: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All weights, each once."""
+        yield self.embeddings
+        for block in self.blocks:
+            for part in block:
+                yield from (one for one in (part if isinstance(part, Projection) else (part,)) if one is not None)
+        yield self.norm
+        if self.head.weight is not self.embeddings:
+            yield self.head.weight
+        if self.head.bias is not None:
+            yield self.head.bias
 
 
 class Direct:
     """The forward pass of a Llama, Mistral, Qwen2 or Qwen3 model with full attention.
 
     Args:
-        model: an instance of one of these `ForCausalLM` classes that passed `Direct.of`.
+        weights: what it computes with; changed in place, they are seen.
     """
 
-    def __init__(self, model: Any):
-        self.embeddings: Tensor = model.model.embed_tokens.weight
-        self.head = _linear(model.lm_head)
-        self.norm: Tensor = model.model.norm.weight
-        self.epsilon: float = model.model.norm.variance_epsilon
-        self.rotary = model.model.rotary_emb
-        self.act = model.model.layers[0].mlp.act_fn
-        self.head_dim: int = model.model.layers[0].self_attn.head_dim
-        self.blocks = [_block(layer) for layer in model.model.layers]
+    def __init__(self, weights: Weights):
+        self.weights = weights
+        self.embeddings, self.head, self.norm = weights.embeddings, weights.head, weights.norm
+        self.head_dim, self.epsilon = weights.head_dim, weights.epsilon
         self.cos = self.sin = self.embeddings.new_empty(0, self.head_dim)
-
-    @staticmethod
-    def of(model: Any) -> Direct | None:
-        """The direct forward pass of a model, or None for one that it does not reproduce exactly."""
-        if type(model) not in _CLASSES:
-            return None
-        config = model.config
-        parts = list(model.modules())
-        plain = (
-            config._attn_implementation == "sdpa"
-            and getattr(model.model.rotary_emb, "rope_type", None) in _ROPE_TYPES
-            and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
-            and (type(model) is not MistralForCausalLM or config.sliding_window is None)
-            # Quantised or adapted projections are other classes; hooks may move or change anything.
-            and all(
-                type(layer.get_submodule(path)) is nn.Linear for layer in model.model.layers for path in _PROJECTIONS
-            )
-            and not any(part._forward_hooks or part._forward_pre_hooks or hasattr(part, "_hf_hook") for part in parts)
-            and len({parameter.dtype for parameter in model.parameters()}) == 1
-        )
-        if not plain:
-            return None
-        direct = Direct(model)
-        return direct if direct._reproduces(model) else None
-
-    @torch.inference_mode()
-    def _reproduces(self, model: Any) -> bool:
-        """Whether a padded prefill, a padded step and a step of one row alone come out as from the model."""
-        vocab, device = self.embeddings.shape[0], self.embeddings.device
-        tokens = torch.tensor([(7 * i + 3) % vocab for i in range(18)], device=device).view(2, 9)
-        mine, theirs = (KeyValueCache([GrowingLayer() for _ in self.blocks], [0, 4], device) for _ in range(2))
-        for ids, rows in ((tokens[:, :6], [0, 1]), (tokens[:, 6:8], [0, 1]), (tokens[:1, 8:], [0])):
-            mine, theirs = (cache.select(torch.tensor(rows)) for cache in (mine, theirs))
-            padding, positions = theirs.padding(ids.shape[1]), theirs.positions(ids.shape[1])
-            expected = model(
-                input_ids=ids, attention_mask=padding, position_ids=positions, past_key_values=theirs, use_cache=True
-            ).logits
-            if not torch.equal(self(ids, mine), expected):
-                return False
-        return True
 
     def __call__(
         self, ids: Tensor, cache: KeyValueCache, last: bool = False, shown: list[Tensor] | None = None
@@ -134,9 +120,9 @@ class Direct:
         else:
             cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
         shape = (rows, count, -1, self.head_dim)
-        half = self.head_dim // 2
+        half, scale, activate = self.head_dim // 2, self.head_dim**-0.5, self.weights.activate
         hidden = embedding(ids, self.embeddings)
-        for at, (block, layer) in enumerate(zip(self.blocks, cache.growing, strict=True)):
+        for at, (block, layer) in enumerate(zip(self.weights.blocks, cache.growing, strict=True)):
             if shown is not None:
                 shown.append(hidden)
             x = self._normed(hidden, block.attention_norm)
@@ -150,16 +136,13 @@ class Direct:
             turned = turned * cos + torch.roll(turned, half, -1) * sin
             heads = queries.shape[2]
             keys, values = layer.update(turned[:, heads:], values)
-            scale = block.attention.scaling
             if shared is None:
-                attended, _ = sdpa_attention_forward(
-                    block.attention, turned[:, :heads], keys, values, mask, scaling=scale
-                )
+                attended = fused_attention(turned[:, :heads], keys, values, mask, scale)
             else:
                 attended = shared(turned[:, :heads], keys, values, at, scale=scale)
             hidden = hidden + linear(attended.reshape(rows, count, -1), *block.output)
             x = self._normed(hidden, block.mlp_norm)
-            hidden = hidden + linear(self.act(linear(x, *block.gate)) * linear(x, *block.up), *block.down)
+            hidden = hidden + linear(activate(linear(x, *block.gate)) * linear(x, *block.up), *block.down)
         if shown is not None:
             hidden = self._normed(hidden, self.norm)
             shown.append(hidden)
@@ -197,36 +180,6 @@ class Direct:
 
     def _extend_angles(self, positions: int) -> None:
         """Cosines and sines of the first `positions` positions; the first half of the sines is negated."""
-        index = torch.arange(positions, device=self.embeddings.device)[None]
-        cos, sin = self.rotary(self.embeddings[:1], index)
+        cos, sin = self.weights.angles(torch.arange(positions, device=self.embeddings.device))
         half = self.head_dim // 2
-        self.cos, self.sin = cos[0], torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)
-
-
-_PROJECTIONS = (
-    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-    "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
-)  # fmt: skip
-
-
-def _linear(module: nn.Linear) -> _Linear:
-    return _Linear(module.weight, module.bias)
-
-
-def _block(layer: Any) -> _Block:
-    query, key, value, output, gate, up, down = (_linear(layer.get_submodule(path)) for path in _PROJECTIONS)
-    attention = layer.self_attn
-    return _Block(
-        attention,
-        layer.input_layernorm.weight,
-        query,
-        key,
-        value,
-        output,
-        attention.q_norm.weight if hasattr(attention, "q_norm") else None,
-        attention.k_norm.weight if hasattr(attention, "k_norm") else None,
-        layer.post_attention_layernorm.weight,
-        gate,
-        up,
-        down,
-    )
+        self.cos, self.sin = cos, torch.cat((-sin[:, :half], sin[:, half:]), -1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -15,11 +16,12 @@ from decodelab.core.errors import ModelError, PromptTooLong
 from decodelab.core.protocols import Cache
 from decodelab.core.values import Tokens
 from decodelab.models.attention import attending, configs
-from decodelab.models.cache import KeyValueCache
 from decodelab.models.cross import CrossLayer, DecoderCache
-from decodelab.models.growing_layer import ROOM, GrowingLayer, grown
+from decodelab.models.growing_layer import ROOM, grown
 from decodelab.models.pretrained import Pretrained
 from decodelab.models.token_checks import check_prompts, checked_tokens
+from decodelab.models.transformers_cache import TransformersCache, TransformersLayer
+from decodelab.models.transformers_network import content_digest, declared
 from decodelab.models.transformers_vocab import TransformersVocab
 
 PROVEN_PAIRS = frozenset({"bart", "blenderbot", "marian", "mbart", "mt5", "pegasus", "plbart", "t5", "umt5"})
@@ -87,16 +89,36 @@ class EncoderDecoderModel(Pretrained):
                 f"{type(model).__name__}: an encoder-decoder model of type {config.model_type!r}, which is not "
                 f"supported yet; use one of {', '.join(sorted(PROVEN_PAIRS))}"
             )
-        super().__init__(model, tokenizer, name=name, directory=directory, adapters=adapters)
+        self.model = model.eval()
+        said = replace(declared(model), context_length=None)
+        super().__init__(tokenizer, said, name=name, directory=directory, adapters=adapters)
         self.vocab = PairVocab(tokenizer, self.vocab_size, self.eos_ids, self.bos_id)
         self.begin = _begin(model)
         self._encoder, self._decoder = model.get_encoder(), model.get_decoder()
         self._configs = [*configs(self._decoder), config]
         self._positions = getattr(self._decoder, "embed_positions", None)
         self.longest_prompt = None if self._positions is None else int(config.max_position_embeddings)
-        self.context_length: int | None = None
         self.longest_answer = None if self.longest_prompt is None else self.longest_prompt - len(self.begin) + 1
         self._layers = int(getattr(config, "num_decoder_layers", None) or config.decoder_layers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of its weights."""
+        return self.model.dtype
+
+    @property
+    def weights(self) -> Sequence[Tensor]:
+        """Its weights, each once."""
+        return list(self.model.parameters())
+
+    def _digest_with(self, decided: Mapping[str, Any]) -> str:
+        own = super()._digest_with(decided)
+        return content_digest(self.model, self.tokenizer, own) if self.directory is None else own
 
     def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
         """Bytes a cache may come to hold for `rows` continuations of `new` tokens of a prompt of `prompt` tokens."""
@@ -133,7 +155,9 @@ class EncoderDecoderModel(Pretrained):
             read = read.take_along_dim((index - shift).clamp(min=0)[:, :, None], dim=1)
         else:
             read = self._encoder(input_ids=ids).last_hidden_state
-        own = KeyValueCache([GrowingLayer() for _ in range(self._layers)], [0] * rows, self.device, unshared="")
+        own = TransformersCache(
+            [TransformersLayer() for _ in range(self._layers)], [0] * rows, self.device, unshared=""
+        )
         layers = [CrossLayer() for _ in range(self._layers)]
         cache = DecoderCache(own, layers, pads, range(rows), len(self.begin))
         begin = torch.tensor([self.begin] * rows, device=self.device)

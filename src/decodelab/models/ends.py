@@ -8,42 +8,37 @@ generation config names, since transformers goes on there; where it is not among
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from decodelab.core.notices import ModelNotice
 
 
-def ends_of(name: str, model: Any, tokenizer: Any, size: int) -> tuple[int, ...]:
+def ends_of(
+    name: str, generation: Mapping[str, Any], configured: Sequence[Any], own: int | None, size: int
+) -> tuple[int, ...]:
     """The tokens that end a text, each once and inside the vocabulary; a note tells of those that are not.
 
     Args:
         name: what notes call the model.
-        model: a `PreTrainedModel`.
-        tokenizer: its tokenizer.
+        generation: the settings of its generation config.
+        configured: what its configurations name as `eos_token_id`, in the order in which they are asked.
+        own: the tokenizer's own end.
         size: how many ids its logits range over.
     """
-    config = model.config.get_text_config(decoder=True)
-    places = (
-        ("generation config", getattr(model.generation_config, "eos_token_id", None)),
-        ("config", getattr(model.config, "eos_token_id", None)),
-        ("config", getattr(config, "eos_token_id", None)),
-    )
+    places = [("generation config", generation.get("eos_token_id")), *(("config", named) for named in configured)]
     for place, named in places:
         if ids := _inside(name, f"eos_token_id of its {place}", named, size):
             return ids
-    return _inside(name, "the tokenizer's eos_token", tokenizer.eos_token_id, size)
+    return _inside(name, "the tokenizer's eos_token", own, size)
 
 
-def begin_of(name: str, model: Any, tokenizer: Any, size: int) -> int | None:
-    """The token that begins a text, if any: the tokenizer's, or else the generation config's."""
-    found = _inside(name, "the tokenizer's bos_token", tokenizer.bos_token_id, size)
-    if not found and tokenizer.bos_token_id is None:
-        found = _inside(name, "bos_token_id of its generation config", _of(model, "bos_token_id"), size)
+def begin_of(name: str, generation: Mapping[str, Any], own: int | None, size: int) -> int | None:
+    """The token that begins a text, if any: the tokenizer's `own`, or else the generation config's."""
+    found = _inside(name, "the tokenizer's bos_token", own, size)
+    if not found and own is None:
+        found = _inside(name, "bos_token_id of its generation config", generation.get("bos_token_id"), size)
     return found[0] if found else None
-
-
-def _of(model: Any, field: str) -> Any:
-    return getattr(model.generation_config, field, None)
 
 
 def _inside(name: str, what: str, given: Any, size: int) -> tuple[int, ...]:

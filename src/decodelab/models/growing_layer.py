@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
-from transformers.cache_utils import CacheLayerMixin
 
 ROOM = 32
 """Positions of spare room a new buffer gets at least."""
 
 
-class GrowingLayer(CacheLayerMixin):
+class GrowingLayer:
     """Keys and values of one layer, [rows, heads, positions, size], in buffers with room to grow.
 
     `transformers.DynamicLayer` concatenates (and so copies) everything at every step; here a step writes its
@@ -19,28 +18,17 @@ class GrowingLayer(CacheLayerMixin):
     a sliding window are kept at full length too: the window is in the mask, and rewinding stays possible.
     """
 
-    is_sliding = False
-
     def __init__(self, room: int = ROOM) -> None:
-        super().__init__()
         self.key_buffer: Tensor | None = None
         self.value_buffer: Tensor | None = None
         self.length = 0
         self.room = room
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Make empty buffers shaped for these states."""
-        capacity = key_states.shape[-2] + self.room
-        self.key_buffer = resized(key_states, capacity)
-        self.value_buffer = resized(value_states, capacity)
-        self.is_initialized = True
-
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Append the states of new positions; returns those of all positions, as views."""
         if self.key_buffer is None or self.value_buffer is None:
-            self.lazy_initialization(key_states, value_states)
-            assert self.key_buffer is not None
-            assert self.value_buffer is not None
+            capacity = key_states.shape[-2] + self.room
+            self.key_buffer, self.value_buffer = resized(key_states, capacity), resized(value_states, capacity)
         start, count = self.length, key_states.shape[-2]
         end = start + count
         if end > self.key_buffer.shape[-2]:
@@ -52,17 +40,15 @@ class GrowingLayer(CacheLayerMixin):
         self.length = end
         return self.key_buffer.narrow(-2, 0, end), self.value_buffer.narrow(-2, 0, end)
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length and offset of the keys the next `query_length` tokens will meet."""
-        return self.length + query_length, 0
-
-    def get_seq_length(self) -> int:
-        """Positions held."""
-        return self.length
-
-    def get_max_length(self) -> int:
-        """-1: no maximum."""
-        return -1
+    def fork(self, rows: Tensor, trim: int) -> Self:
+        """An independent copy of the given rows (int64 [n]), without their first `trim` positions."""
+        copy = type(self)(self.room)
+        copy.length = self.length - trim
+        if self.key_buffer is not None and self.value_buffer is not None:
+            held = min(self.key_buffer.shape[-2], self.length + self.room) - trim
+            copy.key_buffer = self.key_buffer.narrow(-2, trim, held).index_select(0, rows)
+            copy.value_buffer = self.value_buffer.narrow(-2, trim, held).index_select(0, rows)
+        return copy
 
     def buffers(self) -> list[Tensor]:
         """The key and the value buffer; none before the first update."""

@@ -13,11 +13,17 @@ from decodelab.core.glossary import HUB_NAMES
 from decodelab.core.notices import ModelNotice
 from decodelab.models import checkpoint
 from decodelab.models.adapters import split_adapters
+from decodelab.models.checked_files import CheckedFiles, checked_files
 from decodelab.models.checkpoint import ModelInfo
 from decodelab.models.ingredients import digest_of
 
 if TYPE_CHECKING:
+    import torch
+
     from decodelab.core.protocols import LanguageModel
+    from decodelab.models.encoder_decoder import EncoderDecoderModel
+    from decodelab.models.llama_model import LlamaModel
+    from decodelab.models.transformers_model import TransformersModel
 
 
 def _shipped() -> dict[str, Path]:
@@ -102,6 +108,65 @@ def load(
     >>> load("pocket-nano").context_length
     512
     """
+    text = _checked_name(name)
+    base, adapters = split_adapters(text, _known)
+    path = checkpoint.as_path(base)
+    if path.suffix in (".yaml", ".yml") and not adapters:
+        from decodelab.models.table import TableModel
+
+        return TableModel.from_yaml(path)
+    files, kind, place = _files(base, dtype, device, ignore_unexpected)
+    found: LlamaModel | TransformersModel | EncoderDecoderModel | None = None
+    if kind is not None and place.type == "cpu" and not adapters:
+        from decodelab.models.llama_model import llama_model
+
+        found = llama_model(files, kind, text)
+    found = found or _with_transformers(files, text, kind, place, adapters, ignore_unexpected)
+    _note_unfollowed(found)
+    return found
+
+
+def load_transformers(
+    name: str | Path, *, dtype: str = "auto", device: str = "auto", ignore_unexpected: bool = False
+) -> TransformersModel:
+    """Load a decoder-only language model with the network and the tokenizer of transformers.
+
+    As `load`, which reads some models without that library: texts, logits and digest are the same. For what needs the
+    objects of transformers themselves, `model` and `tokenizer`.
+
+    Args:
+        name: as for `load`; no table.
+        dtype: as for `load`.
+        device: as for `load`.
+        ignore_unexpected: as for `load`.
+
+    Raises:
+        ModelNotFound: when there is no such model.
+        ModelFormatError: when its files are incomplete, damaged, in an unsafe format, or do not fit together.
+        ModelError: when it cannot be used here, or is no decoder-only model of transformers.
+
+    >>> load_transformers("pocket-nano").model.config.num_hidden_layers
+    4
+    """
+    from decodelab.models.transformers_model import TransformersModel
+
+    text = _checked_name(name)
+    base, adapters = split_adapters(text, _known)
+    files, kind, place = _files(base, dtype, device, ignore_unexpected)
+    found = _with_transformers(files, text, kind, place, adapters, ignore_unexpected)
+    if not isinstance(found, TransformersModel):
+        raise ModelError(f"model: {quoted(text)} is an encoder-decoder model; load gives its network, too")
+    _note_unfollowed(found)
+    return found
+
+
+def _checked_name(name: str | Path) -> str:
+    """A name, which is not empty and not a server.
+
+    Raises:
+        ModelNotFound: when it is empty.
+        ModelError: when it is a server.
+    """
     text = str(name)
     if not text.strip():
         listed = ", ".join(_shipped()) or "none"
@@ -110,44 +175,60 @@ def load(
         raise ModelError(
             f"model: servers such as {quoted(text)} are not supported yet; give a directory or a shipped model"
         )
-    base, adapters = split_adapters(text, _known)
+    return text
+
+
+def _files(
+    base: str, dtype: str, device: str, ignore_unexpected: bool
+) -> tuple[CheckedFiles, torch.dtype | None, torch.device]:
+    """The files of a model, without its adapters, the number format to read it in, and the device for it."""
     shipped, path = _shipped(), checkpoint.as_path(base)
     if base in shipped:
-        return _transformers_model(shipped[base], text, dtype, device, adapters, ignore_unexpected)
-    if base in HUB_NAMES and not path.exists():
-        base = HUB_NAMES[base]
-        warnings.warn(f"model: {text!r} is {base!r} on the Hugging Face hub", ModelNotice, stacklevel=2)
-    if path.suffix in (".yaml", ".yml") and not adapters:
-        from decodelab.models.table import TableModel
+        source: str | Path = shipped[base]
+    else:
+        if base in HUB_NAMES and not path.exists():
+            warnings.warn(f"model: {base!r} is {HUB_NAMES[base]!r} on the Hugging Face hub", ModelNotice, stacklevel=3)
+            base = HUB_NAMES[base]
+        if path.is_file():
+            raise ModelFormatError(
+                f"model: {quoted(base)} is a file; give the directory that holds config.json, or a .yaml table"
+            )
+        if not path.exists() and not checkpoint.is_hub_id(base):
+            hint = did_you_mean(base, shipped) or f"; shipped models are {', '.join(shipped) or 'none'}"
+            raise ModelNotFound(f"model: there is no shipped model and no directory {quoted(base)}{hint}")
+        source = base
+    from decodelab.models.places import device_named, dtype_named  # torch is loaded for names that are there only
 
-        return TableModel.from_yaml(path)
-    if path.is_file():
-        raise ModelFormatError(
-            f"model: {quoted(base)} is a file; give the directory that holds config.json, or a .yaml table"
-        )
-    if not path.exists() and not checkpoint.is_hub_id(base):
-        hint = did_you_mean(base, shipped) or f"; shipped models are {', '.join(shipped) or 'none'}"
-        raise ModelNotFound(f"model: there is no shipped model and no directory {quoted(base)}{hint}")
-    return _transformers_model(base, text, dtype, device, adapters, ignore_unexpected)
+    place = device_named(device)
+    kind = dtype_named(dtype, place)
+    return checked_files(checkpoint.locate(source), ignore_unexpected), kind, place
+
+
+def _with_transformers(
+    files: CheckedFiles,
+    name: str,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    adapters: Sequence[Path],
+    ignore_unexpected: bool,
+) -> TransformersModel | EncoderDecoderModel:
+    """The model that transformers makes of a directory."""
+    from decodelab.models.transformers_files import read_with_transformers
+
+    network, tokenizer = read_with_transformers(files, dtype, device, adapters, ignore_unexpected)
+    if network.config.is_encoder_decoder:
+        from decodelab.models.encoder_decoder import EncoderDecoderModel as Model
+    else:
+        from decodelab.models.transformers_model import TransformersModel as Model
+    return Model(network, tokenizer, name=name, directory=files.directory, adapters=adapters)
+
+
+def _note_unfollowed(model: LlamaModel | TransformersModel | EncoderDecoderModel) -> None:
+    """Note what a model's files say that is not followed."""
+    for message in model.unfollowed():
+        warnings.warn(message, ModelNotice, stacklevel=3)
 
 
 def _known(name: str) -> bool:
     """Whether there is, or may be on the hub, a model of this name."""
     return name in _shipped() or checkpoint.as_path(name).exists() or checkpoint.is_hub_id(name) or name in HUB_NAMES
-
-
-def _transformers_model(
-    source: str | Path, name: str, dtype: str, device: str, adapters: Sequence[Path], ignore_unexpected: bool
-) -> LanguageModel:
-    from decodelab.models.pretrained import load_pretrained
-
-    loaded = load_pretrained(source, dtype, device, adapters, ignore_unexpected)
-    if loaded.network.config.is_encoder_decoder:
-        from decodelab.models.encoder_decoder import EncoderDecoderModel as Model
-    else:
-        from decodelab.models.transformers_model import TransformersModel as Model
-
-    found = Model(loaded.network, loaded.tokenizer, name=name, directory=loaded.directory, adapters=loaded.adapters)
-    for message in found.unfollowed():
-        warnings.warn(message, ModelNotice, stacklevel=3)
-    return found

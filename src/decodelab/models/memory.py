@@ -22,7 +22,7 @@ def weight_bytes(model: LanguageModel) -> int:
         return sum(map(weight_bytes, model.parts))
     if not isinstance(model, Network):
         return 0
-    return sum(weight.numel() * weight.element_size() for weight in model.model.parameters())
+    return sum(weight.numel() * weight.element_size() for weight in model.weights)
 
 
 def available_bytes() -> int | None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 from transformers import DynamicCache
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
-from decodelab.core.errors import ModelError, PromptTooLong, UnsupportedStrategy
+from decodelab.core.errors import ModelError, UnsupportedStrategy
 from decodelab.core.protocols import Cache
 from decodelab.core.protocols import Segment as ProtocolSegment
 from decodelab.core.values import Tokens
@@ -22,14 +20,12 @@ from decodelab.models import checkpoint
 from decodelab.models.angles import Angles
 from decodelab.models.arithmetic import Arithmetic, decoder_arithmetic
 from decodelab.models.attention import attending, configs, prefixed
-from decodelab.models.cache import ROOM_OF_FORKS, KeyValueCache, Segment
-from decodelab.models.context import context_length
-from decodelab.models.direct import Direct
-from decodelab.models.growing_layer import ROOM, GrowingLayer, grown
-from decodelab.models.pretrained import Pretrained
+from decodelab.models.cache import KeyValueCache, Segment
+from decodelab.models.decoder import Decoder
 from decodelab.models.regimes import RegimeCache, Regimes, RegimeSegment
-from decodelab.models.token_checks import check_prompts, checked_tokens
-from decodelab.models.transformers_vocab import TransformersVocab
+from decodelab.models.transformers_cache import TransformersCache, TransformersLayer
+from decodelab.models.transformers_network import content_digest, declared
+from decodelab.models.transformers_weights import direct_of
 
 PROVEN = frozenset({
     "apertus", "arcee", "biogpt", "bitnet", "bloom", "codegen", "cohere", "cohere2", "ctrl",
@@ -52,12 +48,8 @@ SHARING = frozenset({
 """Those whose forked rows share prefixes: their attention goes through transformers' attention interface alone."""
 
 
-class TransformersModel(Pretrained):
+class TransformersModel(Decoder):
     """A causal language model of transformers behind the `LanguageModel` protocol.
-
-    Prompts of different lengths share a batch by padding on the left, with masks and positions computed from the
-    lengths; rows of equal length carry no mask, so that fused attention kernels apply. Keys and values are kept in
-    place (`decodelab.models.cache`).
 
     Args:
         model: a `PreTrainedModel` with a causal language-model head, already on its device.
@@ -68,6 +60,8 @@ class TransformersModel(Pretrained):
 
     Attributes:
         name: the name it was loaded under.
+        model: the network of transformers.
+        tokenizer: its tokenizer.
         vocab: its tokenizer, over as many ids as the logits have.
         context_length: the longest sequence it can hold, or None when its architecture sets no bound.
 
@@ -84,62 +78,66 @@ class TransformersModel(Pretrained):
         directory: Path | None = None,
         adapters: Sequence[Path] = (),
     ):
-        super().__init__(model, tokenizer, name=name, directory=directory, adapters=adapters)
+        self.model = model.eval()
         parameters = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in parameters
         self._takes_last = "logits_to_keep" in parameters
         layers = _layers(model, parameters)
-        self._layer_types = [DummyLayer if type(layer) is DummyLayer else GrowingLayer for layer in layers]
+        self._dummies = frozenset(at for at, layer in enumerate(layers) if type(layer) is DummyLayer)
+        self._growing = len(layers) - len(self._dummies)
         self._windows: list[int | None] = [getattr(layer, "sliding_window", None) for layer in layers]
-        self._unshared = _unshared(model, layers)
         self._configs = configs(model)
-        self.vocab = TransformersVocab(tokenizer, self.vocab_size, self.eos_ids, self.bos_id)
-        self.context_length = context_length(model.config.get_text_config(decoder=True).to_dict())
-        self._token_bytes: int | None = None
-        self._direct = Direct.of(model)
+        super().__init__(
+            tokenizer,
+            declared(model),
+            unshared=_unshared(model, layers),
+            name=name,
+            directory=directory,
+            adapters=adapters,
+        )
+        self._direct = direct_of(model)
         angles = Angles.of(model)
         self._regimes = None if angles is None else Regimes(angles, self._begin, self._append, self._resume)
         if model.config.model_type not in PROVEN:
             self._probe()
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of its weights."""
+        return self.model.dtype
+
+    @property
+    def weights(self) -> Sequence[Tensor]:
+        """Its weights, each once."""
+        return list(self.model.parameters())
+
+    def _digest_with(self, decided: Mapping[str, Any]) -> str:
+        own = super()._digest_with(decided)
+        return content_digest(self.model, self.tokenizer, own) if self.directory is None else own
+
     def arithmetic(self) -> Arithmetic:
         """What it multiplies."""
         return decoder_arithmetic(self.model)
 
-    def cache_bytes(self, prompt: int, rows: int, new: int) -> int:
-        """Bytes a cache may come to hold for `rows` continuations of `new` tokens of a prompt of `prompt` tokens.
-
-        Room to grow is counted; padding beside longer rows is not.
-        """
-        if self._token_bytes is None:
-            _, cache = self._begin([(0,)])
-            self._token_bytes = sum(
-                b[:, :, :1].numel() * b.element_size() for layer in cache.growing for b in layer.buffers()
-            )
-        if rows == 1 or self._unshared is not None:
-            return self._token_bytes * rows * grown(prompt + new, ROOM)
-        return self._token_bytes * (prompt + ROOM + rows * grown(new, ROOM_OF_FORKS))
+    def _empty(self, pads: Sequence[int]) -> KeyValueCache:
+        layers = [TransformersLayer() for _ in range(self._growing)]
+        return TransformersCache(layers, pads, self.device, self._unshared, self._dummies)
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, KeyValueCache | RegimeCache]:
-        """Prefill prompts of any lengths: the logits after each, [rows, vocab], and their cache.
-
-        Raises:
-            EmptyPrompt: when a prompt has no tokens.
-            PromptTooLong: when a prompt exceeds the context.
-            UnknownToken: when a token id is outside the vocabulary.
-        """
-        check_prompts(self.name, prompts, self.vocab.size, self.context_length, "the context")
+        """As `Decoder.prefill`; rows whose rotary angles depend on their length are computed regime by regime."""
+        self._check_prompts(prompts)
         return self._begin(prompts) if self._regimes is None else self._regimes.prefill(prompts)
 
     @torch.inference_mode()
     def _begin(self, prompts: Sequence[Tokens], shown: list[Tensor] | None = None) -> tuple[Tensor, KeyValueCache]:
+        logits, cache = super()._begin(prompts, shown)
         width = max(map(len, prompts))
-        pads = [width - len(prompt) for prompt in prompts]
-        # The token in the padding does not matter: it is masked.
-        ids = [[0] * pad + list(prompt) for pad, prompt in zip(pads, prompts, strict=True)]
-        cache = KeyValueCache([kind() for kind in self._layer_types], pads, self.device, self._unshared)
-        logits = self._forward(torch.tensor(ids, device=self.device), cache, last=True, shown=shown)[:, -1]
         if any(layer.length != width for layer in cache.growing):
             raise ModelError(
                 f"{self.name}: {type(self.model).__name__} keeps other state than keys and values; "
@@ -155,35 +153,16 @@ class TransformersModel(Pretrained):
     @torch.inference_mode()
     def load_prefix(
         self, segments: Sequence[Sequence[ProtocolSegment]], lengths: Sequence[int], tokens: Tensor
-    ) -> tuple[Tensor, KeyValueCache | RegimeCache]:
-        """Prefill prompts whose prefixes are stored: the logits after each, and their cache.
-
-        Args:
-            segments: for each row, the segments of its prefix, in order.
-            lengths: how many tokens of them to use, at least one.
-            tokens: the rest of each prompt, int64 [rows, k].
-        """
-        if self._regimes is not None:
-            begun = [[segment for segment in row if isinstance(segment, RegimeSegment)] for row in segments]
-            return self._regimes.load(begun, lengths, tokens)
-        return self._resume([[s for s in row if isinstance(s, Segment)] for row in segments], lengths, tokens)
-
-    @torch.inference_mode()
-    def _resume(
-        self, segments: Sequence[Sequence[Segment]], lengths: Sequence[int], tokens: Tensor
-    ) -> tuple[Tensor, KeyValueCache]:
-        cache = KeyValueCache([kind() for kind in self._layer_types], [0] * len(segments), self.device, self._unshared)
-        cache.fill(segments, lengths, room=tokens.shape[1] + ROOM)
-        return self._forward(tokens.to(self.device), cache, last=True)[:, -1], cache
+    ) -> tuple[Tensor, Cache]:
+        """As `Decoder.load_prefix`, of segments that were stored under the same angles."""
+        if self._regimes is None:
+            return super().load_prefix(segments, lengths, tokens)
+        begun = [[segment for segment in row if isinstance(segment, RegimeSegment)] for row in segments]
+        return self._regimes.load(begun, lengths, tokens)
 
     @torch.inference_mode()
     def decode(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, KeyValueCache | RegimeCache]:
-        """Append int64 tokens [rows, k] to every row: the logits after each, [rows, k, vocab].
-
-        Raises:
-            PromptTooLong: when a row would exceed the context.
-            UnknownToken: when a token id is outside the vocabulary; tokens on an accelerator are not looked at.
-        """
+        """As `Decoder.decode`; rows that grow into other rotary angles are computed anew."""
         tokens = self._checked(cache, tokens)
         if self._regimes is not None:
             assert isinstance(cache, RegimeCache)
@@ -191,29 +170,10 @@ class TransformersModel(Pretrained):
         assert isinstance(cache, KeyValueCache)
         return self._append(cache, tokens)
 
-    def _checked(self, cache: Cache, tokens: Tensor) -> Tensor:
-        lengths = cache.lengths
-        tokens = checked_tokens(self.name, tokens, len(lengths), self.vocab.size)
-        longest = max(lengths) + tokens.shape[1]
-        if self.context_length is not None and longest > self.context_length:
-            raise PromptTooLong(
-                f"{self.name}: {longest} tokens exceed the context length {self.context_length}; ask for fewer"
-            )
-        return tokens
-
-    @torch.inference_mode()
-    def _append(
-        self, cache: KeyValueCache, tokens: Tensor, shown: list[Tensor] | None = None
-    ) -> tuple[Tensor, KeyValueCache]:
-        return self._forward(tokens.to(cache.device), cache, shown=shown), cache
-
-    @cached_property
-    def unit_embeddings(self) -> Tensor:
-        """The input embeddings, scaled to unit length: float32 [vocab, width] on the CPU."""
-        vectors = self.model.get_input_embeddings().weight.detach()[: self.vocab.size]
-        return normalize(vectors.float().cpu(), dim=-1)
-
-    # decodelab.core.protocols.HiddenStates
+    @property
+    def embeddings(self) -> Tensor:
+        """The vectors that stand for its tokens, [vocab, width] or with unused rows below."""
+        return self.model.get_input_embeddings().weight
 
     @property
     def depth(self) -> int:
@@ -224,38 +184,23 @@ class TransformersModel(Pretrained):
     def tied(self) -> bool:
         """Whether embedding and head share their weights."""
         head = self.model.get_output_embeddings()
-        return head is not None and head.weight is self.model.get_input_embeddings().weight
+        return head is not None and head.weight is self.embeddings
 
     @torch.inference_mode()
     def prefill_with_hidden_states(
         self, prompts: Sequence[Tokens], layers: Sequence[int]
     ) -> tuple[Tensor, Tensor, KeyValueCache]:
-        """As `prefill`, and the hidden states of these layers, [layers, rows, longest, width].
+        """As `Decoder.prefill_with_hidden_states`.
 
-        Those of a shorter prompt come last in its row; what stands before them means nothing.
+        Raises:
+            UnsupportedStrategy: for a network whose rotary angles depend on the length of the text.
         """
-        self._check_shown()
-        check_prompts(self.name, prompts, self.vocab.size, self.context_length, "the context")
-        shown: list[Tensor] = []
-        logits, cache = self._begin(prompts, shown)
-        return logits, torch.stack([shown[layer] for layer in layers]), cache
-
-    @torch.inference_mode()
-    def decode_with_hidden_states(
-        self, cache: Cache, tokens: Tensor, layers: Sequence[int]
-    ) -> tuple[Tensor, Tensor, KeyValueCache]:
-        """As `decode`, and the hidden states of these layers, [layers, rows, k, width]."""
-        assert isinstance(cache, KeyValueCache)
-        shown: list[Tensor] = []
-        logits, cache = self._append(cache, self._checked(cache, tokens), shown)
-        return logits, torch.stack([shown[layer] for layer in layers]), cache
-
-    def _check_shown(self) -> None:
         if self._regimes is not None:
             raise UnsupportedStrategy(
                 f"{self.name}: its rotary angles depend on the length of the text, and what needs the hidden states "
                 "of its layers is not supported there; use another strategy or model"
             )
+        return super().prefill_with_hidden_states(prompts, layers)
 
     @torch.inference_mode()
     def early_exit_logits(self, hidden: Tensor) -> Tensor:
@@ -311,7 +256,7 @@ class TransformersModel(Pretrained):
         return torch.stack(rows)
 
     def _forward(
-        self, ids: Tensor, cache: KeyValueCache, last: bool = False, shown: list[Tensor] | None = None
+        self, ids: Tensor, cache: TransformersCache, last: bool = False, shown: list[Tensor] | None = None
     ) -> Tensor:
         """Logits of tokens appended to the cache; hidden states of all layers are put into `shown`."""
         if self._regimes is not None:

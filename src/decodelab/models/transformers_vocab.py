@@ -1,4 +1,4 @@
-"""The vocabulary of a transformers model: its tokenizer, its special tokens and its chat template."""
+"""The vocabulary of a pretrained model: its tokenizer, its special tokens and its chat template."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TransformersVocab:
     """Ids and text of a tokenizer of transformers.
 
     Args:
-        tokenizer: any `PreTrainedTokenizerBase`.
+        tokenizer: any `PreTrainedTokenizerBase`, or a `JsonTokenizer`.
         size: how many ids the logits range over; it may exceed the tokenizer's (padded embeddings), and ids without
             a token decode to nothing.
         eos_ids: the ids that end a sequence.
@@ -200,9 +200,9 @@ class TransformersVocab:
     @cached_property
     def _byte_letters(self) -> dict[str, int]:
         """The characters by which byte-level BPE (GPT-2) writes bytes."""
-        from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-        return {character: byte for byte, character in bytes_to_unicode().items()}
+        printed = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+        others = (byte for byte in range(0x100) if byte not in printed)
+        return {chr(byte): byte for byte in printed} | {chr(0x100 + at): byte for at, byte in enumerate(others)}
 
     def token_text(self, token: int) -> str:
         """One token as readable text: spaces kept, special tokens by name, parts of a character as bytes."""

@@ -9,7 +9,7 @@ from decodelab.core.values import Chat, Tokens
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class Vocab(Protocol):
@@ -302,11 +302,11 @@ class Composition(Protocol):
 
 @runtime_checkable
 class Network(Protocol):
-    """A language model that is one network of torch."""
+    """A language model that is one network, computed with torch."""
 
     @property
-    def model(self) -> nn.Module:
-        """The network."""
+    def weights(self) -> Sequence[Tensor]:
+        """Its weights, each once."""
         ...
 
     @property
