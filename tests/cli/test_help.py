@@ -23,6 +23,7 @@ COMMANDS = [
     "bench",
     "tune",
     "report",
+    "scaling",
     "journal",
     "tasks score",
     "tasks audit",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from decodelab.backends.catalogue import backend_of, chat_model
 from decodelab.core.errors import RequestError, StrategyError, did_you_mean
@@ -161,6 +162,8 @@ class Plan(BaseModel):
         models: names, directories or hub ids.
         strategies: in the strategy language, by the names that tables show; a plain list names them by themselves.
             `likelihood` scores the options of tasks that have some and generates nothing; other tasks do without it.
+            `{of: NAME, select: vote, n: 8}` selects among 8 samples of the strategy of that name (n: as many as
+            `samples` says), which are those that are stored for it.
         tasks: names, or names with what is to be different from the defaults.
         samples: independent answers to each item, for strategies that sample; others answer once.
         seed: all draws follow from it; strategies share it, item by item.
@@ -170,6 +173,8 @@ class Plan(BaseModel):
         margin: the loss of score that does not matter: a strategy is called as good as others where it is shown to
             lose no more.
         max_rows: rows computed at once.
+        confidences: whether to store how sure the model was at each token, for selections among stored samples; it is
+            stored, too, where a strategy of the plan reads it.
         skip_too_long: leave out items whose prompt is too long for a model, and say which, where they would fail.
 
     >>> given = {"models": ["pocket-nano"], "strategies": ["greedy", "min_p=0.1"], "tasks": ["pocket-sums"]}
@@ -188,13 +193,18 @@ class Plan(BaseModel):
     baseline: str | None = None
     margin: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.05
     max_rows: Annotated[int, Field(ge=1)] = 256
+    confidences: bool = False
     skip_too_long: bool = False
 
-    @field_validator("strategies", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _by_name(cls, given: Any) -> Any:
-        """A list of strategies names each by itself."""
-        return {str(text): text for text in given} if isinstance(given, list | tuple) else given
+    def _written_out(cls, given: Any) -> Any:
+        """A list of strategies names each by itself; a selection follows the strategy whose samples it takes."""
+        if not isinstance(given, dict) or not isinstance(listed := given.get("strategies"), dict | list | tuple):
+            return given
+        named = listed if isinstance(listed, dict) else {str(text): text for text in listed}
+        samples = given.get("samples", 1)
+        return given | {"strategies": {name: _whole(name, text, named, samples) for name, text in named.items()}}
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -213,6 +223,12 @@ class Plan(BaseModel):
         return self.strategies[strategy].strip() == LIKELIHOOD
 
     @property
+    def records_confidences(self) -> bool:
+        """Whether how sure the model was is stored with its answers."""
+        generating = (text for name, text in self.strategies.items() if not self.by_likelihood(name))
+        return self.confidences or any(s.reads_confidences() for text in generating for s in Strategy.of(text).stages)
+
+    @property
     def baseline_name(self) -> str:
         """The strategy others are compared with."""
         return self.baseline if self.baseline is not None else next(iter(self.strategies))
@@ -221,7 +237,13 @@ class Plan(BaseModel):
     def digest(self) -> str:
         """What tells this plan from others: everything in it but how it is run and read."""
         asked = self.model_dump_json(
-            exclude={"max_rows": True, "margin": True, "skip_too_long": True, "tasks": {"__all__": {"judge": _HOW}}}
+            exclude={
+                "max_rows": True,
+                "margin": True,
+                "confidences": True,
+                "skip_too_long": True,
+                "tasks": {"__all__": {"judge": _HOW}},
+            }
         )
         return blake2b(asked.encode(), digest_size=16).hexdigest()
 
@@ -354,3 +376,32 @@ def _first_fault(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"{place} is missing; write it down"
     return f"{place}: {fault['msg'].lower()}, got {str(fault['input'])[:60]!r}"
+
+
+def _whole(name: str, written: Any, named: Mapping[Any, Any], samples: Any) -> Any:
+    """A strategy in the strategy language; one that is written as a selection follows what it selects from."""
+    if not isinstance(written, dict):
+        return written
+    where = f"strategy {str(name)[:60]!r}"
+    for field in written:
+        if field not in ("of", "select", "n"):
+            raise RequestError(f"{where}: unknown field {str(field)[:60]!r}; write {{of: NAME, select: vote, n: 8}}")
+    base, selection, n = written.get("of"), written.get("select"), written.get("n", samples)
+    if base not in named or not isinstance(named[base], str):
+        hint = did_you_mean(str(base), [str(other) for other in named if isinstance(named[other], str)])
+        raise RequestError(
+            f"{where}: of must be the name of a strategy that is written out, got {str(base)[:60]!r}{hint}"
+        )
+    stages = Strategy.of(named[base]).stages
+    if stages[-1].kind == "selection" or not any(stage.samples_by_index for stage in stages):
+        raise RequestError(
+            f"{where}: of must name a strategy that samples and selects nothing, got {named[base][:60]!r}; "
+            "write its processors and | sample"
+        )
+    if not isinstance(n, int) or n < 2:
+        raise RequestError(f"{where}: n must be an integer, at least 2, got {str(n)[:60]}; it is how many samples")
+    chosen = Strategy.of(str(selection)).stages if isinstance(selection, str) else ()
+    if not chosen or chosen[-1].kind != "selection" or len(chosen) != 2:
+        raise RequestError(f"{where}: select must be a selection such as vote, got {str(selection)[:60]!r}")
+    searched = [replace(stage, n=n) if stage.samples_by_index else stage for stage in stages]  # pyright: ignore
+    return str(Strategy((*searched, chosen[-1])))

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 from decodelab.core.errors import DecodelabError
-from decodelab.core.values import Limits, Tokens
+from decodelab.core.values import Confidences, Limits, Tokens
 from decodelab.metrics.estimate import Estimate
 from decodelab.tasks.response import Lack
 
@@ -24,6 +24,8 @@ class WorkItem:
         seed: one of the plan's.
         first: the index of the first sample that is asked for.
         keys: a unique key for each answer (`key_of`), by sample from there on.
+        made_from: of a strategy that selects among samples without asking the model, the keys of these samples: where
+            they are stored, nothing need be generated. Empty for others.
     """
 
     model: str
@@ -33,6 +35,7 @@ class WorkItem:
     seed: int = 0
     first: int = 0
     keys: tuple[str, ...] = ()
+    made_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Answer:
         prefill_tokens, decode_tokens, forward_passes, peak_cache_bytes, seconds: what it cost. Answers that were
             sampled together share their cost: the first carries it, the others have 0. Prompt tokens that had been
             computed already for another strategy are not in `prefill_tokens`.
+        confidences: how sure the model was at each token; None where the plan did not ask for it, or nobody knows.
     """
 
     key: str
@@ -68,6 +72,7 @@ class Answer:
     forward_passes: int
     peak_cache_bytes: int
     seconds: float
+    confidences: Confidences | None = None
 
 
 @dataclass(frozen=True)

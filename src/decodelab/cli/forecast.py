@@ -24,7 +24,7 @@ def print_cost(plan: Plan, place: Path, as_json: bool) -> None:
 
     tasks = load_tasks(plan)
     with opened(place, writing=False) as kept:
-        have = kept.keys()
+        have = kept.keys(confident=plan.records_confidences)
         found = [model_cost(plan, tasks, name, have) for name in plan.models]
         judging = estimate_plan(tasks, [one for _, work in found for one in work], kept)
     costs = [cost for cost, _ in found]

@@ -65,6 +65,10 @@ class Capabilities:
         """Of a selection: whether it reads the confidences of candidates, which are recorded only for those who do."""
         return False
 
+    def asks_model(self) -> bool:
+        """Of a selection: whether it may ask the model, so that it cannot be made among stored candidates."""
+        return True
+
     def asks_scorer(self) -> AnyScorer | None:
         """Of a search: the scorer that it asks about texts, if any."""
         return None

@@ -52,6 +52,10 @@ class BestOf(PreparedSelection):
         """Whether it ranks by confidence."""
         return self.rating.reads_confidences
 
+    def asks_model(self) -> bool:
+        """Whether its rating does."""
+        return self.rating.asks_model
+
     def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
         """Ranks by rating, highest first; ties by sample index."""
         rated = self.rating.of(candidates, question)

@@ -14,7 +14,7 @@ from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.protocols import AnyScorer, ModelScorer, Question
 from decodelab.core.stage import Stage, check_number, value_text
 from decodelab.core.values import Candidate, Confidences, Partial
-from decodelab.scorers.catalogue import SCORERS
+from decodelab.scorers.catalogue import SCORERS, find_scorer
 from decodelab.scorers.judging import judged
 
 By = Annotated[
@@ -90,6 +90,12 @@ class Rating:
     def reads_confidences(self) -> bool:
         """Whether it needs the confidences of candidates."""
         return isinstance(self.by, str) and (self.by in _OF_CONFIDENCES or self.by in _OF_GROUPS)
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether it is a scorer that asks the model."""
+        known = isinstance(self.by, str) and self.by in RATINGS
+        return not known and isinstance(find_scorer(self.by), ModelScorer)
 
     def check(self) -> None:
         """Refuse what is no rating.

@@ -55,6 +55,10 @@ class SoftBestOf(PreparedSelection):
         """Whether it draws by confidence."""
         return self.rating.reads_confidences
 
+    def asks_model(self) -> bool:
+        """Whether its rating does."""
+        return self.rating.asks_model
+
     def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
         """Ranks in the order drawn, with the perturbed ratings."""
         rated = torch.tensor(self.rating.of(candidates, question), dtype=torch.float64) / self.temperature

@@ -46,6 +46,10 @@ class Vote(PreparedSelection):
         check_answer(self)
         check_number(self, "quorum", low=0, high=1, fix="0 always takes the answer with most votes")
 
+    def asks_model(self) -> bool:
+        """It reads texts."""
+        return False
+
     def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
         """Ranks by the share of votes for an answer, most first."""
         read = find_reader(self, self.answer, question)  # once: a third party's means reading every package's metadata

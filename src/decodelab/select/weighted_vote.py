@@ -74,6 +74,10 @@ class WeightedVote(PreparedSelection):
         """Whether its weights are confidences."""
         return self.rating.reads_confidences
 
+    def asks_model(self) -> bool:
+        """Whether its rating does."""
+        return self.rating.asks_model
+
     def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
         """Ranks by the share of the weight for an answer, most first; those that did not vote come last."""
         rated = self.rating.of(candidates, question)

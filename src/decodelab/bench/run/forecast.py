@@ -53,6 +53,7 @@ def model_cost(plan: Plan, tasks: Sequence[LoadedTask], name: str, have: set[str
     It is loaded for that, as its vocabulary and settings decide what is asked.
     """
     from decodelab.analysis.cost import predict_cost
+    from decodelab.bench.run.selecting import selectable
     from decodelab.bench.run.worker import Worker
     from decodelab.bench.run.worklist import missing
     from decodelab.models.memory import available_bytes, weight_bytes
@@ -67,7 +68,7 @@ def model_cost(plan: Plan, tasks: Sequence[LoadedTask], name: str, have: set[str
     predict = functools.cache(functools.partial(predict_cost, model))
     tokens, flops = 0, 0
     known = True
-    absent = [one for group in missing(work, have) for one in group]
+    absent = [one for group in selectable(list(missing(work, have)), have)[0] for one in group]
     for one in absent:
         choice = worker.choice(one)
         if choice is not None:

@@ -8,13 +8,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from decodelab.bench.plan import Plan
-from decodelab.bench.records import AnswerView, Failure, Score
+from decodelab.bench.records import Answer, AnswerView, Failure, Score, WorkItem
 from decodelab.bench.run.executor import Executor, LocalExecutor
 from decodelab.bench.run.judging import Spent, judge_plan
+from decodelab.bench.run.selecting import samples_of, select, selectable
 from decodelab.bench.run.worklist import LoadedTask, load_tasks, missing, response_of, same_score
 from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import DecodelabError, PromptTooLong
+from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.task import ModelGraded
 
 SCORED_TOGETHER = 100
@@ -29,6 +31,7 @@ class Outcome:
         asked: answers the plan asks for.
         reused: those the journal had.
         generated: those that were generated now.
+        selected: those that were selected among stored samples, without generating anything.
         failures: what failed and why.
         left_out: what was too long for its model, if the plan says to leave it out.
         judging: what it took to have a model judge answers, by what tables call the task.
@@ -37,6 +40,7 @@ class Outcome:
     asked: int = 0
     reused: int = 0
     generated: int = 0
+    selected: int = 0
     failures: list[Failure] = field(default_factory=list)
     left_out: list[Failure] = field(default_factory=list)
     judging: dict[str, Spent] = field(default_factory=dict)
@@ -101,7 +105,8 @@ class _ModelSweep:
         work = self.executor.worklist(self.model)
         self.journal.ask(self.plan.digest, self.model, work)
         total = sum(len(one.keys) for one in work)
-        groups = list(missing(work, self.journal.keys()))
+        have = self.journal.keys(confident=self.plan.records_confidences)
+        groups = list(missing(work, have))
         if shuffle is not None:
             random.Random(shuffle).shuffle(groups)
         done = total - sum(len(one.keys) for group in groups for one in group)
@@ -110,26 +115,59 @@ class _ModelSweep:
         if done:
             self._score_again()
         progress(done, total, self.model)
-        by_label = {task.label: task for task in self.tasks}
-        for one, found in self.executor.run(self.model, groups):
-            task = by_label[one.task]
-            done += len(one.keys)
-            if isinstance(found, DecodelabError):
-                too_long = self.plan.skip_too_long and isinstance(found, PromptTooLong)
-                kept = self.outcome.left_out if too_long else self.outcome.failures
-                kept.append(Failure(one.task, one.model, one.strategy, one.item, found))
+        generated, later = selectable(groups, have)
+        for one, found in self.executor.run(self.model, generated):
+            done = self._generated(one, found, done, total, progress)
+        incomplete: list[list[WorkItem]] = []
+        for one in later:
+            if samples := samples_of(self.journal, one):
+                found = self._selected(one, samples)
+                self.outcome.selected += not isinstance(found, DecodelabError)
+                done = self._take(one, found, done, total, progress)
             else:
-                scores: list[Score] = []
-                if task.scored_at_once:
-                    verdicts = task.verdicts([(task.by_id[one.item], response_of(answer)) for answer in found])
-                    scores = [task.score(one.item, a.key, v) for a, v in zip(found, verdicts, strict=True)]
-                self.journal.add(found, scores)
-                self.outcome.generated += len(found)
-            progress(done, total, f"{self.model}: {one.task}")
+                incomplete.append([one])
+        for one, found in self.executor.run(self.model, incomplete):
+            done = self._generated(one, found, done, total, progress)
         for task in self.tasks:
             if task.task is not None and not isinstance(task.task, ModelGraded):
                 progress(done, total, f"{self.model}: {task.label}, scores")
                 self._score_rest(task)
+
+    def _generated(
+        self, one: WorkItem, found: Sequence[Answer] | DecodelabError, done: int, total: int, progress: Progress
+    ) -> int:
+        """Store what was generated for a piece of work, and count it; how many answers are done then."""
+        self.outcome.generated += 0 if isinstance(found, DecodelabError) else len(found)
+        return self._take(one, found, done, total, progress)
+
+    def _take(
+        self, one: WorkItem, found: Sequence[Answer] | DecodelabError, done: int, total: int, progress: Progress
+    ) -> int:
+        """Store what came of a piece of work; how many answers are done then."""
+        task = self._task(one)
+        done += len(one.keys)
+        if isinstance(found, DecodelabError):
+            too_long = self.plan.skip_too_long and isinstance(found, PromptTooLong)
+            kept = self.outcome.left_out if too_long else self.outcome.failures
+            kept.append(Failure(one.task, one.model, one.strategy, one.item, found))
+        else:
+            scores: list[Score] = []
+            if task.scored_at_once:
+                verdicts = task.verdicts([(task.by_id[one.item], response_of(answer)) for answer in found])
+                scores = [task.score(one.item, a.key, v) for a, v in zip(found, verdicts, strict=True)]
+            self.journal.add(found, scores, confident=self.plan.records_confidences)
+        progress(done, total, f"{self.model}: {one.task}")
+        return done
+
+    def _selected(self, one: WorkItem, samples: Sequence[Answer]) -> Sequence[Answer] | DecodelabError:
+        """What a strategy selects among stored samples, or why it cannot."""
+        try:
+            return [select(one, Strategy.of(self.plan.strategies[one.strategy]), self._task(one), samples)]
+        except DecodelabError as error:
+            return error
+
+    def _task(self, one: WorkItem) -> LoadedTask:
+        return next(task for task in self.tasks if task.label == one.task)
 
     def _score_again(self) -> None:
         """Score again what was there, so that changed code shows; where that takes long, a new version must ask it."""

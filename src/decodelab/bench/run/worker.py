@@ -90,7 +90,7 @@ class Worker:
         place, encoded = ("", ""), dict[Sequence[Composition], Tokens]()
         found: list[WorkItem] = []
         # Found out once for all items, of which there may be 100,000.
-        known: dict[tuple[str, bool], tuple[bool, str, str]] = {}
+        known: dict[tuple[str, bool], tuple[bool, str | None, str, str]] = {}
         for one in worklist(self._plan, list(self._tasks.values()), model):
             if place != (one.task, one.item):
                 place, encoded = (one.task, one.item), {}
@@ -112,11 +112,16 @@ class Worker:
             name = one.strategy, task.as_given
             if name not in known:
                 freely = samples_freely(strategy) and not task.as_given
-                known[name] = freely, str(widened(strategy, 1) if freely else strategy), _digest(engine, strategy)
-            freely, text, digest = known[name]
+                base = None if freely or task.as_given else samples_selected(strategy)
+                text = str(widened(strategy, 1) if freely else strategy)
+                known[name] = freely, base, text, _digest(engine, strategy)
+            freely, base, text, digest = known[name]
             tokens, seed = encoded[strategy.compositions], self._seed(one, strategy)
             samples = range(self._plan.samples if freely else 1)
-            found.append(replace(one, keys=tuple(key_of(digest, text, tokens, i, seed, task.limits) for i in samples)))
+            keys = tuple(key_of(digest, text, tokens, i, seed, task.limits) for i in samples)
+            drawn = range(0 if base is None else strategy.search.n)
+            made_from = tuple(key_of(digest, base or "", tokens, i, seed, task.limits) for i in drawn)
+            found.append(replace(one, keys=keys, made_from=made_from))
         notes.tell()
         return found
 
@@ -150,7 +155,8 @@ class Worker:
             strategy = widened(strategy, len(one.keys))
         name = None if task.as_given else "the prompt"  # failures of a sweep name task and item
         made = make_job(engine.composed(strategy), number, self._prompt(one), strategy, task.limits, seed, name=name)
-        return replace(made, first_sample=one.first)
+        confident = self._plan.records_confidences
+        return replace(made, first_sample=one.first, read=task.reader(one.item), records_confidences=confident)
 
     def run(self, model: str, work: Iterable[WorkItem]) -> Iterator[Result]:
         """Do the work; each result comes as soon as there is one.
@@ -240,6 +246,19 @@ def widened(strategy: Strategy, samples: int) -> Strategy:
     return replace(strategy, stages=tuple(replace(s, n=samples) if s.samples_by_index else s for s in stages))
 
 
+def samples_selected(strategy: Strategy) -> str | None:
+    """The strategy whose samples are those that a strategy selects among; None where they cannot be told apart.
+
+    Its selection must neither draw nor ask the model, so that it gives the same for stored samples.
+    """
+    if strategy.driver is not None or not strategy.search_stage.samples_by_index or strategy.selection is None:
+        return None
+    *stages, selection = strategy.stages
+    if not selection.deterministic() or selection.asks_model():
+        return None
+    return str(widened(Strategy(tuple(stages)), 1))
+
+
 def with_samples(strategy: Strategy, samples: int) -> Strategy:
     """The strategy with that many samples, if it samples and does not say how many itself."""
     return replace(strategy, stages=tuple(Sample(samples) if s == Sample() else s for s in strategy.stages))
@@ -267,6 +286,7 @@ def _answers(found: Generation, one: WorkItem, job: Job, model: LanguageModel, f
             candidate.finish_reason,
             len(job.tokens) if sample == 0 else 0,
             *(spent if sample == one.first else (0, 0, 0, 0, 0.0)),
+            candidate.confidences,
         )
         for sample, (key, candidate) in enumerate(zip(one.keys, chosen, strict=True), one.first)
     )

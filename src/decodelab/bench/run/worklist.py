@@ -11,6 +11,7 @@ from itertools import groupby
 
 from decodelab.bench.plan import Plan, TaskPlan
 from decodelab.bench.records import Answer, AnswerView, ItemView, Score, WorkItem
+from decodelab.core.protocols import Reader
 from decodelab.core.values import Chat, Limits
 from decodelab.tasks.response import Response
 from decodelab.tasks.task import (
@@ -113,6 +114,18 @@ class LoadedTask:
             return judged_together(self.task, pairs)
         task = self.task
         return (judged(task, *pair) for pair in pairs)
+
+    def reader(self, item: str) -> Reader | None:
+        """How the task reads an answer to an item; None where it needs a judge, or runs programs, for that."""
+        task, example = self.task, self.by_id[item]
+        if task is None or isinstance(task, BatchScored | ModelGraded):
+            return None
+
+        def read(text: str) -> str | None:
+            answer = judged(task, example, Response(text)).answer
+            return None if answer is None else json.dumps(answer, sort_keys=True)
+
+        return read
 
     def score(self, item: str, key: str, verdict: Verdict) -> Score:
         """A verdict on an answer as the journal stores it."""

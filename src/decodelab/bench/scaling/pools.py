@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from decodelab.bench.store.journal import Journal
-from decodelab.bench.store.rows import unpacked
+from decodelab.bench.store.rows import confidences_of, unpacked
 from decodelab.core.protocols import Question
 from decodelab.core.values import Candidate
 from decodelab.metrics.checks import Floats
 
 _COLUMNS = (
     "w.strategy, i.place, i.id, a.prompt, a.text, a.tokens, a.token_logprobs, a.processed_logprobs, a.finish_reason,"
-    " a.prompt_tokens, a.decode_tokens, a.seconds, s.score, s.answer"
+    " a.prompt_tokens, a.decode_tokens, a.seconds, s.score, s.answer, c.entropy, c.self_certainty, c.top"
 )
 
 
@@ -102,6 +103,7 @@ def read_pools(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
     query = (
         f"SELECT {_COLUMNS} FROM work w JOIN items i ON i.plan = w.plan AND i.task = w.task AND i.id = w.item"
         " JOIN answers a ON a.key = w.key JOIN scores s ON s.key = w.key AND s.rule = i.rule"
+        " LEFT JOIN confidences c ON c.key = w.key"
         " WHERE w.plan = ? AND w.task = ? AND w.model = ? ORDER BY w.strategy, i.place, w.number, w.sample"
     )
     found: dict[str, list[Pool]] = {strategy: [] for strategy in asked}
@@ -119,20 +121,23 @@ def read_pools(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
     )
 
 
-def _pool(item: str, rows: list[tuple[object, ...]]) -> Pool:
+def _pool(item: str, rows: list[tuple[Any, ...]]) -> Pool:
     columns = list(zip(*rows, strict=True))
-    prompts, texts, tokens, logprobs, processed, reasons, prompt_tokens, decoded, seconds, scores, answers = columns
-    candidates = tuple(
-        Candidate(
-            unpacked(tokens[i], "i"), str(texts[i]), unpacked(logprobs[i]), unpacked(processed[i]), reasons[i], i, 0.0
-        )
-        for i in range(len(rows))
-    )
+    prompts, texts, tokens, logprobs, processed, reasons, prompt_tokens, decoded, seconds, scores, answers = columns[
+        :11
+    ]
+    candidates = []
+    for i, confidences in enumerate(zip(*columns[11:], strict=True)):
+        ids, known = unpacked(tokens[i], "i"), confidences_of(confidences)
+        if known is not None and len(known.top) != len(ids):
+            known = None  # of a text that came out another time
+        model, own = unpacked(logprobs[i]), unpacked(processed[i])
+        candidates.append(Candidate(ids, texts[i], model, own, reasons[i], i, 0.0, known))
     read = tuple(None if json.loads(answer) is None else answer for answer in answers)
     return Pool(
         item,
-        str(prompts[0]),
-        candidates,
+        prompts[0],
+        tuple(candidates),
         np.array(scores, dtype=np.float64),
         read,
         max(prompt_tokens),

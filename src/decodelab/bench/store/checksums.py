@@ -11,7 +11,7 @@ from typing import Any
 
 from decodelab.io.text import printable
 
-TABLES = ("answers", "scores", "judge_replies", "plans", "items", "work")
+TABLES = ("answers", "confidences", "scores", "judge_replies", "plans", "items", "work")
 """All tables of the schema; the last column of each is its rows' checksum."""
 _NAMED = 3
 """At most so many damaged answers are described."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from decodelab.bench.records import Answer, ItemView, JudgeReply, Score, WorkItem
 from decodelab.bench.store.checksums import checksum, damage, drop_damaged, install
-from decodelab.bench.store.rows import ROW, decoded, encoded, row_of
+from decodelab.bench.store.rows import ROW, confidences_row, decoded, encoded, row_of
 from decodelab.core.errors import JournalError
 from decodelab.io.text import printable
 
@@ -124,12 +124,15 @@ class Journal:
         with self._faults():
             yield from self._connection.execute(query, values)
 
-    def keys(self) -> set[str]:
-        """The keys of all answers that are in it."""
-        return {key for (key,) in self.select("SELECT key FROM answers")}
+    def keys(self, *, confident: bool = False) -> set[str]:
+        """The keys of all answers that are in it; `confident`: of those whose confidences were asked for."""
+        own = " WHERE strategy GLOB 'likelihood(*' OR key IN (SELECT key FROM confidences)" if confident else ""
+        return {key for (key,) in self.select(f"SELECT key FROM answers{own}")}
 
-    def add(self, answers: Sequence[Answer], scores: Sequence[Score]) -> None:
+    def add(self, answers: Sequence[Answer], scores: Sequence[Score], *, confident: bool = False) -> None:
         """Write answers with their scores, all or nothing; what is there already stays.
+
+        With `confident`, their confidences too, or that nobody knows them.
 
         Raises:
             JournalError: if the disk is full, say.
@@ -137,6 +140,8 @@ class Journal:
         rows = [row_of(answer) for answer in answers]
         with self._writing():
             self._insert("answers", rows, ROW)
+            if confident:
+                self._insert("confidences", [confidences_row(answer) for answer in answers])
             self._put(scores)
 
     def score(self, scores: Sequence[Score]) -> None:
@@ -227,6 +232,7 @@ class Journal:
         with self._faults():
             run = self._connection.execute
             with self._transaction():
+                run("DELETE FROM confidences WHERE key IN (SELECT key FROM unplanned_answers)")
                 dropped = {table: run(f"DELETE FROM {where}").rowcount for table, where in _UNPLANNED.items()}
             run("VACUUM")
             run("PRAGMA wal_checkpoint(TRUNCATE)")

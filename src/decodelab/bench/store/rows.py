@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from decodelab.bench.records import Answer
+from decodelab.core.values import Confidences
 from decodelab.metrics.repetition import seq_rep_n
 
-COLUMNS = tuple(Answer.__dataclass_fields__)
+COLUMNS = tuple(name for name in Answer.__dataclass_fields__ if name != "confidences")
 ROW = (*COLUMNS, "length", "logprob", "repetition")
 """What `row_of` gives."""
 _PACKED = {"tokens": "i", "token_logprobs": "d", "processed_logprobs": "d"}
@@ -30,6 +31,19 @@ def answer_of(row: Sequence[Any]) -> Answer:
     for column, kind in _PACKED.items():
         values[column] = unpacked(values[column], kind)
     return Answer(**values)
+
+
+def confidences_row(answer: Answer) -> tuple[Any, ...]:
+    """The confidences of an answer as their row holds them: a few digits are enough."""
+    known = answer.confidences
+    columns = ((), (), ()) if known is None else (known.entropy, known.self_certainty, known.top)
+    return (answer.key, *(struct.pack(f"<{len(column)}f", *column) for column in columns))
+
+
+def confidences_of(row: Sequence[bytes | None]) -> Confidences | None:
+    """Confidences from their row without its key; None where there are none."""
+    columns = [() if packed is None else unpacked(packed, "f") for packed in row]
+    return Confidences(*columns) if any(columns) else None
 
 
 def encoded(text: str) -> bytes:

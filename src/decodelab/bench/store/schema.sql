@@ -10,6 +10,11 @@ CREATE TABLE answers (
     prompt TEXT NOT NULL, text TEXT NOT NULL, tokens BLOB NOT NULL, token_logprobs BLOB NOT NULL,
     processed_logprobs BLOB NOT NULL, checksum INTEGER NOT NULL
 );
+-- How sure the model was at each token, where a plan asked for it: lists of 4-byte floats, empty where nobody knows.
+CREATE TABLE confidences (
+    key TEXT PRIMARY KEY REFERENCES answers, entropy BLOB NOT NULL, self_certainty BLOB NOT NULL, top BLOB NOT NULL,
+    checksum INTEGER NOT NULL
+);
 CREATE TABLE scores (
     key TEXT NOT NULL REFERENCES answers, rule TEXT NOT NULL, task TEXT NOT NULL, item TEXT NOT NULL,
     score REAL NOT NULL, answer TEXT NOT NULL, lacks TEXT, checksum INTEGER NOT NULL, PRIMARY KEY (key, rule)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, product
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import Answer, AnswerView, ItemView, Score, WorkItem
 from decodelab.bench.store.journal import Journal
-from decodelab.bench.store.rows import COLUMNS, answer_of
+from decodelab.bench.store.rows import COLUMNS, answer_of, confidences_of
 
 _VIEW = "task, model, strategy, item, key, prompt, text, length, finish_reason, score, lacks, read"
 _TEXT = _VIEW.split(", ").index("text")
@@ -93,6 +93,19 @@ def texts(journal: Journal, keys: list[str]) -> dict[str, str]:
     """The texts of some answers, by key; those that are not there are left out."""
     query = "SELECT key, text FROM answers WHERE key IN (SELECT value FROM json_each(?))"
     return dict(journal.select(query, json.dumps(keys)))  # pyright: ignore[reportReturnType]
+
+
+def answers_by_key(journal: Journal, keys: Sequence[str]) -> dict[str, Answer]:
+    """Some answers whole, with their confidences where they are known; those that are not there are left out."""
+    query = (
+        f"SELECT {', '.join(f'a.{column}' for column in COLUMNS)}, c.entropy, c.self_certainty, c.top"
+        " FROM json_each(?) k JOIN answers a ON a.key = k.value LEFT JOIN confidences c ON c.key = a.key"
+    )
+    found = {}
+    for row in journal.select(query, json.dumps(keys)):
+        answer = replace(answer_of(row[:-3]), confidences=confidences_of(row[-3:]))
+        found[answer.key] = answer
+    return found
 
 
 def all_answers(journal: Journal) -> Iterator[Answer]:

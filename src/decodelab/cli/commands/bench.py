@@ -129,12 +129,14 @@ def command(
     prices = judge_prices(read)
     if as_json:
         judging = {label: spent_data(spent, prices[label]) for label, spent in outcome.judging.items()}
-        counts = {"asked": outcome.asked, "reused": outcome.reused, "generated": outcome.generated, "judging": judging}
+        counts = {"asked": outcome.asked, "reused": outcome.reused, "generated": outcome.generated}
+        counts |= {"selected": outcome.selected, "judging": judging}
         files = {"journal": str(place), "html": None if page is None else str(page)}
         print_json({**files, **counts, "failed": len(outcome.failures), "left_out": left_out, **results_data(results)})
     else:
         print_results(results)
-        say(f"{outcome.generated:,} answers generated, {outcome.reused:,} reused; stored in {place}")
+        selected = f" {outcome.selected:,} selected among stored samples," if outcome.selected else ""
+        say(f"{outcome.generated:,} answers generated,{selected} {outcome.reused:,} reused; stored in {place}")
         for label, spent in outcome.judging.items():
             say(f"{label}: {counted(spent, prices[label])}")
         if page is not None:

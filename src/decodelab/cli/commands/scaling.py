@@ -46,10 +46,11 @@ def command(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show quality against compute for selections among stored samples.
+    """Show what more stored samples would buy.
 
-    Nothing is generated: every selection is read at 1, 2, 4, ... of the samples that a sweep has of each item, over all
-    ways to choose them. The plan needs samples: N and strategies that sample.
+    Quality against compute for selections such as vote and best_of. Nothing is generated: every selection is read at
+    1, 2, 4, ... of the samples that a sweep has of each item, over all ways to choose them. The plan needs samples: N
+    and strategies that sample.
 
     \b
     Examples:
