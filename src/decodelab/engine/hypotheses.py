@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from decodelab.core.notices import FewerCandidates
 from decodelab.core.protocols import LanguageModel, Ranked
 from decodelab.core.reasons import CONTINUES, REASONS, STOP
+from decodelab.core.thoughts import ends_in_thought, opens_thought
 from decodelab.core.values import Candidate, Certificate, Cost, FinishReason, Generation
 from decodelab.engine.detokenizer import Detokenizer
 from decodelab.engine.job import Job
@@ -73,7 +74,10 @@ def _candidate(model: LanguageModel, job: Job, hypothesis: Ended, sample: int, s
 
 
 def selected(job: Job, candidates: list[Candidate]) -> list[Candidate]:
-    """The candidates of a finished job as its selection ranks them; warns where constraints left too few."""
+    """The candidates of a finished job as its selection ranks them; warns where constraints left too few.
+
+    A selection sees no text of a candidate that the limit cut within a thought which the prompt had opened.
+    """
     search = job.strategy.search
     wanted = search.n
     constraints = [s.name for s in job.strategy.stages if s.constrains]
@@ -86,7 +90,16 @@ def selected(job: Job, candidates: list[Candidate]) -> list[Candidate]:
         )
     if job.strategy.selection is None or not candidates:
         return candidates
-    return [replace(c, score=score) for c, score in job.strategy.selection.rank(candidates)]
+    if not opens_thought(job.prompt):
+        return [replace(c, score=score) for c, score in job.strategy.selection.rank(candidates)]
+    texts = {c.sample: c.text for c in candidates}
+    seen = [replace(c, text="") if _only_thinks(c) else c for c in candidates]
+    return [replace(c, text=texts[c.sample], score=score) for c, score in job.strategy.selection.rank(seen)]
+
+
+def _only_thinks(candidate: Candidate) -> bool:
+    """Whether a candidate that begins within a thought was cut before its end."""
+    return candidate.finish_reason == "length" and ends_in_thought(candidate.text, begun=True)
 
 
 def generation(

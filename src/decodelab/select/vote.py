@@ -19,7 +19,8 @@ class Vote(Stage):
 
     The answer of a text is what a reader makes of it (`decodelab.select.readers`): the integer it settles on, its last
     line that is not empty, the whole text stripped, or what a third party's reader or a Python function gives.
-    Candidates without an answer have no vote and come last. Ties go to the answer seen first. Thoughts are no answer.
+    Candidates without an answer have no vote and come last. Ties go to the answer seen first. Thoughts are no answer,
+    also where the prompt opened one and the token limit cut it.
 
     Raises:
         InvalidParameter: if `answer` is none of these.
