@@ -58,6 +58,8 @@ def test_what_is_selected_is_what_would_have_been_generated(tmp_path):
             for chosen, made in zip(answers(stored, both, name), answers(fresh, alone, name), strict=True):
                 assert whole(chosen) == whole(made)
                 assert chosen.token_logprobs == pytest.approx(made.token_logprobs, abs=1e-4)
+                assert chosen.confidences is not None
+                assert made.confidences is not None
                 assert chosen.confidences.top == pytest.approx(made.confidences.top, abs=1e-4)
         assert run(both, stored).reused == 21
 

@@ -144,3 +144,19 @@ def test_what_a_tokenizer_reads_in_another_way_is_noted_once_with_the_items(run,
         assert f'note: {items}: begins with BOS ("<s>") twice' in said
         assert f'note: {items}: "<s>" became a special token; remove it if it is meant as text' in said
         assert said.count("note: ") == 2
+
+
+def test_answers_that_were_cut_in_a_thought_which_their_prompt_opened_are_counted_as_such(run, tmp_path):
+    rows = [{"prompt": f"What is {n} + 1? <think>", "answer": str(n + 1)} for n in range(3)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "plan.yaml").write_text(
+        "models: [pocket-nano]\nstrategies: [greedy]\n"
+        "tasks: [{name: jsonl, file: rows.jsonl, items: 3, max_new_tokens: 3, scorer: contains}]\n"
+    )
+    (row,) = run("bench", str(tmp_path / "plan.yaml"), "--no-html", "--json").json["rows"]
+    assert (row["score"]["value"], row["unread"], row["lacks"]["unfinished thought"]) == (0, 1, 3)
+    journal = str(tmp_path / "plan.journal.sqlite")
+    assert "greedy 3 of 3 (unfinished thought 3)" in run("report", journal).stdout
+    assert run("journal", journal, "--export", str(tmp_path / "a.jsonl")).code == 0
+    exported = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["lacks"] for line in exported] == ["unfinished thought"] * 3

@@ -320,6 +320,7 @@ def test_a_table_over_answered_items_says_so_and_how_many_are_left_out():
     assert "38 of 50 items, answered items only (12 without" in title("sums", "nano", rows[1:])
     found = Results(tuple(rows), (), "base", answered_only=True)
     assert results_data(found)["over"] == "answered"
+    assert advice(found) == "Over answered items only: There are too few answers to compare yet."
     assert results_data(results(*rows))["over"] == "all"
 
 

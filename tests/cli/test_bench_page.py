@@ -67,7 +67,6 @@ def journal_of(
 
 
 def _answer(key: str, model: str, strategy: str, prompt: str, text: str) -> Answer:
-    cost = {"prompt_tokens": 5, "prefill_tokens": 5, "decode_tokens": 4, "forward_passes": 4, "peak_cache_bytes": 1}
     return Answer(
         key=key,
         model=model,
@@ -82,8 +81,12 @@ def _answer(key: str, model: str, strategy: str, prompt: str, text: str) -> Answ
         token_logprobs=(-0.1,) * 4,
         processed_logprobs=(-0.1,) * 4,
         finish_reason="eos",
+        prompt_tokens=5,
+        prefill_tokens=5,
+        decode_tokens=4,
+        forward_passes=4,
+        peak_cache_bytes=1,
         seconds=0.5,
-        **cost,
     )
 
 

@@ -81,6 +81,22 @@ def test_of_many_items_that_are_not_right_the_first_are_listed_and_the_rest_coun
     assert len(run("tasks", "score", "maths", str(items), str(outputs), "--json").json["items"]) == 1000
 
 
+def test_outputs_may_say_how_they_ended_and_what_they_answer(run, tmp_path):
+    items, outputs = tmp_path / "items.jsonl", tmp_path / "outputs.jsonl"
+    items.write_text('{"question": "2 + 2?", "answer": "#### 4"}\n' * 5)
+    cut = {"output": "It is 4", "finish_reason": "length"}
+    rows = [
+        cut,
+        cut | {"prompt": "2 + 2?<think>\n"},
+        cut | {"output": "First, we", "prompt": None},
+        {"output": "First, we", "finish_reason": "stop"},
+        {"output": "4", "prompt": "2 + 2?<think>"},
+    ]
+    outputs.write_text("".join(json.dumps({"id": n, **row}) + "\n" for n, row in enumerate(rows)))
+    found = run("tasks", "score", "maths", str(items), str(outputs), "--json").json
+    assert [item["lacks"] for item in found["items"]] == [None, "unfinished thought", "cut off", "unreadable", None]
+
+
 def test_no_answer_unreadable_ambiguous_and_wrong_are_told_apart(run, tmp_path):
     rows = [{"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}] * 5
     texts = ["The answer is (B).", "The answer is A.", "<think>B</think>", "I cannot say.", "A or B"]

@@ -62,6 +62,15 @@ class TestBestOf:
 
 
 class TestVote:
+    def test_what_was_cut_in_a_thought_that_the_prompt_opened_has_no_vote(self):
+        words = dl.TableModel(["7", "8", "<think>", "</think>"], {...: {"7": 0.5, "8": 0.5}}, bos="<s>")
+        strategy = "sample(n=4) | vote"
+        (cut,) = dl.generate(words, "<think>", strategy, max_new_tokens=1)
+        (said,) = dl.generate(words, "<think> </think>", strategy, max_new_tokens=1)
+        assert [c.score for c in cut.candidates] == [0.0] * 4
+        assert {c.text.strip() for c in cut.candidates} <= {"7", "8"}
+        assert said.candidates[0].score >= 0.5
+
     def test_the_majority_answer_wins_whatever_the_wording(self):
         texts = ["So it is 12.", "7", "The answer is 12", "I say 8", "12!"]
         ranked = rank(dl.Vote(), [candidate(i, t) for i, t in enumerate(texts)])

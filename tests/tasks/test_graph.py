@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from decodelab.core.errors import InvalidData, RequestError
 from decodelab.tasks.graph import Graph, published_of, published_row, question_of
 from decodelab.tasks.path_answers import read_paths
+from decodelab.tasks.response import Response
 from decodelab.tasks.shortest_paths import Question, acceptable_paths, audit, make_question
 from decodelab.tasks.task import Example, rescore
 
@@ -219,7 +220,7 @@ def test_an_output_of_no_item_is_refused_and_a_missing_one_scores_nothing():
     example = example_of(DIAMOND, [([0, 1, 3], 4)])
     assert rescore(Graph(), [example], {})["1"].score == 0
     with pytest.raises(InvalidData, match="belongs to no example"):
-        rescore(Graph(), [example], {"2": ""})
+        rescore(Graph(), [example], {"2": Response("")})
 
 
 def test_the_courses_own_items_are_read_and_audited(data_dir):

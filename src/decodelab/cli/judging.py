@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from decodelab.bench.plan import Plan
     from decodelab.bench.run.judging import Spent
     from decodelab.bench.store.journal import Journal
+    from decodelab.tasks.response import Response
     from decodelab.tasks.task import Example, ModelGraded, Verdict
 
 Judge = Annotated[
@@ -60,7 +61,7 @@ PriceOut = Annotated[float, typer.Option(metavar="X", help="Price per million to
 def score_judged(
     task: ModelGraded,
     examples: Sequence[Example],
-    answers: Sequence[str],
+    answers: Sequence[Response],
     *,
     judge: str | None,
     temperature: float,
@@ -81,7 +82,6 @@ def score_judged(
     from decodelab.backends.catalogue import chat_model
     from decodelab.bench.run.judging import Judging
     from decodelab.bench.store.journal import opened
-    from decodelab.tasks.response import Response
 
     if min(prices) < 0:
         raise RequestError(
@@ -91,7 +91,7 @@ def score_judged(
         raise RequestError(
             f"{task.name} is judged by a model, and {str(journal)!r} has no replies; name the model with --judge"
         )
-    pairs = list(zip(examples, map(Response, answers), strict=True))
+    pairs = list(zip(examples, answers, strict=True))
     asking = None
     if judge is not None:
         asking = chat_model(judge, temperature=temperature, max_tokens=max_tokens, at_once=at_once, timeout=timeout)

@@ -6,6 +6,7 @@ A third party adds one with an entry point in the group `decodelab.readers` that
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 from decodelab.core.errors import UnsupportedStrategy
@@ -14,7 +15,8 @@ from decodelab.core.options import AMBIGUOUS, read_option
 from decodelab.core.protocols import Question, Reader
 from decodelab.core.registry import Registry
 from decodelab.core.stage import Stage
-from decodelab.core.thoughts import without_thoughts
+from decodelab.core.thoughts import ends_in_thought, opens_thought, without_thoughts
+from decodelab.core.values import Candidate
 
 READERS: Registry[Reader] = Registry(
     "answer reader",
@@ -60,7 +62,27 @@ def check_answer(stage: Stage) -> None:
     )
 
 
-def find_reader(stage: Stage, answer: str | Reader, question: Question) -> Reader:
+def read_answers(
+    stage: Stage, answer: str | Reader, candidates: Sequence[Candidate], question: Question
+) -> list[str | None]:
+    """What a stage counts as the answer of each candidate; None where there is none.
+
+    A candidate that the limit cut within a thought which the prompt opened has none.
+
+    Raises:
+        UnsupportedStrategy: if answers are to be read as a task does, and no task asks.
+    """
+    read = _reader(stage, answer, question)  # once: a third party's means reading every package's metadata
+    begun = opens_thought(question.prompt)
+    return [None if begun and _only_thinks(candidate) else read(candidate.text) for candidate in candidates]
+
+
+def _only_thinks(candidate: Candidate) -> bool:
+    """Whether a candidate that begins within a thought was cut before its end."""
+    return candidate.finish_reason == "length" and ends_in_thought(candidate.text, begun=True)
+
+
+def _reader(stage: Stage, answer: str | Reader, question: Question) -> Reader:
     """The reader that a stage names, or is given.
 
     Raises:

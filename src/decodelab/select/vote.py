@@ -12,7 +12,7 @@ from decodelab.core.stage import check_number
 from decodelab.core.values import Candidate
 from decodelab.select._prepared import PreparedSelection
 from decodelab.select._tally import tally
-from decodelab.select.readers import Answer, check_answer, find_reader
+from decodelab.select.readers import Answer, check_answer, read_answers
 
 Quorum = Annotated[float, "share of all votes that the winner must have, from 0 to 1; else the first sample is taken"]
 
@@ -24,7 +24,8 @@ class Vote(PreparedSelection):
     The answer of a text is what a reader makes of it (`decodelab.select.readers`): the integer it settles on, its
     choice letter, its last line that is not empty, the whole text stripped, a field of its JSON, what the task that
     asks reads, or what a third party's reader or a Python function gives. Candidates without an answer abstain and come
-    last. Ties go to the answer seen first. Thoughts are no answer.
+    last. Ties go to the answer seen first. Thoughts are no answer, also one
+    that the prompt opened and the limit cut.
 
     Raises:
         InvalidParameter: if `answer` is none of these, or `quorum` out of range.
@@ -52,8 +53,7 @@ class Vote(PreparedSelection):
 
     def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
         """Ranks by the share of votes for an answer, most first."""
-        read = find_reader(self, self.answer, question)  # once: a third party's means reading every package's metadata
-        answers = [read(c.text) for c in candidates]
+        answers = read_answers(self, self.answer, candidates, question)
 
         def ranker(places: Sequence[int]) -> list[tuple[int, float]]:
             return tally(self, places, [answers[i] for i in places], [1.0] * len(places), self.quorum)

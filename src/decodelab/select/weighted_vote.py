@@ -15,7 +15,7 @@ from decodelab.core.values import Candidate
 from decodelab.select._prepared import PreparedSelection
 from decodelab.select._tally import tally
 from decodelab.select.ratings import By, Rating, Window
-from decodelab.select.readers import Answer, check_answer, find_reader
+from decodelab.select.readers import Answer, check_answer, read_answers
 from decodelab.select.vote import Quorum
 
 
@@ -81,8 +81,7 @@ class WeightedVote(PreparedSelection):
     def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
         """Ranks by the share of the weight for an answer, most first; those that did not vote come last."""
         rated = self.rating.of(candidates, question)
-        read = find_reader(self, self.answer, question)
-        answers = [read(c.text) for c in candidates]
+        answers = read_answers(self, self.answer, candidates, question)
 
         def ranker(places: Sequence[int]) -> list[tuple[int, float]]:
             best = sorted(places, key=lambda i: -rated[i])  # stable: ties by sample index

@@ -279,7 +279,7 @@ def verdicts_of(
 def rescore(
     task: Task,
     examples: Sequence[Example],
-    outputs: Mapping[str, str],
+    outputs: Mapping[str, Response],
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Verdict]:
     """Judge stored outputs, by example id and in the order of the examples; one that is missing counts as empty.
@@ -287,11 +287,11 @@ def rescore(
     Raises:
         InvalidData: for an output of no example, naming it.
     """
-    responses = list(zip(examples, map(Response, texts_of(examples, outputs)), strict=True))
+    responses = list(zip(examples, responses_of(examples, outputs), strict=True))
     return dict(zip((example.id for example in examples), verdicts_of(task, responses, progress), strict=True))
 
 
-def texts_of(examples: Sequence[Example], outputs: Mapping[str, str]) -> list[str]:
+def responses_of(examples: Sequence[Example], outputs: Mapping[str, Response]) -> list[Response]:
     """The stored output of each example, by its id; one that is missing is empty.
 
     Raises:
@@ -301,4 +301,4 @@ def texts_of(examples: Sequence[Example], outputs: Mapping[str, str]) -> list[st
     stray = [name for name in outputs if name not in known]
     if stray:
         raise InvalidData(f"output {stray[0][:60]!r} belongs to no example; is it from another file?")
-    return [outputs.get(example.id, "") for example in examples]
+    return [outputs.get(example.id, Response("")) for example in examples]

@@ -20,7 +20,7 @@ from decodelab.metrics.checks import Floats
 from decodelab.metrics.vote_at_k import vote_at_k
 from decodelab.pocket.item import digest
 from decodelab.select.best_of import BestOf
-from decodelab.select.readers import find_reader
+from decodelab.select.readers import read_answers
 from decodelab.select.vote import Vote
 from decodelab.strategy.grammar import parse_stages
 from decodelab.strategy.strategy import build_stage
@@ -110,8 +110,7 @@ def _exact(stage: Stage | None, pool: Pool) -> Floats | None:
     if isinstance(stage, BestOf):
         return best_at_k(pool.scores, stage.rating.of(pool.candidates, pool.question()))
     if isinstance(stage, Vote) and stage.quorum == 0:
-        read = find_reader(stage, stage.answer, pool.question())
-        return vote_at_k([read(c.text) for c in pool.candidates], pool.scores)
+        return vote_at_k(read_answers(stage, stage.answer, pool.candidates, pool.question()), pool.scores)
     return None
 
 

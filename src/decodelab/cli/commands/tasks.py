@@ -22,6 +22,7 @@ from decodelab.report.console import excerpt, print_first
 from decodelab.tasks.outputs import read_outputs
 
 if TYPE_CHECKING:
+    from decodelab.tasks.response import Response
     from decodelab.tasks.task import Example, Verdict
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -67,7 +68,8 @@ def score(
     Answers are read as text and never run, except programs (code), which run in a sandbox or not at all. An item
     without an answer scores 0, and the table says why: its text is empty, an unfinished thought, unreadable or
     ambiguous. For a task that a model judges, each reply is stored in a journal at once: after a failure the same
-    command resumes, nothing is asked twice, and --judge is not needed once all replies are there.
+    command resumes, nothing is asked twice, and --judge is not needed once all replies are there. Outputs may have a
+    "finish_reason" ("length": the token limit cut it) and the "prompt" with its template.
 
     \b
     Examples:
@@ -84,7 +86,7 @@ def score(
     """
     from decodelab.metrics.bounded import bounded_mean
     from decodelab.tasks.response import LACKS
-    from decodelab.tasks.task import ModelGraded, prompt_key, rescore, task_named, texts_of
+    from decodelab.tasks.task import ModelGraded, prompt_key, rescore, responses_of, task_named
 
     given = options.task_parameters(parameters)
     if ties != "published":
@@ -100,7 +102,7 @@ def score(
         judged.score_judged(
             chosen,
             examples,
-            texts_of(examples, _read_outputs(outputs)),
+            responses_of(examples, _read_outputs(outputs)),
             judge=judge,
             temperature=judge_temperature,
             max_tokens=judge_tokens,
@@ -240,7 +242,7 @@ def make(
         typer.echo(f"{count} items in {out}")
 
 
-def _read_outputs(file: Path) -> dict[str, str]:
+def _read_outputs(file: Path) -> dict[str, Response]:
     """Stored outputs by id, one for each."""
     found = read_outputs(file)
     for name, listed in found.items():

@@ -42,13 +42,12 @@ def command(
 
     from decodelab.metrics.bounded import bounded_mean
     from decodelab.metrics.pass_at_k import pass_at_k
-    from decodelab.tasks.response import Response
-    from decodelab.tasks.task import prompt_key, task_named, texts_of, verdicts_of
+    from decodelab.tasks.task import prompt_key, responses_of, task_named, verdicts_of
 
     chosen = task_named(task, options.task_parameters(parameters))
     examples = chosen.read(items)
     stored = read_outputs(outputs)
-    texts_of(examples, dict.fromkeys(stored, ""))  # refuses what belongs to no item
+    responses_of(examples, {name: listed[0] for name, listed in stored.items()})  # refuses what belongs to no item
     wanted = sorted(set(k or [1]))
     if wanted[0] < 1:
         raise RequestError(f"-k must be at least 1, got {wanted[0]}; 1, 10 and 100 are usual")
@@ -56,7 +55,7 @@ def command(
         made = len(stored.get(example.id, ()))
         if made < wanted[-1]:
             raise RequestError(f"item {example.id[:60]!r} has {made} outputs, -k {wanted[-1]} needs as many; make more")
-    answers = [(example, Response(text)) for example in examples for text in stored[example.id]]
+    answers = [(example, response) for example in examples for response in stored[example.id]]
     with progress(len(answers), "judging") as advance:
         verdicts = iter(verdicts_of(chosen, answers, lambda done: advance(done, "judging")))
     passed = {e.id: [next(verdicts).score == 1 for _ in stored[e.id]] for e in examples}

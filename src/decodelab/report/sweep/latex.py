@@ -63,7 +63,8 @@ def _glance(results: Results) -> list[str]:
             score = scores.get((*names, strategy))
             cells.append("" if score is None else _marked(score.value, strategy, winner_of(results, *names)))
         lines.append(_line(cells))
-    said = r"Mean scores; bold: the highest of its column; $^*$: as good, no other is better by more than the margin."
+    which = "Mean scores over answered items only" if results.answered_only else "Mean scores"
+    said = rf"{which}; bold: the highest of its column; $^*$: as good, no other is better by more than the margin."
     return _table(said, "glance", "l" + "r" * len(shown), lines)
 
 

@@ -130,6 +130,10 @@ def advice(results: Results) -> str:
     A strategy is recommended where it is shown to be as good as every other, within the margin, on all of them. Only
     among such strategies is the cost a reason.
     """
+    return f"Over answered items only: {_advice(results)}" if results.answered_only else _advice(results)
+
+
+def _advice(results: Results) -> str:
     if not results.winners:
         alone = results.cells and all(cell.asked == 1 for cell in results.cells)
         return ONE_PROMPT if alone else TOO_FEW

@@ -109,7 +109,7 @@ function article(id, [prompt, reference, cells], columns) {
 
 // What was read from a text, in brief, or why nothing was.
 function found(read, text, lacks) {
-  if (read === null) return [lacks === null ? "no answer" : `no answer: ${printable(lacks)}`];
+  if (read === null) return [lacks === null ? "no answer read" : `no answer: ${printable(lacks)}`];
   if (read.trim() === text.trim()) return ["answer: the whole text"];
   if (read.length <= 60) return ["answer ", make("code", {}, printable(read))];
   const whole = make("code", {}, printable(read, "\n\t"));
