@@ -1,5 +1,8 @@
 """Prompts that begin alike are computed from where they differ, in whatever order and company they come."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,3 +162,33 @@ def test_many_different_prompts_are_kept_in_bounded_bytes(nano, monkeypatch):
         list(engine.step())
         most = max(most, engine.cached_bytes)
     assert 250_000 < most <= 500_000
+
+
+RESIDENT = """
+import random
+import decodelab as dl
+from decodelab.engine.prefix_cache import PrefixCache
+from decodelab.models.memory import give_back_free_memory, resident_bytes
+
+model, draw = dl.load("pocket-nano"), random.Random(0)
+
+def prompts():
+    return [tuple(draw.randrange(5, 500) for _ in range(draw.randrange(20, 380))) for _ in range(16)]
+
+PrefixCache(model).prefill(prompts())  # what the first pass of a process makes stays
+give_back_free_memory()
+before, cache, most = resident_bytes(), PrefixCache(model), 0.0
+for _ in range(90):
+    cache.prefill(prompts())
+    most = max(most, (resident_bytes() - before) / 2**20)
+print(cache.nbytes / 2**20, most)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library gives memory back on Linux")
+def test_a_process_holds_hardly_more_memory_than_the_prompts_it_keeps():
+    said = subprocess.run([sys.executable, "-c", RESIDENT], capture_output=True, text=True, check=True).stdout
+    kept, most = map(float, said.split())
+    assert kept > 250
+    assert most < 1.15 * kept

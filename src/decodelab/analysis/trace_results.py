@@ -34,7 +34,7 @@ class Result:
         target_bits: the surprise that a stage aims at; None where none does.
         surprise_bits: mean surprise as that stage measures it, under its own input; None without a target.
         surprise_error_bits: `surprise_bits` - `target_bits`.
-        repetition: share of 4-grams that occurred before in the same text (`seq_rep_n`); NaN below 4 tokens.
+        repetition: share of 4-grams of tokens that occurred before in the same text (`seq_rep_n`); NaN below 4 tokens.
         seconds: wall-clock time of the generation, tracing included.
     """
 

@@ -10,7 +10,7 @@ import torch
 
 from decodelab.core.protocols import Cache, LanguageModel, PrefixCaching, Segment
 from decodelab.core.values import Tokens
-from decodelab.models.memory import give_back_free_memory
+from decodelab.models.memory import give_back_free_memory, resident_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,8 +28,12 @@ MOST_BYTES = 256 * 2**20
 NODE_BYTES, TOKEN_BYTES = 6_000, 40
 """Bytes of a node and the tensors of its segment beside their numbers, as measured, and of a token id in a tuple."""
 
-TIDY = 32 * 2**20
-"""Bytes of prompts kept after which memory that forward passes left free is given back to the system."""
+MOST_FREE = 24 * 2**20
+"""Bytes that forward passes may leave free in the process's memory before they are given back to the system.
+
+Prompts kept are small pieces among the large buffers of passes, and hold the heap at its largest: what passes left free
+was measured at 60 to 190 MB, as much with prompts kept as with none.
+"""
 
 
 class Prefilled(NamedTuple):
@@ -88,7 +92,7 @@ class PrefixCache:
         self.model = model
         self.most_bytes = MOST_BYTES if most_bytes is None else most_bytes
         self.nbytes = 0
-        self._untidy = 0
+        self._beside = self._memory_beside()
         self._clock = 0
         self._root = _Node((), None, None, 0)
 
@@ -113,9 +117,7 @@ class PrefixCache:
                 for tokens, computed in zip(found.prompts, found.computed, strict=True):
                     paid[next(p for p in prompts if p[: len(tokens)] == tokens)] += computed
         found = self._compute(self.model, prompts, self.keep)
-        if self._untidy > TIDY:
-            self._untidy = 0
-            give_back_free_memory()
+        self._tidy()
         return found._replace(computed=[n + paid[p] for p, n in zip(found.prompts, found.computed, strict=True)])
 
     def known(self, tokens: Tokens) -> int:
@@ -145,7 +147,6 @@ class PrefixCache:
         node = _Node(tokens[known:], segment, parent, self._clock)
         parent.children[parent.key(node.tokens)] = node
         self.nbytes += node.nbytes
-        self._untidy += node.nbytes
 
     def limit(self, nbytes: int) -> None:
         """Keep at most this many bytes from now on, evicting the least recently used entries."""
@@ -156,6 +157,18 @@ class PrefixCache:
         """Evict everything."""
         self._root.children.clear()
         self.nbytes = 0
+
+    def _tidy(self) -> None:
+        """Give the system back what forward passes left free, where that is much."""
+        if self._memory_beside() > self._beside + MOST_FREE:
+            give_back_free_memory()
+            self._beside = self._memory_beside()
+        self._beside = min(self._beside, self._memory_beside())
+
+    def _memory_beside(self) -> int:
+        """Bytes of memory that the process has beside the prompts kept; 0 where it is not known."""
+        resident = resident_bytes()
+        return 0 if resident is None else resident - self.nbytes
 
     def _shrink(self) -> None:
         """Evict the least recently used leaves until the rest fits."""

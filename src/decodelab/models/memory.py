@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def available_bytes() -> int | None:
     except (OSError, ValueError):  # no such file, or `max`
         return found
     return min(found, allowed - used)
+
+
+def resident_bytes() -> int | None:
+    """Bytes of the machine's memory that this process holds; None where it is not known (elsewhere than on Linux)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def give_back_free_memory() -> None:

@@ -177,7 +177,10 @@ class Matched:
 
 
 class TextConstraint(TokenProcessor):
-    """A processor that lets only those tokens pass with which the generated text can still match a grammar."""
+    """A processor that lets only those tokens pass with which the generated text can still match a grammar.
+
+    Subclasses keep a state of their own, which `begin` begins.
+    """
 
     constrains: ClassVar[bool] = True
 
@@ -185,7 +188,7 @@ class TextConstraint(TokenProcessor):
         """The grammar in llguidance's dialect of Lark."""
         raise NotImplementedError
 
-    def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Matched:
+    def begin(self, prompts: Sequence[Tokens], vocab: Vocab) -> Matched:
         """Rows of which nothing is matched yet; prompts are no part of the match."""
         spellings = _spellings(self, vocab)
         matcher = llguidance.LLMatcher(spellings.tokenizer, self.lark(), log_level=0)
@@ -196,6 +199,14 @@ class TextConstraint(TokenProcessor):
             if prompt not in known:
                 known[prompt] = spellings.twofold and is_fresh(vocab, prompt)
         return Matched((matcher,) * len(prompts), tuple(known[p] for p in prompts), spellings)
+
+
+class GrammarConstraint(TextConstraint):
+    """A constraint that is its grammar and nothing more, so that how far rows are matched is all of its state."""
+
+    def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Matched:
+        """Rows of which nothing is matched yet."""
+        return self.begin(prompts, vocab)
 
     def apply(self, logits: Tensor, state: Matched) -> Tensor:
         """Remove tokens from float32 logits [rows, vocab]."""

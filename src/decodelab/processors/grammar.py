@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.stage import brief
 from decodelab.processors._expressions import ExpressionFault, plainly, unanchored
-from decodelab.processors._matching import OPTIONS, TextConstraint, check_grammar, check_text, read_file
+from decodelab.processors._matching import OPTIONS, GrammarConstraint, check_grammar, check_text, read_file
 
 _NEWLINE = "\n"
 _LEXEMES = re.compile(
@@ -20,7 +20,7 @@ _LEXEMES = re.compile(
 
 
 @dataclass(frozen=True)
-class Grammar(TextConstraint):
+class Grammar(GrammarConstraint):
     r"""Generate text that a context-free grammar accepts.
 
     The grammar is written in llguidance's dialect of Lark: rules in lower case, terminals in upper case; the whole

@@ -111,11 +111,11 @@ class JSONSchema(TextConstraint):
         """The schema as a grammar."""
         return f"{OPTIONS}\n{_grammar(str(self.schema), self.whitespace)}"
 
-    def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Written:  # type: ignore[override]
+    def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Written:
         """Rows of which nothing is written yet."""
-        return Written(super().init(prompts, vocab, keys), (b"",) * len(prompts))
+        return Written(self.begin(prompts, vocab), (b"",) * len(prompts))
 
-    def apply(self, logits: Tensor, state: Written) -> Tensor:  # type: ignore[override]
+    def apply(self, logits: Tensor, state: Written) -> Tensor:
         """Remove tokens from float32 logits [rows, vocab], and EOS from rows whose text is not valid after all."""
         allowed = state.matched.allowed()
         ends = state.matched.spellings.ends
@@ -130,7 +130,7 @@ class JSONSchema(TextConstraint):
                     )
         return logits.masked_fill(~allowed, -torch.inf)
 
-    def update(self, state: Written, logits: Tensor, tokens: Tensor) -> Written:  # type: ignore[override]
+    def update(self, state: Written, logits: Tensor, tokens: Tensor) -> Written:
         """Match the chosen tokens."""
         added = state.matched.bytes_of(tokens)
         texts = tuple(text + more for text, more in zip(state.texts, added, strict=True))

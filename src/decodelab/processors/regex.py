@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.stage import brief
 from decodelab.processors._expressions import ExpressionFault, in_full, plainly
-from decodelab.processors._matching import OPTIONS, TextConstraint, check_grammar, check_text
+from decodelab.processors._matching import OPTIONS, GrammarConstraint, check_grammar, check_text
 
 
 @dataclass(frozen=True)
-class Regex(TextConstraint):
+class Regex(GrammarConstraint):
     r"""Generate text that fully matches a regular expression.
 
     The generated text, from its first character to EOS, must match: `a|b` is one letter, and `.*` before and after a

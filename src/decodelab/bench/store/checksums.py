@@ -84,11 +84,18 @@ def damage(connection: sqlite3.Connection) -> Damage:
     return Damage(rows, tuple(named))
 
 
-def drop_damaged(connection: sqlite3.Connection) -> None:
-    """Delete the rows whose checksum is wrong, and scores whose answer is gone; within a transaction."""
-    for table in TABLES:
-        connection.execute(f"DELETE FROM {table} NOT INDEXED WHERE {_wrong(connection, table)}")
+def drop_damaged(connection: sqlite3.Connection) -> dict[str, int]:
+    """Delete the rows whose checksum is wrong, and scores whose answer is gone; within a transaction.
+
+    Returns:
+        How many rows had a wrong checksum, by table, where any had.
+    """
+    dropped = {
+        table: connection.execute(f"DELETE FROM {table} NOT INDEXED WHERE {_wrong(connection, table)}").rowcount
+        for table in TABLES
+    }
     connection.execute("DELETE FROM scores WHERE key NOT IN (SELECT key FROM answers)")
+    return {table: count for table, count in dropped.items() if count}
 
 
 def _wrong(connection: sqlite3.Connection, table: str) -> str:

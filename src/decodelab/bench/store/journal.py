@@ -257,20 +257,18 @@ class Journal:
         return {table: lost.rows[table][0] for table in ("answers", "scores")}
 
     def repair(self) -> Mapping[str, int]:
-        """Drop the rows that are damaged, and make the indexes again.
+        """Drop the rows that are damaged, and make the indexes again; `verify` tells whether all is well then.
 
         Returns:
             How many rows were dropped, by table, where any were.
 
         Raises:
-            JournalError: if more than rows is damaged.
+            JournalError: if more than rows is damaged, and they cannot be read.
         """
         with self._writing():
-            lost = damage(self._connection)
-            drop_damaged(self._connection)
+            dropped = drop_damaged(self._connection)
             self._connection.execute("REINDEX")
-        self.verify()
-        return {table: bad for table, (_, bad) in lost.rows.items() if bad}
+        return dropped
 
     def _count(self, what: str) -> int:
         ((count,),) = self.select(f"SELECT count(*) FROM {what}")

@@ -26,14 +26,14 @@ _NUMBERS: list[tuple[str, Callable[[Result], str]]] = [
     ("target", lambda r: _number(r.target_bits)),
     ("surprise", lambda r: _number(r.surprise_bits)),
     ("error", lambda r: _number(r.surprise_error_bits, sign=True)),
-    ("rep-4", lambda r: _number(r.repetition)),
+    ("seq-rep-4", lambda r: _number(r.repetition)),
     ("seconds", lambda r: f"{r.seconds:.2f}"),
 ]
 _OF_TARGET = {"target", "surprise", "error"}
 
 LEGEND = (
     "perplexity and bits (cross-entropy per token): of the generated tokens, the end included, under the model. "
-    "rep-4: share of 4-grams that occurred before in the text. seconds: tracing included."
+    "seq-rep-4: share of 4-grams of tokens that occurred before in the text. seconds: tracing included."
 )
 TARGET_LEGEND = (
     "surprise: mean in bits, as the stage with the target measures it, under its own input; error: surprise - target."
