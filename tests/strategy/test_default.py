@@ -340,3 +340,9 @@ def test_explain_names_every_parameter_of_every_stage(stage_lists, data):
         for parameter in stage.parameters():
             assert f"     {parameter.name} = {getattr(stage, parameter.name)}" in text
             assert parameter.doc in text
+
+
+def test_explain_says_what_a_strategy_needs():
+    assert "needs: text" in dl.Strategy.of("temperature=0.5 | sample(n=3) | vote").explain().splitlines()
+    assert "needs: logits (top_k)" in dl.Strategy.of("top_k=5 | sample(n=3) | vote").explain()
+    assert "needs: hidden states (contrastive_search)" in dl.Strategy.of("contrastive_search").explain()

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from decodelab.core.protocols.scorers import AnyScorer
 
 Need = Literal["hidden states", "logits", "text"]
-"""What a stage needs from a back end: the hidden states of layers, next-token logits, or texts alone."""
+"""What a stage needs from a back end: the hidden states of layers, next-token logits, or texts alone.
+
+Texts alone is what any server of models gives: it draws at a temperature and with top-p itself, and what is chosen
+among finished texts is chosen here.
+"""
 
 NEEDS: tuple[Need, ...] = ("hidden states", "logits", "text")
 """All needs, the greatest first."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 
+from decodelab.core.capabilities import Need
 from decodelab.core.float32 import FLOAT32_MAX, FLOAT32_TINY
 from decodelab.core.stage import StatelessProcessor, check_number
 from decodelab.kernels.codes import HUGE, NOTHING, TEMPERATURE
@@ -35,6 +36,7 @@ class Temperature(StatelessProcessor):
     temperature: Annotated[float, "at least 0; below 1 sharpens, above 1 flattens, 0 is greedy"]
 
     name: ClassVar[str] = "temperature"
+    needs: ClassVar[Need] = "text"
     source: ClassVar[str] = "Ackley, Hinton & Sejnowski 1985, eq. 5"
 
     def __post_init__(self) -> None:

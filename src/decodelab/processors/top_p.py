@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 
+from decodelab.core.capabilities import Need
 from decodelab.core.stage import StatelessProcessor, check_number
 from decodelab.kernels.codes import NOTHING, SAME_MASS, TOP_P
 from decodelab.kernels.fused import Fused
@@ -34,6 +35,7 @@ class TopP(StatelessProcessor):
     p: Annotated[float, "mass to keep, in (0, 1]"]
 
     name: ClassVar[str] = "top_p"
+    needs: ClassVar[Need] = "text"
     source: ClassVar[str] = "Holtzman et al. 2020, section 3.1, eq. 2-3"
 
     def __post_init__(self) -> None:

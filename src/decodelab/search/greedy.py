@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from decodelab.core.capabilities import Need
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage
 from decodelab.search._independent import IndependentRows
@@ -28,6 +29,7 @@ class Greedy(Stage):
 
     name: ClassVar[str] = "greedy"
     kind: ClassVar[Kind] = "search"
+    needs: ClassVar[Need] = "text"
     uses_randomness: ClassVar[bool] = False
     takes_argmax: ClassVar[bool] = True
     independent_rows: ClassVar[bool] = True

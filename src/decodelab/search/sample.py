@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 
+from decodelab.core.capabilities import Need
 from decodelab.core.protocols import Advance, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import draw, suits
@@ -79,6 +80,7 @@ class Sample(Stage):
 
     name: ClassVar[str] = "sample"
     kind: ClassVar[Kind] = "search"
+    needs: ClassVar[Need] = "text"
     independent_rows: ClassVar[bool] = True
     samples_by_index: ClassVar[bool] = True
     source: ClassVar[str] = "ancestral sampling; Philox keys (Salmon et al. 2011); Gumbel-max (Gumbel 1954)"

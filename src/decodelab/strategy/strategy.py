@@ -267,6 +267,8 @@ class Strategy:
                 mark = "" if p.required else " (default)" if value == p.default else f" (default {p.default})"
                 lines.append(f"     {p.name} = {value}{mark}: {p.doc}")
             lines.append(f"     source: {stage.source}")
+        most = [stage.name for stage in effective.stages if stage.needs == effective.needs]
+        lines.append(f"needs: {effective.needs}" + ("" if effective.needs == "text" else f" ({', '.join(most)})"))
         lines += [f"note: {note}" for note in effective.no_effects()]
         return "\n".join(lines)
 

@@ -55,7 +55,7 @@ def command(
     \b
     Examples:
       decodelab scaling plan.yaml --html scaling.html
-      decodelab scaling runs.sqlite --select any --select vote --select "weighted_vote(by=probability)"
+      decodelab scaling runs.sqlite --select vote --select "weighted_vote(by=probability)"
 
     Next: decodelab report compares the strategies of the same sweep.
     """

@@ -12,8 +12,11 @@ import typer
 
 from decodelab.cli import options
 from decodelab.cli.terminal import print_json
+from decodelab.core.capabilities import NEEDS
+from decodelab.core.errors import RequestError, did_you_mean
 
 if TYPE_CHECKING:
+    from decodelab.core.capabilities import Need
     from decodelab.core.stage import Parameter, Stage
 
 _KINDS = {
@@ -28,6 +31,15 @@ _KINDS = {
 
 def command(
     name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, help="One stage, in full.")] = None,
+    needs: Annotated[
+        str | None,
+        typer.Option(
+            "--needs",
+            metavar="NEED",
+            show_default="all",
+            help="Only those that need this and no more: text (any server does), logits or hidden-states.",
+        ),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List the stages that strategies are made of.
@@ -38,6 +50,7 @@ def command(
     Examples:
       decodelab strategies
       decodelab strategies typical_p
+      decodelab strategies --needs text
       decodelab strategies --json
 
     Write a stage as name, name=value (its first parameter) or name(key=value, ...), and chain stages with |:
@@ -56,7 +69,7 @@ def command(
         else:
             _print_in_full(stage)
         return
-    every = stages()
+    every = [stage for stage in stages() if needs is None or stage.needs == _need(needs)]
     if as_json:
         print_json([_as_data(stage) for stage in every])
         return
@@ -68,12 +81,22 @@ def command(
             _print_in_short(stage)
 
 
+def _need(text: str) -> Need:
+    """A need as the command line writes it."""
+    named = {need.replace(" ", "-"): need for need in NEEDS}
+    if text not in named:
+        hint = did_you_mean(text, named) or f"; it is one of {', '.join(named)}"
+        raise RequestError(f"--needs: unknown need {text[:60]!r}{hint}")
+    return named[text]
+
+
 def _as_data(stage: type[Stage]) -> dict[str, Any]:
     from decodelab.strategy.strategy import summary
 
     return {
         "name": stage.name,
         "kind": stage.kind,
+        "needs": stage.needs,
         "summary": summary(stage),
         "parameters": [
             {"name": p.name, "required": p.required, "default": None if p.required else p.default, "doc": p.doc}
@@ -102,6 +125,7 @@ def _print_in_full(stage: type[Stage]) -> None:
             _print_wrapped([block], "  ")
         typer.echo()
     _print_wrapped(_parameters(stage), "  ")
+    typer.secho(f"  needs: {stage.needs}", dim=True)
     typer.secho(f"  source: {stage.source}", dim=True)
 
 
