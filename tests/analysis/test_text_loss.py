@@ -55,11 +55,12 @@ def test_the_verdict_in_chunks_of_256_is_4608_training_and_512_validation_tokens
 
 
 @pytest.mark.parametrize("max_rows", [1, 64])
-def test_a_real_model_has_the_loss_of_the_book_whatever_the_batch(stories, verdict, max_rows):
+def test_a_real_model_has_the_loss_of_the_book_whatever_the_batch(stories, stories260k_dir, verdict, max_rows):
+    theirs = dl.load_transformers(stories260k_dir)
     text = verdict[:3000]
     found = split_loss(stories, text, ratio=0.7, context_length=100, max_rows=max_rows)
-    assert found.train.loss == pytest.approx(loss_of_the_book(stories, text[:2100], 100), abs=1e-5)
-    assert found.validation.loss == pytest.approx(loss_of_the_book(stories, text[2100:], 100), abs=1e-5)
+    assert found.train.loss == pytest.approx(loss_of_the_book(theirs, text[:2100], 100), abs=1e-5)
+    assert found.validation.loss == pytest.approx(loss_of_the_book(theirs, text[2100:], 100), abs=1e-5)
     assert found.train.perplexity == pytest.approx(math.exp(found.train.loss))
     assert found.train.characters + found.validation.characters == 3000
 

@@ -81,3 +81,22 @@ def test_a_table_needs_torch_alone(tmp_path: Path) -> None:
     ]
     for line, (code, names) in zip(lines, imported(lines, tmp_path), strict=True):
         assert (line, code, names) == (line, 0, ["torch._C"])
+
+
+def test_a_shipped_model_needs_no_transformers(tmp_path: Path) -> None:
+    """Importing transformers takes longer than everything else that these commands do."""
+    model = ["-m", "pocket-nano"]
+    short = ["--max-new-tokens", "2"]
+    lines = [
+        ["generate", "hi", *model, *short],
+        ["generate", "hi", *model, *short, "--chat"],
+        ["generate", "hi", *model, *short, "-s", "dola | greedy"],
+        ["generate", "hi", *model, *short, "-s", "contrastive_search"],
+        ["compare", "hi", *model, *short, "-s", "greedy", "-s", "beam(width=2)"],
+        ["trace", "hi", *model, *short, "-s", "top_p=0.9"],
+        ["tree", "hi", *model, *short, "-s", "beam(width=2)"],
+        ["score", "hi", "there", *model],
+        ["cost", *model, "-s", "greedy"],
+    ]
+    for line, (code, names) in zip(lines, imported(lines, tmp_path), strict=True):
+        assert (line, code, names) == (line, 0, ["torch._C"])

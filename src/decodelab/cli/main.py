@@ -183,6 +183,7 @@ def main() -> None:
         # Characters missing from the terminal's encoding are escaped rather than raising an error.
         stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     load_when_used("torch")
+    load_when_used("numpy")
     # Imports make a million objects that live until the end; looking through them again and again is a fifth of the
     # start-up time.
     gc.set_threshold(50_000)

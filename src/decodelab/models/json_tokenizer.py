@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from tokenizers import AddedToken, Tokenizer
 
-from decodelab.models.chat_template import render_chat_template
 from decodelab.models.ingredients import files_of
 from decodelab.models.known_fields import is_bool, is_text, list_of, one_of, optional, understood, within
 
@@ -136,6 +135,8 @@ class JsonTokenizer:
         tokenize: Literal[False] = False,
     ) -> str:
         """What its chat template writes, see `decodelab.models.chat_template`."""
+        from decodelab.models.chat_template import render_chat_template  # jinja2 is loaded for chats only
+
         assert self.chat_template is not None
         return render_chat_template(
             self.chat_template,
