@@ -11,9 +11,12 @@ READY := $(VENV)/.ready
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
-run: $(READY) ## which decoding strategy for which task: seven of them on both pocket models and four tasks, offline
+run: $(READY) ## which decoding strategy for which task, and what more compute buys: on the pocket models, offline
 	mkdir -p out
 	$(BIN)/decodelab bench examples/sweep.yaml --workers $(JOBS) --journal out/sweep.journal.sqlite --html out/sweep.html
+	$(BIN)/decodelab bench examples/compute.yaml --journal out/compute.journal.sqlite --html out/compute.html
+	$(BIN)/decodelab scaling examples/compute.yaml --journal out/compute.journal.sqlite --html out/scaling.html \
+	    --select any --select "vote(answer=task)" --select best_of --select "best_of(by=path_cost)"
 
 test: $(READY) ## run the tests and the examples in the docstrings
 	$(BIN)/pytest -n $(JOBS)

@@ -66,7 +66,9 @@ def print_scaling(found: Sequence[Scaling]) -> None:
     for study in found:
         out.print(f"\n{printable(study.task)}, {printable(study.model)}", style="bold")
         counts = sorted({point.k for curve in study.curves for point in curve.points})
-        table = number_table(["strategy", "selection"], [f"{k} sample{'s' if k > 1 else ''}" for k in counts])
+        table = number_table(
+            ["strategy", "selection"], [f"{k} sample{'s' if k > 1 else ''}" for k in counts], overflow="fold"
+        )
         for curve in study.curves:
             scores = {point.k: cell(point) for point in curve.points}
             table.add_row(
@@ -87,7 +89,7 @@ def _levels(study: Scaling) -> Table | None:
         return None
     selections = list(dict.fromkeys(curve.selection for curve in study.curves if curve.selection != ALONE))
     heads = ["prompts", "one sample", *(f"{printable(called(s))}" for s in selections)]
-    table = number_table(["strategy", "difficulty"], heads)
+    table = number_table(["strategy", "difficulty"], heads, overflow="fold")
     for strategy, levels in study.levels.items():
         for level in levels:
             ends = [level.curves[s] for s in selections]
@@ -105,7 +107,7 @@ def _choices(study: Scaling) -> Table | None:
     """The best for each budget of forward tokens."""
     if not study.choices:
         return None
-    table = number_table(CHOICES[:1], CHOICES[1:])
+    table = number_table(CHOICES[:1], CHOICES[1:], overflow="fold")
     for choice in study.choices:
         table.add_row(*map(printable, choice_row(choice)))
     return table
