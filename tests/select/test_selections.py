@@ -260,7 +260,7 @@ def test_a_scorer_that_gives_nan_is_named_with_the_text():
         ("sample(n=4) | best_of(window=0)", "best_of: window must be an integer, at least 1, got 0"),
         (
             "sample(n=4) | vote(answer=word)",
-            "vote: answer must be one of task, json.FIELD, integer, letter, line, text, got word",
+            "vote: answer must be one of task, json.FIELD, integer, number, letter, line, text, got word",
         ),
         (
             "sample(n=4) | best_of(by=length)",

@@ -93,11 +93,30 @@ _LEADING_MINUS = re.compile(r"^([\s(]{0,9}-)\s+(?=[\d.$])")
 
 @dataclass(frozen=True)
 class _Quantity:
-    """A number of a text: where it stands and what it is worth; None for what is no integer."""
+    """A number of a text: where it stands and what it is worth; None where that is not clear."""
 
     begin: int
     end: int
-    value: int | None
+    value: Fraction | None
+
+
+def read_number(text: str) -> Fraction | None:
+    r"""The number that an answer settles on, exactly, or None; otherwise as `read_integer`.
+
+    >>> read_number("#### 1,234.50"), read_number(r"so \boxed{\frac{1}{2}}, not 3"), read_number("0.5 + 2 = 2.5")
+    (Fraction(2469, 2), Fraction(1, 2), Fraction(5, 2))
+    """
+    text = plain(without_thoughts(text)[-_LONGEST:].partition(NEXT_QUESTION)[0])
+    for mark, step in _MARKS:
+        for found in list(mark.finditer(text))[::step][:_TRIED]:
+            tail = _inside(found[1]) if found[0].endswith("{") else found[1]
+            tail = _LEADING_MINUS.sub(r"\1", tail)
+            for value in _settled(tail):
+                return value
+    last = None
+    for value in _settled(text[-_LONGEST_UNANNOUNCED:]):
+        last = value
+    return last
 
 
 def read_integer(text: str) -> int | None:
@@ -122,17 +141,8 @@ def read_integer(text: str) -> int | None:
     >>> read_integer("5k"), read_integer("$2.5 million"), read_integer("5 km"), read_integer("7 dozen eggs")
     (5000, 2500000, 5, 7)
     """
-    text = plain(without_thoughts(text)[-_LONGEST:].partition(NEXT_QUESTION)[0])
-    for mark, step in _MARKS:
-        for found in list(mark.finditer(text))[::step][:_TRIED]:
-            tail = _inside(found[1]) if found[0].endswith("{") else found[1]
-            tail = _LEADING_MINUS.sub(r"\1", tail)
-            for value in _settled(tail):
-                return value
-    last = None
-    for value in _settled(text[-_LONGEST_UNANNOUNCED:]):
-        last = value
-    return last
+    found = read_number(text)
+    return int(found) if found is not None and found.denominator == 1 else None
 
 
 def plain(text: str) -> str:
@@ -157,9 +167,9 @@ def _inside(tail: str) -> str:
     return tail
 
 
-def _settled(text: str) -> Iterator[int | None]:
+def _settled(text: str) -> Iterator[Fraction | None]:
     """What the numbers of a text come to, in their order: a sum that is worked out is one."""
-    parts: list[list[int | None]] = []  # of a sum: what stands between its signs of equality
+    parts: list[list[Fraction | None]] = []  # of a sum: what stands between its signs of equality
     before: _Quantity | None = None
     for number in _quantities(text):
         link = _LINK.fullmatch(text, before.end, number.begin) if before and number.begin - before.end < 80 else None
@@ -176,7 +186,7 @@ def _settled(text: str) -> Iterator[int | None]:
         yield _result(parts)
 
 
-def _result(parts: list[list[int | None]]) -> int | None:
+def _result(parts: list[list[Fraction | None]]) -> Fraction | None:
     return next((part[0] for part in reversed(parts) if len(part) == 1), None)
 
 
@@ -205,8 +215,7 @@ def _quantities(text: str) -> Iterator[_Quantity]:
             value = -value
         if sign and sign["either"]:
             value = None
-        integer = int(value) if value is not None and value.denominator == 1 else None
-        yield _Quantity(begin, end, integer)
+        yield _Quantity(begin, end, value)
         at = end
 
 

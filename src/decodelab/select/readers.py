@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from decodelab.core.errors import UnsupportedStrategy
-from decodelab.core.integers import read_integer
+from decodelab.core.integers import read_integer, read_number
 from decodelab.core.options import AMBIGUOUS, read_option
 from decodelab.core.protocols import Question, Reader
 from decodelab.core.registry import Registry
@@ -23,6 +23,7 @@ READERS: Registry[Reader] = Registry(
     "decodelab.readers",
     {
         "integer": "decodelab.select.readers:integer",
+        "number": "decodelab.select.readers:number",
         "letter": "decodelab.select.readers:letter",
         "line": "decodelab.select.readers:last_line",
         "text": "decodelab.select.readers:whole_text",
@@ -35,7 +36,8 @@ JSON = "json."
 """Before the name of a field of a JSON object."""
 
 Answer = Annotated[
-    str | Reader, "what counts as the answer: integer, letter, line, text, json.FIELD, task, or a function of a text"
+    str | Reader,
+    "what counts as the answer: integer, number, letter, line, text, json.FIELD, task, or a function of a text",
 ]
 
 _LONGEST = 100_000
@@ -108,6 +110,16 @@ def integer(text: str) -> str | None:
     ('1012', None)
     """
     found = read_integer(text)
+    return None if found is None else str(found)
+
+
+def number(text: str) -> str | None:
+    r"""The number that a text settles on, exactly: decimals, fractions and integers that are equal are one answer.
+
+    >>> number("It is 0.50."), number(r"\boxed{\frac{1}{2}}"), number("1,200.0")
+    ('1/2', '1/2', '1200')
+    """
+    found = read_number(text)
     return None if found is None else str(found)
 
 

@@ -21,11 +21,10 @@ Quorum = Annotated[float, "share of all votes that the winner must have, from 0 
 class Vote(PreparedSelection):
     """Rank the candidates by how many give the same answer (self-consistency).
 
-    The answer of a text is what a reader makes of it (`decodelab.select.readers`): the integer it settles on, its
-    choice letter, its last line that is not empty, the whole text stripped, a field of its JSON, what the task that
+    The answer of a text is what a reader makes of it (`decodelab.select.readers`): the integer or number it settles on,
+    its choice letter, its last line that is not empty, the whole text stripped, a field of its JSON, what the task that
     asks reads, or what a third party's reader or a Python function gives. Candidates without an answer abstain and come
-    last. Ties go to the answer seen first. Thoughts are no answer, also one
-    that the prompt opened and the limit cut.
+    last. Ties go to the answer seen first. Thoughts are no answer, also one that the prompt opened and the limit cut.
 
     Raises:
         InvalidParameter: if `answer` is none of these, or `quorum` out of range.

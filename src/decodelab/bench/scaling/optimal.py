@@ -49,7 +49,7 @@ class Choice:
 
 
 def compute_optimal(found: Sequence[Curve], seed: int = 0) -> list[Choice]:
-    """The best choice for each budget: the cheapest, twice that, and so on, where it differs from the one before.
+    """The best choice for each budget that something costs, where it differs from the one before.
 
     Prompts are dealt to five parts by lot; for each part the choice is made on the four others. What is reported as
     `fresh` is the score of that choice on the part, so that a lucky curve gains nothing by being chosen.
@@ -68,16 +68,12 @@ def compute_optimal(found: Sequence[Curve], seed: int = 0) -> list[Choice]:
         if point.k > 1 or curve.selection == ALONE  # of one sample every selection takes that
     ]
     parts = np.random.default_rng(seed).permutation(len(shared)) % min(FOLDS, len(shared))
-    budget, choices = min(option.cost for option in options), list[Choice]()
-    most = max(option.cost for option in options)
-    while True:
-        within = [option for option in options if option.cost <= budget * (1 + 1e-9)]
-        choice = _choice(budget, within, parts)
+    choices: list[Choice] = []
+    for budget in sorted({option.cost for option in options}):
+        choice = _choice(budget, [option for option in options if option.cost <= budget], parts)
         if not choices or (choice.name, choice.k) != (choices[-1].name, choices[-1].k):
             choices.append(choice)
-        if budget >= most:
-            return choices
-        budget = min(2 * budget, most)
+    return choices
 
 
 def _of(curve: Curve, row: Floats, shared: set[str]) -> Floats:
