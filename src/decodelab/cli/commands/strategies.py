@@ -83,7 +83,7 @@ def command(
 
 def _need(text: str) -> Need:
     """A need as the command line writes it."""
-    named = {need.replace(" ", "-"): need for need in NEEDS}
+    named: dict[str, Need] = {need.replace(" ", "-"): need for need in NEEDS}
     if text not in named:
         hint = did_you_mean(text, named) or f"; it is one of {', '.join(named)}"
         raise RequestError(f"--needs: unknown need {text[:60]!r}{hint}")
