@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -211,6 +212,20 @@ def test_tensors_that_do_not_fit_are_left_to_transformers_which_tells_why(saved)
     with pytest.raises(dl.DecodelabError, match=r"hold 9 tensors that config\.json"):
         dl.load(directory)
     assert isinstance(dl.load(directory, ignore_unexpected=True), dl.TransformersModel)
+
+
+def test_weights_that_overlap_in_their_file_are_refused(stories260k_dir, tmp_path):
+    directory = Path(shutil.copytree(stories260k_dir, tmp_path / "copy", copy_function=shutil.copyfile))
+    file = directory / "model.safetensors"
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    norms = [tensor for name, tensor in header.items() if name.endswith("input_layernorm.weight")]
+    norms[0]["data_offsets"] = norms[1]["data_offsets"]
+    written = json.dumps(header).encode()
+    file.write_bytes(len(written).to_bytes(8, "little") + written + data[8 + length :])
+    with pytest.raises(dl.DecodelabError, match=r"cannot be loaded .*; get a complete copy"):
+        dl.load(directory)
 
 
 # --- tokens and texts -----------------------------------------------------------------------------
