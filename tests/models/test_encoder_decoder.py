@@ -297,6 +297,8 @@ class TestLoading:
         mine, theirs = (dl.generate(m, "w5 w6 w7", "beam(width=3)", max_new_tokens=8)[0] for m in (model, loaded))
         assert [c.tokens for c in mine.candidates] == [c.tokens for c in theirs.candidates]
         assert loaded.digest == dl.load(tmp_path).digest
+        with pytest.raises(ModelError, match="is an encoder-decoder model; load gives its network, too"):
+            dl.load_transformers(tmp_path)
 
     def test_an_untested_architecture_is_refused_by_name(self, build, tokenizer):
         network = build("t5").model

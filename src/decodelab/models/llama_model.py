@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import linear
 
@@ -129,5 +130,8 @@ def llama_model(files: CheckedFiles, dtype: torch.dtype, name: str) -> LlamaMode
     tokenizer = json_tokenizer(directory)
     if tokenizer is None:
         return None
-    weights = llama_weights(directory, config, dtype)
+    try:
+        weights = llama_weights(directory, config, dtype)
+    except (SafetensorError, OSError, RuntimeError):  # transformers tells what is wrong with them
+        return None
     return LlamaModel(weights, tokenizer, config.declared, name=name, directory=directory)
