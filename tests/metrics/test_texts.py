@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from decodelab.core.errors import InvalidData
 from decodelab.core.integers import read_integer
+from decodelab.core.words import rouge_words, words
 from decodelab.metrics.closeness import area, divergence_curve, mauve
 from decodelab.metrics.diversity import (
     coherence,
@@ -30,7 +31,6 @@ from decodelab.metrics.overlap import (
     rouge,
 )
 from decodelab.metrics.repetition import ends_in_loop, repetition_rate, seq_rep_n, token_repetition
-from decodelab.metrics.words import rouge_words, words
 
 sequences = st.lists(st.lists(st.integers(0, 5), max_size=12), max_size=5)
 ENGLISH = ["the cat sat on the mat", "a dog ran over the hill today", "there is a cat on the mat"]

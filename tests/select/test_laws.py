@@ -4,7 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import combinations_with_replacement
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pytest
 from scipy import stats
@@ -147,6 +147,24 @@ def test_soft_best_of_n(temperature: float, kinds: list[Kind], samples: list[Can
 
     stage = dl.SoftBestOf(temperature=temperature, by=lambda prompt, texts: [float(len(t)) for t in texts])
     assert meets(stage, samples, law(kinds, winners), lambda text: text)
+
+
+@pytest.mark.parametrize("weight", ["count", "probability"])
+def test_minimum_bayes_risk(
+    weight: Literal["count", "probability"], kinds: list[Kind], samples: list[Candidate]
+) -> None:
+    def shared(hypothesis: str, reference: str) -> float:
+        a, b = set(hypothesis.split()), set(reference.split())
+        return len(a & b) / len(a | b)
+
+    def winners(kinds: list[Kind], counts: Counter[int]) -> dict[str, float]:
+        weights = {i: count if weight == "count" else kinds[i].probability for i, count in counts.items()}
+        expected = {i: sum(w * shared(kinds[i].text, kinds[j].text) for j, w in weights.items()) for i in counts}
+        tied = {i for i in counts if math.isclose(expected[i], max(expected.values()))}
+        # Of equal ones the first wins, and each sample came first equally often.
+        return {kinds[i].text: counts[i] / sum(counts[j] for j in tied) for i in tied}
+
+    assert meets(dl.MBR(utility=shared, weight=weight), samples, law(kinds, winners), lambda text: text)
 
 
 def test_a_selection_in_a_strategy_is_the_selection_of_its_samples(samples: list[Candidate]) -> None:

@@ -46,6 +46,7 @@ def test_each_kind_passes_its_conformance_check():
     check_scorer("brevity")
     check_checker("no_digits", valid=["words only"])
     check_reader(READERS.load("last_word"))
+    check_selection(dl.MBR(utility="common_words"))
     check_metric(METRICS.load("capitals"))
     check_metric(METRICS.load("mean_gap"))
     check_task(task_named("parity"))

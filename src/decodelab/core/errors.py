@@ -155,6 +155,10 @@ class ScorerFailed(DecodelabError):
     """A scorer raised an error, or did not return one finite number per text."""
 
 
+class UtilityFailed(DecodelabError):
+    """A utility raised an error, or did not return a finite number."""
+
+
 class InvalidData(DecodelabError, ValueError):
     """Numbers or texts that a metric is not defined on."""
 

@@ -137,14 +137,14 @@ def token_sequences(what: str, sequences: Iterable[Sequence[Hashable]]) -> list[
     >>> token_sequences("distinct_n", ["the cat"])
     Traceback (most recent call last):
     decodelab.core.errors.InvalidData: distinct_n takes tokens or words, got the text 'the cat'; split it, for example
-    with decodelab.metrics.words.words(text)
+    with decodelab.core.words.words(text)
     """
     found: list[Any] = [sequences] if isinstance(sequences, str) else list(sequences)
     for sequence in found:
         if isinstance(sequence, str | bytes):
             raise InvalidData(
                 f"{what} takes tokens or words, got the text {quoted(sequence)}; split it, for example with "
-                "decodelab.metrics.words.words(text)"
+                "decodelab.core.words.words(text)"
             )
         if not isinstance(sequence, Sequence | np.ndarray) and not hasattr(sequence, "__getitem__"):
             raise InvalidData(

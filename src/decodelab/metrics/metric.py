@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from decodelab.core.errors import InvalidData
+from decodelab.core.words import words
 from decodelab.metrics.bootstrap import Statistic
 from decodelab.metrics.bounded import bounded_mean
 from decodelab.metrics.checks import Floats
@@ -20,7 +21,6 @@ from decodelab.metrics.estimate import Estimate
 from decodelab.metrics.mean import mean, positive_mean
 from decodelab.metrics.overlap import Rouge, rouge
 from decodelab.metrics.proportion import proportion
-from decodelab.metrics.words import words
 
 
 @dataclass(frozen=True)

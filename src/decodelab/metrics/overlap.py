@@ -13,7 +13,7 @@ from typing import Any
 
 from decodelab.core.errors import InvalidData
 from decodelab.core.integers import read_integer
-from decodelab.metrics.words import rouge_words
+from decodelab.core.words import RougeTokens
 
 
 def exact_match(prediction: str, reference: str) -> bool:
@@ -119,27 +119,10 @@ def rouge(prediction: str, references: str | Sequence[str], *, stem: bool = True
     from rouge_score.rouge_scorer import RougeScorer
 
     kinds = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
-    scorer = RougeScorer(kinds, tokenizer=_RougeTokens(stem))
+    scorer = RougeScorer(kinds, tokenizer=RougeTokens(stem))
     # The other three read over line ends.
     found = scorer.score_multi([_sentence_lines(each) for each in texts], _sentence_lines(prediction))
     return Rouge(*(float(found[kind].fmeasure) for kind in kinds))
-
-
-class _RougeTokens:
-    """rouge-score's way with tokens (stems of words longer than three letters), in any script."""
-
-    def __init__(self, stem: bool) -> None:
-        self._stemmer = None
-        if stem:
-            from nltk.stem.porter import PorterStemmer
-
-            self._stemmer = PorterStemmer()
-
-    def tokenize(self, text: str) -> list[str]:
-        found = rouge_words(text)
-        if self._stemmer is None:
-            return found
-        return [self._stemmer.stem(w) if len(w) > 3 and w.isascii() else w for w in found]
 
 
 def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: str = "13a") -> float:

@@ -21,7 +21,7 @@ def text_report(
     """Measure texts: length, diversity, repetition, and what references and judges allow, by name.
 
     A mean over texts has an interval, clustered by prompt where prompts are known; a number of the whole set has none.
-    Words are those of `decodelab.metrics.words.words`, in any script. Texts without words count as
+    Words are those of `decodelab.core.words.words`, in any script. Texts without words count as
     texts, are said as `empty`, and have no diversity or embedding of their own.
 
     Args:

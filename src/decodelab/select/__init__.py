@@ -7,5 +7,6 @@ SELECTIONS: dict[str, str] = {
     "best_of": "decodelab.select.best_of:BestOf",
     "soft_best_of": "decodelab.select.soft_best_of:SoftBestOf",
     "vote": "decodelab.select.vote:Vote",
+    "mbr": "decodelab.select.mbr:MBR",
     "weighted_vote": "decodelab.select.weighted_vote:WeightedVote",
 }

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from decodelab.core.errors import InvalidData, RequestError, UnknownToken
+from decodelab.core.words import words
 from decodelab.io.tabular import read_objects
 from decodelab.io.text import file_name, read_text
 from decodelab.metrics.diversity import unique_n_grams
 from decodelab.metrics.repetition import ends_in_loop, seq_rep_n
-from decodelab.metrics.words import words
 from decodelab.pocket.stories import generate, opening
 from decodelab.tasks.fields import Row, Text, read_items
 from decodelab.tasks.task import Example, Verdict

@@ -37,15 +37,20 @@ from decodelab.core.protocols.scorers import AnyScorer, ModelScorer, Scorer
 from decodelab.core.protocols.searches import Advance, Ahead, LooksAhead, Ranked, Rows, Search
 from decodelab.core.protocols.selections import Prepared, Question, Ranker, Reader, Selection
 from decodelab.core.protocols.tree_searches import Growth, Tree, TreeSearch
+from decodelab.core.protocols.utilities import Aggregating, AnyUtility, Compared, ComparedWithMean, Utility
 
 __all__ = [
     "PAD",
     "Advance",
+    "Aggregating",
     "Ahead",
     "AnyChecker",
     "AnyScorer",
+    "AnyUtility",
     "ByteVocab",
     "Cache",
+    "Compared",
+    "ComparedWithMean",
     "Composed",
     "Composition",
     "Embeddings",
@@ -81,6 +86,7 @@ __all__ = [
     "TargetsSurprise",
     "Tree",
     "TreeSearch",
+    "Utility",
     "Verdict",
     "Vocab",
     "WholePrompts",

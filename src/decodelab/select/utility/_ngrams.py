@@ -1,0 +1,116 @@
+"""Counts of the n-grams of several sequences, and how many n-grams any two of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_CELLS = 2**23
+"""Cells of a dense matrix of occurrences, at most: 32 MB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ngrams:
+    """The n-grams of one order: an entry for each sequence and n-gram in it, by n-gram and then by sequence.
+
+    Attributes:
+        owner: int64 [entries], the sequence.
+        gram: int64 [entries], the n-gram, numbered from 0.
+        count: int64 [entries], how often it is there.
+        sequences: how many there are.
+    """
+
+    owner: Ints
+    gram: Ints
+    count: Ints
+    sequences: int
+
+    @cached_property
+    def totals(self) -> Floats:
+        """How many n-grams each sequence has, float64 [sequences]."""
+        return _summed(self.owner, self.count, self.sequences)
+
+    @cached_property
+    def shared(self) -> Floats:
+        """How many n-grams two sequences share, each as often as in the one that has it less often: float64
+        [sequences, sequences].
+
+        Every occurrence of an n-gram, the first, the second and so on, is a feature that a sequence has or has not, so
+        the sum of the minima is a product of matrices of zeros and ones, which is exact.
+        """
+        entry = np.repeat(np.arange(len(self.count)), self.count)
+        place = np.arange(len(entry)) - np.repeat(np.cumsum(self.count) - self.count, self.count)
+        feature = self.gram[entry] * (int(self.count.max(initial=0)) + 1) + place
+        _, feature, spread = np.unique(feature, return_inverse=True, return_counts=True)
+        # What one sequence alone has it shares with none but itself.
+        common = spread > 1
+        column = np.cumsum(common) - 1
+        kept = common[feature]
+        rows, columns = self.owner[entry][kept], column[feature][kept]
+        found = np.zeros((self.sequences, self.sequences), dtype=np.float32)
+        width = max(1, _CELLS // max(self.sequences, 1))
+        for begin in range(0, int(common.sum()), width):
+            here = (columns >= begin) & (columns < begin + width)
+            has = np.zeros((self.sequences, min(width, int(common.sum()) - begin)), dtype=np.float32)
+            has[rows[here], columns[here] - begin] = 1
+            found += has @ has.T
+        whole = found.astype(np.float64)
+        np.fill_diagonal(whole, self.totals)
+        return whole
+
+    def mean(self, weights: Floats) -> Floats:
+        """The mean count of each n-gram under weights of the sequences, float64 [n-grams]."""
+        return _summed(self.gram, self.count * weights[self.owner])
+
+    def shared_with(self, counts: Floats) -> Floats:
+        """How many n-grams each sequence shares with given counts, float64 [sequences]."""
+        return _summed(self.owner, np.minimum(self.count, counts[self.gram]), self.sequences)
+
+
+def ngrams(sequences: Sequence[Ints], orders: int) -> list[Ngrams]:
+    """The n-grams of all orders from 1 on of sequences of numbers from 0 on.
+
+    >>> one, two = ngrams([np.array([0, 1, 0, 1]), np.array([0, 1])], 2)
+    >>> one.shared.tolist(), two.totals.tolist()
+    ([[4.0, 2.0], [2.0, 2.0]], [3.0, 1.0])
+    """
+    flat = np.concatenate([*sequences, np.empty(0, np.int64)]).astype(np.int64)
+    owner = np.repeat(np.arange(len(sequences)), np.array([len(s) for s in sequences], np.int64))
+    symbols = int(flat.max(initial=0)) + 1
+    gram, found = flat, []
+    for order in range(1, orders + 1):
+        if order > 1:
+            # An n-gram is the one before it and a symbol more, within one sequence.
+            gram = gram[:-1] * symbols + flat[order - 1 :]
+        within = owner[: len(gram)] == owner[order - 1 :][: len(gram)]
+        entries, numbers = _counted(gram[within], owner[: len(gram)][within], len(sequences))
+        found.append(entries)
+        gram = np.zeros_like(gram)
+        gram[within] = numbers
+    return found
+
+
+def _counted(gram: Ints, owner: Ints, sequences: int) -> tuple[Ngrams, Ints]:
+    """The entries of n-grams that stand one after the other in sequences, and the number of each n-gram."""
+    order = np.argsort(gram, kind="stable")  # sequences stay in order, so one sort serves for both
+    sorted_gram, sorted_owner = gram[order], owner[order]
+    new_gram = np.diff(sorted_gram, prepend=-1) != 0
+    new_entry = new_gram | (np.diff(sorted_owner, prepend=-1) != 0)
+    number = np.cumsum(new_gram) - 1
+    starts = np.flatnonzero(new_entry)
+    count = np.diff(starts, append=len(gram))
+    numbers = np.empty_like(number)
+    numbers[order] = number
+    return Ngrams(sorted_owner[starts], number[starts], count, sequences), numbers
+
+
+def _summed(group: Ints, values: Ints | Floats, groups: int = 0) -> Floats:
+    """The sum of the values of each group, float64 [groups]."""
+    return np.asarray(np.bincount(group, values, groups), np.float64)
