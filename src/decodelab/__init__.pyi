@@ -47,6 +47,7 @@ from decodelab.processors.frequency_penalty import FrequencyPenalty as Frequency
 from decodelab.processors.grammar import Grammar as Grammar
 from decodelab.processors.json_schema import JSONSchema as JSONSchema
 from decodelab.processors.logit_bias import LogitBias as LogitBias
+from decodelab.processors.min_k import MinK as MinK
 from decodelab.processors.min_new_tokens import MinNewTokens as MinNewTokens
 from decodelab.processors.min_p import MinP as MinP
 from decodelab.processors.mirostat import Mirostat as Mirostat

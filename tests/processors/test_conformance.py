@@ -28,6 +28,7 @@ VALUES: dict[str, list[Any]] = {
     "top_a": [1e-9, 0.2, 1.0],
     "top_h": [1e-9, 0.4, 1.0, {"h": 0.9, "candidates": 3}],
     "tfs_z": [1e-9, 0.5, 0.95, 1.0],
+    "min_k": [{}, 0.0, 0.5, 1e300],
     "p_less": [{}],
     "xtc": [0.0, 0.5, {"probability": 1.0, "threshold": 0.0}, {"probability": 1.0, "threshold": 0.7}],
     "rank_parity": ["odd", "even"],

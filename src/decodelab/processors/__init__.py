@@ -15,6 +15,7 @@ PROCESSORS: dict[str, str] = {
     "top_a": "decodelab.processors.top_a:TopA",
     "top_h": "decodelab.processors.top_h:TopH",
     "tfs_z": "decodelab.processors.tfs_z:TailFree",
+    "min_k": "decodelab.processors.min_k:MinK",
     "p_less": "decodelab.processors.p_less:PLess",
     "xtc": "decodelab.processors.xtc:XTC",
     "rank_parity": "decodelab.processors.rank_parity:RankParity",
