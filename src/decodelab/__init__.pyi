@@ -59,6 +59,8 @@ from decodelab.processors.regex import Regex as Regex
 from decodelab.processors.repetition_penalty import RepetitionPenalty as RepetitionPenalty
 from decodelab.processors.subtractive_penalty import SubtractivePenalty as SubtractivePenalty
 from decodelab.processors.suppress_at_begin import SuppressAtBegin as SuppressAtBegin
+from decodelab.processors.synthid import SynthID as SynthID
+from decodelab.processors.synthid import synthid_z as synthid_z
 from decodelab.processors.temperature import Temperature as Temperature
 from decodelab.processors.tfs_z import TailFree as TailFree
 from decodelab.processors.top_a import TopA as TopA

@@ -76,6 +76,7 @@ VALUES: dict[str, list[Any]] = {
     "forced_eos": [1, {"at": 3, "tokens": 0}, {"at": 3, "tokens": [0], "prompt": True}],
     "min_new_tokens": [0, 2, {"n": 3, "prompt": True}],
     "exponential_length": [0, {"start": 1, "factor": 2.0}],
+    "synthid": [[1], {"keys": [654, 400, -7], "ngram_len": 2, "context_history_size": 2}],
     "watermark": [{}, 0.5, {"green_fraction": 0.9, "bias": 1e30, "key": -3, "context": 2}],
 }
 MAY_EMPTY = (

@@ -40,5 +40,6 @@ PROCESSORS: dict[str, str] = {
     "forced_eos": "decodelab.processors.forced_eos:ForcedEOS",
     "min_new_tokens": "decodelab.processors.min_new_tokens:MinNewTokens",
     "exponential_length": "decodelab.processors.exponential_length:ExponentialLength",
+    "synthid": "decodelab.processors.synthid:SynthID",
     "watermark": "decodelab.processors.watermark:Watermark",
 }
