@@ -93,6 +93,8 @@ from decodelab.select.best_of import BestOf as BestOf
 from decodelab.select.soft_best_of import SoftBestOf as SoftBestOf
 from decodelab.select.vote import Vote as Vote
 from decodelab.select.weighted_vote import WeightedVote as WeightedVote
+from decodelab.stops.repetition_stop import RepetitionStop as RepetitionStop
+from decodelab.stops.stop_regex import StopRegex as StopRegex
 from decodelab.strategy.default import Default as Default
 from decodelab.strategy.expectation import stochastic_beam_estimate as stochastic_beam_estimate
 from decodelab.strategy.expectation import stochastic_beam_weights as stochastic_beam_weights
