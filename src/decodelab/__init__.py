@@ -37,6 +37,7 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
     "models.loading": ("list_models", "load", "load_transformers"),
     "models.table": ("TableModel",),
     "models.transformers_model": ("TransformersModel",),
+    "processors.synthid": ("synthid_z",),
     "processors.watermark": ("watermark_z",),
     "strategy.expectation": ("stochastic_beam_estimate", "stochastic_beam_weights"),
     "strategy.strategy": ("Strategy", "parse"),

@@ -47,6 +47,7 @@ from decodelab.processors.frequency_penalty import FrequencyPenalty as Frequency
 from decodelab.processors.grammar import Grammar as Grammar
 from decodelab.processors.json_schema import JSONSchema as JSONSchema
 from decodelab.processors.logit_bias import LogitBias as LogitBias
+from decodelab.processors.min_k import MinK as MinK
 from decodelab.processors.min_new_tokens import MinNewTokens as MinNewTokens
 from decodelab.processors.min_p import MinP as MinP
 from decodelab.processors.mirostat import Mirostat as Mirostat
@@ -58,6 +59,8 @@ from decodelab.processors.regex import Regex as Regex
 from decodelab.processors.repetition_penalty import RepetitionPenalty as RepetitionPenalty
 from decodelab.processors.subtractive_penalty import SubtractivePenalty as SubtractivePenalty
 from decodelab.processors.suppress_at_begin import SuppressAtBegin as SuppressAtBegin
+from decodelab.processors.synthid import SynthID as SynthID
+from decodelab.processors.synthid import synthid_z as synthid_z
 from decodelab.processors.temperature import Temperature as Temperature
 from decodelab.processors.tfs_z import TailFree as TailFree
 from decodelab.processors.top_a import TopA as TopA
@@ -91,6 +94,8 @@ from decodelab.select.mbr import MBR as MBR
 from decodelab.select.soft_best_of import SoftBestOf as SoftBestOf
 from decodelab.select.vote import Vote as Vote
 from decodelab.select.weighted_vote import WeightedVote as WeightedVote
+from decodelab.stops.repetition_stop import RepetitionStop as RepetitionStop
+from decodelab.stops.stop_regex import StopRegex as StopRegex
 from decodelab.strategy.default import Default as Default
 from decodelab.strategy.expectation import stochastic_beam_estimate as stochastic_beam_estimate
 from decodelab.strategy.expectation import stochastic_beam_weights as stochastic_beam_weights

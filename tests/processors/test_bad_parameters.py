@@ -14,6 +14,7 @@ CASES: list[tuple[str, str]] = [
     ("eta_cutoff=nan", "eta_cutoff: epsilon must be in (0, 1), got nan; "),
     ("top_n_sigma=0", "top_n_sigma: n must be a finite number, greater than 0, got 0; leave top_n_sigma out"),
     ("top_n_sigma=-1", "top_n_sigma: n must be a finite number, greater than 0, got -1; "),
+    ("min_k=-1", "min_k: tau must be a finite number, at least 0, got -1; use 3.0"),
     ("top_a=0", "top_a: a must be in (0, 1], got 0; leave top_a out"),
     ("top_a=2", "top_a: a must be in (0, 1], got 2; "),
     ("top_h=0", "top_h: h must be in (0, 1], got 0; try 0.4"),

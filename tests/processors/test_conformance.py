@@ -28,6 +28,7 @@ VALUES: dict[str, list[Any]] = {
     "top_a": [1e-9, 0.2, 1.0],
     "top_h": [1e-9, 0.4, 1.0, {"h": 0.9, "candidates": 3}],
     "tfs_z": [1e-9, 0.5, 0.95, 1.0],
+    "min_k": [{}, 0.0, 0.5, 1e300],
     "p_less": [{}],
     "xtc": [0.0, 0.5, {"probability": 1.0, "threshold": 0.0}, {"probability": 1.0, "threshold": 0.7}],
     "rank_parity": ["odd", "even"],
@@ -75,6 +76,7 @@ VALUES: dict[str, list[Any]] = {
     "forced_eos": [1, {"at": 3, "tokens": 0}, {"at": 3, "tokens": [0], "prompt": True}],
     "min_new_tokens": [0, 2, {"n": 3, "prompt": True}],
     "exponential_length": [0, {"start": 1, "factor": 2.0}],
+    "synthid": [[1], {"keys": [654, 400, -7], "ngram_len": 2, "context_history_size": 2}],
     "watermark": [{}, 0.5, {"green_fraction": 0.9, "bias": 1e30, "key": -3, "context": 2}],
 }
 MAY_EMPTY = (

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -128,6 +129,20 @@ def top_n_sigma(distribution: Law, n: float) -> Law:
     return normalised([q if q and max(logits) - math.log(q) <= n * deviation else 0.0 for q in distribution])
 
 
+def min_k(distribution: Law, tau: float) -> Law:
+    """Ding et al. 2026, algorithm 1: ranks up to the largest relative drop over rank, at least floor(tau / range)."""
+    order = ranked(distribution)
+    logits = [math.log(distribution[i]) for i in order]
+    if len(order) == 1:
+        return distribution
+    spread = logits[0] - logits[-1]
+    drops = [(a - b) / spread / rank for rank, (a, b) in enumerate(pairwise(logits), 1)]
+    cliff = max(range(len(drops)), key=lambda i: drops[i])
+    assume(all(i == cliff or abs(drops[cliff] - d) > NEAR for i, d in enumerate(drops)))
+    far(tau / spread, round(tau / spread))
+    return only(distribution, set(order[: max(cliff + 1, int(tau / spread))]))
+
+
 def top_h(distribution: Law, h: float) -> Law:
     """Baghaei Potraghloo et al. 2025: the most probable while their part of the entropy is at most h of the whole."""
     order = ranked(distribution)
@@ -185,6 +200,7 @@ REFERENCES = {
         top_a,
         p_less,
         top_n_sigma,
+        min_k,
         top_h,
         tfs_z,
         rank_parity,
@@ -204,13 +220,14 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "top_a": st.sampled_from([0.2, 1.0]) | st.floats(0.001, 1),
     "p_less": st.none(),
     "top_n_sigma": st.sampled_from([0.5, 1.0, 2.0]) | st.floats(0.01, 4),
+    "min_k": st.sampled_from([0.0, 3.0]) | st.floats(0.01, 40),
     "top_h": st.sampled_from([0.4, 0.7, 1.0]) | st.floats(0.01, 1),
     "tfs_z": st.sampled_from([0.5, 0.95, 1.0]) | st.floats(0.01, 0.99),
     "rank_parity": st.sampled_from(["odd", "even"]),
     "dynamic_temperature": st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 0.9),
 }
 # Left out of chains: what looks at logits or counts tokens, where the reference's probability has underflowed to 0.
-CHAINED = sorted(set(VALUES) - {"top_n_sigma", "tfs_z", "rank_parity", "dynamic_temperature"})
+CHAINED = sorted(set(VALUES) - {"top_n_sigma", "min_k", "tfs_z", "rank_parity", "dynamic_temperature"})
 stage = st.sampled_from(CHAINED).flatmap(lambda name: st.tuples(st.just(name), VALUES[name]))
 
 
@@ -256,6 +273,7 @@ def test_the_equally_probable_are_treated_by_rule():
     assert kept("top_a=1.0") == [0, 1, 2, 3]
     assert kept("p_less") == [0, 1, 2, 3]
     assert kept("top_n_sigma=1.0") == [0, 1, 2, 3]
+    assert kept("min_k=0") == kept("min_k=3") == [0, 1, 2, 3]
     assert kept("top_h=0.5") == [0, 1]  # by rank, lowest ids
     assert kept("tfs_z=0.5") == [0]  # a straight curve: half of n - 2 ranks
     assert kept("rank_parity=odd") == [0, 2]
@@ -268,15 +286,25 @@ def test_top_p_of_a_flat_distribution_over_a_large_vocabulary_keeps_the_right_nu
     assert int((dl.distribution(flat, "top_p=0.9") > 0).sum()) == math.ceil(0.9 * size)
 
 
-@pytest.mark.parametrize("strategy", ["p_less", "top_a=1.0", "top_n_sigma=1.0", "epsilon_cutoff=0.1"])
+@pytest.mark.parametrize("strategy", ["p_less", "top_a=1.0", "top_n_sigma=1.0", "min_k", "epsilon_cutoff=0.1"])
 def test_a_cut_off_on_probability_keeps_all_of_a_flat_distribution_over_a_large_vocabulary(strategy):
     # In float32 the rounded sum of 151,936 squares lies above the square it should be.
     assert bool((dl.distribution(torch.full((151_936,), 0.1), strategy) > 0).all())
 
 
+@given(logits, st.floats(0.05, 50))
+def test_a_temperature_before_min_k_without_a_least_number_changes_nothing_about_which_tokens_it_keeps(values, t):
+    given = torch.tensor([values]).double()
+    assume(len(values) < 2 or min(a - b for a, b in pairwise(sorted(values, reverse=True))) > 0.01)
+    drops = [(a - b) / rank for rank, (a, b) in enumerate(pairwise(sorted(values, reverse=True)), 1)]
+    assume(all(abs(d - max(drops)) > NEAR for d in sorted(drops)[:-1]))
+    kept = [dl.MinK(0.0).apply(x.float(), None).isfinite().tolist() for x in (given, given / t)]
+    assert kept[0] == kept[1]
+
+
 def test_a_distribution_of_impossible_tokens_stays_within_the_possible():
     values = torch.tensor([-torch.inf, 1.0, -torch.inf, 0.0])
-    for strategy in ("temperature=0.5", "top_k=3", "top_p=0.99", "min_p=0.001", "typical_p=0.99", "tfs_z=0.5"):
+    for strategy in ("temperature=0.5", "top_k=3", "top_p=0.99", "min_p=0.001", "typical_p=0.99", "tfs_z=0.5", "min_k"):
         distribution = dl.distribution(values, strategy)
         assert distribution[[0, 2]].tolist() == [0.0, 0.0]
         assert float(distribution.sum()) == pytest.approx(1, abs=1e-6)

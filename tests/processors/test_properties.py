@@ -11,6 +11,7 @@ from decodelab import (
     DynamicTemperature,
     EpsilonCutoff,
     EtaCutoff,
+    MinK,
     MinP,
     PLess,
     RankParity,
@@ -37,6 +38,7 @@ processors: dict[str, st.SearchStrategy[StatelessProcessor]] = {
     "epsilon_cutoff": inner.map(EpsilonCutoff),
     "eta_cutoff": inner.map(EtaCutoff),
     "top_n_sigma": (st.floats(0, 6, exclude_min=True) | st.sampled_from([5e-324, 1e300])).map(TopNSigma),
+    "min_k": (st.floats(0, 40) | st.sampled_from([5e-324, 1e300])).map(MinK),
     "top_a": fraction.map(TopA),
     "top_h": fraction.map(TopH),
     "tfs_z": fraction.map(TailFree),
@@ -45,7 +47,7 @@ processors: dict[str, st.SearchStrategy[StatelessProcessor]] = {
     "dynamic_temperature": st.builds(DynamicTemperature, st.floats(0, 1e30), st.floats(0, 9), st.floats(0, 1e30)),
 }
 REVERSED = ("min_p", "epsilon_cutoff", "eta_cutoff", "top_a")  # a larger value keeps less
-MONOTONE = ("top_k", "top_p", "typical_p", "top_n_sigma", "top_h", "tfs_z", *REVERSED)
+MONOTONE = ("top_k", "top_p", "typical_p", "top_n_sigma", "min_k", "top_h", "tfs_z", *REVERSED)
 number = st.floats(width=32, allow_nan=False, allow_infinity=False) | st.floats(-5, 5, width=32)
 
 

@@ -91,6 +91,10 @@ FIVE = torch.tensor([[0.42, 0.26, 0.16, 0.1, 0.06]]).log()
         ("top_n_sigma=0.5", 1),  # 0.298
         ("top_n_sigma=1.0", 2),  # 0.212
         ("top_n_sigma=2.0", 3),  # 0.107
+        # Ding et al. 2026: drops over rank 0.480, 0.243, 0.157, 0.128; a range of 1.946, so at least 1, 2 and 5 tokens
+        ("min_k", 1),
+        ("min_k=4.0", 2),
+        ("min_k=10.0", 5),
         # Baghaei Potraghloo et al. 2025: running shares of the entropy 0.259, 0.508, 0.716, 0.880, 1
         ("top_h=0.4", 1),
         ("top_h=0.6", 2),

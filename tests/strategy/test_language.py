@@ -148,7 +148,7 @@ def test_stages_in_an_order_that_means_nothing_are_refused(text, message):
     with pytest.raises(StrategyError) as error:
         dl.Strategy.of(text)
     assert str(error.value).startswith(message)
-    assert "the order is default | models | processors | search | driver | selection" in str(error.value)
+    assert "the order is default | models | processors | stops | search | driver | selection" in str(error.value)
 
 
 @pytest.mark.parametrize(

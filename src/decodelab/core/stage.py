@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from decodelab.core.protocols import Vocab
     from decodelab.core.values import Tokens
 
-Kind = Literal["source", "model", "processor", "search", "driver", "selection"]
+Kind = Literal["source", "model", "processor", "stop", "search", "driver", "selection"]
 """What a stage is, in the order in which kinds stand in a strategy."""
 
 _BARE = re.compile(r"[A-Za-z_]\w*(?:-\w+)*", re.ASCII)
@@ -111,7 +111,7 @@ class Pipeline:
 def stage_text(stage: Stage) -> str:
     """Print a stage so that parsing it gives the same stage back.
 
-    `name` when every parameter has its default, `name=value` for a processor of which only the first
+    `name` when every parameter has its default, `name=value` for a processor or stop of which only the first
     parameter differs, else the call form.
     """
     given = [
@@ -121,7 +121,7 @@ def stage_text(stage: Stage) -> str:
     ]
     if not given:
         return stage.name
-    if stage.kind == "processor" and [i for i, _, _ in given] == [0]:
+    if stage.kind in ("processor", "stop") and [i for i, _, _ in given] == [0]:
         return f"{stage.name}={value_text(given[0][2])}"
     return f"{stage.name}({', '.join(f'{name}={value_text(value)}' for _, name, value in given)})"
 

@@ -12,7 +12,7 @@ Tokens = tuple[int, ...]
 """Token ids of one sequence."""
 
 FinishReason = Literal["eos", "stop", "length", "pruned", "interrupted"]
-"""Why a candidate ended: an end-of-sequence token, a stop string or stop token, the token limit or the
+"""Why a candidate ended: an end-of-sequence token, a stop string, stop token or stop stage, the token limit or the
 context, cut off by its search while still unfinished, or Ctrl-C."""
 
 
@@ -266,7 +266,7 @@ class Limits:
 
     Attributes:
         max_new_tokens: most new tokens (the context may allow fewer).
-        min_new_tokens: EOS, stop tokens and stop strings are ignored before this many tokens.
+        min_new_tokens: EOS, stop tokens, stop strings and stop stages are ignored before this many tokens.
         stop: strings that end a continuation; the text is cut before the first match.
         stop_token_ids: token ids that end a continuation.
     """

@@ -62,7 +62,9 @@ class Batch:
                 self.states.append(processor.init(prompts, model.vocab, self.keys))
         with blamed(self.search):
             self.search_state = self.search.init(len(jobs), self.keys.sample)
-        self.stops = StoppingCriteria.of(model.vocab, jobs[0].limits, [job.max_new_tokens for job in jobs])
+        self.stops = StoppingCriteria.of(
+            model.vocab, jobs[0].limits, [job.max_new_tokens for job in jobs], jobs[0].strategy.stops
+        )
         self.texts = self.stops.texts(prompts)
         self.recording = any(job.confidences for job in jobs)
         self.history = History.empty(len(prompts), self.recording)

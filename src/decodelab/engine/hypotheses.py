@@ -13,8 +13,8 @@ from decodelab.core.protocols import LanguageModel, Question, Ranked
 from decodelab.core.reasons import CONTINUES, REASONS, STOP
 from decodelab.core.values import Candidate, Certificate, Confidences, Cost, FinishReason, Generation
 from decodelab.engine.counted import Counted
-from decodelab.engine.detokenizer import Detokenizer
 from decodelab.engine.job import Job
+from decodelab.engine.row_text import RowText
 from decodelab.engine.stopping import StoppingCriteria
 
 
@@ -40,7 +40,7 @@ class Ended:
     Attributes:
         path: its tokens, the last one included.
         reason: why it ended, as a code of `decodelab.core.reasons`.
-        cut: its text up to a stop string; None where none ended it.
+        cut: its text as the stop that ended it leaves it; None where none did.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class Ended:
 def ended(
     stops: StoppingCriteria,
     path: Path,
-    text: Detokenizer | None,
+    text: RowText | None,
     token: int,
     logprobs: tuple[float, float],
     reason: int,
@@ -60,7 +60,7 @@ def ended(
     """The hypothesis that ends when a token follows what a row, with that text, had generated before.
 
     `logprobs` are the token's, under the model and under the processed distribution; `text` is None where no stop
-    string needs it, `confidence` where none is recorded.
+    needs it, `confidence` where none is recorded.
     """
     cut = stops.cut(text, token, over=True) if reason == STOP and text is not None else None
     longer = Path(

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from decodelab.core.events import Event, Finished, RunStarted, Step
-from decodelab.core.protocols import Vocab
+from decodelab.core.protocols import Stop, Vocab
 from decodelab.core.values import Tokens
-from decodelab.engine.detokenizer import Detokenizer
+from decodelab.engine.row_text import RowText
 
 
 class TextStream:
     """Call `write(generation index, sample index, text)` for each new piece of text.
 
     The pieces join to the candidate's text, except where a model with byte tokens emits bytes that are no UTF-8.
-    Characters are never split, and text that may begin a stop string is held back until it is known not to. With
-    `revises=True` (beams) the text of a candidate comes in one piece at its end.
+    Characters are never split, and text that a stop string or one of the strategy's `stops` may cut off is held back
+    until it is known that it will not. With `revises=True` (beams) the text of a candidate comes in one piece at its
+    end.
 
     >>> import decodelab as dl
     >>> model = dl.load("pocket-nano")
@@ -27,14 +28,21 @@ class TextStream:
     """
 
     def __init__(
-        self, vocab: Vocab, write: Callable[[int, int, str], None], *, stop: Sequence[str] = (), revises: bool = False
+        self,
+        vocab: Vocab,
+        write: Callable[[int, int, str], None],
+        *,
+        stop: Sequence[str] = (),
+        stops: Sequence[Stop] = (),
+        revises: bool = False,
     ) -> None:
         self.vocab = vocab
         self.write = write
         self.stop = tuple(stop)
+        self.stops = tuple(stops)
         self.revises = revises
         self.prompts: tuple[Tokens, ...] = ()
-        self.texts: dict[tuple[int, int], Detokenizer] = {}
+        self.texts: dict[tuple[int, int], RowText] = {}
         self.written: dict[tuple[int, int], int] = {}
 
     def __call__(self, event: Event) -> None:
@@ -45,9 +53,9 @@ class TextStream:
             parents = event.parents.tolist()
             for parent, token in zip(parents, event.tokens.tolist(), strict=True):
                 key = int(event.generations[parent]), int(event.samples[parent])
-                before = self.texts.get(key) or Detokenizer.after(self.prompts[key[0]])
-                text = self.texts[key] = before.push(self.vocab, token)
-                self._write(key, text.text[: len(text.text) - self._held(text.text)])
+                before = self.texts.get(key) or RowText.after(self.prompts[key[0]], self.stops)
+                row = self.texts[key] = before.push(self.vocab, token)
+                self._write(key, row.text.text[: self._certain(row)])
         elif isinstance(event, Finished):
             for candidate in event.generation.candidates:
                 self._write((event.generation.index, candidate.sample), candidate.text)
@@ -58,6 +66,12 @@ class TextStream:
         if len(text) > done:
             self.write(*key, text[done:])
             self.written[key] = len(text)
+
+    def _certain(self, row: RowText) -> int:
+        """How many characters of a text no stop will cut off."""
+        text = row.text.text
+        places = [place for state in row.states for place in (state.held, state.kept) if place is not None]
+        return min(len(text) - self._held(text), *places) if places else len(text) - self._held(text)
 
     def _held(self, text: str) -> int:
         """How many characters at the end may be part of a stop string."""

@@ -15,6 +15,7 @@ PROCESSORS: dict[str, str] = {
     "top_a": "decodelab.processors.top_a:TopA",
     "top_h": "decodelab.processors.top_h:TopH",
     "tfs_z": "decodelab.processors.tfs_z:TailFree",
+    "min_k": "decodelab.processors.min_k:MinK",
     "p_less": "decodelab.processors.p_less:PLess",
     "xtc": "decodelab.processors.xtc:XTC",
     "rank_parity": "decodelab.processors.rank_parity:RankParity",
@@ -39,5 +40,6 @@ PROCESSORS: dict[str, str] = {
     "forced_eos": "decodelab.processors.forced_eos:ForcedEOS",
     "min_new_tokens": "decodelab.processors.min_new_tokens:MinNewTokens",
     "exponential_length": "decodelab.processors.exponential_length:ExponentialLength",
+    "synthid": "decodelab.processors.synthid:SynthID",
     "watermark": "decodelab.processors.watermark:Watermark",
 }

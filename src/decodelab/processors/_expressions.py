@@ -141,6 +141,20 @@ def found_in(pattern: str, *, before_newline: bool = False) -> Node:
     return Either(tuple(options))
 
 
+def alternatives(pattern: str) -> list[tuple[bool, Node]]:
+    """The expressions that a pattern has as alternatives, each with whether it is held to the start of the text.
+
+    Raises:
+        ExpressionFault: as `in_full`, and if one is held to the end of the text.
+    """
+    node = read(pattern)
+    found = _branches(node)
+    if any(end for _, _, end, _ in found):
+        last = max(_anchors(node)) + 1
+        raise ExpressionFault("an anchor for the end of a text, which is not known before it; leave it out", last)
+    return [(start, body) for start, body, _, _ in found]
+
+
 class _Reader:
     """A recursive-descent reader."""
 

@@ -9,17 +9,18 @@ from decodelab.models import COMPOSITIONS
 from decodelab.processors import PROCESSORS
 from decodelab.search import DRIVERS, SEARCHES, TREE_SEARCHES
 from decodelab.select import SELECTIONS
+from decodelab.stops import STOPS
 
 SOURCES: dict[str, str] = {"default": "decodelab.strategy.default:Default"}
 
 STAGES: Registry[type[Stage]] = Registry(
     "stage",
     "decodelab.stages",
-    SOURCES | COMPOSITIONS | PROCESSORS | SEARCHES | TREE_SEARCHES | DRIVERS | SELECTIONS,
+    SOURCES | COMPOSITIONS | PROCESSORS | STOPS | SEARCHES | TREE_SEARCHES | DRIVERS | SELECTIONS,
     unknown=UnknownStage,
     listing="`decodelab strategies`",
 )
-"""Stage classes, in the order sources, models, processors, searches, drivers, selections, third parties'.
+"""Stage classes, in the order sources, models, processors, stops, searches, drivers, selections, third parties'.
 
 >>> STAGES.load("top_p").name
 'top_p'

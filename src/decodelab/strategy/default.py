@@ -66,7 +66,7 @@ _OFF: dict[str, tuple[Any, str]] = {
     "encoder_no_repeat_ngram_size": (0, "write no_repeat_ngram"),
     "force_words_ids": (None, "transformers 5 has dropped it too"),
     "constraints": (None, "transformers 5 has dropped it too"),
-    "watermarking_config": (None, "its green lists come from another generator; write watermark"),
+    "watermarking_config": (None, "its green lists come from another generator; write watermark, or synthid"),
     "dola_layers": (None, "its measure of divergence is another; write dola"),
     "token_healing": (False, "write the prompt without the last token"),
     "stop_strings": (None, "pass them as stop"),

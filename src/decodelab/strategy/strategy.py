@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from decodelab.core.capabilities import NEEDS, Need, RunnerName
 from decodelab.core.errors import InvalidParameter, StrategyError, StrategySyntaxError, UnknownParameter, did_you_mean
-from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection
+from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection, Stop
 from decodelab.core.stage import Kind, Pipeline, Stage, brief, plain
 from decodelab.io.json import parse_json
 from decodelab.io.yaml import RepeatedKey, unique_keys
@@ -25,7 +25,7 @@ _ORDER: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Strategy:
-    """How to decode: `model* | processor* | search | driver? | selection?`.
+    """How to decode: `model* | processor* | stop* | search | driver? | selection?`.
 
     Stages run in the order written. Without a search the strategy samples once. `default` may stand first,
     for the model's own settings, until `resolve` replaces it.
@@ -47,14 +47,14 @@ class Strategy:
         if not self.stages:
             raise StrategySyntaxError("a strategy needs at least one stage; write for example 'greedy'")
         for before, after in zip(self.stages, self.stages[1:], strict=False):
-            twice = before.kind == after.kind and after.kind not in ("model", "processor")
+            twice = before.kind == after.kind and after.kind not in ("model", "processor", "stop")
             if _ORDER.index(before.kind) > _ORDER.index(after.kind) or twice:
                 raise StrategyError(
                     f"{after.name} ({after.kind}) cannot come after {before.name} ({before.kind}); "
-                    "the order is default | models | processors | search | driver | selection"
+                    "the order is default | models | processors | stops | search | driver | selection"
                 )
         if all(s.kind != "search" for s in self.stages) and self.stages[0].kind != "source":
-            at = sum(s.kind in ("model", "processor") for s in self.stages)
+            at = sum(s.kind in ("model", "processor", "stop") for s in self.stages)
             object.__setattr__(self, "stages", (*self.stages[:at], Sample(), *self.stages[at:]))
 
     @staticmethod
@@ -177,6 +177,11 @@ class Strategy:
     def processors(self) -> tuple[Processor, ...]:
         """The processors in order (without those `default` stands for)."""
         return tuple(cast(Processor, s) for s in self.stages if s.kind == "processor")
+
+    @property
+    def stops(self) -> tuple[Stop, ...]:
+        """The stages that end texts, in order."""
+        return tuple(cast(Stop, s) for s in self.stages if s.kind == "stop")
 
     @property
     def search_stage(self) -> Stage:

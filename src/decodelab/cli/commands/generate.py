@@ -91,7 +91,12 @@ def command(
     work = len(requests) * ends.max_new_tokens
     with notes() as said, threads_for(lm), progress(work, "generating", hidden=streams) as advance:
         observer = (
-            TextStream(lm.vocab, lambda _g, _s, text: typer.echo(printable_lines(text), nl=False), stop=limits["stop"])
+            TextStream(
+                lm.vocab,
+                lambda _g, _s, text: typer.echo(printable_lines(text), nl=False),
+                stop=limits["stop"],
+                stops=plan.stops,
+            )
             if streams
             else TokensDone(lambda done: advance(done, "generating"))
         )

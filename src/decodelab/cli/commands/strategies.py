@@ -23,6 +23,7 @@ _KINDS = {
     "source": "Sources stand for other stages; may come first",
     "model": "Model stages combine or change models; any number, before the processors",
     "processor": "Processors change the logits of the next token; any number, in the order written",
+    "stop": "Stops say where texts end, besides end tokens and --stop; any number, after the processors",
     "search": "Searches choose tokens; at most one, sample by default",
     "driver": "Drivers sample the same distribution with fewer forward passes; at most one, after the search",
     "selection": "Selections rank the finished candidates; at most one, at the end",

@@ -36,6 +36,7 @@ from decodelab.core.protocols.processors import (
 from decodelab.core.protocols.scorers import AnyScorer, ModelScorer, Scorer
 from decodelab.core.protocols.searches import Advance, Ahead, LooksAhead, Ranked, Rows, Search
 from decodelab.core.protocols.selections import Prepared, Question, Ranker, Reader, Selection
+from decodelab.core.protocols.stops import Stop, StopState
 from decodelab.core.protocols.tree_searches import Growth, Tree, TreeSearch
 from decodelab.core.protocols.utilities import Aggregating, AnyUtility, Compared, ComparedWithMean, Utility
 
@@ -83,6 +84,8 @@ __all__ = [
     "Segment",
     "Selection",
     "SpecialTokens",
+    "Stop",
+    "StopState",
     "TargetsSurprise",
     "Tree",
     "TreeSearch",

@@ -15,12 +15,12 @@ from decodelab.core.protocols import PAD, LanguageModel
 from decodelab.core.states import can_join, join_states
 from decodelab.core.values import Cost, Tokens
 from decodelab.engine.batch import Batch
-from decodelab.engine.detokenizer import Detokenizer
 from decodelab.engine.failures import check_shape, non_finite
 from decodelab.engine.faults import blamed, stage_failed
 from decodelab.engine.history import History
 from decodelab.engine.job import Job
 from decodelab.engine.processing import process
+from decodelab.engine.row_text import RowText
 from decodelab.kernels.fused import log_normaliser
 from decodelab.search._independent import IndependentRows
 from decodelab.search.speculative import Speculative
@@ -41,7 +41,7 @@ class _Part:
     states: list[Any]
     samples: Tensor
     scores: Tensor
-    texts: list[Detokenizer]
+    texts: list[RowText]
     history: History
 
 

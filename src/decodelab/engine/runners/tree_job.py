@@ -14,13 +14,13 @@ from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.protocols import AnyScorer, Growth, LanguageModel, Tree, TreeSearch
 from decodelab.core.values import Candidate, Cost, Generation
-from decodelab.engine.detokenizer import Detokenizer
 from decodelab.engine.failures import check_shape, empty_support, forward_failed, non_finite
 from decodelab.engine.faults import blamed, tell
 from decodelab.engine.hypotheses import Ended, Path, as_candidates, ended, generation, selected, unfinished
 from decodelab.engine.job import Job
 from decodelab.engine.judging import judge, partial
 from decodelab.engine.processing import Processed, process
+from decodelab.engine.row_text import RowText
 from decodelab.engine.runners.tree_cache import TreeCache
 from decodelab.engine.stopping import StoppingCriteria
 from decodelab.kernels.fused import log_normaliser
@@ -65,7 +65,7 @@ class _Node:
     depth: int
     logprob: float
     processed_logprob: float
-    text: Detokenizer | None
+    text: RowText | None
     states: Sequence[Any]
     distribution: _Distribution | None
 
@@ -89,7 +89,7 @@ class TreeJob:
         self.processors = job.strategy.processors
         self.tokens_suffice = [s.tokens_suffice for s in job.strategy.stages if s.kind == "processor"]
         self.keys = Keys.of(job.seed, job.tokens, [0])
-        self.stops = StoppingCriteria.of(model.vocab, job.limits, [job.max_new_tokens])
+        self.stops = StoppingCriteria.of(model.vocab, job.limits, [job.max_new_tokens], job.strategy.stops)
         self.tree = Tree(job.max_new_tokens, self.keys, self._ends, self._judge)
         with blamed(self.search):
             self.state = self.search.init(job.max_new_tokens)
@@ -111,7 +111,7 @@ class TreeJob:
             for processor in self.processors:
                 with blamed(processor):
                     states.append(processor.init([self.job.before], self.model.vocab, self.keys))
-            text = Detokenizer.after(self.job.before) if self.job.limits.stop else None
+            text = next(iter(self.stops.texts([self.job.before])), None)
             new = [_Node(0, 0.0, 0.0, text, states, None)]
         else:
             new = [self._child(parent, token) for parent, token in zip(*self.asked, strict=True)]
@@ -191,7 +191,7 @@ class TreeJob:
         """The reason each child (node, token) would end, int64 [n]."""
         return self.stops.reasons(*self._as_rows(nodes), tokens)
 
-    def _as_rows(self, nodes: Tensor) -> tuple[Tensor, Tensor, list[Detokenizer], Tensor]:
+    def _as_rows(self, nodes: Tensor) -> tuple[Tensor, Tensor, list[RowText], Tensor]:
         """Nodes as the stopping criteria know rows: their jobs, positions and texts, and the row of each node."""
         parents, places = nodes.unique(return_inverse=True)
         known = [self.nodes[i] for i in parents.tolist()]
