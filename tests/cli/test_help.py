@@ -80,14 +80,3 @@ def test_the_version(run):
     from decodelab import __version__
 
     assert run("--version").stdout == f"decodelab {__version__}\n"
-
-
-def test_stages_are_listed_by_what_they_need(run):
-    text = {stage["name"] for stage in run("strategies", "--needs", "text", "--json").json}
-    assert {"sample", "greedy", "temperature", "top_p", "vote", "weighted_vote", "best_of"} <= text
-    assert {s["name"] for s in run("strategies", "--needs", "hidden-states", "--json").json} >= {"contrastive_search"}
-    every = {stage["name"]: stage["needs"] for stage in run("strategies", "--json").json}
-    assert every["mirostat"] == "logits"
-    refused = run("strategies", "--needs", "txt")
-    assert (refused.code, refused.stdout) == (2, "")
-    assert "unknown need 'txt'; did you mean 'text'?" in refused.stderr

@@ -38,3 +38,14 @@ def test_an_unknown_stage_gets_a_suggestion(run):
     found = run("strategies", "topk")
     assert (found.code, found.stdout) == (2, "")
     assert "did you mean 'top_k'?" in found.stderr
+
+
+def test_stages_are_listed_by_what_they_need(run):
+    text = {stage["name"] for stage in run("strategies", "--needs", "text", "--json").json}
+    assert {"sample", "greedy", "temperature", "top_p", "vote", "weighted_vote", "best_of"} <= text
+    assert {s["name"] for s in run("strategies", "--needs", "hidden-states", "--json").json} >= {"contrastive_search"}
+    every = {stage["name"]: stage["needs"] for stage in run("strategies", "--json").json}
+    assert every["mirostat"] == "logits"
+    refused = run("strategies", "--needs", "txt")
+    assert (refused.code, refused.stdout) == (2, "")
+    assert "unknown need 'txt'; did you mean 'text'?" in refused.stderr
