@@ -14,7 +14,7 @@ help: ## list the targets
 run: $(READY) ## which decoding strategy for which task, and what more compute buys: on the pocket models, offline
 	mkdir -p out
 	$(BIN)/decodelab bench examples/sweep.yaml --workers $(JOBS) --journal out/sweep.journal.sqlite --html out/sweep.html
-	$(BIN)/decodelab bench examples/compute.yaml --journal out/compute.journal.sqlite --html out/compute.html
+	$(BIN)/decodelab bench examples/compute.yaml --workers $(JOBS) --journal out/compute.journal.sqlite --html out/compute.html
 	$(BIN)/decodelab scaling examples/compute.yaml --journal out/compute.journal.sqlite --html out/scaling.html \
 	    --select any --select "vote(answer=task)" --select best_of --select "best_of(by=path_cost)"
 
