@@ -9,7 +9,7 @@ from decodelab.bench.run.sweep import run
 from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import SandboxMissing
-from decodelab.tasks.sandbox import Sandbox, sandbox
+from decodelab.programs.sandbox import Sandbox, sandbox
 
 PLAN = """
 models: [pocket-nano]
@@ -52,7 +52,7 @@ def test_programs_are_run_once_and_their_ends_are_kept(plan, tmp_path, monkeypat
 
 
 def test_where_there_is_no_sandbox_a_plan_with_programs_is_refused(plan, monkeypatch):
-    monkeypatch.setattr("decodelab.tasks.sandbox._places", lambda: iter(()))
+    monkeypatch.setattr("decodelab.programs.sandbox._places", lambda: iter(()))
     monkeypatch.setattr("decodelab.tasks.humaneval.sandbox", sandbox.__wrapped__)
     with pytest.raises(SandboxMissing, match="install bubblewrap"):
         Plan.read(plan)

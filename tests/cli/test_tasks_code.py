@@ -5,7 +5,7 @@ import json
 import pytest
 
 from decodelab.core.errors import SandboxMissing
-from decodelab.tasks.sandbox import sandbox
+from decodelab.programs.sandbox import sandbox
 
 ITEMS = [
     {
@@ -56,7 +56,7 @@ def test_several_answers_give_pass_at_k(run, items):
 
 
 def test_without_a_sandbox_scoring_programs_is_refused(run, items, monkeypatch):
-    monkeypatch.setattr("decodelab.tasks.sandbox._places", lambda: iter(()))
+    monkeypatch.setattr("decodelab.programs.sandbox._places", lambda: iter(()))
     monkeypatch.setattr("decodelab.tasks.humaneval.sandbox", sandbox.__wrapped__)
     refused = run("tasks", "score", "code", "items.jsonl", outputs(items, [{"id": "t/0", "output": ""}]))
     assert refused.code == 2

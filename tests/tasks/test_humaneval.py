@@ -7,10 +7,10 @@ import json
 import pytest
 
 from decodelab.core.errors import DecodelabError, InvalidData, SandboxMissing
-from decodelab.tasks.code_tests import apart
+from decodelab.programs.code_tests import apart
+from decodelab.programs.sandbox import sandbox
 from decodelab.tasks.humaneval import EXAMPLE, HumanEval, instruction
 from decodelab.tasks.response import Response
-from decodelab.tasks.sandbox import sandbox
 from decodelab.tasks.task import Example, task_named, verdicts_of
 
 PREAMBLE = "from math import pi\n\n\ndef twice(x):\n    return 2 * x\n\n\n"
@@ -174,7 +174,7 @@ def test_many_are_judged_in_their_order():
 
 
 def test_without_a_sandbox_a_program_is_refused_and_not_run(monkeypatch):
-    monkeypatch.setattr("decodelab.tasks.sandbox._places", lambda: iter(()))
+    monkeypatch.setattr("decodelab.programs.sandbox._places", lambda: iter(()))
     monkeypatch.setattr("decodelab.tasks.humaneval.sandbox", sandbox.__wrapped__)
     for judge in (lambda: HumanEval().judge(ITEM, BODY), lambda: list(HumanEval().judge_batch([(ITEM, BODY)]))):
         with pytest.raises(SandboxMissing, match="install bubblewrap"):

@@ -40,6 +40,10 @@ class NoQuorum(UserWarning):
     """No answer had the share of the votes that its vote asks for."""
 
 
+class NoTests(UserWarning):
+    """A selection by tests had none to run."""
+
+
 class ModelNotice(UserWarning):
     """A model's files say something that is not followed."""
 
@@ -53,6 +57,7 @@ def notes(
         PlainCacheWarning,
         FewerCandidates,
         NoQuorum,
+        NoTests,
         ModelNotice,
     ),
 ) -> Iterator[list[str]]:

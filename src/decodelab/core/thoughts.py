@@ -23,6 +23,8 @@ _CLOSES = (
     r"<channel\|>",
 )
 _MARK = re.compile(rf"(?P<opens>{'|'.join(_OPENS)})|(?P<closes>{'|'.join(_CLOSES)})", re.IGNORECASE)
+_MARK_BEGINS = ("<", "[", "\u25c1")
+"""What every mark begins with: most texts have none of them, and are not searched."""
 _OPENED = re.compile(rf"(?:{'|'.join(_OPENS)})\s*\Z", re.IGNORECASE)
 _LONGEST_MARK = 200
 """Characters at the end of a prompt that are looked at."""
@@ -80,7 +82,7 @@ def _parted(text: str, begun: bool) -> tuple[str, bool]:
         return (answer, False) if final else ("", True)
     kept: list[str] = []
     at, thinking, marked = 0, begun, begun
-    for mark in _MARK.finditer(text):
+    for mark in _MARK.finditer(text) if any(begin in text for begin in _MARK_BEGINS) else ():
         marked = True
         if mark["opens"]:
             if not thinking:

@@ -6,6 +6,8 @@
 SELECTIONS: dict[str, str] = {
     "best_of": "decodelab.select.best_of:BestOf",
     "soft_best_of": "decodelab.select.soft_best_of:SoftBestOf",
+    "syntax": "decodelab.select.syntax:Syntax",
+    "tests": "decodelab.select.tests:Tests",
     "vote": "decodelab.select.vote:Vote",
     "mbr": "decodelab.select.mbr:MBR",
     "weighted_vote": "decodelab.select.weighted_vote:WeightedVote",

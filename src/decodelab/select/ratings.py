@@ -32,7 +32,8 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else 0.0
 
 
-def _mean_logprob(candidate: Candidate) -> float:
+def mean_logprob(candidate: Candidate) -> float:
+    """The mean log-probability of a candidate's tokens under the model, in nats; 0 of no tokens."""
     return candidate.logprob / max(len(candidate.tokens), 1)
 
 
@@ -53,9 +54,9 @@ def _bottom(confidence: Sequence[float], window: int) -> float:
 
 
 _OF_CANDIDATE: dict[str, Callable[[Candidate], float]] = {
-    "mean_logprob": _mean_logprob,
+    "mean_logprob": mean_logprob,
     "logprob": lambda c: c.logprob,
-    "mean_probability": lambda c: math.exp(_mean_logprob(c)),
+    "mean_probability": lambda c: math.exp(mean_logprob(c)),
     "probability": lambda c: math.exp(c.logprob),
 }
 _OF_CONFIDENCES: dict[str, Callable[[Confidences], float]] = {

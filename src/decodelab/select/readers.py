@@ -76,7 +76,9 @@ def read_answers(
     """
     read = _reader(stage, answer, question)  # once: a third party's means reading every package's metadata
     begun = opens_thought(question.prompt)
-    return [None if begun and _only_thinks(candidate) else read(candidate.text) for candidate in candidates]
+    texts = {c.text for c in candidates}  # equal samples are common, and are read once
+    answers = dict(zip(texts, map(read, texts), strict=True))
+    return [None if begun and _only_thinks(candidate) else answers[candidate.text] for candidate in candidates]
 
 
 def _only_thinks(candidate: Candidate) -> bool:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import gzip
 import os
 import re
-import textwrap
-import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,24 +15,19 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from decodelab.core.errors import InvalidData, RequestError
-from decodelab.core.thoughts import without_thoughts
 from decodelab.io.tabular import read_objects, read_rows
 from decodelab.io.text import expanded, file_name
-from decodelab.tasks.code_answers import FENCE, after_future, blocks_of, whole_function
-from decodelab.tasks.code_tests import apart
+from decodelab.programs.code_tests import apart
+from decodelab.programs.completion import STOPS, program
+from decodelab.programs.sandbox import Bounds, sandbox
 from decodelab.tasks.fields import Id, Row, Words, read_items
-from decodelab.tasks.sandbox import Bounds, sandbox
 from decodelab.tasks.task import Example, Verdict
 
 EXAMPLE = (
     '{"task_id": "HumanEval/0", "prompt": "def f(x):\\n", "entry_point": "f", "canonical_solution": "    return x\\n", '
     '"test": "def check(candidate):\\n    assert candidate(1) == 1\\n"}'
 )
-STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
-"""Where a completion ends: what follows is no more of the function (Chen et al. 2021, section 2.1)."""
 _LARGEST_FILE = 2**28
-_LONGEST = 200_000
-_LISTED = re.compile(r"\s*(?:[`~]{3}|[-*+>] |\d+[.)] )")
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,16}")
 
 
@@ -57,10 +49,10 @@ class _Row(Row):
 class HumanEval:
     r"""HumanEval, or any data in its format: 1 if the program passes its tests, else 0.
 
-    Programs run in bubblewrap (`decodelab.tasks.sandbox`), and nowhere without it. Unlike in the published harness, the
-    tests run in an interpreter of their own, so that a program can deceive them by nothing but what its function
+    Programs run in bubblewrap (`decodelab.programs.sandbox`), and nowhere without it. Unlike in the published harness,
+    the tests run in an interpreter of their own, so that a program can deceive them by nothing but what its function
     returns, which is taken as plain data. Tests that need more of a program share its interpreter, and the verdict says
-    so and why (`decodelab.tasks.code_tests`): such a program can still deceive them.
+    so and why (`decodelab.programs.code_tests`): such a program can still deceive them.
 
     Attributes:
         instruct: ask in words for the whole function, as chats want it; otherwise the prompt is to be continued.
@@ -117,22 +109,8 @@ class HumanEval:
         return found
 
     def program(self, meta: Mapping[str, Any], text: str) -> str:
-        """The program that an answer comes to.
-
-        An answer that defines the function is a whole one, in blocks of code or in prose: of it, what the function
-        needs (`decodelab.tasks.code_answers.whole_function`) follows what precedes the function in the prompt (imports,
-        other functions). All else completes the prompt, up to the first of `STOPS`. Thoughts are no answer.
-        """
-        prompt, text = meta["prompt"], without_thoughts(text)[-_LONGEST:].replace("\r\n", "\n")
-        begun = _cut(FENCE.split(text, maxsplit=1)[0])
-        if _continues(text, meta["entry_point"]) and _parses(prompt + begun):
-            return f"{prompt}{begun}\n"
-        whole = whole_function(text, meta["entry_point"])
-        if whole is None:
-            return f"{prompt}{_cut(_body(prompt, text))}\n"
-        define = re.compile(rf"^(?:async[ \t]+)?def[ \t]+{re.escape(meta['entry_point'])}\b", re.MULTILINE)
-        asked = list(define.finditer(prompt))
-        return after_future(f"{prompt[: asked[-1].start()] if asked else prompt}\n{whole}\n")
+        """The program that an answer comes to (`decodelab.programs.completion.program`)."""
+        return program(meta["prompt"], meta["entry_point"], text)
 
     def judge(self, example: Example, text: str) -> Verdict:
         """Run the program and its tests; the verdict's answer says how that ended.
@@ -141,14 +119,14 @@ class HumanEval:
             SandboxMissing: if there is no sandbox.
         """
         meta, bounds = example.meta, Bounds(self.seconds, self.memory_mb * 2**20)
-        program, function = self.program(meta, text), meta["entry_point"]
+        written, function = self.program(meta, text), meta["entry_point"]
         tests = [meta["test"], f"check({function})"]
         how = apart(meta["prompt"], meta["test"], function)
-        ended = None if how.why_not else sandbox().judge(program, [how.before, *tests], function, bounds)
+        ended = None if how.why_not else sandbox().judge(written, [how.before, *tests], function, bounds)
         shared = ""
         if ended is None:
             shared = f" (the tests shared its interpreter: {how.why_not or 'they pass what is no plain data'})"
-            ended = sandbox().run([program, *tests], bounds)
+            ended = sandbox().run([written, *tests], bounds)
         # Addresses differ from run to run, and a stored verdict should not.
         return Verdict(float(ended.how == "finished"), _ADDRESS.sub("0x...", str(ended)) + shared)
 
@@ -164,51 +142,6 @@ class HumanEval:
                 yield from pool.map(self.judge, *zip(*answers, strict=True))
             finally:
                 pool.shutdown(cancel_futures=True)
-
-
-def _cut(code: str) -> str:
-    """A completion up to the first of `STOPS`."""
-    ends = [end for stop in STOPS if (end := code.find(stop)) >= 0]
-    return code[: min(ends, default=len(code))]
-
-
-def _continues(text: str, name: str = "") -> bool:
-    """Whether a text goes on inside the function: its first line is indented and defines it at no such place."""
-    first = next((line for line in text.split("\n") if line.strip()), "")
-    margin = first[: len(first) - len(first.lstrip())]
-    defined = name and re.search(rf"^{margin}(?:async[ \t]+)?def[ \t]+{re.escape(name)}\b", text, re.MULTILINE)
-    return bool(margin) and not defined and not _LISTED.match(first)
-
-
-def _body(prompt: str, text: str) -> str:
-    """The text that completes a prompt: of blocks of code the last that does, or else the first; else the whole text.
-
-    A body that is not indented is, and prose before an indented one is left out, where that alone makes it Python.
-    """
-    blocks = blocks_of(text)
-    if not blocks:
-        if _parses(prompt + text):
-            return text
-        lines = text.split("\n")
-        begin = next((number for number, line in enumerate(lines) if line[:1].isspace() and line.strip()), 0)
-        return "\n".join(lines[begin:]) if begin and _parses(prompt + "\n".join(lines[begin:])) else text
-    for block in reversed(blocks):
-        indented = textwrap.indent(block, "    ")
-        if "return" in block and not _continues(block) and _parses(prompt + indented):
-            return indented
-        if _continues(block) and _parses(prompt + block):
-            return block
-    return blocks[0]
-
-
-def _parses(source: str) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
 
 
 def instruction(prompt: str) -> str:

@@ -47,10 +47,11 @@ class Ngrams:
         """
         entry = np.repeat(np.arange(len(self.count)), self.count)
         place = np.arange(len(entry)) - np.repeat(np.cumsum(self.count) - self.count, self.count)
-        feature = self.gram[entry] * (int(self.count.max(initial=0)) + 1) + place
-        _, feature, spread = np.unique(feature, return_inverse=True, return_counts=True)
+        starts = np.flatnonzero(np.diff(self.gram, prepend=-1))
+        most = np.maximum.reduceat(self.count, starts) if len(starts) else self.count
+        feature = (np.cumsum(most) - most)[self.gram[entry]] + place
         # What one sequence alone has it shares with none but itself.
-        common = spread > 1
+        common = np.bincount(feature) > 1
         column = np.cumsum(common) - 1
         kept = common[feature]
         rows, columns = self.owner[entry][kept], column[feature][kept]
@@ -83,32 +84,36 @@ def ngrams(sequences: Sequence[Ints], orders: int) -> list[Ngrams]:
     """
     flat = np.concatenate([*sequences, np.empty(0, np.int64)]).astype(np.int64)
     owner = np.repeat(np.arange(len(sequences)), np.array([len(s) for s in sequences], np.int64))
-    symbols = int(flat.max(initial=0)) + 1
     gram, found = flat, []
     for order in range(1, orders + 1):
         if order > 1:
-            # An n-gram is the one before it and a symbol more, within one sequence.
-            gram = gram[:-1] * symbols + flat[order - 1 :]
-        within = owner[: len(gram)] == owner[order - 1 :][: len(gram)]
-        entries, numbers = _counted(gram[within], owner[: len(gram)][within], len(sequences))
+            gram = gram[:-1]
+        starts, ends = owner[: len(gram)], owner[order - 1 :]
+        within = np.flatnonzero(starts == ends)
+        # An n-gram is the one before it, by its number, and a symbol more. Sequences stay in order.
+        symbol = flat[order - 1 :][within]
+        before = gram[within] if order > 1 else np.zeros_like(symbol)
+        places = _sorted(symbol)
+        places = places[_sorted(before[places])]
+        entries, numbers = _counted(before[places], symbol[places], starts[within][places], len(sequences))
         found.append(entries)
         gram = np.zeros_like(gram)
-        gram[within] = numbers
+        gram[within[places]] = numbers
     return found
 
 
-def _counted(gram: Ints, owner: Ints, sequences: int) -> tuple[Ngrams, Ints]:
-    """The entries of n-grams that stand one after the other in sequences, and the number of each n-gram."""
-    order = np.argsort(gram, kind="stable")  # sequences stay in order, so one sort serves for both
-    sorted_gram, sorted_owner = gram[order], owner[order]
-    new_gram = np.diff(sorted_gram, prepend=-1) != 0
-    new_entry = new_gram | (np.diff(sorted_owner, prepend=-1) != 0)
-    number = np.cumsum(new_gram) - 1
-    starts = np.flatnonzero(new_entry)
-    count = np.diff(starts, append=len(gram))
-    numbers = np.empty_like(number)
-    numbers[order] = number
-    return Ngrams(sorted_owner[starts], number[starts], count, sequences), numbers
+def _sorted(values: Ints) -> Ints:
+    """The places of values in order, equal ones as they stand; fast for small values."""
+    small = values.max(initial=0) < 2**16
+    return np.argsort(values.astype(np.uint16) if small else values, kind="stable")
+
+
+def _counted(before: Ints, symbol: Ints, owner: Ints, sequences: int) -> tuple[Ngrams, Ints]:
+    """The entries of sorted n-grams of sequences, and the number of each n-gram."""
+    new_gram = (np.diff(before, prepend=-1) != 0) | (np.diff(symbol, prepend=-1) != 0)
+    starts = np.flatnonzero(new_gram | (np.diff(owner, prepend=-1) != 0))
+    numbers = np.cumsum(new_gram) - 1
+    return Ngrams(owner[starts], numbers[starts], np.diff(starts, append=len(owner)), sequences), numbers
 
 
 def _summed(group: Ints, values: Ints | Floats, groups: int = 0) -> Floats:

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from decodelab.core.errors import SandboxMissing
-from decodelab.tasks import confined, system_calls
-from decodelab.tasks.sandbox import Bounds, Sandbox, sandbox
+from decodelab.programs import confined, system_calls
+from decodelab.programs.sandbox import Bounds, Sandbox, sandbox
 
 AMPLE = Bounds(seconds=120)
 SHORT = Bounds(seconds=0.4)
@@ -309,7 +309,9 @@ def test_nothing_is_left_of_a_program_that_was_killed(box):
 def test_a_program_dies_with_the_process_that_runs_it(box):
     marker = f"marker {os.getpid()} of an orphan"
     marked = (*box.command[:-1], f"{box.command[-1]}\n# {marker}")
-    code = "import sys; from decodelab.tasks.sandbox import *; Sandbox(sys.argv[1:]).run(['while 1: 1'], Bounds(300))"
+    code = (
+        "import sys; from decodelab.programs.sandbox import *; Sandbox(sys.argv[1:]).run(['while 1: 1'], Bounds(300))"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code, *marked])
     while parent.poll() is None and len(processes_with(marker)) < 4:  # the parent, bwrap twice, Python
         time.sleep(0.05)
@@ -328,7 +330,7 @@ def nowhere(monkeypatch):
     """No bubblewrap but those given."""
 
     def places(*given: str) -> None:
-        monkeypatch.setattr("decodelab.tasks.sandbox._places", lambda: iter(given))
+        monkeypatch.setattr("decodelab.programs.sandbox._places", lambda: iter(given))
 
     places()
     return places

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from decodelab.core.errors import SandboxMissing
-from decodelab.tasks.plain_data import encoded
-from decodelab.tasks.system_calls import MACHINES, filter_program
+from decodelab.programs.plain_data import encoded
+from decodelab.programs.system_calls import MACHINES, filter_program
 
 How = Literal["finished", "raised", "forbidden", "memory", "timeout", "died"]
 _INSIDE = tuple(Path(__file__).with_name(name) for name in ("plain_data.py", "confined.py"))
@@ -75,7 +75,7 @@ class Sandbox:
 
     A program sees the interpreter, its standard library and the shared libraries of both, read-only; no other file, no
     directory to write in, no network, no other process and an empty environment. It is nobody, has one process and one
-    thread, can make the system calls of `decodelab.tasks.system_calls` only, and dies with the process that runs it.
+    thread, can make the system calls of `decodelab.programs.system_calls` only, and dies with the process that runs it.
     docs/sandbox.md says what that does and does not keep out.
     """
 
@@ -106,7 +106,7 @@ class Sandbox:
         """Run tests of a program's function in an interpreter of their own, which only its end counts as finished.
 
         The program runs in another one and is told nothing of the tests but the arguments of each call; what it returns
-        is taken as plain data (`decodelab.tasks.plain_data`), so that it can deceive the tests by nothing but results.
+        is taken as plain data (`decodelab.programs.plain_data`), so that it can deceive the tests by results alone.
         What it changes of a list, set or dict among the arguments is changed for the tests too.
 
         Args:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from decodelab.tasks.plain_data import NotPlain, decoded, encoded
+from decodelab.programs.plain_data import NotPlain, decoded, encoded
 
 Point = namedtuple("Point", "x y")
 VALUES: list[Any] = [

@@ -1,7 +1,7 @@
 """What runs inside the sandbox: gives up every right, then runs the sources and reports how they ended.
 
-`decodelab.tasks.sandbox` hands this file's text, after that of `plain_data`, to a bare Python; nothing of decodelab is
-there to import. Modules that take long to import, such as json, collections and typing, are not imported here.
+`decodelab.programs.sandbox` hands this file's text, after that of `plain_data`, to a bare Python; nothing of decodelab
+is there to import. Modules that take long to import, such as json, collections and typing, are not imported here.
 """
 
 import builtins
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from decodelab.tasks.plain_data import NotPlain, decoded, encoded
+    from decodelab.programs.plain_data import NotPlain, decoded, encoded
 
 NOBODY = 65534
 AF_UNIX = 1

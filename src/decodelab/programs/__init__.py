@@ -1,0 +1,1 @@
+"""Programs that models write: found in their texts, and run where they can do no harm."""
