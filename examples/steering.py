@@ -1,4 +1,4 @@
-"""Three ways to keep a word out of a text, masking, rejection and SMC, against the distribution they are meant to have.
+"""Four ways to keep a word out of a text: a mask, rejection, SMC and AWRS, against the distribution they should have.
 
     python examples/steering.py
 
@@ -6,7 +6,7 @@ The model begins with A nine times in ten, and says `bad` often after A, seldom 
 with A come through, so among those of four words without `bad` only six in ten do. A mask removes `bad` wherever it
 could come and renormalises; nothing tells it that A is dangerous. Rejection draws whole texts and keeps the right
 ones: exact, at the price of the tries. SMC comes the closer to the exact distribution the more particles it
-has, at the price of those.
+has, at the price of those; so does AWRS, whose particles never take a token that a checker rejects.
 """
 
 import math
@@ -51,7 +51,7 @@ def exact() -> dict[str, float]:
 
 def shares(strategy: dl.Strategy, runs: int) -> dict[str, float]:
     """The share of each text over this many runs, with candidates weighted where they have weights."""
-    steered = isinstance(strategy.search, dl.SMC)
+    steered = isinstance(strategy.search, dl.SMC | dl.AWRS)
     engine = dl.Engine(MODEL, max_rows=4096)
     for seed in range(runs):
         engine.submit("", strategy, max_new_tokens=WORDS, seed=seed)
@@ -83,6 +83,10 @@ def main() -> None:
         **{
             f"smc, {2048 // n} runs of {n}": shares(dl.Strategy.of(dl.SMC(n, penalty)), 2048 // n)
             for n in (1, 4, 16, 64, 256)
+        },
+        **{
+            f"awrs, {2048 // n} runs of {n}": shares(dl.Strategy.of(dl.AWRS(without_bad, n)), 2048 // n)
+            for n in (1, 16, 256)
         },
     }
     print(f"{'':24}{'begins with A':>15}{'A B B B':>10}{'B B B B':>10}{'says bad':>10}{'distance':>10}")

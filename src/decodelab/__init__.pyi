@@ -74,6 +74,7 @@ from decodelab.processors.watermark import watermark_z as watermark_z
 from decodelab.processors.xtc import XTC as XTC
 from decodelab.search.arithmetic import Arithmetic as Arithmetic
 from decodelab.search.astar import AStar as AStar
+from decodelab.search.awrs import AWRS as AWRS
 from decodelab.search.beam import Beam as Beam
 from decodelab.search.best_first import BestFirst as BestFirst
 from decodelab.search.contrastive_search import ContrastiveSearch as ContrastiveSearch

@@ -55,6 +55,11 @@ SEARCHED["force_words"] = [
     dl.ForceWords([], width=3, n=2),
     dl.ForceWords([list("0123456")], width=4, n=4, length_penalty=0.0, early_stopping="never"),
 ]
+SEARCHED["awrs"] = [
+    dl.AWRS(checker=lambda text: "complete", particles=1),
+    dl.AWRS(checker=lambda text: "invalid" if text.endswith("3") else "complete", particles=5, prompt=False),
+    dl.AWRS(checker=lambda text: "invalid" if text.endswith("3") else "complete", particles=6, checks=2, threshold=1),
+]
 SEARCHED["rejection"] = [
     dl.Rejection(checker=lambda text: "complete", n=3, tries=3),
     dl.Rejection(checker=lambda text: "invalid" if text.endswith("3") else "complete", n=2, tries=40, prompt=False),

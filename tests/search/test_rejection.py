@@ -95,8 +95,18 @@ def test_fewer_than_wanted_are_returned_with_a_word_and_none_is_an_error():
             letters(), "", dl.Rejection(at_most_one_b_and_ends_in_b, n=60, tries=60), max_new_tokens=LIMIT
         )
     assert 0 < len(g.candidates) < 60
-    with pytest.raises(EmptySupport, match="rejection: none of 7 tries was accepted for the prompt"):
+    with pytest.raises(EmptySupport, match=r"prompt 0: rejection.*tries=7\) found no text; raise tries"):
         dl.generate(letters(), "a", dl.Rejection(lambda text: "invalid", tries=7), max_new_tokens=10**6)
+
+
+def test_a_prompt_for_which_nothing_is_accepted_leaves_the_others_alone():
+    engine = dl.Engine(letters())
+    for prompt in ("a", "b"):
+        engine.submit(prompt, dl.Rejection(lambda text: "invalid" if text[0] == "a" else "complete"), max_new_tokens=3)
+    failed, found = sorted(engine.run(), key=lambda outcome: outcome.index)
+    assert isinstance(failed, dl.Failed)
+    assert isinstance(failed.error, EmptySupport)
+    assert isinstance(found, dl.Generation)
 
 
 def test_an_unfinished_text_does_not_end():

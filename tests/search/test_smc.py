@@ -9,7 +9,8 @@ import torch
 
 import decodelab as dl
 from decodelab.core.errors import InvalidParameter, ScorerFailed
-from decodelab.search.smc import SMC, systematic
+from decodelab.search._particles import systematic
+from decodelab.search.smc import SMC
 
 MODEL = dl.TableModel(
     ["a", "b"],

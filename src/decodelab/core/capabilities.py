@@ -40,6 +40,7 @@ class Capabilities:
         runner: of a search or a driver: how its forward passes are made.
         takes_argmax: of a search: it takes the most probable token, so processors that keep the argmax have no effect.
         drops_dead_ends: of a search: it continues without rows that have no token left.
+        if_empty: of a search that may end without a hypothesis: what to do about it.
         independent_rows: of a search: a row never forks, so rows may advance by different numbers of tokens.
         samples_by_index: of a search: its parameter n is a number of independent samples, and sample i is the same
             whatever n is.
@@ -54,6 +55,7 @@ class Capabilities:
     runner: ClassVar[RunnerName] = "batched"
     takes_argmax: ClassVar[bool] = False
     drops_dead_ends: ClassVar[bool] = False
+    if_empty: ClassVar[str] = "ask for more hypotheses"
     independent_rows: ClassVar[bool] = False
     samples_by_index: ClassVar[bool] = False
 

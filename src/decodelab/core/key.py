@@ -29,6 +29,8 @@ GUMBEL = 1
 """Stream of the Gumbel noise over the vocabulary."""
 PROCESSOR = 2
 """First of the streams of processors that need randomness of their own."""
+ATTEMPT = 0x10000
+"""First of the streams of searches that draw a token several times, after `DRAW` the first time."""
 SELECTION = 0xFFFFFFFF
 """Stream of selections that draw."""
 

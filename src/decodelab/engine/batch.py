@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from decodelab.core.errors import DecodelabError, UnsupportedStrategy
+from decodelab.core.errors import DecodelabError, EmptySupport, UnsupportedStrategy
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Ahead, AnyScorer, Embeddings, LanguageModel, Rows
@@ -279,7 +279,7 @@ class Batch:
 
     def newly_done(self) -> Iterator[Outcome]:
         """The outcomes of jobs without rows left; a job is done once its outcome is taken."""
-        live = set(self.row_jobs.tolist()) if len(self.history.ended) else range(len(self.jobs))
+        live = set(self.row_jobs.tolist()) if len(self.history.ended) or not len(self) else range(len(self.jobs))
         for job in range(len(self.jobs)):
             if job not in live and job not in self.done:
                 yield self._outcome(job)
@@ -323,6 +323,9 @@ class Batch:
                 unfinished(self.model, spec, self.history.row(row), int(self.keys.sample[row])) for row in live
             ]
         else:
+            if not candidates:
+                stage = spec.strategy.search_stage
+                raise EmptySupport(f"{spec.name}: {stage} found no text; {stage.if_empty}")
             candidates, asked = selected(self.model, spec, candidates)
             self.decoded[job] += asked.tokens
             self.passes[job] += asked.passes

@@ -14,6 +14,7 @@ SEARCHES: dict[str, str] = {
     "smc": "decodelab.search.smc:SMC",
     "value_beam": "decodelab.search.value_beam:ValueBeam",
     "force_words": "decodelab.search.force_words:ForceWords",
+    "awrs": "decodelab.search.awrs:AWRS",
     "rejection": "decodelab.search.rejection:Rejection",
 }
 

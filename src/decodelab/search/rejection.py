@@ -9,32 +9,15 @@ import torch
 
 from decodelab.checkers.catalogue import check_checker
 from decodelab.checkers.reading import begin_reading
-from decodelab.core.errors import EmptySupport
-from decodelab.core.protocols import Advance, AnyChecker, Ranked, Reading, Rows
+from decodelab.core.protocols import Advance, AnyChecker, Ranked, Rows
 from decodelab.core.reasons import CONTINUES, EOS
-from decodelab.core.stage import Kind, Stage, brief, check_choice, check_number
-from decodelab.core.values import Partial
+from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import log_normaliser
+from decodelab.search._read_text import ReadText
 from decodelab.search.sample import inverse_cdf
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """A text and its reading."""
-
-    reading: Reading
-    text: str
-
-    def follow(self, begun: Reading, text: str) -> _Judged:
-        """The reading of the new text, incremental if it extends the old one (as it nearly always does)."""
-        if text == self.text:
-            return self
-        if text.startswith(self.text):
-            return _Judged(self.reading.read(text[len(self.text) :]), text)
-        return _Judged(begun.read(text), text)
 
 
 @dataclass(frozen=True)
@@ -51,7 +34,7 @@ class Attempts:
 
     samples: Tensor
     scores: Tensor
-    texts: tuple[_Judged | None, ...]
+    texts: tuple[ReadText | None, ...]
     accepted: tuple[tuple[Ranked, ...], ...]
     ended: int
 
@@ -89,6 +72,7 @@ class Rejection(Stage):
     kind: ClassVar[Kind] = "search"
     source: ClassVar[str] = "von Neumann 1951, rejection sampling; invalid prefixes are dropped early"
     constrains: ClassVar[bool] = True
+    if_empty: ClassVar[str] = "raise tries, or mask invalid tokens with check"
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -117,15 +101,17 @@ class Rejection(Stage):
         reasons = rows.ends(everyone, tokens)
         partials = rows.partials(everyone, tokens)
         begun = begin_reading(self.checker)
-        texts = [self._followed(old, begun, p) for old, p in zip(state.texts, partials, strict=True)]
+        texts = [
+            (old or ReadText(begun, "")).follow(begun, new, prompt=self.prompt)
+            for old, new in zip(state.texts, partials, strict=True)
+        ]
 
         jobs, samples = rows.jobs.tolist(), state.samples.tolist()
         accepted = [list(found) for found in state.accepted]
         over: list[int] = []
         going: list[int] = []
         for row, reason in enumerate(reasons.tolist()):
-            reading = texts[row].reading
-            if reading.invalid or (reason == EOS and not reading.complete):
+            if not texts[row].accepted(over=reason == EOS):
                 continue
             if reason == CONTINUES:
                 going.append(row)
@@ -135,13 +121,6 @@ class Rejection(Stage):
         first = [self._first(found) for found in accepted]
         # A try with a higher index than the n-th accepted one cannot be among the first n any more.
         going = [r for r in going if len(first[jobs[r]]) < self.n or samples[r] < first[jobs[r]][-1].sample]
-        left = {jobs[r] for r in going}
-        for row, job in enumerate(jobs):
-            if job not in left and not accepted[job]:
-                raise EmptySupport(
-                    f"rejection: none of {self.tries} tries was accepted for the prompt {brief(partials[row].prompt)}; "
-                    "raise tries, or mask invalid tokens with check"
-                )
         kept, ends = torch.tensor(going, dtype=torch.int64), torch.tensor(over, dtype=torch.int64)
         advance = Advance(kept, tokens[kept], ends, tokens[ends], reasons[ends])
         return advance, Attempts(
@@ -151,11 +130,6 @@ class Rejection(Stage):
             tuple(map(tuple, accepted)),
             state.ended + len(over),
         )
-
-    def _followed(self, old: _Judged | None, begun: Reading, partial: Partial) -> _Judged:
-        """The reading of a try with its new token."""
-        text = partial.prompt + partial.text if self.prompt else partial.text
-        return (old or _Judged(begun, "")).follow(begun, text)
 
     def _first(self, accepted: list[Ranked]) -> list[Ranked]:
         """The first n accepted tries by index."""
