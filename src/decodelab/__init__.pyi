@@ -88,6 +88,7 @@ from decodelab.search.stochastic_beam import StochasticBeam as StochasticBeam
 from decodelab.search.value_beam import ValueBeam as ValueBeam
 from decodelab.select.best_of import BestOf as BestOf
 from decodelab.select.soft_best_of import SoftBestOf as SoftBestOf
+from decodelab.select.until import Until as Until
 from decodelab.select.vote import Vote as Vote
 from decodelab.select.weighted_vote import WeightedVote as WeightedVote
 from decodelab.strategy.default import Default as Default

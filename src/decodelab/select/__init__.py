@@ -9,3 +9,6 @@ SELECTIONS: dict[str, str] = {
     "vote": "decodelab.select.vote:Vote",
     "weighted_vote": "decodelab.select.weighted_vote:WeightedVote",
 }
+
+STOPPING: dict[str, str] = {"until": "decodelab.select.until:Until"}
+"""Drivers that end drawing when what a selection would choose is settled."""
