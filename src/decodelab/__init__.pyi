@@ -95,6 +95,7 @@ from decodelab.select.mbr import MBR as MBR
 from decodelab.select.soft_best_of import SoftBestOf as SoftBestOf
 from decodelab.select.syntax import Syntax as Syntax
 from decodelab.select.tests import Tests as Tests
+from decodelab.select.until import Until as Until
 from decodelab.select.vote import Vote as Vote
 from decodelab.select.weighted_vote import WeightedVote as WeightedVote
 from decodelab.stops.repetition_stop import RepetitionStop as RepetitionStop

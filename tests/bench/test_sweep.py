@@ -61,11 +61,11 @@ def test_a_run_that_ends_early_goes_on_where_it_ended(small, tmp_path, whole, mo
     with Journal(tmp_path / "j", writing=True) as journal:
         add, times = journal.add, []
 
-        def add_or_die(records, scores):
+        def add_or_die(records, scores, **how):
             if len(times) == after:
                 raise Killed
             times.append(1)
-            add(records, scores)
+            add(records, scores, **how)
 
         monkeypatch.setattr(journal, "add", add_or_die)
         with pytest.raises(Killed):

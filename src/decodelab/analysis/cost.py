@@ -338,4 +338,6 @@ def _notes(plan: Strategy) -> tuple[str, ...]:
         notes.append(f"{plan.search}: what its scorer asks the model comes on top")
     if plan.speculative is not None and plan.speculative.adaptive:
         notes.append(f"{plan.driver}: predicted for k = {plan.speculative.k} throughout")
+    if plan.windowed is not None:
+        notes.append(f"{plan.driver}: predicted for all {plan.search.n} samples, drawn at once; it may end earlier")
     return tuple(notes)

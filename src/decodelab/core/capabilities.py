@@ -44,6 +44,8 @@ class Capabilities:
         independent_rows: of a search: a row never forks, so rows may advance by different numbers of tokens.
         samples_by_index: of a search: its parameter n is a number of independent samples, and sample i is the same
             whatever n is.
+        draws_in_windows: of a driver: it may end drawing before all n samples are drawn
+            (`decodelab.core.protocols.DrawsInWindows`); otherwise a driver changes no text.
     """
 
     needs: ClassVar[Need] = "logits"
@@ -58,6 +60,7 @@ class Capabilities:
     if_empty: ClassVar[str] = "ask for more hypotheses"
     independent_rows: ClassVar[bool] = False
     samples_by_index: ClassVar[bool] = False
+    draws_in_windows: ClassVar[bool] = False
 
     def deterministic(self) -> bool:
         """Whether these parameters give the same result under every seed."""
@@ -74,6 +77,10 @@ class Capabilities:
     def asks_model(self) -> bool:
         """Of a selection: whether it may ask the model, so that it cannot be made among stored candidates."""
         return True
+
+    def counts(self) -> object | None:
+        """Of a selection, or a driver that draws in windows: what it counts as an answer; None if it counts none."""
+        return None
 
     def asks_scorer(self) -> AnyScorer | None:
         """Of a search: the scorer that it asks about texts, if any."""

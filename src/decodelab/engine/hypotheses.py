@@ -100,7 +100,6 @@ def selected(model: LanguageModel, job: Job, candidates: list[Candidate]) -> tup
     Returns:
         The candidates, best first, and the model as the selection used it.
     """
-    counted = Counted(model)
     search = job.strategy.search
     wanted = search.n
     constraints = [s.name for s in job.strategy.stages if s.constrains]
@@ -111,11 +110,21 @@ def selected(model: LanguageModel, job: Job, candidates: list[Candidate]) -> tup
             FewerCandidates,
             stacklevel=2,
         )
-    if job.strategy.selection is None or not candidates:
+    return ranked(model, job, candidates)
+
+
+def ranked(model: LanguageModel, job: Job, candidates: list[Candidate]) -> tuple[list[Candidate], Counted]:
+    """The candidates as the selection of their job ranks them, however many there should be; else as `selected`."""
+    counted, selection = Counted(model), job.strategy.selection
+    if selection is None or not candidates:
         return candidates, counted
+    return [replace(c, score=score) for c, score in selection.rank(candidates, asked(counted, job))], counted
+
+
+def asked(model: Counted, job: Job) -> Question:
+    """What the candidates of a job continue."""
     keys = Keys.of(job.seed, job.tokens, [job.first_sample])
-    question = Question(job.prompt, job.tokens, keys, cast(LanguageModel, counted), job.read)
-    return [replace(c, score=score) for c, score in job.strategy.selection.rank(candidates, question)], counted
+    return Question(job.prompt, job.tokens, keys, cast(LanguageModel, model), job.read)
 
 
 def generation(

@@ -62,7 +62,9 @@ class Job:
     @property
     def rows(self) -> int:
         """The most rows computed for it at once."""
-        search = self.strategy.search
+        search, windowed = self.strategy.search, self.strategy.windowed
+        if windowed is not None:
+            return min(windowed.window, search.peak_rows)
         return cast(LooksAhead, search).looks_at if self.strategy.runner == "hidden_states" else search.peak_rows
 
 

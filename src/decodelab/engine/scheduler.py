@@ -23,6 +23,7 @@ from decodelab.engine.runners.hidden_states import HiddenStatesRunner
 from decodelab.engine.runners.runner import Outcome, Runner
 from decodelab.engine.runners.speculative import SpeculativeRunner
 from decodelab.engine.runners.tree import TreeRunner
+from decodelab.engine.runners.windowed import WindowedRunner
 from decodelab.models.loading import load
 from decodelab.search.speculative import Speculative
 from decodelab.strategy.strategy import Strategy, StrategyLike
@@ -164,7 +165,7 @@ class Engine:
         if passes == "tree":
             return TreeRunner(model, self.max_rows, self.memory, self.observers)
         prefixes = self._prefix_caches[compositions] = PrefixCache(model)
-        return BatchedRunner(model, prefixes, self.memory, self.observers)
+        return WindowedRunner(model, BatchedRunner(model, prefixes, self.memory, self.observers))
 
     def cancel(self, number: int) -> bool:
         """Drop a job: nothing more of it comes out, its rows are gone before the next forward pass.
@@ -278,6 +279,6 @@ def _kind(strategy: Strategy) -> Kind:
     Raises:
         UnsupportedStrategy: for a driver that is not known here.
     """
-    if strategy.driver is not None and strategy.speculative is None:
+    if strategy.driver is not None and strategy.speculative is None and strategy.windowed is None:
         raise UnsupportedStrategy(f"{strategy.driver}: this engine does not support it; leave it out")
     return strategy.compositions, strategy.speculative or strategy.runner

@@ -28,4 +28,4 @@ TREE_SEARCHES: dict[str, str] = {
 """Those whose hypotheses grow at different lengths (`decodelab.core.protocols.tree_searches.TreeSearch`)."""
 
 DRIVERS: dict[str, str] = {"speculative": "decodelab.search.speculative:Speculative"}
-"""Stages that say how forward passes are made; they stand behind a search and change no distribution."""
+"""Stages that say how forward passes are made; they stand behind a search and change no text."""

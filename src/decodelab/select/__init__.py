@@ -12,3 +12,6 @@ SELECTIONS: dict[str, str] = {
     "mbr": "decodelab.select.mbr:MBR",
     "weighted_vote": "decodelab.select.weighted_vote:WeightedVote",
 }
+
+STOPPING: dict[str, str] = {"until": "decodelab.select.until:Until"}
+"""Drivers that end drawing when what a selection would choose is settled."""

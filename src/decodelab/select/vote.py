@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from decodelab.core.capabilities import Need
-from decodelab.core.protocols import Question, Ranker
+from decodelab.core.protocols import Question, Ranker, Reader
 from decodelab.core.stage import check_number
 from decodelab.core.values import Candidate
 from decodelab.select._prepared import PreparedSelection
@@ -45,6 +45,10 @@ class Vote(PreparedSelection):
         """Check the parameters."""
         check_answer(self)
         check_number(self, "quorum", low=0, high=1, fix="0 always takes the answer with most votes")
+
+    def counts(self) -> str | Reader:
+        """Its answers."""
+        return self.answer
 
     def asks_model(self) -> bool:
         """It reads texts."""

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from decodelab.core.capabilities import Need
 from decodelab.core.errors import ScorerFailed
-from decodelab.core.protocols import Question, Ranker
+from decodelab.core.protocols import Question, Ranker, Reader
 from decodelab.core.stage import brief, check_choice, check_number, plain
 from decodelab.core.values import Candidate
 from decodelab.select._prepared import PreparedSelection
@@ -73,6 +73,10 @@ class WeightedVote(PreparedSelection):
     def reads_confidences(self) -> bool:
         """Whether its weights are confidences."""
         return self.rating.reads_confidences
+
+    def counts(self) -> str | Reader:
+        """Its answers."""
+        return self.answer
 
     def asks_model(self) -> bool:
         """Whether its rating does."""

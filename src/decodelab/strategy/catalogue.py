@@ -8,7 +8,7 @@ from decodelab.core.stage import Stage
 from decodelab.models import COMPOSITIONS
 from decodelab.processors import PROCESSORS
 from decodelab.search import DRIVERS, SEARCHES, TREE_SEARCHES
-from decodelab.select import SELECTIONS
+from decodelab.select import SELECTIONS, STOPPING
 from decodelab.stops import STOPS
 
 SOURCES: dict[str, str] = {"default": "decodelab.strategy.default:Default"}
@@ -16,7 +16,7 @@ SOURCES: dict[str, str] = {"default": "decodelab.strategy.default:Default"}
 STAGES: Registry[type[Stage]] = Registry(
     "stage",
     "decodelab.stages",
-    SOURCES | COMPOSITIONS | PROCESSORS | STOPS | SEARCHES | TREE_SEARCHES | DRIVERS | SELECTIONS,
+    SOURCES | COMPOSITIONS | PROCESSORS | STOPS | SEARCHES | TREE_SEARCHES | DRIVERS | STOPPING | SELECTIONS,
     unknown=UnknownStage,
     listing="`decodelab strategies`",
 )

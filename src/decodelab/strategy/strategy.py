@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from decodelab.core.capabilities import NEEDS, Need, RunnerName
 from decodelab.core.errors import InvalidParameter, StrategyError, StrategySyntaxError, UnknownParameter, did_you_mean
-from decodelab.core.protocols import Composition, LanguageModel, Processor, Search, Selection, Stop
+from decodelab.core.protocols import Composition, DrawsInWindows, LanguageModel, Processor, Search, Selection, Stop
 from decodelab.core.stage import Kind, Pipeline, Stage, brief, plain
 from decodelab.io.json import parse_json
 from decodelab.io.yaml import RepeatedKey, unique_keys
@@ -215,13 +215,18 @@ class Strategy:
 
     @property
     def driver(self) -> Stage | None:
-        """The stage that says how forward passes are made, if any; results have the same distribution without it."""
+        """The stage that says how forward passes are made, or how many samples are drawn, if any."""
         return next((s for s in self.stages if s.kind == "driver"), None)
 
     @property
     def speculative(self) -> Speculative | None:
         """The driver, if it is one of speculative decoding."""
         return cast(Speculative, self.driver) if self.driver and self.driver.runner == "speculative" else None
+
+    @property
+    def windowed(self) -> DrawsInWindows | None:
+        """The driver, if it is one that draws in windows."""
+        return cast(DrawsInWindows, self.driver) if self.driver and self.driver.draws_in_windows else None
 
     @property
     def selection(self) -> Selection | None:
@@ -257,6 +262,8 @@ class Strategy:
             ]
         if self.selection is not None and self.search.n == 1:
             notes.append(f"{self.stages[-1]}: nothing to select from, the search returns one candidate")
+        if self.windowed is not None and self.windowed.window >= self.search.n:
+            notes.append(f"{self.driver}: nothing to save, its first window holds all {self.search.n} samples")
         return notes
 
     def explain(self, model: LanguageModel | None = None) -> str:

@@ -234,8 +234,9 @@ class Worker:
 
 
 def samples_freely(strategy: Strategy) -> bool:
-    """Whether a strategy's samples are answers of their own: it samples, and selects none from others."""
-    return strategy.search_stage.samples_by_index and strategy.selection is None
+    """Whether a strategy's samples are answers of their own: it draws all, and selects none from others."""
+    chosen = strategy.selection is not None or strategy.windowed is not None
+    return strategy.search_stage.samples_by_index and not chosen
 
 
 def widened(strategy: Strategy, samples: int) -> Strategy:

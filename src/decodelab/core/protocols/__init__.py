@@ -35,7 +35,7 @@ from decodelab.core.protocols.processors import (
 )
 from decodelab.core.protocols.scorers import AnyScorer, ModelScorer, Scorer
 from decodelab.core.protocols.searches import Advance, Ahead, LooksAhead, Ranked, Rows, Search
-from decodelab.core.protocols.selections import Prepared, Question, Ranker, Reader, Selection
+from decodelab.core.protocols.selections import DrawsInWindows, Prepared, Question, Ranker, Reader, Selection
 from decodelab.core.protocols.stops import Stop, StopState
 from decodelab.core.protocols.tree_searches import Growth, Tree, TreeSearch
 from decodelab.core.protocols.utilities import Aggregating, AnyUtility, Compared, ComparedWithMean, Utility
@@ -54,6 +54,7 @@ __all__ = [
     "ComparedWithMean",
     "Composed",
     "Composition",
+    "DrawsInWindows",
     "Embeddings",
     "EncoderDecoder",
     "Forkable",

@@ -59,3 +59,24 @@ class Prepared(Selection, Protocol):
     def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
         """What ranks some of these candidates as `rank` would."""
         ...
+
+
+@runtime_checkable
+class DrawsInWindows(Protocol):
+    """A driver that has samples drawn in windows, one after the other, and says after each whether that is enough."""
+
+    @property
+    def window(self) -> int:
+        """Samples of a window, at least 1; the last has fewer where they do not go into all evenly."""
+        ...
+
+    def settled(self, candidates: Sequence[Candidate], drawn: int, total: int, question: Question) -> bool:
+        """Whether no more samples are drawn; a function of what it is given.
+
+        Args:
+            candidates: of the samples drawn, in their order.
+            drawn: samples drawn, at least as many as there are candidates.
+            total: the most that are drawn.
+            question: what the candidates continue.
+        """
+        ...
