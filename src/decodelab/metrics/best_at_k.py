@@ -46,4 +46,4 @@ def best_at_k(scores: ArrayLike, ratings: ArrayLike | None = None) -> Floats:
     for i in range(n, 0, -1):
         found += share * ascending[i - 1]
         share = share * np.maximum(i - k, 0) / max(i - 1, 1)
-    return found
+    return found.clip(x.min(), x.max())  # a mean of scores, but for rounding

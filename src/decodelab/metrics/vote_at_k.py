@@ -58,7 +58,7 @@ def vote_at_k(answers: Sequence[Hashable | None], scores: ArrayLike) -> Floats:
         free = np.array([[float(comb(others, i)) for i in range(n + 1)]])
         for answer, chosen in zip(reaching, _with(count, [votes[a] for a in reaching], free), strict=True):
             won += chosen * sums[answer] / votes[answer]
-    return (won / ways)[1:]
+    return (won / ways)[1:].clip(x.min(), x.max())  # a mean of scores, but for rounding
 
 
 def _with(count: int, votes: Sequence[int], free: Floats) -> list[Floats]:
