@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
+    from decodelab.core.protocols.models import LanguageModel
     from decodelab.core.protocols.scorers import AnyScorer
 
 Need = Literal["hidden states", "logits", "text"]
@@ -68,6 +69,10 @@ class Capabilities:
     def asks_model(self) -> bool:
         """Of a selection: whether it may ask the model, so that it cannot be made among stored candidates."""
         return True
+
+    def judge_model(self) -> str | LanguageModel | None:
+        """Of a selection: the model that it asks instead of the one decoded, or its name; None for no other."""
+        return None
 
     def asks_scorer(self) -> AnyScorer | None:
         """Of a search: the scorer that it asks about texts, if any."""

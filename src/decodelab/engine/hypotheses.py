@@ -98,9 +98,9 @@ def selected(model: LanguageModel, job: Job, candidates: list[Candidate]) -> tup
     """The candidates of a finished job as its selection ranks them; warns where constraints left too few.
 
     Returns:
-        The candidates, best first, and the model as the selection used it.
+        The candidates, best first, and the model that the selection asks, as it was used.
     """
-    counted = Counted(model)
+    counted = Counted(job.judge or model)
     search = job.strategy.search
     wanted = search.n
     constraints = [s.name for s in job.strategy.stages if s.constrains]

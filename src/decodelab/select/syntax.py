@@ -30,8 +30,8 @@ class Syntax(PreparedSelection):
 
     Checked is what stands in the blocks of code of a text, or else the whole text; thoughts are left out. With
     `prompt`, a text completes the prompt: the two are checked together, as the program that a task for code would run
-    where the prompt begins a Python function. An empty text is invalid. Unlike `check`, which lets only valid texts be written,
-    it costs nothing while generating and cannot lead a model where it would not go.
+    where the prompt begins a Python function. An empty text is invalid. Unlike `check`, which lets only valid texts be
+    written, it costs nothing while generating and cannot lead a model where it would not go.
 
     Raises:
         InvalidParameter: if there is no such checker.
