@@ -92,6 +92,7 @@ from decodelab.search.stochastic_beam import StochasticBeam as StochasticBeam
 from decodelab.search.value_beam import ValueBeam as ValueBeam
 from decodelab.select.best_of import BestOf as BestOf
 from decodelab.select.mbr import MBR as MBR
+from decodelab.select.rerank import Rerank as Rerank
 from decodelab.select.soft_best_of import SoftBestOf as SoftBestOf
 from decodelab.select.syntax import Syntax as Syntax
 from decodelab.select.tests import Tests as Tests

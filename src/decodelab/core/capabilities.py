@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
+    from decodelab.core.protocols.models import LanguageModel
     from decodelab.core.protocols.scorers import AnyScorer
 
 Need = Literal["hidden states", "logits", "text"]
@@ -80,6 +81,10 @@ class Capabilities:
 
     def counts(self) -> object | None:
         """Of a selection, or a driver that draws in windows: what it counts as an answer; None if it counts none."""
+        return None
+
+    def judge_model(self) -> str | LanguageModel | None:
+        """Of a selection: the model that it asks instead of the one decoded, or its name; None for no other."""
         return None
 
     def asks_scorer(self) -> AnyScorer | None:

@@ -28,6 +28,7 @@ DecodelabError
 ├── ConstraintBroken              a text matched a constraint's grammar but not the constraint itself
 ├── CheckerFailed                 a checker raised, or returned no verdict (invalid, prefix or complete)
 ├── ScorerFailed                  a scorer raised, or did not return one finite number per text
+├── UtilityFailed                 a utility raised, or did not return a finite number
 ├── InvalidData                   numbers or texts that a metric is not defined on (also a ValueError)
 ├── WorkerLost                    the workers of a sweep died one after the other
 ├── JournalError                  a journal of runs that cannot be read or written

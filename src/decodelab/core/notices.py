@@ -44,6 +44,10 @@ class NoTests(UserWarning):
     """A selection by tests had none to run."""
 
 
+class JudgeAside(UserWarning):
+    """A judge would more probably answer something else than what it was asked to choose from."""
+
+
 class ModelNotice(UserWarning):
     """A model's files say something that is not followed."""
 
@@ -58,6 +62,7 @@ def notes(
         FewerCandidates,
         NoQuorum,
         NoTests,
+        JudgeAside,
         ModelNotice,
     ),
 ) -> Iterator[list[str]]:

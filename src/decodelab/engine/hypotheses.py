@@ -98,7 +98,7 @@ def selected(model: LanguageModel, job: Job, candidates: list[Candidate]) -> tup
     """The candidates of a finished job as its selection ranks them; warns where constraints left too few.
 
     Returns:
-        The candidates, best first, and the model as the selection used it.
+        The candidates, best first, and the model that the selection asks, as it was used.
     """
     search = job.strategy.search
     wanted = search.n
@@ -115,7 +115,7 @@ def selected(model: LanguageModel, job: Job, candidates: list[Candidate]) -> tup
 
 def ranked(model: LanguageModel, job: Job, candidates: list[Candidate]) -> tuple[list[Candidate], Counted]:
     """The candidates as the selection of their job ranks them, however many there should be; else as `selected`."""
-    counted, selection = Counted(model), job.strategy.selection
+    counted, selection = Counted(job.judge or model), job.strategy.selection
     if selection is None or not candidates:
         return candidates, counted
     return [replace(c, score=score) for c, score in selection.rank(candidates, asked(counted, job))], counted

@@ -33,6 +33,7 @@ class Job:
         begin: of an encoder-decoder model, what its decoder begins with; else empty.
         first_sample: the index of its first sample, so that further samples of a prompt can be drawn without the first.
         read: how the task that asks reads an answer from a text, for its selection; None where no task asks.
+        judge: the model that its selection asks instead of the one decoded; None for no other.
         records_confidences: whether candidates keep their confidences though its selection does not read them.
     """
 
@@ -47,6 +48,7 @@ class Job:
     begin: Tokens = ()
     first_sample: int = 0
     read: Reader | None = None
+    judge: LanguageModel | None = None
     records_confidences: bool = False
 
     @property

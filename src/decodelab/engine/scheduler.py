@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from decodelab.core.capabilities import RunnerName
@@ -136,10 +137,14 @@ class Engine:
             UnsupportedStrategy: if no runner can make passes as its strategy says.
             InvalidParameter: if it asks for too many rows.
             TooLarge: if it can never fit the memory.
+            ModelError: if the judge of its selection cannot be loaded.
             ForwardFailed: if the model raises when it is asked for the memory a job takes.
             EngineStopped: after an exception that ended a step halfway.
         """
         self._check_running()
+        judge = job.strategy.judge
+        if judge is not None:
+            job = replace(job, judge=self._compose.load(judge) if isinstance(judge, str) else judge)
         kind = _kind(job.strategy)
         if kind not in self._queues:
             self._queues[kind] = self._new_queue(kind)

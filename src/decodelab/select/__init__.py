@@ -6,6 +6,7 @@
 SELECTIONS: dict[str, str] = {
     "best_of": "decodelab.select.best_of:BestOf",
     "soft_best_of": "decodelab.select.soft_best_of:SoftBestOf",
+    "rerank": "decodelab.select.rerank:Rerank",
     "syntax": "decodelab.select.syntax:Syntax",
     "tests": "decodelab.select.tests:Tests",
     "vote": "decodelab.select.vote:Vote",

@@ -233,6 +233,11 @@ class Strategy:
         """The selection, if any."""
         return next((cast(Selection, s) for s in self.stages if s.kind == "selection"), None)
 
+    @property
+    def judge(self) -> str | LanguageModel | None:
+        """The model that the selection asks instead of the one decoded, or its name; None for no other."""
+        return next((judge for s in self.stages if (judge := s.judge_model()) is not None), None)
+
     def resolve(self, model: LanguageModel) -> Strategy:
         """The strategy with `default` replaced by the model's own settings.
 

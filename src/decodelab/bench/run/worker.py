@@ -294,12 +294,12 @@ def _answers(found: Generation, one: WorkItem, job: Job, model: LanguageModel, f
 
 
 def _digest(engine: Engine, strategy: Strategy) -> str:
-    """The digest of all models that a strategy's texts depend on: the one decoded with its parts, and a draft."""
-    own, driver = engine.composed(strategy).digest, strategy.speculative
-    if driver is None or driver.draft == NGRAM:
-        return own
+    """The digest of all models that a strategy's texts depend on: the one decoded with its parts, a draft, a judge."""
+    driver = strategy.speculative
+    others = [None if driver is None or driver.draft == NGRAM else driver.draft, strategy.judge]
+    own = engine.composed(strategy).digest
     try:
-        draft = files_digest(driver.draft) if isinstance(driver.draft, str) else driver.draft.digest
+        named = [files_digest(o) if isinstance(o, str) else o.digest for o in others if o is not None]
     except ModelError:  # the work itself fails by it, and leaves other strategies alone
         return own
-    return f"{own} {draft}"
+    return " ".join([own, *named])

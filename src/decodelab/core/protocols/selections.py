@@ -22,7 +22,8 @@ class Question:
         prompt: as text.
         tokens: its token ids.
         keys: the randomness of the selection, one row, for the stream `SELECTION`.
-        model: the model decoded, for scorers that ask it; None where there is none at hand.
+        model: the model decoded, for scorers that ask it, or the one that the selection names as its judge; None where
+            there is none at hand.
         read: how the task that asks reads an answer from a text; None where no task asks.
     """
 
