@@ -25,6 +25,7 @@ SEARCHED: dict[str, list[Any]] = {
         dl.MCTS(simulations=10, rollout="sample", length_penalty=0.0, c_puct=3),
         dl.MCTS(simulations=6, scorer=lambda prompt, texts: [text.count("1") - text.count("2") for text in texts]),
     ],
+    "rewind": [dl.Rewind("1"), dl.Rewind(["12", "3", "45"], rewinds=9), dl.Rewind("none")],
     "best_first": [dl.BestFirst(width=1), dl.BestFirst(width=3), dl.BestFirst(width=3, n=3)],
 }
 

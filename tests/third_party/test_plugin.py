@@ -27,6 +27,7 @@ from decodelab.testing import (
     check_scorer,
     check_search,
     check_selection,
+    check_stop,
     check_task,
 )
 
@@ -35,12 +36,13 @@ COINS = dl.TableModel(["a", "b"], {...: {"a": 0.5, "b": 0.4, "</s>": 0.1}}, bos=
 
 @pytest.mark.usefixtures("installed")
 def test_each_kind_passes_its_conformance_check():
-    sampler, coin, search, selection = (
+    sampler, coin, stop, search, selection = (
         dl.Strategy.of(text).stages
-        for text in ("above_uniform", "drop_best=0.5", "second_first", "sample(n=3) | shortest")
+        for text in ("above_uniform", "drop_best=0.5", "most_lines=2", "second_first", "sample(n=3) | shortest")
     )
     check_processor(sampler[0])  # pyright: ignore[reportArgumentType]
     check_processor(coin[0])  # pyright: ignore[reportArgumentType]
+    check_stop(stop[0])  # pyright: ignore[reportArgumentType]
     check_search(search[0])  # pyright: ignore[reportArgumentType]
     check_selection(selection[1])  # pyright: ignore[reportArgumentType]
     check_scorer("brevity")
@@ -88,7 +90,7 @@ def test_every_command_finds_what_the_plugin_adds(decodelab, tmp_path):
     assert "hello" in decodelab("--help")
     assert decodelab("hello", "Ada") == "Hello, Ada!\n"
     strategies = decodelab("strategies")
-    assert all(name in strategies for name in ("above_uniform", "drop_best", "second_first", "shortest"))
+    assert all(name in strategies for name in ("above_uniform", "drop_best", "most_lines", "second_first", "shortest"))
     assert "parity" in decodelab("tasks", "list")
     generated = decodelab(
         "generate",

@@ -24,6 +24,7 @@ TREE_SEARCHES: dict[str, str] = {
     "astar": "decodelab.search.astar:AStar",
     "best_first": "decodelab.search.best_first:BestFirst",
     "mcts": "decodelab.search.mcts:MCTS",
+    "rewind": "decodelab.search.rewind:Rewind",
 }
 """Those whose hypotheses grow at different lengths (`decodelab.core.protocols.tree_searches.TreeSearch`)."""
 

@@ -14,6 +14,7 @@ from decodelab.testing.parts import (
 from decodelab.testing.processor import check_processor
 from decodelab.testing.search import check_search
 from decodelab.testing.stage import check_stage
+from decodelab.testing.stop import check_stop
 from decodelab.testing.tree_search import check_tree_search
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "check_search",
     "check_selection",
     "check_stage",
+    "check_stop",
     "check_task",
     "check_tree_search",
 ]

@@ -67,7 +67,7 @@ class _Run:
         self.paths: list[tuple[int, ...]] = [()]
         self.closed: set[int] = set()
         self.ended: list[tuple[int, ...]] = []
-        self.tree = Tree(self.limit, Keys.of(0, [self.prompt], [0]), self.ends, self.judge)
+        self.tree = Tree(self.limit, Keys.of(0, [self.prompt], [0]), self.ends, self.judge, self.partials)
 
     def rule(self, condition: bool, text: str) -> None:
         """Fail with the rule that is broken."""
@@ -81,13 +81,14 @@ class _Run:
         codes[torch.isin(tokens, torch.tensor(self.eos, dtype=torch.int64))] = EOS
         return codes
 
+    def partials(self, nodes: Tensor, tokens: Tensor) -> list[Partial]:
+        """The texts of children; a token is its digit."""
+        paths = [(*self.paths[node], token) for node, token in zip(nodes.tolist(), tokens.tolist(), strict=True)]
+        return [Partial(str(self.prompt), (self.prompt,), path, "".join(map(str, path))) for path in paths]
+
     def judge(self, scorer: AnyScorer, nodes: Tensor, tokens: Tensor) -> Tensor:
-        """What a scorer that needs no model gives children; a token is its digit."""
-        partials = []
-        for node, token in zip(nodes.tolist(), tokens.tolist(), strict=True):
-            generated = (*self.paths[node], token)
-            partials.append(Partial(str(self.prompt), (self.prompt,), generated, "".join(map(str, generated))))
-        return torch.tensor(judged(scorer, partials), dtype=torch.float64)
+        """What a scorer that needs no model gives children."""
+        return torch.tensor(judged(scorer, self.partials(nodes, tokens)), dtype=torch.float64)
 
     def all(self) -> None:
         """From the prompt to the end."""

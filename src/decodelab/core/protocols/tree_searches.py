@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols.scorers import AnyScorer
 from decodelab.core.protocols.searches import Ranked
-from decodelab.core.values import Certificate
+from decodelab.core.values import Certificate, Partial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,12 +27,14 @@ class Tree:
         ends: for candidate children (nodes, tokens), int64 [n] each, the reason each would end with that token,
             int64 [n], as a code of `decodelab.core.reasons`; 0 means it goes on.
         judge: what a scorer gives candidate children (scorer, nodes, tokens): float64 [n], finite.
+        partials: the texts of candidate children (nodes, tokens), for searches that look at them.
     """
 
     max_new_tokens: int
     keys: Keys
     ends: Callable[[Tensor, Tensor], Tensor]
     judge: Callable[[AnyScorer, Tensor, Tensor], Tensor]
+    partials: Callable[[Tensor, Tensor], Sequence[Partial]]
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from decodelab.core.errors import DecodelabError
+from decodelab.core.errors import DecodelabError, EmptySupport
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.protocols import AnyScorer, Growth, LanguageModel, Tree, TreeSearch
-from decodelab.core.values import Candidate, Cost, Generation
+from decodelab.core.values import Candidate, Cost, Generation, Partial
 from decodelab.engine.failures import check_shape, empty_support, forward_failed, non_finite
 from decodelab.engine.faults import blamed, tell
 from decodelab.engine.hypotheses import Ended, Path, as_candidates, ended, generation, selected, unfinished
@@ -90,7 +90,7 @@ class TreeJob:
         self.tokens_suffice = [s.tokens_suffice for s in job.strategy.stages if s.kind == "processor"]
         self.keys = Keys.of(job.seed, job.tokens, [0])
         self.stops = StoppingCriteria.of(model.vocab, job.limits, [job.max_new_tokens], job.strategy.stops)
-        self.tree = Tree(job.max_new_tokens, self.keys, self._ends, self._judge)
+        self.tree = Tree(job.max_new_tokens, self.keys, self._ends, self._judge, self._partials)
         with blamed(self.search):
             self.state = self.search.init(job.max_new_tokens)
         self.nodes: list[_Node] = []
@@ -199,14 +199,17 @@ class TreeJob:
         texts = [node.text for node in known if node.text is not None]
         return torch.zeros_like(parents), positions, texts, places
 
-    def _judge(self, scorer: AnyScorer, nodes: Tensor, tokens: Tensor) -> Tensor:
-        """What a scorer gives each child (node, token): float64 [n]."""
+    def _partials(self, nodes: Tensor, tokens: Tensor) -> list[Partial]:
+        """The text of each child (node, token), as it would be returned if that ends it."""
         cuts = self.stops.cuts(*self._as_rows(nodes), tokens)
-        partials = [
+        return [
             partial(self.model, self.job, (*self.cache.path(node), token), cut)
             for node, token, cut in zip(nodes.tolist(), tokens.tolist(), cuts, strict=True)
         ]
-        answer = judge(self.model, scorer, partials)
+
+    def _judge(self, scorer: AnyScorer, nodes: Tensor, tokens: Tensor) -> Tensor:
+        """What a scorer gives each child (node, token): float64 [n]."""
+        answer = judge(self.model, scorer, self._partials(nodes, tokens))
         self.judging_tokens += answer.tokens
         self.judging_passes += answer.passes
         return torch.tensor(answer.values, dtype=torch.float64)
@@ -280,6 +283,9 @@ class TreeJob:
         if self.done:
             if not candidates and self.dead_end is not None:
                 raise self.dead_end
+            stage = self.job.strategy.search_stage
+            if not candidates and stage.constrains:
+                raise EmptySupport(f"{self.job.name}: {stage} found no text; {stage.if_empty}")
             with blamed(self.job.strategy.selection or self.search):
                 candidates, asked = selected(self.model, self.job, candidates)
             self.judging_tokens += asked.tokens
