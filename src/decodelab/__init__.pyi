@@ -60,6 +60,7 @@ from decodelab.processors.subtractive_penalty import SubtractivePenalty as Subtr
 from decodelab.processors.suppress_at_begin import SuppressAtBegin as SuppressAtBegin
 from decodelab.processors.temperature import Temperature as Temperature
 from decodelab.processors.tfs_z import TailFree as TailFree
+from decodelab.processors.think import Think as Think
 from decodelab.processors.top_a import TopA as TopA
 from decodelab.processors.top_h import TopH as TopH
 from decodelab.processors.top_k import TopK as TopK

@@ -75,6 +75,7 @@ VALUES: dict[str, list[Any]] = {
     "forced_eos": [1, {"at": 3, "tokens": 0}, {"at": 3, "tokens": [0], "prompt": True}],
     "min_new_tokens": [0, 2, {"n": 3, "prompt": True}],
     "exponential_length": [0, {"start": 1, "factor": 2.0}],
+    "think": [{"end": "w0"}, {"budget": 0, "end": "w0", "start": "w0"}, {"budget": 2, "end": "w0", "start": "w0"}],
     "watermark": [{}, 0.5, {"green_fraction": 0.9, "bias": 1e30, "key": -3, "context": 2}],
 }
 MAY_EMPTY = (
@@ -89,6 +90,7 @@ MAY_EMPTY = (
     "forced_bos",
     "forced_eos",
     "min_new_tokens",
+    "think",
 )
 
 

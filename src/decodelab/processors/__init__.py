@@ -39,5 +39,6 @@ PROCESSORS: dict[str, str] = {
     "forced_eos": "decodelab.processors.forced_eos:ForcedEOS",
     "min_new_tokens": "decodelab.processors.min_new_tokens:MinNewTokens",
     "exponential_length": "decodelab.processors.exponential_length:ExponentialLength",
+    "think": "decodelab.processors.think:Think",
     "watermark": "decodelab.processors.watermark:Watermark",
 }
