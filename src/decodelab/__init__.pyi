@@ -63,6 +63,7 @@ from decodelab.processors.synthid import SynthID as SynthID
 from decodelab.processors.synthid import synthid_z as synthid_z
 from decodelab.processors.temperature import Temperature as Temperature
 from decodelab.processors.tfs_z import TailFree as TailFree
+from decodelab.processors.think import Think as Think
 from decodelab.processors.top_a import TopA as TopA
 from decodelab.processors.top_h import TopH as TopH
 from decodelab.processors.top_k import TopK as TopK

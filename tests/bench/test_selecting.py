@@ -75,6 +75,20 @@ def test_a_selection_may_come_after_the_samples(tmp_path):
         assert (outcome.generated, outcome.selected, outcome.reused) == (3, 3, 12)
 
 
+def test_what_is_drawn_until_the_vote_is_settled_is_found_among_the_samples(tmp_path):
+    early = {"early": "temperature=0.9 | sample(n=6) | until(answer=line, rule=window, window=2) | vote(answer=line)"}
+    with Journal(tmp_path / "j", writing=True) as stored, Journal(tmp_path / "k", writing=True) as fresh:
+        both = plan_of(HOT | early, samples=6, tasks=[TASKS[0] | {"max_new_tokens": 3}])
+        outcome = run(both, stored)
+        assert (outcome.generated, outcome.selected, outcome.failures) == (18, 3, [])
+        alone = plan_of(early, tasks=both.tasks)
+        outcome = run(alone, fresh)
+        assert (outcome.generated, outcome.selected) == (3, 0)
+        chosen, made = answers(stored, both, "early"), answers(fresh, alone, "early")
+        assert [whole(a) for a in chosen] == [whole(a) for a in made]
+        assert min(a.decode_tokens for a in chosen) < 6 * 2  # some vote was settled before the sixth sample
+
+
 def test_samples_without_confidences_are_drawn_again_for_a_selection_that_reads_them(tmp_path):
     with Journal(tmp_path / "j", writing=True) as journal:
         run(plan_of(HOT, samples=4), journal)

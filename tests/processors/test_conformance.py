@@ -77,6 +77,7 @@ VALUES: dict[str, list[Any]] = {
     "min_new_tokens": [0, 2, {"n": 3, "prompt": True}],
     "exponential_length": [0, {"start": 1, "factor": 2.0}],
     "synthid": [[1], {"keys": [654, 400, -7], "ngram_len": 2, "context_history_size": 2}],
+    "think": [{"end": "w0"}, {"budget": 0, "end": "w0", "start": "w0"}, {"budget": 2, "end": "w0", "start": "w0"}],
     "watermark": [{}, 0.5, {"green_fraction": 0.9, "bias": 1e30, "key": -3, "context": 2}],
 }
 MAY_EMPTY = (
@@ -91,6 +92,7 @@ MAY_EMPTY = (
     "forced_bos",
     "forced_eos",
     "min_new_tokens",
+    "think",
 )
 
 

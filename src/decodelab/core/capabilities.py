@@ -76,7 +76,7 @@ class Capabilities:
         return False
 
     def asks_model(self) -> bool:
-        """Of a selection: whether it may ask the model, so that it cannot be made among stored candidates."""
+        """Of a selection, or a driver that draws in windows: whether it may ask the model, not only candidates."""
         return True
 
     def counts(self) -> object | None:

@@ -41,5 +41,6 @@ PROCESSORS: dict[str, str] = {
     "min_new_tokens": "decodelab.processors.min_new_tokens:MinNewTokens",
     "exponential_length": "decodelab.processors.exponential_length:ExponentialLength",
     "synthid": "decodelab.processors.synthid:SynthID",
+    "think": "decodelab.processors.think:Think",
     "watermark": "decodelab.processors.watermark:Watermark",
 }

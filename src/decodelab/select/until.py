@@ -91,6 +91,10 @@ class Until(Stage):
         """Its answers."""
         return self.answer
 
+    def asks_model(self) -> bool:
+        """It reads texts."""
+        return False
+
     def settled(self, candidates: Sequence[Candidate], drawn: int, total: int, question: Question) -> bool:
         """Whether the rule has no more samples drawn."""
         answers = read_answers(self, self.answer, candidates, question)

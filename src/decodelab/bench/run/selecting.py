@@ -60,8 +60,10 @@ def select(one: WorkItem, strategy: Strategy, task: LoadedTask, samples: Sequenc
     assert selection is not None
     first = samples[0]
     question = Question.of(first.prompt, seed=int(first.seed), read=task.reader(one.item))
-    candidates = [as_candidate(answer, i) for i, answer in enumerate(samples)]
+    windows = _drawn(strategy, [as_candidate(answer, i) for i, answer in enumerate(samples)], question)
+    candidates = [candidate for window in windows for candidate in window]
     best = samples[selection.rank(candidates, question)[0][0].sample]
+    samples = samples[: len(candidates)]
     lengths = [len(answer.tokens) for answer in samples]
     return replace(
         best,
@@ -71,16 +73,30 @@ def select(one: WorkItem, strategy: Strategy, task: LoadedTask, samples: Sequenc
         prompt_tokens=first.prompt_tokens,
         prefill_tokens=0,  # the prompt was computed for the samples
         decode_tokens=sum(lengths) - len(lengths),
-        forward_passes=max(lengths),
+        forward_passes=sum(max(len(candidate.tokens) for candidate in window) for window in windows),
         peak_cache_bytes=max(answer.peak_cache_bytes for answer in samples),
         seconds=sum(answer.seconds for answer in samples),
     )
 
 
+def _drawn(strategy: Strategy, candidates: Sequence[Candidate], question: Question) -> list[Sequence[Candidate]]:
+    """The samples that a strategy would have drawn of these, in its windows; all in one where it draws all."""
+    windowed, total = strategy.windowed, len(candidates)
+    if windowed is None:
+        return [candidates]
+    windows: list[Sequence[Candidate]] = []
+    for first in range(0, total, windowed.window):
+        windows.append(candidates[first : first + windowed.window])
+        drawn = first + len(windows[-1])
+        if drawn < total and windowed.settled(candidates[:drawn], drawn, total, question):
+            break
+    return windows
+
+
 def with_base(strategy: Strategy, base: str) -> Strategy:
-    """A strategy as the samples were drawn under, with the search and the selection of another."""
+    """A strategy as the samples were drawn under, with the search of another and what follows it."""
     own = [stage for stage in Strategy.of(base).stages if stage.kind != "search"]
-    return Strategy((*own, *(stage for stage in strategy.stages if stage.kind in ("search", "selection"))))
+    return Strategy((*own, *(s for s in strategy.stages if s.kind in ("search", "driver", "selection"))))
 
 
 def samples_of(journal: Journal, one: WorkItem) -> list[Answer]:

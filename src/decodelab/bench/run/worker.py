@@ -250,14 +250,16 @@ def widened(strategy: Strategy, samples: int) -> Strategy:
 def samples_selected(strategy: Strategy) -> str | None:
     """The strategy whose samples are those that a strategy selects among; None where they cannot be told apart.
 
-    Its selection must neither draw nor ask the model, so that it gives the same for stored samples.
+    What selects, and what says how many samples are enough, must neither draw nor ask the model, so that it gives the
+    same for stored samples.
     """
-    if strategy.driver is not None or not strategy.search_stage.samples_by_index or strategy.selection is None:
+    driven = strategy.driver is not None and strategy.windowed is None
+    if driven or not strategy.search_stage.samples_by_index or strategy.selection is None:
         return None
-    *stages, selection = strategy.stages
-    if not selection.deterministic() or selection.asks_model():
+    choosing = [stage for stage in strategy.stages if stage.kind in ("driver", "selection")]
+    if not all(stage.deterministic() and not stage.asks_model() for stage in choosing):
         return None
-    return str(widened(Strategy(tuple(stages)), 1))
+    return str(widened(Strategy(tuple(stage for stage in strategy.stages if stage not in choosing)), 1))
 
 
 def with_samples(strategy: Strategy, samples: int) -> Strategy:
