@@ -12,7 +12,7 @@ import decodelab as dl
 from decodelab.core.errors import EngineStopped, ForwardFailed, MalformedLogits, ScorerFailed, StageFailed
 from decodelab.core.events import Event, Step
 from decodelab.core.protocols import HiddenStates, LanguageModel
-from decodelab.core.stage import StatelessProcessor
+from decodelab.core.stage import Kind, Stage, StatelessProcessor
 
 LIMIT = 3
 
@@ -109,6 +109,26 @@ class WiredChoice(dl.BestOf):
     def rank(self, candidates: Any, question: Any) -> Any:
         WIRE.touch()
         return super().rank(candidates, question)
+
+
+@dataclass(frozen=True)
+class WiredStop(Stage):
+    """A stop of which every call touches the wire; it ends no text."""
+
+    name: ClassVar[str] = "wired_stop"
+    kind: ClassVar[Kind] = "stop"
+    source: ClassVar[str] = "this test"
+    ended: ClassVar[bool] = False
+    kept: ClassVar[None] = None
+    held: ClassVar[None] = None
+
+    def begin(self) -> Any:
+        WIRE.touch()
+        return self
+
+    def read(self, token: int, text: str) -> Any:
+        WIRE.touch()
+        return self
 
 
 def wired_score(prompt: str, texts: Sequence[str]) -> list[float]:
@@ -222,6 +242,7 @@ RUNNERS = ("sampling", "speculative", "tree")
 BROKEN: dict[str, Callable[[], list[Any]]] = {
     "processor": lambda: [[Wired(), dl.Sample(2)], [Wired(), dl.Beam(2)]],
     "search": lambda: [[dl.TopK(3), WiredSample(2)]],
+    "stop": lambda: [[WiredStop(), dl.Greedy()]],
     "selection": lambda: [[dl.Sample(2), WiredChoice()]],
     "scorer": lambda: [[dl.ValueBeam(2, wired_score)], [dl.MCTS(2, scorer=wired_score)]],
     "speculative": lambda: [
@@ -288,6 +309,13 @@ def test_the_error_names_the_stage_and_what_it_raised(wire):
     wire.__init__(2)
     with pytest.raises(StageFailed, match=r"^wired raised Broken: injected here; mend that stage, or leave it out$"):
         dl.generate(TABLE, "a", [Wired(), "sample"], max_new_tokens=2)
+
+
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_an_error_of_a_stop_names_it_and_not_the_search(wire, at):
+    wire.__init__(at)
+    with pytest.raises(StageFailed, match=r"^wired_stop raised Broken: injected here"):
+        dl.generate(TABLE, "a", [WiredStop(), "beam(width=2)"], max_new_tokens=3)
 
 
 HIDDEN = ["contrastive_search(k=2)", "contrastive_search(k=3, alpha=0.4)"]

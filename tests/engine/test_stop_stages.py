@@ -60,6 +60,7 @@ PATTERNS = [
 @given(
     st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=8), st.sampled_from(PATTERNS), st.booleans()
 )
+@settings(max_examples=60)
 def test_it_is_the_match_that_ends_first_and_of_these_the_one_that_begins_first(says, pieces, pattern, before):
     text = "".join(pieces)
     matches = [
@@ -176,6 +177,7 @@ def looped(tokens: list[int], max_size: int, times: int, length: int) -> int | N
 
 
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=20), st.integers(1, 5), st.integers(2, 4), st.integers(1, 9))
+@settings(max_examples=50)
 def test_a_text_ends_with_the_token_that_completes_a_loop_and_keeps_it(says, tokens, max_size, times, length):
     stage = dl.RepetitionStop(max_size, times, length)
     found = best(says(*("ab"[t] for t in tokens)), stage | dl.Greedy())

@@ -84,8 +84,8 @@ def test_it_is_the_distribution_of_the_winner_of_a_tournament(applied):
 
 def test_averaged_over_keys_the_distribution_is_unchanged(applied):
     probs = torch.tensor([0.5, 0.3, 0.15, 0.05])
-    got = [applied(dl.SynthID([3 * k, 3 * k + 1]), probs.log()).softmax(-1) for k in range(1500)]
-    assert torch.stack(got).mean(0).tolist() == pytest.approx(probs.tolist(), abs=0.02)
+    got = [applied(dl.SynthID([3 * k, 3 * k + 1]), probs.log()).softmax(-1) for k in range(500)]
+    assert torch.stack(got).mean(0).tolist() == pytest.approx(probs.tolist(), abs=0.035)
 
 
 def test_a_text_with_the_watermark_is_found_by_its_keys_and_by_no_others():
@@ -115,11 +115,11 @@ def test_the_coins_and_what_is_masked_are_those_of_transformers():
 
 def test_a_text_without_it_has_z_of_mean_0_and_deviation_1():
     mark = dl.SynthID(KEYS)
-    (out,) = dl.generate(MODEL, "w0", "sample(n=100)", max_new_tokens=40, seed=3)
+    (out,) = dl.generate(MODEL, "w0", "sample(n=50)", max_new_tokens=30, seed=3)
     z = torch.tensor([dl.synthid_z(c.tokens, mark).z for c in out.candidates])
-    # Standard errors 0.1 and 0.07; four of them.
-    assert abs(float(z.mean())) < 0.4
-    assert abs(float(z.std()) - 1) < 0.28
+    # Standard errors 0.14 and 0.1; four of them.
+    assert abs(float(z.mean())) < 0.57
+    assert abs(float(z.std()) - 1) < 0.4
 
 
 def test_a_text_that_repeats_itself_is_scored_once():

@@ -60,7 +60,7 @@ def test_of_likely_tokens_few_are_checked_and_none_twice():
         asked.extend(zip(rows.tolist(), tokens.tolist(), strict=True))
         return [token % 2 == 0 for token in tokens.tolist()]
 
-    logits = torch.cat([torch.tensor([[9.0, 9.0, 8.0]]), torch.full((1, 50_000), -3.0)], dim=1).expand(50, -1)
+    logits = torch.cat([torch.tensor([[9.0, 9.0, 8.0]]), torch.full((1, 5_000), -3.0)], dim=1).expand(50, -1)
     found = draw_accepted(logits, accepts, lambda i, rows: ((rows + 1) / 51 + 0.37 * i).double() % 1, 100)
     assert (found.tokens % 2 == 0).all()
     assert len(asked) == len(set(asked)) < 50 * 4
@@ -116,7 +116,7 @@ def shares(generation: dl.Generation) -> dict[tuple[int, ...], float]:
 
 @pytest.mark.parametrize(("threshold", "checks"), [(0.0, 100), (1.0, 2)])
 def test_texts_have_the_distribution_given_that_the_checker_accepts_them(agrees, threshold, checks):
-    found = drawn(dl.AWRS(one_b_at_the_end, particles=30, checks=checks, threshold=threshold), 120)
+    found = drawn(dl.AWRS(one_b_at_the_end, particles=30, checks=checks, threshold=threshold), 80)
     assert agrees(found, conditioned()) > 1e-3
 
 
@@ -131,8 +131,8 @@ def test_one_particle_has_the_distribution_of_a_mask_and_no_other(agrees):
 
 
 def test_the_shares_of_many_particles_come_near_the_exact_ones():
-    (g,) = dl.generate(MODEL, "", dl.AWRS(one_b_at_the_end, particles=3000), max_new_tokens=LIMIT)
-    assert shares(g) == pytest.approx(conditioned(), abs=0.04)
+    (g,) = dl.generate(MODEL, "", dl.AWRS(one_b_at_the_end, particles=2000), max_new_tokens=LIMIT)
+    assert shares(g) == pytest.approx(conditioned(), abs=0.05)
 
 
 def test_where_nothing_is_rejected_it_is_sampling_token_for_token():

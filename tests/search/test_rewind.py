@@ -56,11 +56,11 @@ def law(phrases: tuple[str, ...], limit: int) -> dict[tuple[int, ...], float]:
     return {tuple(ids[c] for c in text): p for text, p in after("", frozenset()).items()}
 
 
-@pytest.mark.parametrize("phrases", [("ab",), ("bb", "aba"), ("aa", "bab", "abb")])
+@pytest.mark.parametrize("phrases", [("ab",), ("aa", "bab", "abb")])
 def test_the_law_is_the_rule_written_out(agrees, phrases):
     exact = law(phrases, LIMIT)
     assert math.fsum(exact.values()) == pytest.approx(1)
-    found = drawn(MODEL, str(dl.Strategy.of(dl.Rewind(phrases))), 400)
+    found = drawn(MODEL, str(dl.Strategy.of(dl.Rewind(phrases))), 250)
     assert agrees([c.tokens for c in found], exact) > 1e-3
     assert not any(phrase in c.text for c in found for phrase in phrases)
 
@@ -80,10 +80,10 @@ def test_where_no_phrase_comes_it_is_sampling_token_for_token(random_table):
 def test_a_phrase_is_found_wherever_its_tokens_begin_and_in_capitals():
     pieces = {"x a": 0.4, "t": 0.3, "est. A T": 0.1, "est": 0.1, "-": 0.1}
     model = dl.TableModel(list(pieces), {...: pieces}, eos=None, bos="<s>", separator="")
-    for c in drawn(model, 'rewind(phrases=["a test", "t-t"])', 60, limit=8):
+    for c in drawn(model, 'rewind(phrases=["a test", "t-t"])', 30, limit=8):
         assert "a test" not in c.text.lower()
         assert "t-t" not in c.text.lower()
-    assert any("A T" in c.text for c in drawn(model, 'rewind(phrases=["a t"], ignore_case=false)', 60, limit=8))
+    assert any("A T" in c.text for c in drawn(model, 'rewind(phrases=["a t"], ignore_case=false)', 30, limit=8))
 
 
 def test_what_is_banned_at_a_place_is_banned_there_only():
@@ -95,11 +95,11 @@ def test_what_is_banned_at_a_place_is_banned_there_only():
 
 def test_the_texts_of_a_real_model_are_free_of_the_phrases():
     nano = dl.load("pocket-nano")
-    plain = [dl.generate(nano, "Once upon a time", "sample", seed=s, max_new_tokens=40)[0].best for s in range(6)]
+    plain = [dl.generate(nano, "Once upon a time", "sample", seed=s, max_new_tokens=24)[0].best for s in range(3)]
     assert any(" a small" in c.text or " lived" in c.text for c in plain)
-    for seed in range(6):
+    for seed in range(3):
         strategy = 'rewind(phrases=[" a small", "lived", "."])'
-        text = dl.generate(nano, "Once upon a time", strategy, seed=seed, max_new_tokens=40)[0].best.text
+        text = dl.generate(nano, "Once upon a time", strategy, seed=seed, max_new_tokens=24)[0].best.text
         assert not any(phrase in text for phrase in (" a small", "lived", "."))
 
 

@@ -248,8 +248,8 @@ class Partial:
         prompt: the prompt as text.
         prompt_tokens: its token ids.
         tokens: the generated ids so far.
-        text: the decoded continuation, special tokens left out; an unfinished character at its end is left out too, and
-            what begins with the stop string that ends it.
+        text: the decoded continuation, special tokens left out; an unfinished character at its end (up to 3 bytes) is
+            left out too, and what begins with the stop string that ends it.
         complete: whether no unfinished character was left out.
     """
 

@@ -11,6 +11,9 @@ from decodelab.engine.counted import Counted
 from decodelab.engine.job import Job
 from decodelab.scorers.judging import judged
 
+_MOST_UNFINISHED = 3
+"""Bytes of a character that is not finished; some vocabularies show each of them as U+FFFD."""
+
 
 class Judged(NamedTuple):
     """What a scorer gives continuations, and the token positions (padding included) and passes computed for that."""
@@ -36,5 +39,6 @@ def partial(model: LanguageModel, job: Job, generated: Sequence[int], cut: str |
     if cut is not None:
         return Partial(job.prompt, job.tokens, tuple(generated), cut)
     text = model.vocab.decode_completion(job.before, generated)
-    settled = text.rstrip("\ufffd")
+    # More at the end than the bytes of an unfinished character are broken for good, and are part of the text.
+    settled = text[: max(len(text.rstrip("\ufffd")), len(text) - _MOST_UNFINISHED)]
     return Partial(job.prompt, job.tokens, tuple(generated), settled, settled == text)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decodelab.core.protocols import Stop, StopState, Vocab
 from decodelab.core.values import Tokens
 from decodelab.engine.detokenizer import Detokenizer
+from decodelab.engine.faults import blamed
 
 
 @dataclass(frozen=True)
@@ -16,19 +17,41 @@ class RowText:
 
     Attributes:
         text: the text itself.
+        stops: the stages that read it.
         states: of each stop, after the text that no further token can change.
     """
 
     text: Detokenizer
+    stops: Sequence[Stop]
     states: tuple[StopState, ...]
 
     @staticmethod
     def after(prompt: Tokens, stops: Sequence[Stop]) -> RowText:
-        """Nothing generated yet after this prompt."""
-        return RowText(Detokenizer.after(prompt), tuple(stop.begin() for stop in stops))
+        """Nothing generated yet after this prompt.
+
+        Raises:
+            StageFailed: for what a stop raises; names it.
+        """
+        states: list[StopState] = []
+        for stop in stops:
+            with blamed(stop):
+                states.append(stop.begin())
+        return RowText(Detokenizer.after(prompt), stops, tuple(states))
+
+    def read(self, token: int, shown: str) -> tuple[StopState, ...]:
+        """The states of the stops after one more token, with which the text became `shown`.
+
+        Raises:
+            StageFailed: as `after`.
+        """
+        new = shown[len(self.text.settled) :] if self.stops else ""
+        states: list[StopState] = []
+        for stop, state in zip(self.stops, self.states, strict=True):
+            with blamed(stop):
+                states.append(state.read(token, new))
+        return tuple(states)
 
     def push(self, vocab: Vocab, token: int) -> RowText:
         """The state after one more token."""
         text = self.text.push(vocab, token)
-        new = text.settled[len(self.text.settled) :]
-        return RowText(text, tuple(state.read(token, new) for state in self.states))
+        return RowText(text, self.stops, self.read(token, text.settled))

@@ -102,6 +102,5 @@ class StoppingCriteria:
         # Only a stop string that ends in the new text counts: earlier ones came before min_new_tokens.
         start = len(row.text.settled) + 1
         found = [at for s in self.limits.stop if (at := shown.find(s, max(0, start - len(s)))) >= 0]
-        read = [state.read(token, shown[start - 1 :]) for state in row.states]
-        found += [len(shown) if state.kept is None else state.kept for state in read if state.ended]
+        found += [len(shown) if state.kept is None else state.kept for state in row.read(token, shown) if state.ended]
         return shown[: min(found)] if found else None

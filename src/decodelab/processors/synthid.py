@@ -130,7 +130,7 @@ class SynthID(TokenProcessor):
 
     def coins(self, context: Tensor, key: int) -> Tensor:
         """The coins of one layer, 0 or 1, for hashes of a context and a token, int64 [n]."""
-        return self.table[_hashed(context, torch.tensor(key)) % self.sampling_table_size]
+        return self.table.index_select(0, _hashed(context, torch.tensor(key)) % self.sampling_table_size)
 
     def init(self, prompts: Sequence[Tokens], vocab: Vocab, keys: Keys) -> Contexts:
         """Nothing generated yet."""
@@ -148,10 +148,9 @@ class SynthID(TokenProcessor):
             probs = logits[row, ids].double().softmax(0)
             hashes = _hashed(context, ids)
             for key in self.keys:
-                wins = self.coins(hashes, key).bool()
-                lost = probs.masked_fill(wins, 0.0).sum()
-                # 1 + g - m with m = 1 - lost, which rounding cannot make 0 where a token with g = 0 is left.
-                probs = probs * torch.where(wins, 1 + lost, lost)
+                g = self.coins(hashes, key).double()
+                # 1 + g - m, with 1 - m as the mass of g = 0, which rounding cannot make 0 where such a token is left.
+                probs = probs * (g + (1 - g) @ probs)
             marked[row, ids] = probs.log().float()
         return marked
 
