@@ -203,8 +203,9 @@ def test_any_script_and_emoji_can_be_scored(network, text):
     assert score.bits_per_character == pytest.approx(-score.logprob / math.log(2) / len(text))
 
 
-def test_characters_without_a_token_are_scored_as_unknown(babyllama_dir):
-    score = dl.score(dl.load(babyllama_dir), "a", "鹿")
+def test_characters_without_a_token_are_scored_as_unknown_and_that_is_said(babyllama_dir):
+    with pytest.warns(PromptWarning, match='does not have "鹿"'):
+        score = dl.score(dl.load(babyllama_dir), "a", "鹿")
     assert score.token_texts == ("<unk>",)
 
 
