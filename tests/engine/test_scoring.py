@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import decodelab as dl
 from decodelab.core.errors import InvalidParameter, NonFiniteLogits, PromptTooLong, RequestError, UnknownToken
+from decodelab.core.notices import PromptWarning
 from decodelab.engine.scoring import score_each, score_many, windows
 
 ids = st.lists(st.integers(0, 4), min_size=1, max_size=6).map(tuple)
