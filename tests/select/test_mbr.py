@@ -188,6 +188,18 @@ def test_a_function_that_gives_no_number_is_named_with_the_texts(utility, messag
         rank(dl.MBR(utility=utility), ["one"])
 
 
+def test_a_utility_that_does_not_give_a_number_for_each_pair_is_named():
+    class Flat:
+        def read(self, texts: Sequence[str]) -> "Flat":
+            return self
+
+        def utilities(self, hypotheses: Sequence[int], references: Sequence[int]) -> np.ndarray:
+            return np.zeros(len(hypotheses))
+
+    with pytest.raises(UtilityFailed, match=r"numbers \[2 hypotheses, 2 references\], got shape \[2\]"):
+        rank(dl.MBR(utility=Flat()), ["a", "b"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
