@@ -21,7 +21,7 @@ from decodelab.core.values import Candidate
 from decodelab.metrics.overlap import rouge
 from decodelab.select.utility import UTILITIES
 from decodelab.select.utility.catalogue import compared
-from decodelab.testing import check_selection
+from decodelab.testing import check_selection, check_utility
 
 SENTENCE = "the a cat dog sat, ran on mat. big red 3.5 U.S. it's -- x-y é 你好 &amp; don't I"
 WORDS = SENTENCE.split()
@@ -174,6 +174,7 @@ class TestPruning:
 @pytest.mark.parametrize("stage", [*(dl.MBR(utility=name) for name in UTILITIES), dl.MBR(prune=0.9)], ids=str)
 def test_whatever_the_texts_every_candidate_is_ranked_once(stage):
     check_selection(stage)
+    check_utility(stage.utility)
 
 
 @pytest.mark.parametrize(
