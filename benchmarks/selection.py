@@ -3,10 +3,8 @@
 Two claims, each of which this run can refute (exit status 1):
     mbr    chrF over 64 candidates takes at most a third of the time of mbrs, with its fast implementation in Rust
            (`fastchrf=True`; its other one takes 20 times as long, in processes forked for each call), in the same run.
-           mbrs wants an older transformers, so it is installed apart and the metrics that need it are left out:
-               pip install --no-deps --target DIR mbrs fastchrf simple-parsing docstring_parser
-               PYTHONPATH=DIR python benchmarks/selection.py
-           Without it this claim is not tested, and the run says so.
+           mbrs wants an older transformers, so `make peers` installs it without what it asks for, and the metrics
+           that need it are left out. Without it this claim is not tested, and the run says so.
     share  selecting among 64 samples of 1,000 items takes less than 1 % of the time that generating them takes, for
            vote, weighted_vote, best_of and mbr. pocket-nano, the default, is the hardest case there is: 64 of its
            samples take a few tenths of a second.
