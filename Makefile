@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint types stub bench bench-engine bench-samplers bench-scoring bench-speculative bench-sweep peers format clean
+.PHONY: help run test test-slow lint types stub bench bench-engine bench-samplers bench-scoring bench-selection bench-speculative bench-sweep peers format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -57,9 +57,14 @@ bench-speculative: $(READY) ## measure speculative decoding against plain decodi
 bench-scoring: $(READY) ## measure scoring against transformers, and lm-evaluation-harness after make peers
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scoring.py --threads 1
 
-peers: $(READY) ## install what only benchmarks compare with: llama.cpp (compiled here, minutes), lm-evaluation-harness
+bench-selection: $(READY) ## measure minimum Bayes risk against mbrs (after make peers), and selecting against generating
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/selection.py
+
+# mbrs asks for an older transformers and numpy, which its chrF and BLEU do without.
+peers: $(READY) ## install what only benchmarks compare with: llama.cpp (compiled here, minutes), lm-evaluation-harness, mbrs
 	$(BIN)/python -m pip install --quiet llama-cpp-python==0.3.36
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt lm_eval==0.4.13 accelerate
+	$(BIN)/python -m pip install --quiet --no-deps mbrs==0.1.8 fastchrf==0.2.1 simple-parsing==0.1.9 docstring_parser==0.18.0
 
 stub: $(READY) ## write decodelab/__init__.pyi, from which type checkers know the public names
 	$(BIN)/python -m decodelab.testing.public_names

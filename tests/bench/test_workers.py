@@ -17,7 +17,7 @@ from decodelab.bench.run.sweep import run
 from decodelab.bench.run.worker_pool import PATIENCE, Died, Done, Noted, PoolExecutor
 from decodelab.bench.store.journal import Journal
 from decodelab.core.errors import ModelNotFound, RequestError, WorkerLost
-from decodelab.core.notices import PromptWarning, notes
+from decodelab.core.notices import NoTests, PromptWarning, notes
 
 needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 
@@ -112,6 +112,14 @@ def test_what_a_worker_notes_of_prompts_is_told_by_the_process_that_asked():
         pool.said.append((0, here.recv()))
         assert [one.item for one in workers.worklist("m")] == ["0", "1"]
     assert said == ["item 3: <unk>"]
+
+
+def test_what_a_worker_notes_of_its_work_is_told_once_a_kind_and_is_no_result():
+    pool = ScriptedPool(1)
+    with PoolExecutor(pool) as workers, notes() as said:
+        pool.said += [(0, Noted((NoTests(f"tests: none for item {n}", "tests"),))) for n in range(2)]
+        assert len(list(workers.run("m", groups_of(1)))) == 2
+    assert said == ["tests: none for item 0"]
 
 
 def test_workers_that_cannot_even_begin_are_given_up():

@@ -51,6 +51,7 @@ class TestSyntax:
             ("    return 2 * x\n\nprint(double(2))", 2.0),
             ("```python\ndef double(x):\n    return x + x\n```", 2.0),
             ("", 0.0),
+            ("<think>return 2 * x</think>", 0.0),
         ],
     )
     def test_a_completion_is_checked_with_its_prompt(self, text, score):

@@ -21,7 +21,7 @@ from decodelab.core.values import Candidate
 from decodelab.metrics.overlap import rouge
 from decodelab.select.utility import UTILITIES
 from decodelab.select.utility.catalogue import compared
-from decodelab.testing import check_selection
+from decodelab.testing import check_selection, check_utility
 
 SENTENCE = "the a cat dog sat, ran on mat. big red 3.5 U.S. it's -- x-y é 你好 &amp; don't I"
 WORDS = SENTENCE.split()
@@ -174,6 +174,7 @@ class TestPruning:
 @pytest.mark.parametrize("stage", [*(dl.MBR(utility=name) for name in UTILITIES), dl.MBR(prune=0.9)], ids=str)
 def test_whatever_the_texts_every_candidate_is_ranked_once(stage):
     check_selection(stage)
+    check_utility(stage.utility)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,18 @@ def test_whatever_the_texts_every_candidate_is_ranked_once(stage):
 def test_a_function_that_gives_no_number_is_named_with_the_texts(utility, message):
     with pytest.raises(UtilityFailed, match=message):
         rank(dl.MBR(utility=utility), ["one"])
+
+
+def test_a_utility_that_does_not_give_a_number_for_each_pair_is_named():
+    class Flat:
+        def read(self, texts: Sequence[str]) -> "Flat":
+            return self
+
+        def utilities(self, hypotheses: Sequence[int], references: Sequence[int]) -> np.ndarray:
+            return np.zeros(len(hypotheses))
+
+    with pytest.raises(UtilityFailed, match=r"numbers \[2 hypotheses, 2 references\], got shape \[2\]"):
+        rank(dl.MBR(utility=Flat()), ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -207,8 +220,7 @@ def test_unknown_choices_are_refused_with_what_there_is(text, message):
 
 @pytest.mark.skipif(
     find_spec("mbrs") is None,
-    reason="mbrs is not installed; it wants transformers 4, so: pip install --no-deps --target DIR mbrs fastchrf "
-    "simple-parsing docstring_parser, and PYTHONPATH=DIR",
+    reason="mbrs is not installed; it asks for transformers 4, so make peers installs it without what it asks for",
 )
 def test_winners_are_those_of_mbrs_on_1000_sets_of_candidates(monkeypatch):
     for model in ("bertscore", "bleurt", "comet", "cometkiwi", "metricx", "ter", "xcomet"):

@@ -154,7 +154,7 @@ class TestJudges:
         def answers(asked: str) -> dict[str, float]:
             return {"Bananas": 0.9, " yes": 0.08, " no": 0.02} if "\n5\n" in asked else {" yes": 0.5, " no": 0.5}
 
-        with pytest.warns(JudgeAside, match="^rerank: to 1 of 2 questions the judge would rather"):
+        with pytest.warns(JudgeAside, match="^rerank: to 1 of 2 questions about a prompt"):
             assert ranked(dl.Rerank(), Opinionated(answers), ["4", "5"]) == [("5", 0.8), ("4", 0.5)]
 
     def test_where_no_option_has_any_probability_nothing_is_decided(self):

@@ -29,6 +29,7 @@ from decodelab.testing import (
     check_selection,
     check_stop,
     check_task,
+    check_utility,
 )
 
 COINS = dl.TableModel(["a", "b"], {...: {"a": 0.5, "b": 0.4, "</s>": 0.1}}, bos="<s>", separator="")
@@ -48,6 +49,7 @@ def test_each_kind_passes_its_conformance_check():
     check_scorer("brevity")
     check_checker("no_digits", valid=["words only"])
     check_reader(READERS.load("last_word"))
+    check_utility("common_words")
     check_selection(dl.MBR(utility="common_words"))
     check_metric(METRICS.load("capitals"))
     check_metric(METRICS.load("mean_gap"))

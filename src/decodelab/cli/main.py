@@ -21,7 +21,7 @@ from decodelab.cli.options import flat
 from decodelab.cli.terminal import INTERRUPTED, note, say
 from decodelab.cli.usage import Command, meant_option
 from decodelab.core.errors import DecodelabError, did_you_mean, quoted
-from decodelab.core.notices import PromptWarning, notes
+from decodelab.core.notices import ToldOnce, notes
 from decodelab.io.text import printable
 
 BROKEN_PIPE = 141
@@ -68,7 +68,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the requested command; a note that it does not collect itself is printed as it comes."""
         try:
-            with notes(note, of=(PromptWarning,)):
+            with notes(note, of=(ToldOnce,)):
                 return super().invoke(ctx)
         except DecodelabError as error:
             refuse(str(error))

@@ -192,11 +192,10 @@ def _result(parts: list[list[Fraction | None]]) -> Fraction | None:
 
 def _quantities(text: str) -> Iterator[_Quantity]:
     at = 0
+    vulgar = not text.isascii() and any(sign in text for sign in _VULGAR)
     while True:
         found = _LITERAL.search(text, at)
-        alone = (
-            _MIXED.search(text, at, found.start() if found else len(text)) if any(v in text for v in _VULGAR) else None
-        )
+        alone = _MIXED.search(text, at, found.start() if found else len(text)) if vulgar else None
         if alone and alone[3]:
             yield _Quantity(alone.start(), alone.end(), None)
             at = alone.end()
@@ -226,11 +225,13 @@ def _literal(found: re.Match[str]) -> Fraction | None:
         return None
     if found["european"]:
         return Fraction(found["european"].replace(".", "").replace(",", "."))
-    whole = re.sub(r"\D", "", found["whole"] or "0")
+    whole = found["whole"] or "0"
+    if not whole.isdecimal():
+        whole = re.sub(r"\D", "", whole)
     more = found["point"] or found["more"] or ""
     if more.count(".") > 1:
         return None
-    value = Fraction(whole + more)
+    value = Fraction(whole + more) if more else Fraction(int(whole))
     return _times_ten_to(value, int(found["exponent"])) if found["exponent"] else value
 
 

@@ -12,16 +12,20 @@ class NoEffectWarning(UserWarning):
     """A stage of the strategy has no effect."""
 
 
-class PromptWarning(UserWarning):
-    """A tokenizer read a prompt in another way than it may be meant.
+class ToldOnce(UserWarning):
+    """A warning of which a command tells one of each kind, as a sweep has thousands.
 
     Attributes:
-        kind: what is equal for warnings of which a command tells one only.
+        kind: what is equal for warnings of which one is told.
     """
 
     def __init__(self, message: str, kind: str = "") -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class PromptWarning(ToldOnce):
+    """A tokenizer read a prompt in another way than it may be meant."""
 
 
 class LogitsWarning(UserWarning):
@@ -40,11 +44,11 @@ class NoQuorum(UserWarning):
     """No answer had the share of the votes that its vote asks for."""
 
 
-class NoTests(UserWarning):
+class NoTests(ToldOnce):
     """A selection by tests had none to run."""
 
 
-class JudgeAside(UserWarning):
+class JudgeAside(ToldOnce):
     """A judge would more probably answer something else than what it was asked to choose from."""
 
 
@@ -66,7 +70,7 @@ def notes(
         ModelNotice,
     ),
 ) -> Iterator[list[str]]:
-    """Collect the warnings about settings that work but not as expected, each once, and of prompts one of each kind.
+    """Collect the warnings about settings that work but not as expected, each once, or once a kind.
 
     Args:
         tell: called with each as it comes.
@@ -76,7 +80,7 @@ def notes(
     said: list[str] = []
 
     def collect(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        key = (message.kind if isinstance(message, PromptWarning) else "") or str(message)
+        key = (message.kind if isinstance(message, ToldOnce) else "") or str(message)
         if issubclass(category, of) and key not in keys:
             keys.add(key)
             said.append(str(message))
@@ -90,15 +94,15 @@ def notes(
 
 
 @contextmanager
-def prompt_warnings() -> Iterator[list[PromptWarning]]:
-    """Collect the warnings about prompts, to send them to another process."""
-    found: list[PromptWarning] = []
+def warnings_to_send() -> Iterator[list[ToldOnce]]:
+    """Collect the warnings that are told once a kind, to send them to another process."""
+    found: list[ToldOnce] = []
 
     def collect(message: Warning | str, *rest: Any, **more: Any) -> None:
-        if isinstance(message, PromptWarning):
+        if isinstance(message, ToldOnce):
             found.append(message)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", PromptWarning)
+        warnings.simplefilter("always", ToldOnce)
         warnings.showwarning = collect
         yield found

@@ -18,6 +18,8 @@ _ENDS = re.compile(r"^[ \t]*(?:\"\"\"|'''|>>>|```|$)")
 _LONGEST_LINE = 2_000
 MOST = 100
 """Examples that are looked at."""
+_MOST_TRIED = 1_000
+"""Places in a prompt that may say what a call gives and are parsed, so that no prompt costs more."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,13 @@ def _doctests(lines: Sequence[str], name: str) -> Iterator[Case]:
 def _statements(lines: Sequence[str], name: str) -> Iterator[Case]:
     """Lines that say what a call gives."""
     begins = re.compile(rf"(?<![\w.])(?<!def )(?<!>>> ){re.escape(name)}\(")
+    left = _MOST_TRIED
     for line in lines:
         for begun in begins.finditer(line[:_LONGEST_LINE]):
-            for gives in _GIVES.finditer(line, begun.end()):
+            for gives in _GIVES.finditer(line[:_LONGEST_LINE], begun.end()):
+                left -= 1
+                if left < 0:
+                    return
                 call = _expression(line[begun.start() : gives.start()])
                 expected = _expression(line[gives.end() :].strip().rstrip(".;,"))
                 if call is not None and _calls(call, name) and expected is not None and _literal(expected):

@@ -170,11 +170,10 @@ class _Judge:
         aside = sum(mass < 0.5 for mass in self._masses)
         if aside:
             mean = sum(self._masses) / len(self._masses)
-            warnings.warn(
-                f"{stage}: to {aside} of {len(self._masses)} questions the judge would rather answer something else "
-                f"than what it may choose from, which has {mean:.2g} of the probability on average; take a judge that "
-                "follows instructions",
-                JudgeAside,
-                stacklevel=3,
+            said = (
+                f"{stage}: to {aside} of {len(self._masses)} questions about a prompt's candidates the judge would "
+                f"rather answer something else than what it may choose from, which has {mean:.2g} of the probability "
+                "on average; take a judge that follows instructions"
             )
+            warnings.warn(JudgeAside(said, str(stage)), stacklevel=3)
         self._masses.clear()

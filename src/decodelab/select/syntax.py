@@ -62,28 +62,26 @@ class Syntax(PreparedSelection):
         """Ranks by verdict, then by mean log-probability; each different text is checked once."""
         code = self._code(question.prompt)
         texts = {c.text for c in candidates}
-        verdicts = {text: self._verdict(code(text)) for text in texts}
+        answers = {text: without_thoughts(text) for text in texts}
+        verdicts = {t: self._verdict(code(answer)) if answer.strip() else INVALID for t, answer in answers.items()}
         scores = [verdicts[c.text] for c in candidates]
         return lambda places: [
             (i, scores[i]) for i in sorted(places, key=lambda i: (-scores[i], -mean_logprob(candidates[i])))
         ]
 
     def _code(self, prompt: str) -> Callable[[str], str]:
-        """What of a text is checked."""
+        """What of an answer is checked."""
         asked = asked_function(prompt) if self.prompt else None
         if asked is not None:
             # A line end that the text does not have would end what may go on.
-            return lambda text: program(asked.code, asked.name, text).removesuffix("\n") if text.strip() else ""
+            return lambda answer: program(asked.code, asked.name, answer).removesuffix("\n")
 
-        def code(text: str) -> str:
-            answer = without_thoughts(text)
+        def code(answer: str) -> str:
             blocks = blocks_of(answer)
-            return "\n".join(blocks) if blocks else f"{prompt}{answer}" if self.prompt and answer else answer
+            return "\n".join(blocks) if blocks else f"{prompt}{answer}" if self.prompt else answer
 
         return code
 
     def _verdict(self, code: str) -> float:
-        if not code.strip():
-            return INVALID
         reading = begin_reading(self.checker).read(code)
         return INVALID if reading.invalid else COMPLETE if reading.complete else PREFIX

@@ -80,7 +80,7 @@ class Tests(PreparedSelection):
         if not trials or not any(case.expected is not None for case in cases):
             why = "the prompt begins no function" if asked is None else "there is nothing that says what it should give"
             decides = "agreement and mean log-probability decide" if trials else "the mean log-probability decides"
-            warnings.warn(f"{self}: no tests, as {why}; {decides}", NoTests, stacklevel=2)
+            warnings.warn(NoTests(f"{self}: no tests, as {why}; {decides}", f"{self} {why}"), stacklevel=2)
         none = Trial((), "")
 
         def ranker(places: Sequence[int]) -> list[tuple[int, float]]:

@@ -10,6 +10,7 @@ from decodelab.testing.parts import (
     check_scorer,
     check_selection,
     check_task,
+    check_utility,
 )
 from decodelab.testing.processor import check_processor
 from decodelab.testing.search import check_search
@@ -32,4 +33,5 @@ __all__ = [
     "check_stop",
     "check_task",
     "check_tree_search",
+    "check_utility",
 ]

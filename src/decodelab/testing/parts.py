@@ -12,11 +12,12 @@ import typer
 from decodelab.backends.chat import Backend, ChatSettings, Reply
 from decodelab.checkers.reading import begin_reading
 from decodelab.core.errors import DecodelabError
-from decodelab.core.protocols import AnyChecker, AnyScorer, Question, Reader, Selection
+from decodelab.core.protocols import AnyChecker, AnyScorer, AnyUtility, Question, Reader, Selection
 from decodelab.core.stage import Stage
 from decodelab.core.values import Candidate, Chat, Confidences, Partial
 from decodelab.metrics.metric import ConfidenceMetric, Sample, TextMetric, TextSet
 from decodelab.scorers.judging import judged
+from decodelab.select.utility.catalogue import compared
 from decodelab.tasks.task import Example, Task
 from decodelab.testing.stage import check_stage, require
 
@@ -103,6 +104,24 @@ def check_reader(reader: Reader) -> None:
         answer = reader(text)
         require(answer is None or isinstance(answer, str), reader, f"must give text or None for {text[:20]!r}")
         require(reader(text) == answer, reader, "must give the same answer twice")
+
+
+def check_utility(utility: AnyUtility) -> None:
+    """Check that a utility gives one finite number for each pair of texts, whatever texts are read beside them.
+
+    Raises:
+        AssertionError, UtilityFailed: naming the first promise that is broken.
+
+    >>> check_utility("chrf")
+    """
+    places = range(len(TEXTS))
+    together = compared(utility, TEXTS).utilities(places, places)
+    for i in places:
+        for j in places:
+            pair = [TEXTS[i]] if i == j else [TEXTS[i], TEXTS[j]]
+            alone = float(compared(utility, pair).utilities([0], [len(pair) - 1])[0, 0])
+            same = math.isclose(alone, float(together[i, j]), abs_tol=1e-9)
+            require(same, utility, f"a pair's utility must not depend on other texts ({TEXTS[i][:20]!r})")
 
 
 def check_metric(metric: TextMetric | ConfidenceMetric) -> None:

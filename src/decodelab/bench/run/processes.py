@@ -14,7 +14,7 @@ from typing import Any, cast
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import WorkItem
 from decodelab.bench.run.worker import Around, Worker, nothing_around
-from decodelab.bench.run.worker_pool import Died, Done, Message, worklist_messages
+from decodelab.bench.run.worker_pool import Died, Done, Message, worker_messages
 from decodelab.bench.run.worklist import LoadedTask
 from decodelab.core.errors import DecodelabError
 from decodelab.models.loading import load
@@ -116,7 +116,7 @@ def _work(pipe: Connection, number: int, size: int, around: Around) -> None:
             working.begin(first, second)
             continue
         try:
-            for message in worklist_messages(working, first) if second is None else working.run(first, second):
+            for message in worker_messages(working, first, second):
                 pipe.send(message)
             pipe.send(Done())
         except DecodelabError as error:

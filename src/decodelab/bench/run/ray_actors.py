@@ -10,7 +10,7 @@ from typing import Any
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import WorkItem
 from decodelab.bench.run.worker import Around, Worker, nothing_around
-from decodelab.bench.run.worker_pool import Died, Done, Message, worklist_messages
+from decodelab.bench.run.worker_pool import Died, Done, Message, worker_messages
 from decodelab.bench.run.worklist import LoadedTask
 from decodelab.core.errors import DecodelabError, RequestError
 
@@ -142,7 +142,4 @@ class WorkerActor:
 
     def work(self, model: str, work: Sequence[WorkItem] | None) -> Any:
         """Do the work, result by result, or find the worklist."""
-        if work is None:
-            yield from worklist_messages(self.worker, model)
-        else:
-            yield from self.worker.run(model, work)
+        yield from worker_messages(self.worker, model, work)

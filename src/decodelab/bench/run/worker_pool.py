@@ -13,7 +13,7 @@ from decodelab.bench.records import WorkItem
 from decodelab.bench.run.worker import Result, Worker
 from decodelab.bench.run.worklist import LoadedTask
 from decodelab.core.errors import DecodelabError, WorkerLost
-from decodelab.core.notices import PromptWarning, prompt_warnings
+from decodelab.core.notices import ToldOnce, warnings_to_send
 
 PATIENCE = 5
 """This many workers may die in a row, while nothing gets done, before the run is given up."""
@@ -36,21 +36,31 @@ class Died:
 
 @dataclass(frozen=True)
 class Noted:
-    """What a worker has to tell of the prompts, before their worklist."""
+    """What a worker has to tell of the prompts, or of how it did its work."""
 
-    warnings: tuple[PromptWarning, ...]
+    warnings: tuple[ToldOnce, ...]
+
+    def tell(self) -> None:
+        """Warn of it here."""
+        for each in self.warnings:
+            warnings.warn(each, stacklevel=3)
 
 
 Message = Result | list[WorkItem] | DecodelabError | Done | Died | Noted
 
 
-def worklist_messages(worker: Worker, model: str) -> Iterator[Noted | list[WorkItem]]:
-    """What a worker replies that is asked for a worklist."""
-    with prompt_warnings() as said:
-        found = worker.worklist(model)
-    if said:
-        yield Noted(tuple(said))
-    yield found
+def worker_messages(
+    worker: Worker, model: str, work: Sequence[WorkItem] | None
+) -> Iterator[Noted | list[WorkItem] | Result]:
+    """What a worker replies that is sent work, or (None) is asked for the worklist."""
+    with warnings_to_send() as said:
+        if work is None:
+            yield worker.worklist(model)
+        else:
+            yield from worker.run(model, work)
+    one_each = {(type(each), each.kind or str(each)): each for each in reversed(said)}
+    if one_each:
+        yield Noted(tuple(one_each.values()))
 
 
 class WorkerPool(Protocol):
@@ -138,8 +148,7 @@ class PoolExecutor:
                 found = message
                 self._lost = 0
             elif isinstance(message, Noted):
-                for each in message.warnings:
-                    warnings.warn(each, stacklevel=2)
+                message.tell()
             elif isinstance(message, Died):
                 self._replace(worker, message)
                 if worker == 0:
@@ -165,6 +174,8 @@ class PoolExecutor:
                 self._lost = 0
                 busy[worker].remove(message[0])
                 yield message
+            elif isinstance(message, Noted):
+                message.tell()
             elif isinstance(message, Done):
                 del busy[worker]
                 idle.append(worker)

@@ -42,27 +42,26 @@ class Ngrams:
         """How many n-grams two sequences share, each as often as in the one that has it less often: float64
         [sequences, sequences].
 
-        Every occurrence of an n-gram, the first, the second and so on, is a feature that a sequence has or has not, so
-        the sum of the minima is a product of matrices of zeros and ones, which is exact.
+        A sequence has an n-gram at least once or not, at least twice or not, and so on, so the sum of the minima is a
+        sum of products of matrices of zeros and ones, which is exact.
         """
-        entry = np.repeat(np.arange(len(self.count)), self.count)
-        place = np.arange(len(entry)) - np.repeat(np.cumsum(self.count) - self.count, self.count)
-        starts = np.flatnonzero(np.diff(self.gram, prepend=-1))
-        most = np.maximum.reduceat(self.count, starts) if len(starts) else self.count
-        feature = (np.cumsum(most) - most)[self.gram[entry]] + place
         # What one sequence alone has it shares with none but itself.
-        common = np.bincount(feature) > 1
-        column = np.cumsum(common) - 1
-        kept = common[feature]
-        rows, columns = self.owner[entry][kept], column[feature][kept]
-        found = np.zeros((self.sequences, self.sequences), dtype=np.float32)
+        common = np.bincount(self.gram) > 1
+        kept = common[self.gram]
+        rows, counts = self.owner[kept], self.count[kept]
+        columns = (np.cumsum(common) - 1)[self.gram[kept]]
+        whole = np.zeros((self.sequences, self.sequences))
         width = max(1, _CELLS // max(self.sequences, 1))
         for begin in range(0, int(common.sum()), width):
             here = (columns >= begin) & (columns < begin + width)
-            has = np.zeros((self.sequences, min(width, int(common.sum()) - begin)), dtype=np.float32)
-            has[rows[here], columns[here] - begin] = 1
-            found += has @ has.T
-        whole = found.astype(np.float64)
+            number = np.zeros((self.sequences, int(columns[here].max()) - begin + 1), dtype=np.float32)
+            number[rows[here], columns[here] - begin] = counts[here]
+            least = 0
+            while number.shape[1]:
+                least += 1
+                has = (number >= least).astype(np.float32)
+                whole += has @ has.T
+                number = number[:, (number > least).sum(0) > 1]  # here, too, what one alone has is shared with none
         np.fill_diagonal(whole, self.totals)
         return whole
 

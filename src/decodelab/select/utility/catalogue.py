@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from decodelab.core.errors import DecodelabError, UtilityFailed
 from decodelab.core.protocols import AnyUtility, Compared, Utility
 from decodelab.core.registry import Registry
@@ -18,7 +20,6 @@ from decodelab.core.stage import Stage, brief, plain
 from decodelab.select.utility import UTILITIES as OURS
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 UTILITIES: Registry[object] = Registry("utility", "decodelab.utilities", OURS)
@@ -55,13 +56,32 @@ def compared(utility: AnyUtility, texts: Sequence[str]) -> Compared:
 
     Raises:
         StrategyError: as `find_utility`.
-        UtilityFailed: while texts are compared, if a function raises or gives no finite number; names the texts.
+        UtilityFailed: while texts are compared, if a function raises or gives no finite number, with the texts; if a
+            utility gives other than one finite number for each pair.
 
     >>> compared("exact", ["a", "b"]).utilities([0, 1], [0]).tolist()
     [[1.0], [0.0]]
     """
     found = find_utility(utility)
-    return found.read(texts) if isinstance(found, Utility) else _Called(found, str(plain(utility)), texts)
+    name = str(plain(utility))
+    return _Checked(found.read(texts), name) if isinstance(found, Utility) else _Called(found, name, texts)
+
+
+class _Checked:
+    """Texts that a utility has read, whose numbers are checked."""
+
+    def __init__(self, texts: Compared, name: str) -> None:
+        self._texts, self._name = texts, name
+
+    def utilities(self, hypotheses: Sequence[int], references: Sequence[int]) -> NDArray[np.float64]:
+        found = np.asarray(self._texts.utilities(hypotheses, references), np.float64)
+        if found.shape != (len(hypotheses), len(references)) or not np.isfinite(found).all():
+            raise UtilityFailed(
+                f"utility {self._name} must give finite numbers [{len(hypotheses)} hypotheses, {len(references)} "
+                f"references], got shape {list(found.shape)}{'' if np.isfinite(found).all() else ' with others'}; "
+                "fix the utility"
+            )
+        return found
 
 
 class _Called:
@@ -72,8 +92,6 @@ class _Called:
         self._known: dict[tuple[int, int], float] = {}
 
     def utilities(self, hypotheses: Sequence[int], references: Sequence[int]) -> NDArray[np.float64]:
-        import numpy as np
-
         found = [[self._one(h, r) for r in references] for h in hypotheses]
         return np.array(found, dtype=np.float64).reshape(len(hypotheses), len(references))
 

@@ -12,18 +12,14 @@ from decodelab.select.utility._ngrams import Floats
 class Exact:
     """1 for equal texts, else 0: the expected utility of a text is its share of the votes."""
 
-    def read(self, texts: Sequence[str]) -> ExactTexts:
-        """Nothing has to be read of a text."""
-        return ExactTexts(list(texts))
+    def read(self, texts: Sequence[str]) -> Different:
+        """Texts that are read are different."""
+        return Different()
 
 
-class ExactTexts:
-    """Texts as they are."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._texts = texts
+class Different:
+    """Texts of which no two are equal."""
 
     def utilities(self, hypotheses: Sequence[int], references: Sequence[int]) -> Floats:
-        """1 where hypothesis and reference are equal."""
-        found = [[float(self._texts[h] == self._texts[r]) for r in references] for h in hypotheses]
-        return np.array(found, dtype=np.float64).reshape(len(hypotheses), len(references))
+        """1 where hypothesis and reference are the same text."""
+        return np.equal.outer(np.array(hypotheses), np.array(references)).astype(np.float64)
