@@ -1,18 +1,21 @@
 """Thinking budgets: how many tokens stand between the marks, and what the model would have written otherwise."""
 
+import copy
 import math
 from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken
 
 import decodelab as dl
 from decodelab.core.errors import InvalidParameter, UnknownToken
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Vocab
 from decodelab.core.values import Candidate
+from decodelab.models.transformers_vocab import TransformersVocab
 from decodelab.processors._thoughts import Marks, own_marks
 from decodelab.processors.think import Think
 from decodelab.testing import check_processor
@@ -90,7 +93,7 @@ class TestMinimum:
 
     def test_whole_texts_follow_the_law_of_a_model_whose_ends_are_replaced(self):
         # Three tokens of which the first two must be thoughts: an end in the first two places reads Wait.
-        n = 4_000
+        n = 1_500
         replaced = dict.fromkeys([HM, SO, SEVEN], 0.0) | {HM: 0.4, SO: 0.2, WAIT: 0.35, SEVEN: 0.05}
         counts: dict[tuple[int, ...], int] = {}
         for candidate in drawn("<think>", "think(minimum=2)", n=n, new=2):
@@ -149,7 +152,8 @@ class TestMarksOfSeveralTokens:
             before = candidate.text.partition("</think>")[0]
             assert len(LETTERS.vocab.encode_completion((), before)) >= 6
 
-    @given(st.lists(st.sampled_from(range(7)), max_size=12))
+    @given(st.lists(st.sampled_from([0, 1, 2, 3, 6]), max_size=8))
+    @example([6, 2, 3, 3])
     @settings(max_examples=60, deadline=None)
     def test_a_mark_is_found_wherever_its_text_ends(self, tokens):
         marks = Marks(Think(), "<think>", "</think>", None, LETTERS.vocab)
@@ -173,6 +177,25 @@ def test_a_real_tokenizer_that_merges_the_mark_with_what_stands_before_it(gpt2: 
         assert stage.apply(flat, state)[0, token] == 0.0
         state = stage.update(state, flat, torch.tensor([token]))
     assert stage.apply(flat, state)[0, said[-1]] == -torch.inf
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_marks_that_a_tokenizer_has_added_and_a_chat_template_that_opens_a_thought(gpt2: TransformersVocab, special):
+    tokenizer = copy.deepcopy(gpt2.tokenizer)
+    tokenizer.add_tokens([AddedToken("<think>", special=special), AddedToken("</think>", special=special)])
+    tokenizer.chat_template = "{{ messages[0]['content'] }}{% if add_generation_prompt %}<think>\n{% endif %}"
+    vocab = TransformersVocab(tokenizer, len(tokenizer), gpt2.eos_ids, None)
+    _, prompt = vocab.render_chat(dl.Chat.of("2 + 2?"))
+    stage, flat = Think(budget=2), torch.zeros(1, vocab.size)
+    state = stage.init([prompt], vocab, Keys.of(0, prompt, [0]))
+    for token in vocab.encode_completion(prompt, "I think"):
+        assert torch.equal(stage.apply(flat, state), flat)
+        state = stage.update(state, flat, torch.tensor([token]))
+    (end,) = vocab.encode_completion(prompt, "</think>")
+    assert stage.apply(flat, state).isfinite().nonzero().tolist() == [[0, end]]
+    state = stage.update(state, flat, torch.tensor([end]))
+    assert torch.equal(stage.apply(flat, state), flat)
+    assert vocab.token_text(end) == "</think>"
 
 
 @pytest.mark.parametrize(

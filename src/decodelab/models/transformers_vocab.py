@@ -189,6 +189,11 @@ class TransformersVocab:
         return dict(zip(self.tokenizer.all_special_ids, self.tokenizer.all_special_tokens, strict=True))
 
     @cached_property
+    def _special_names(self) -> dict[int, str]:
+        """The names of the tokens that are left out of texts, those that have no role included."""
+        return {token: name for name, token in self.special_tokens.items()}
+
+    @cached_property
     def _anchor(self) -> tuple[list[int], str]:
         """A token of plain letters, after which any token decodes to all of its text."""
         for token in range(len(self.tokenizer)):
@@ -206,8 +211,8 @@ class TransformersVocab:
 
     def token_text(self, token: int) -> str:
         """One token as readable text: spaces kept, special tokens by name, parts of a character as bytes."""
-        if token in self._specials:
-            return self._specials[token]
+        if token in self._special_names:
+            return self._special_names[token]
         ids, before = self._anchor
         text = self._text([*ids, token])
         text = text[len(before) :] if text.startswith(before) else self._text([token])

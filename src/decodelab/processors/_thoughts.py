@@ -75,11 +75,11 @@ class Marks:
         """How many of the last tokens a mark takes that ends in the last of them; 0 where none does."""
         if not tail or mark[-1] not in self._text(tail[-1]):
             return 0
-        text = ""
+        last, text = len(self._text(tail[-1])), ""
         for taken, token in enumerate(reversed(tail), 1):
             text = self._text(token) + text
             if mark in text:
-                return taken
+                return taken if text.rfind(mark) + len(mark) > len(text) - last else 0
         return 0
 
     def opened(self, prompt: Tokens) -> bool:

@@ -44,10 +44,10 @@ class Think(Stage):
     Counted are the tokens between the marks of all thoughts of a text, without the marks. Where the budget is spent,
     the tokens of the end mark are forced one after the other; an end mark that the model has begun itself is completed.
     As long as the minimum is not reached, the continuation's tokens take the place of the end mark, and of an end of
-    the text: their probability goes to the continuation's first token. For a continuation of one token that is the law
-    of a model whose end marks are replaced once they are written; of several, the rest follow where an end was at least
-    as probable as the first token itself. An end mark of several tokens is replaced at its first, and at
-    its last where other tokens have begun it.
+    the text: their probability goes to the continuation's first token (`greedy` takes it where that is then the most
+    probable). For a continuation of one token this is the law of a model whose end marks are replaced once they are
+    written; of several, the rest follow where an end was at least as probable as the first token itself. An end mark of
+    several tokens is replaced at its first, and at its last where other tokens have begun it.
 
     A prompt that ends with the start mark has opened a thought, which counts from the first new token. Marks that are
     not given are the model's own: the first of the known ones (`decodelab.core.thoughts.MARKS`) that are a token each,
