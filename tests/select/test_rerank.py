@@ -36,6 +36,14 @@ class Letters:
         raise NoChatTemplate("none")
 
 
+class Turns(Letters):
+    """One with a chat template."""
+
+    def render_chat(self, chat: Any) -> Any:
+        text = f"[user]{chat.messages[0]['content']}[assistant]"
+        return text, self.encode(text)
+
+
 @dataclass
 class Rows:
     """The texts of rows so far."""
@@ -150,6 +158,22 @@ class TestChoose:
 
 
 class TestJudges:
+    @pytest.mark.parametrize(
+        ("how", "end"),
+        [
+            ("score", "Answer yes or no.[assistant]"),
+            ("choose", "1 to 2.[assistant]The most consistent response is Response"),
+        ],
+    )
+    def test_a_judge_with_a_chat_template_is_asked_as_a_user_asks(self, how, end):
+        judge = Opinionated(lambda asked: {"Yes": 0.5, "No": 0.1, " 2": 0.4})
+        judge.vocab = Turns()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", JudgeAside)
+            ranked(dl.Rerank(how=how), judge, ["4", "5"])
+        assert judge.asked[0].startswith("[user]Question:\n2 + 3?")
+        assert judge.asked[0].endswith(end)
+
     def test_a_judge_that_would_rather_say_something_else_is_counted_and_its_choice_taken(self):
         def answers(asked: str) -> dict[str, float]:
             return {"Bananas": 0.9, " yes": 0.08, " no": 0.02} if "\n5\n" in asked else {" yes": 0.5, " no": 0.5}

@@ -7,18 +7,19 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from decodelab.programs.code_answers import blocks_of
 
 _DEFINES = re.compile(r"^(?:async[ \t]+)?def[ \t]+([^\W\d]\w*)[ \t]*\(", re.MULTILINE)
 _GIVES = re.compile(r"\s*(?:==|=>|->|\u279e|\u2192|\u21d2|#\s*=>|returns|should return|should equal)\s*")
-_PROMPT = re.compile(r"^[ \t]*>>> ?(.*)$")
+_PROMPT = re.compile(r"^[ \t]*(?:[rRuU]?(?:\"\"\"|''')[ \t]*)?>>> ?(.*)$")
 _MORE = re.compile(r"^[ \t]*\.\.\. ?(.*)$")
 _ENDS = re.compile(r"^[ \t]*(?:\"\"\"|'''|>>>|```|$)")
-_LONGEST_LINE = 2_000
+_LONGEST_LINE = 1_000
 MOST = 100
 """Examples that are looked at."""
-_MOST_TRIED = 1_000
+_MOST_TRIED = 200
 """Places in a prompt that may say what a call gives and are parsed, so that no prompt costs more."""
 
 
@@ -102,7 +103,7 @@ def _doctests(lines: Sequence[str], name: str) -> Iterator[Case]:
     setup: list[str] = []
     at = 0
     while at < len(lines):
-        begun = _PROMPT.match(lines[at][:_LONGEST_LINE])
+        begun = _PROMPT.match(lines[at]) if len(lines[at]) <= _LONGEST_LINE else None
         at += 1
         if begun is None:
             continue
@@ -126,8 +127,10 @@ def _statements(lines: Sequence[str], name: str) -> Iterator[Case]:
     begins = re.compile(rf"(?<![\w.])(?<!def )(?<!>>> ){re.escape(name)}\(")
     left = _MOST_TRIED
     for line in lines:
-        for begun in begins.finditer(line[:_LONGEST_LINE]):
-            for gives in _GIVES.finditer(line[:_LONGEST_LINE], begun.end()):
+        if len(line) > _LONGEST_LINE:
+            continue
+        for begun in begins.finditer(line):
+            for gives in islice(_GIVES.finditer(line, begun.end()), 3):
                 left -= 1
                 if left < 0:
                     return
