@@ -19,7 +19,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import decodelab as dl
+from decodelab.core.errors import SandboxMissing
 from decodelab.core.protocols import LanguageModel
+from decodelab.programs.sandbox import sandbox
 
 # No deadline and no complaint about slow inputs: the machine may be busy, and no test here is about time.
 settings.register_profile("decodelab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,6 +41,15 @@ def data_dir() -> Path:
         # Asked for and not there is a mistake, never a reason to pass over the tests in silence.
         pytest.fail(f"DECODELAB_DATA names {folder}, which is not a folder; fix or unset it", pytrace=False)
     return folder
+
+
+@pytest.fixture
+def needs_sandbox() -> None:
+    """Skip where programs cannot be confined."""
+    try:
+        sandbox()
+    except SandboxMissing as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -30,14 +30,6 @@ def plan(plan_file, tmp_path):
     return plan_file(PLAN)
 
 
-@pytest.fixture
-def needs_sandbox():
-    try:
-        sandbox()
-    except SandboxMissing as error:
-        pytest.skip(str(error))
-
-
 @pytest.mark.usefixtures("needs_sandbox")
 def test_programs_are_run_once_and_their_ends_are_kept(plan, tmp_path, monkeypatch):
     read = Plan.read(plan)

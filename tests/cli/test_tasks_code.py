@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from decodelab.core.errors import SandboxMissing
 from decodelab.programs.sandbox import sandbox
 
 ITEMS = [
@@ -31,11 +30,8 @@ def outputs(folder, rows):
     return "outputs.jsonl"
 
 
+@pytest.mark.usefixtures("needs_sandbox")
 def test_programs_are_scored_by_running_them(run, items):
-    try:
-        sandbox()
-    except SandboxMissing as error:
-        pytest.skip(str(error))
     rows = [{"id": "t/0", "output": "    return x\n"}, {"id": "t/1", "output": "    raise ValueError('\\x1b[31m')\n"}]
     found = run("tasks", "score", "code", "items.jsonl", outputs(items, rows), "--json").json
     assert [(item["score"], item["answer"]) for item in found["items"]] == [

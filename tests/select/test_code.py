@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 import decodelab as dl
-from decodelab.core.errors import InvalidParameter, SandboxMissing
+from decodelab.core.errors import InvalidParameter
 from decodelab.core.notices import NoTests
 from decodelab.core.protocols import Question, Selection
 from decodelab.core.values import Candidate
-from decodelab.programs.sandbox import sandbox
 from decodelab.testing import check_selection
 
 PROMPT = '''import math
@@ -63,14 +62,6 @@ class TestSyntax:
 
         assert ranked(dl.Syntax(digits), ["a", "1"]) == [(1, 2.0), (0, 0.0)]
         check_selection(dl.Syntax("python"))
-
-
-@pytest.fixture
-def needs_sandbox():
-    try:
-        sandbox()
-    except SandboxMissing as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.usefixtures("needs_sandbox")

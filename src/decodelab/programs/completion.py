@@ -33,7 +33,7 @@ def program(prompt: str, function: str, text: str) -> str:
     """
     text = without_thoughts(text)[-_LONGEST:].replace("\r\n", "\n")
     begun = _cut(FENCE.split(text, maxsplit=1)[0])
-    if _continues(text, function) and _parses(prompt + begun):
+    if _continues(text, function) and parses(prompt + begun):
         return f"{prompt}{begun}\n"
     whole = whole_function(text, function)
     if whole is None:
@@ -64,21 +64,22 @@ def _body(prompt: str, text: str) -> str:
     """
     blocks = blocks_of(text)
     if not blocks:
-        if _parses(prompt + text):
+        if parses(prompt + text):
             return text
         lines = text.split("\n")
         begin = next((number for number, line in enumerate(lines) if line[:1].isspace() and line.strip()), 0)
-        return "\n".join(lines[begin:]) if begin and _parses(prompt + "\n".join(lines[begin:])) else text
+        return "\n".join(lines[begin:]) if begin and parses(prompt + "\n".join(lines[begin:])) else text
     for block in reversed(blocks):
         indented = textwrap.indent(block, "    ")
-        if "return" in block and not _continues(block) and _parses(prompt + indented):
+        if "return" in block and not _continues(block) and parses(prompt + indented):
             return indented
-        if _continues(block) and _parses(prompt + block):
+        if _continues(block) and parses(prompt + block):
             return block
     return blocks[0]
 
 
-def _parses(source: str) -> bool:
+def parses(source: str) -> bool:
+    """Whether Python can parse it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

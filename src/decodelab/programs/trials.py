@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import secrets
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from decodelab.programs.completion import parses
 from decodelab.programs.examples import Asked, Case
 from decodelab.programs.sandbox import Bounds, sandbox
 
@@ -72,7 +71,7 @@ def tried(programs: Sequence[str], asked: Asked, cases: Sequence[Case], bounds: 
     box = sandbox()
     # What a program cannot know, as the tests run elsewhere: it cannot write the report itself.
     secret = secrets.token_hex(8)
-    sources = [asked.before if _parses(asked.before) else "", _source(cases, secret)]
+    sources = [asked.before if parses(asked.before) else "", _source(cases, secret)]
 
     def one(program: str) -> Trial:
         ended = box.judge(program, sources, asked.name, bounds)
@@ -97,16 +96,6 @@ def _source(cases: Sequence[Case], secret: str) -> str:
     for case in cases:
         setup = "\n".join(f"    {line}" for line in case.setup.split("\n"))
         expected = case.expected or ""
-        equal = f"_value_ == ({expected})" if _parses(f"({expected})") and expected else "False"
+        equal = f"_value_ == ({expected})" if parses(f"({expected})") and expected else "False"
         parts.append(_CASE.format(setup=setup, call=case.call, printed=expected, equal=equal))
     return "".join([*parts, _REPORT.format(secret=secret)])
-
-
-def _parses(source: str) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True

@@ -35,9 +35,6 @@ def selectable(groups: Sequence[Sequence[WorkItem]], there: set[str]) -> tuple[l
 
 def as_candidate(answer: Answer, sample: int) -> Candidate:
     """A stored sample as selections take it."""
-    known = answer.confidences
-    if known is not None and len(known.top) != len(answer.tokens):
-        known = None  # of a text that came out another time
     return Candidate(
         answer.tokens,
         answer.text,
@@ -46,7 +43,7 @@ def as_candidate(answer: Answer, sample: int) -> Candidate:
         answer.finish_reason,  # pyright: ignore[reportArgumentType]  (stored as it was)
         sample,
         0.0,
-        known,
+        answer.confidences,
     )
 
 

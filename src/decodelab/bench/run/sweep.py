@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import Answer, AnswerView, Failure, Score, WorkItem
@@ -105,7 +106,7 @@ class _ModelSweep:
         work = self.executor.worklist(self.model)
         self.journal.ask(self.plan.digest, self.model, work)
         total = sum(len(one.keys) for one in work)
-        have = self.journal.keys(confident=self.plan.records_confidences)
+        have = self.journal.keys(confident=self._confident)
         groups = list(missing(work, have))
         if shuffle is not None:
             random.Random(shuffle).shuffle(groups)
@@ -155,16 +156,27 @@ class _ModelSweep:
             if task.scored_at_once:
                 verdicts = task.verdicts([(task.by_id[one.item], response_of(answer)) for answer in found])
                 scores = [task.score(one.item, a.key, v) for a, v in zip(found, verdicts, strict=True)]
-            self.journal.add(found, scores, confident=self.plan.records_confidences)
+            self.journal.add(found, scores, confident=self._confident)
         progress(done, total, f"{self.model}: {one.task}")
         return done
 
     def _selected(self, one: WorkItem, samples: Sequence[Answer]) -> Sequence[Answer] | DecodelabError:
         """What a strategy selects among stored samples, or why it cannot."""
         try:
-            return [select(one, Strategy.of(self.plan.strategies[one.strategy]), self._task(one), samples)]
+            return [select(one, self._strategies[one.strategy], self._task(one), samples)]
         except DecodelabError as error:
             return error
+
+    @cached_property
+    def _confident(self) -> bool:
+        """Whether how sure the model was is stored; found out once for all answers."""
+        return self.plan.records_confidences
+
+    @cached_property
+    def _strategies(self) -> dict[str, Strategy]:
+        """The strategies that generate or select, parsed once for all answers."""
+        plan = self.plan
+        return {name: Strategy.of(text) for name, text in plan.strategies.items() if not plan.by_likelihood(name)}
 
     def _task(self, one: WorkItem) -> LoadedTask:
         return next(task for task in self.tasks if task.label == one.task)

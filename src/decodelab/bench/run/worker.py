@@ -63,7 +63,7 @@ class Worker:
         """Take up a plan."""
         if self._engine is not None and self._engine.max_rows != plan.max_rows:
             self._engine = self._new_engine(self._engine.model, plan.max_rows)
-        self._plan = plan
+        self._plan, self._confident = plan, plan.records_confidences
         self._tasks = {task.label: task for task in tasks}
         self._strategies: dict[str, Strategy] = {}
 
@@ -155,8 +155,8 @@ class Worker:
             strategy = widened(strategy, len(one.keys))
         name = None if task.as_given else "the prompt"  # failures of a sweep name task and item
         made = make_job(engine.composed(strategy), number, self._prompt(one), strategy, task.limits, seed, name=name)
-        confident = self._plan.records_confidences
-        return replace(made, first_sample=one.first, read=task.reader(one.item), records_confidences=confident)
+        reader = task.reader(one.item)
+        return replace(made, first_sample=one.first, read=reader, records_confidences=self._confident)
 
     def run(self, model: str, work: Iterable[WorkItem]) -> Iterator[Result]:
         """Do the work; each result comes as soon as there is one.

@@ -128,10 +128,8 @@ def _pool(item: str, rows: list[tuple[Any, ...]]) -> Pool:
     ]
     candidates = []
     for i, confidences in enumerate(zip(*columns[11:], strict=True)):
-        ids, known = unpacked(tokens[i], "i"), confidences_of(confidences)
-        if known is not None and len(known.top) != len(ids):
-            known = None  # of a text that came out another time
-        model, own = unpacked(logprobs[i]), unpacked(processed[i])
+        ids, model, own = unpacked(tokens[i], "i"), unpacked(logprobs[i]), unpacked(processed[i])
+        known = confidences_of(confidences, len(ids))
         candidates.append(Candidate(ids, texts[i], model, own, reasons[i], i, 0.0, known))
     read = tuple(None if json.loads(answer) is None else answer for answer in answers)
     return Pool(

@@ -40,10 +40,13 @@ def confidences_row(answer: Answer) -> tuple[Any, ...]:
     return (answer.key, *(struct.pack(f"<{len(column)}f", *column) for column in columns))
 
 
-def confidences_of(row: Sequence[bytes | None]) -> Confidences | None:
-    """Confidences from their row without its key; None where there are none."""
+def confidences_of(row: Sequence[bytes | None], tokens: int) -> Confidences | None:
+    """Confidences of so many tokens from their row without its key.
+
+    None where there are none, or those of a text that came out another time.
+    """
     columns = [() if packed is None else unpacked(packed, "f") for packed in row]
-    return Confidences(*columns) if any(columns) else None
+    return Confidences(*columns) if tokens and all(len(column) == tokens for column in columns) else None
 
 
 def encoded(text: str) -> bytes:

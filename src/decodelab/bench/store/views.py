@@ -103,8 +103,8 @@ def answers_by_key(journal: Journal, keys: Sequence[str]) -> dict[str, Answer]:
     )
     found = {}
     for row in journal.select(query, json.dumps(keys)):
-        answer = replace(answer_of(row[:-3]), confidences=confidences_of(row[-3:]))
-        found[answer.key] = answer
+        answer = answer_of(row[:-3])
+        found[answer.key] = replace(answer, confidences=confidences_of(row[-3:], len(answer.tokens)))
     return found
 
 
