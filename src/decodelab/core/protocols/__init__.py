@@ -33,6 +33,7 @@ from decodelab.core.protocols.processors import (
     Randomised,
     TargetsSurprise,
 )
+from decodelab.core.protocols.rounds import Chunk, Draw, Drawn, Rounds, SearchesInRounds
 from decodelab.core.protocols.scorers import AnyScorer, ModelScorer, Scorer
 from decodelab.core.protocols.searches import Advance, Ahead, LooksAhead, Ranked, Rows, Search
 from decodelab.core.protocols.selections import DrawsInWindows, Prepared, Question, Ranker, Reader, Selection
@@ -50,10 +51,13 @@ __all__ = [
     "AnyUtility",
     "ByteVocab",
     "Cache",
+    "Chunk",
     "Compared",
     "ComparedWithMean",
     "Composed",
     "Composition",
+    "Draw",
+    "Drawn",
     "DrawsInWindows",
     "Embeddings",
     "EncoderDecoder",
@@ -79,9 +83,11 @@ __all__ = [
     "Reader",
     "Reading",
     "ReadingChecker",
+    "Rounds",
     "Rows",
     "Scorer",
     "Search",
+    "SearchesInRounds",
     "Segment",
     "Selection",
     "SpecialTokens",
