@@ -47,6 +47,8 @@ class Capabilities:
             whatever n is.
         draws_in_windows: of a driver: it may end drawing before all n samples are drawn
             (`decodelab.core.protocols.DrawsInWindows`); otherwise a driver changes no text.
+        searches_in_rounds: of a search: it is a function of texts (`decodelab.core.protocols.SearchesInRounds`) whose
+            draws are made as `sample` makes them.
     """
 
     needs: ClassVar[Need] = "logits"
@@ -62,6 +64,7 @@ class Capabilities:
     independent_rows: ClassVar[bool] = False
     samples_by_index: ClassVar[bool] = False
     draws_in_windows: ClassVar[bool] = False
+    searches_in_rounds: ClassVar[bool] = False
 
     def deterministic(self) -> bool:
         """Whether these parameters give the same result under every seed."""

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from decodelab.core.values import FinishReason
 
-CONTINUES, EOS, STOP, LENGTH = 0, 1, 2, 3
+CONTINUES, EOS, STOP, LENGTH, PRUNED = 0, 1, 2, 3, 4
 
-REASONS: dict[int, FinishReason] = {EOS: "eos", STOP: "stop", LENGTH: "length"}
+REASONS: dict[int, FinishReason] = {EOS: "eos", STOP: "stop", LENGTH: "length", PRUNED: "pruned"}

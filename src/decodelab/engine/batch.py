@@ -12,17 +12,18 @@ import torch
 from decodelab.core.errors import DecodelabError, EmptySupport, UnsupportedStrategy
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
-from decodelab.core.protocols import Advance, Ahead, AnyScorer, Embeddings, LanguageModel, Rows
+from decodelab.core.protocols import Advance, Ahead, AnyScorer, Chunk, Embeddings, LanguageModel, Rows
 from decodelab.core.values import Cost, Generation, Partial
 from decodelab.engine.confidence import token_confidences
 from decodelab.engine.failures import check_shape, empty_support, non_finite
 from decodelab.engine.faults import blamed, tell
 from decodelab.engine.history import History
-from decodelab.engine.hypotheses import Ended, as_candidates, ended, generation, selected, unfinished
+from decodelab.engine.hypotheses import Ended, Path, as_candidates, ended, generation, selected, unfinished
 from decodelab.engine.job import Job
 from decodelab.engine.judging import judge, partial
 from decodelab.engine.processing import Processed, process
 from decodelab.engine.runners.runner import Failed, Outcome
+from decodelab.engine.states_after import states_after
 from decodelab.engine.stopping import StoppingCriteria
 from decodelab.kernels.fused import log_normaliser
 
@@ -56,18 +57,17 @@ class Batch:
         prompts = [job.before for job in jobs for _ in range(width)]
         samples = [range(job.first_sample, job.first_sample + width) for job in jobs]
         self.keys = Keys.join([Keys.of(job.seed, job.tokens, s) for job, s in zip(jobs, samples, strict=True)])
-        self.states: list[Any] = []
-        for processor in self.processors:
-            with blamed(processor):
-                self.states.append(processor.init(prompts, model.vocab, self.keys))
+        paths = [path for job in jobs for path in [Path.of(job.after)] * width]
+        written = [tokens for job in jobs for tokens in [job.written] * width]
+        self.states: list[Any] = states_after(self.processors, prompts, written, model.vocab, self.keys)
         with blamed(self.search):
             self.search_state = self.search.init(len(jobs), self.keys.sample)
         self.stops = StoppingCriteria.of(
-            model.vocab, jobs[0].limits, [job.max_new_tokens for job in jobs], jobs[0].strategy.stops
+            model.vocab, jobs[0].limits, [job.max_new_tokens for job in jobs], jobs[0].strategy.stops, *_pauses(jobs)
         )
-        self.texts = self.stops.texts(prompts)
+        self.texts = self.stops.texts(prompts, written)
         self.recording = any(job.confidences for job in jobs)
-        self.history = History.empty(len(prompts), self.recording)
+        self.history = History.of(paths, self.recording)
         self.began = time.perf_counter()
         self.decoded = torch.zeros(len(jobs), dtype=torch.int64)
         self.passes = torch.zeros(len(jobs), dtype=torch.int64)
@@ -163,7 +163,8 @@ class Batch:
     def _check_support(self, normaliser: Tensor, work: Processed) -> None:
         """Refuse rows in which no token is left, naming the stage that removed the last.
 
-        A search that declares `drops_dead_ends` drops such rows; only a job without any other row fails.
+        A search that declares `drops_dead_ends` drops such rows; only a job without any other row fails, unless it is
+        part of another, which goes on without it.
         """
         dead = ~normaliser.isfinite()
         if not bool(dead.any()):
@@ -171,7 +172,8 @@ class Batch:
         if self.jobs[0].strategy.search_stage.drops_dead_ends:
             for job in self.row_jobs[dead].unique().tolist():
                 own = self.row_jobs == job
-                if not bool(dead[own].all()) or self.search.finished(self.search_state, job):
+                rest = not bool(dead[own].all()) or self.search.finished(self.search_state, job)
+                if rest or self.jobs[job].part is not None:
                     dead &= ~own
             if not bool(dead.any()):
                 return
@@ -232,7 +234,7 @@ class Batch:
     def _observe(self, positions: Tensor, logits: Tensor, work: Processed, advance: Advance) -> None:
         """Tell the observers about the step."""
         held = self.history.tokens
-        index = torch.tensor([job.index for job in self.jobs])
+        index = torch.tensor([job.index if job.part is None else job.part.owner for job in self.jobs])
         flags = [torch.zeros_like(advance.parents), torch.ones_like(advance.ended_parents)]
         event = Step(
             index[self.row_jobs],
@@ -330,6 +332,16 @@ class Batch:
             self.decoded[job] += asked.tokens
             self.passes[job] += asked.passes
         return generation(self.model, spec, candidates, self._cost(job))
+
+
+def _pauses(jobs: Sequence[Job]) -> tuple[Chunk | None, Tensor | None]:
+    """The unit of text after which the rows of these jobs pause, and the number of tokens."""
+    part = jobs[0].part
+    if part is None:
+        return None, None
+    if part.draw.most is None:
+        return part.draw.chunk, None
+    return part.draw.chunk, torch.tensor([len(job.written) for job in jobs]) + part.draw.most
 
 
 def is_identity(parents: Tensor, rows: int) -> bool:

@@ -33,15 +33,28 @@ class History:
     ended: list[Ended] = field(default_factory=list)
 
     @staticmethod
-    def empty(rows: int, confidences: bool = False) -> History:
-        """Nothing generated yet; whether confidences will be recorded."""
-        return History(
-            torch.zeros(rows, 64, dtype=torch.int64),
-            torch.zeros(rows, 64, dtype=torch.float64),
-            torch.zeros(rows, 64, dtype=torch.float64),
-            torch.zeros(rows, dtype=torch.int64),
-            torch.zeros(rows, 64, 3, dtype=torch.float64) if confidences else None,
+    def of(paths: Sequence[Path], confidences: bool = False) -> History:
+        """What rows have generated before; whether confidences are recorded."""
+        longest = max((len(path.tokens) for path in paths), default=0)
+        rows, width = len(paths), max(64, longest)
+        history = History(
+            torch.zeros(rows, width, dtype=torch.int64),
+            torch.zeros(rows, width, dtype=torch.float64),
+            torch.zeros(rows, width, dtype=torch.float64),
+            torch.tensor([len(path.tokens) for path in paths]),
+            torch.zeros(rows, width, 3, dtype=torch.float64) if confidences else None,
+            longest,
         )
+        for row, path in enumerate(paths):
+            n = len(path.tokens)
+            if not n:
+                continue
+            history.tokens[row, :n] = torch.tensor(path.tokens)
+            history.logprobs[row, :n] = torch.tensor(path.logprobs, dtype=torch.float64)
+            history.processed_logprobs[row, :n] = torch.tensor(path.processed_logprobs, dtype=torch.float64)
+            if history.confidences is not None:
+                history.confidences[row, :n] = torch.tensor(path.confidences, dtype=torch.float64)
+        return history
 
     def row(self, row: int) -> Path:
         """What a live row has generated."""

@@ -32,6 +32,15 @@ class Path(NamedTuple):
     processed_logprobs: list[float]
     confidences: Sequence[list[float]] = ()
 
+    @staticmethod
+    def of(candidate: Candidate | None) -> Path:
+        """The tokens of a candidate; none at all for None."""
+        if candidate is None:
+            return Path([], [], [])
+        c, kept = candidate, candidate.confidences
+        rows = () if kept is None else zip(kept.entropy, kept.self_certainty, kept.top, strict=True)
+        return Path(list(c.tokens), list(c.token_logprobs), list(c.processed_logprobs), [list(row) for row in rows])
+
 
 @dataclass(frozen=True)
 class Ended:

@@ -8,13 +8,26 @@ from operator import index
 from typing import SupportsIndex, cast
 
 from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, RequestError, TooLarge, UnknownToken
-from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead, Reader, SpecialTokens
+from decodelab.core.protocols import Draw, EncoderDecoder, LanguageModel, LooksAhead, Reader, SpecialTokens
 from decodelab.core.stage import brief
-from decodelab.core.values import Chat, Limits, Prompt, Tokens
+from decodelab.core.values import Candidate, Chat, Limits, Prompt, Tokens
 from decodelab.strategy.strategy import Strategy
 
 MOST_ROWS = 65_536
 """Rows one job may have; far above any use, far below what exhausts the memory before a clear error."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A job is part of another: a draw that its search over texts wants.
+
+    Attributes:
+        owner: the number of the other job, which observers are told.
+        draw: what is drawn.
+    """
+
+    owner: int
+    draw: Draw
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,7 @@ class Job:
         read: how the task that asks reads an answer from a text, for its selection; None where no task asks.
         judge: the model that its selection asks instead of the one decoded; None for no other.
         records_confidences: whether candidates keep their confidences though its selection does not read them.
+        part: of which job it is a part, and what it draws; None of a job that somebody asked for.
     """
 
     index: int
@@ -50,6 +64,22 @@ class Job:
     read: Reader | None = None
     judge: LanguageModel | None = None
     records_confidences: bool = False
+    part: Part | None = None
+
+    @property
+    def after(self) -> Candidate | None:
+        """The answer so far, which its rows continue; None for an empty one."""
+        return None if self.part is None else self.part.draw.after
+
+    @property
+    def written(self) -> Tokens:
+        """The tokens of the answer so far."""
+        return () if self.after is None else self.after.tokens
+
+    @property
+    def prefilled(self) -> Tokens:
+        """The tokens computed before its first new one: those of the prompt and of the answer so far."""
+        return self.tokens + self.written
 
     @property
     def confidences(self) -> bool:

@@ -124,18 +124,21 @@ class PrefixCache:
         """How many tokens at the start of a prompt need not be computed; its last one always is."""
         return sum(count for _, count in self._path(tokens[:-1]))
 
-    def keep(self, tokens: Tokens, cache: Cache, row: int) -> None:
-        """Store a row that holds exactly these tokens, as it came from the model, if there is room."""
-        self._keep(tokens, cache, row)
+    def keep(self, tokens: Tokens, cache: Cache, row: int, least: int = LEAST) -> None:
+        """Store a row that holds exactly these tokens, if there is room and at least so many of them are new.
+
+        The first `LEAST` tokens of a prompt are never split.
+        """
+        self._keep(tokens, cache, row, least)
         self._shrink()
 
-    def _keep(self, tokens: Tokens, cache: Cache, row: int) -> None:
+    def _keep(self, tokens: Tokens, cache: Cache, row: int, least: int = LEAST) -> None:
         """Store a row without looking at the room."""
         if not isinstance(self.model, PrefixCaching):
             return
         path = self._path(tokens)
         known = sum(count for _, count in path)
-        if len(tokens) - known < LEAST:
+        if len(tokens) - known < (least if path else LEAST):
             return
         segment = self.model.store_prefix(cache, row, known, len(tokens))
         parent = self._root

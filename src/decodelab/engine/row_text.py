@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from decodelab.core.protocols import Stop, StopState, Vocab
 from decodelab.core.values import Tokens
@@ -19,11 +19,13 @@ class RowText:
         text: the text itself.
         stops: the stages that read it.
         states: of each stop, after the text that no further token can change.
+        begun: characters that stood there before the chunk that is being drawn.
     """
 
     text: Detokenizer
     stops: Sequence[Stop]
     states: tuple[StopState, ...]
+    begun: int = 0
 
     @staticmethod
     def after(prompt: Tokens, stops: Sequence[Stop]) -> RowText:
@@ -54,4 +56,11 @@ class RowText:
     def push(self, vocab: Vocab, token: int) -> RowText:
         """The state after one more token."""
         text = self.text.push(vocab, token)
-        return RowText(text, self.stops, self.read(token, text.settled))
+        return RowText(text, self.stops, self.read(token, text.settled), self.begun)
+
+    def continued(self, vocab: Vocab, tokens: Tokens) -> RowText:
+        """The state after further tokens, with which a new chunk begins."""
+        row = self
+        for token in tokens:
+            row = row.push(vocab, token)
+        return replace(row, begun=len(row.text.settled))

@@ -21,6 +21,7 @@ from decodelab.engine.prompt_notes import PromptNotes
 from decodelab.engine.queue import Queue
 from decodelab.engine.runners.batched import BatchedRunner
 from decodelab.engine.runners.hidden_states import HiddenStatesRunner
+from decodelab.engine.runners.rounds import RoundsRunner
 from decodelab.engine.runners.runner import Outcome, Runner
 from decodelab.engine.runners.speculative import SpeculativeRunner
 from decodelab.engine.runners.tree import TreeRunner
@@ -170,7 +171,8 @@ class Engine:
         if passes == "tree":
             return TreeRunner(model, self.max_rows, self.memory, self.observers)
         prefixes = self._prefix_caches[compositions] = PrefixCache(model)
-        return WindowedRunner(model, BatchedRunner(model, prefixes, self.memory, self.observers))
+        batched = BatchedRunner(model, prefixes, self.memory, self.observers)
+        return RoundsRunner(model, WindowedRunner(model, batched))
 
     def cancel(self, number: int) -> bool:
         """Drop a job: nothing more of it comes out, its rows are gone before the next forward pass.

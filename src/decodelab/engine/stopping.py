@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from decodelab.core.chunks import Chunk, chunk_ended
 from decodelab.core.protocols import SpecialTokens, Stop, Vocab
-from decodelab.core.reasons import CONTINUES, EOS, LENGTH, STOP
+from decodelab.core.reasons import CONTINUES, EOS, LENGTH, PRUNED, STOP
 from decodelab.core.values import Limits, Tokens
 from decodelab.engine.row_text import RowText
 
@@ -27,6 +28,8 @@ class StoppingCriteria:
         codes: int64 [vocab], EOS, STOP or CONTINUES for each token id.
         max_new_tokens: int64 [jobs], the limit of each job (the context may be shorter than the request).
         stops: the stages that end texts.
+        chunk: the unit of text after which rows pause; None for no other end.
+        pauses: int64 [jobs], how many tokens an answer has when the rows of the job pause; None for no other limit.
     """
 
     vocab: Vocab
@@ -34,9 +37,18 @@ class StoppingCriteria:
     codes: Tensor
     max_new_tokens: Tensor
     stops: Sequence[Stop] = ()
+    chunk: Chunk | None = None
+    pauses: Tensor | None = None
 
     @staticmethod
-    def of(vocab: Vocab, limits: Limits, max_new_tokens: Sequence[int], stops: Sequence[Stop] = ()) -> StoppingCriteria:
+    def of(
+        vocab: Vocab,
+        limits: Limits,
+        max_new_tokens: Sequence[int],
+        stops: Sequence[Stop] = (),
+        chunk: Chunk | None = None,
+        pauses: Tensor | None = None,
+    ) -> StoppingCriteria:
         """The criteria of a batch of jobs."""
         codes = torch.full((vocab.size,), CONTINUES, dtype=torch.int64)
         codes[list(limits.stop_token_ids)] = STOP
@@ -44,7 +56,7 @@ class StoppingCriteria:
             named = vocab.special_tokens
             codes[[named[stop] for stop in limits.stop if stop in named]] = STOP
         codes[list(vocab.eos_ids)] = EOS
-        return StoppingCriteria(vocab, limits, codes, torch.tensor(max_new_tokens), stops)
+        return StoppingCriteria(vocab, limits, codes, torch.tensor(max_new_tokens), stops, chunk, pauses)
 
     def masked(self, logits: Tensor, positions: Tensor) -> Tensor:
         """Logits [rows, vocab] without the tokens that would end a row below `min_new_tokens`."""
@@ -55,9 +67,23 @@ class StoppingCriteria:
             return logits
         return logits.masked_fill(early[:, None] & (self.codes != CONTINUES), -torch.inf)
 
-    def texts(self, prompts: Sequence[Tokens]) -> list[RowText]:
-        """The texts of rows that begin with these prompts; empty when no stop needs them."""
-        return [RowText.after(p, self.stops) for p in prompts] if self.limits.stop or self.stops else []
+    def texts(self, prompts: Sequence[Tokens], written: Sequence[Tokens] | None = None) -> list[RowText]:
+        """The texts of rows that begin with these prompts, and what was generated after them before.
+
+        Empty when nothing needs them.
+        """
+        if not (self.limits.stop or self.stops or self.chunk):
+            return []
+        begun = [RowText.after(p, self.stops) for p in prompts]
+        return begun if written is None else self._continued(begun, prompts, written)
+
+    def _continued(self, begun: list[RowText], prompts: Sequence[Tokens], written: Sequence[Tokens]) -> list[RowText]:
+        """The texts of rows that have generated these tokens; of equal ones, one is read."""
+        read: dict[tuple[Tokens, Tokens], RowText] = {}
+        for row, key in zip(begun, zip(prompts, written, strict=True), strict=True):
+            if key not in read:
+                read[key] = row.continued(self.vocab, key[1])
+        return [read[key] for key in zip(prompts, written, strict=True)]
 
     def reasons(self, jobs: Tensor, positions: Tensor, texts: list[RowText], parents: Tensor, tokens: Tensor) -> Tensor:
         """Reason codes, int64 [n], of continuing row `parents[i]` with `tokens[i]`; `positions` is int64 [rows]."""
@@ -66,6 +92,20 @@ class StoppingCriteria:
             for i, cut in enumerate(self._cuts(codes, positions, texts, parents, tokens)):
                 if cut is not None:
                     codes[i] = STOP
+        return self._paused(codes, jobs, positions, texts, parents, tokens)
+
+    def _paused(
+        self, codes: Tensor, jobs: Tensor, positions: Tensor, texts: list[RowText], parents: Tensor, tokens: Tensor
+    ) -> Tensor:
+        """The reasons, those of rows that pause included."""
+        if self.pauses is not None:
+            due = self.pauses[jobs[parents]] <= positions[parents] + 1
+            codes = torch.where((codes == CONTINUES) & due, PRUNED, codes)
+        if self.chunk is not None:
+            for i in (codes == CONTINUES).nonzero()[:, 0].tolist():
+                row = texts[int(parents[i])]
+                if chunk_ended(self.chunk, row.text.push(self.vocab, int(tokens[i])).settled[row.begun :]):
+                    codes[i] = PRUNED
         return codes
 
     def cuts(

@@ -33,19 +33,23 @@ class IndependentRows:
         """Rows with nothing generated yet."""
         return IndependentRows(samples, torch.zeros(len(samples), dtype=torch.float64, device=samples.device))
 
-    def advance(self, logits: Tensor, tokens: Tensor, rows: Rows) -> tuple[Advance, IndependentRows]:
-        """Append one token [rows] to each row; the rows that end with it leave."""
+    def advance(
+        self, logits: Tensor, tokens: Tensor, rows: Rows, dead: Tensor | None = None
+    ) -> tuple[Advance, IndependentRows]:
+        """Append one token [rows] to each row; the rows that end with it leave, and so do those that are `dead`."""
         chosen = logits.gather(-1, tokens[:, None])[:, 0].double() - log_normaliser(logits)
         scores = self.scores + chosen
         everyone = torch.arange(len(tokens), device=tokens.device)
         reasons = rows.ends(everyone, tokens)
-        if not reasons.any():
+        if dead is not None:
+            everyone, reasons = everyone[~dead], reasons[~dead]
+        elif not reasons.any():
             none = everyone[:0]
             return Advance(everyone, tokens, none, none, none), replace(self, scores=scores)
-        live, over = (reasons == 0).nonzero()[:, 0], reasons.nonzero()[:, 0]
+        live, over = everyone[reasons == 0], everyone[reasons != 0]
         ended = (rows.jobs[over], self.samples[over], scores[over])
         state = IndependentRows(self.samples[live], scores[live], (*self.ended, ended))
-        return Advance(live, tokens[live], over, tokens[over], reasons[over]), state
+        return Advance(live, tokens[live], over, tokens[over], reasons[reasons != 0]), state
 
     def finished(self, job: int) -> list[Ranked]:
         """The ended hypotheses of a job by sample index."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
 
+from decodelab.core.chunks import SENTENCE_END
 from decodelab.core.protocols import Advance, AnyScorer, Ranked, Rows
 from decodelab.core.stage import Kind, Stage, check_choice, check_number
 from decodelab.kernels.fused import log_normaliser
@@ -20,9 +20,6 @@ from decodelab.search._top import top_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_SENTENCE_END = re.compile(r"""(?:[.!?…\u3002\uff01\uff1f][)\]}"'’”»]*|\n)\s*\Z""")
-"""Where a sentence may be over: a mark that ends one, perhaps closed by quotes and brackets, or a new line."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +159,7 @@ class ValueBeam(Stage):
             return self.weight * rows.judge(self.scorer, parents, tokens)
         due = (reasons != 0) | (rows.positions[parents] == 0)
         texts = [partial.text for partial in rows.partials(parents[~due], tokens[~due])]
-        due[~due] = torch.tensor([bool(_SENTENCE_END.search(text)) for text in texts], dtype=torch.bool)
+        due[~due] = torch.tensor([bool(SENTENCE_END.search(text)) for text in texts], dtype=torch.bool)
         values = kept.clone()
         values[due] = self.weight * rows.judge(self.scorer, parents[due], tokens[due])
         return values

@@ -8,7 +8,16 @@ from typing import Any, cast, get_args
 
 from decodelab.core.capabilities import NEEDS, Need, RunnerName
 from decodelab.core.errors import InvalidParameter, StrategyError, StrategySyntaxError, UnknownParameter, did_you_mean
-from decodelab.core.protocols import Composition, DrawsInWindows, LanguageModel, Processor, Search, Selection, Stop
+from decodelab.core.protocols import (
+    Composition,
+    DrawsInWindows,
+    LanguageModel,
+    Processor,
+    Search,
+    SearchesInRounds,
+    Selection,
+    Stop,
+)
 from decodelab.core.stage import Kind, Pipeline, Stage, brief, plain
 from decodelab.io.json import parse_json
 from decodelab.io.yaml import RepeatedKey, unique_keys
@@ -227,6 +236,11 @@ class Strategy:
     def windowed(self) -> DrawsInWindows | None:
         """The driver, if it is one that draws in windows."""
         return cast(DrawsInWindows, self.driver) if self.driver and self.driver.draws_in_windows else None
+
+    @property
+    def in_rounds(self) -> SearchesInRounds | None:
+        """The search, if it is one that draws texts in rounds."""
+        return cast(SearchesInRounds, self.search_stage) if self.search_stage.searches_in_rounds else None
 
     @property
     def selection(self) -> Selection | None:

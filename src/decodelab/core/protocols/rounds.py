@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from decodelab.core.chunks import Chunk
 from decodelab.core.protocols.selections import Question
 from decodelab.core.values import Candidate, Limits, Prompt
-
-Chunk = Literal["line", "step", "sentence"]
-"""What a continuation may be drawn by: to the end of a line, to an empty line, or to the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,8 @@ class Draw:
         first: the sample index of the first; the others follow it.
         after: the answer so far, which they continue: its tokens where the model runs here, else its text. None for an
             empty one.
-        chunk: the unit that ends a draw, the mark that ends it included; None draws to the end of the answer.
+        chunk: the unit that ends a draw, the mark that ends it included, and what else its last token says; None draws
+            to the end of the answer.
         most: new tokens at most, besides what the limits of the job allow for the whole answer; None for no other
             bound.
         prompt: what is continued instead of the job's prompt.
@@ -44,7 +43,8 @@ class Drawn:
     """A continuation that was drawn.
 
     Attributes:
-        candidate: the whole answer from its beginning, what it continues included.
+        candidate: the whole answer from its beginning, what it continues included; its score is its log-probability
+            under the processed distribution, and its `finish_reason` is "pruned" where it is not finished.
         finished: whether the answer ended (EOS, a stop, the limit of the answer); otherwise the chunk did, or `most`.
     """
 
@@ -61,8 +61,19 @@ and returns the candidates with their scores, best first."""
 class SearchesInRounds(Protocol):
     """A search that is a function of texts: it draws continuations, looks at them, and draws again.
 
-    It has no logits of its own, so that the same lines run beside an engine and on somebody else's server.
+    It has no logits of its own, so that the same lines run beside an engine and on somebody else's server. A stage
+    that is one declares `searches_in_rounds`.
     """
+
+    @property
+    def n(self) -> int:
+        """The most candidates it returns."""
+        ...
+
+    @property
+    def peak_rows(self) -> int:
+        """The most continuations that the draws of a round ask for together."""
+        ...
 
     def rounds(self, question: Question, limits: Limits) -> Rounds:
         """The rounds for one prompt; randomness comes from `question.keys`, and the model, which counts, from

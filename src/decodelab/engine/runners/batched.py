@@ -12,7 +12,10 @@ import torch
 from decodelab.core.errors import DecodelabError
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Cache, LanguageModel
+from decodelab.core.reasons import PRUNED
+from decodelab.core.values import Tokens
 from decodelab.engine.batch import Batch, is_identity
+from decodelab.engine.continued import continued
 from decodelab.engine.failures import forward_failed
 from decodelab.engine.faults import stage_failed
 from decodelab.engine.job import Job, check_memory, check_rows
@@ -93,22 +96,33 @@ class BatchedRunner:
         alone = not self._running.batches and not self._long_prompts
         at_once: list[Job] = []
         for job in jobs:
-            short = len(job.tokens) - self._prefixes.known(job.tokens) <= CHUNK
+            short = len(job.prefilled) - self._prefixes.known(job.prefilled) <= CHUNK
             if short or alone or needs_whole_prompts(self.model):
                 at_once.append(job)
                 continue
-            same = [p for p in self._long_prompts if p.jobs and p.jobs[0].tokens == job.tokens]
+            same = [p for p in self._long_prompts if p.jobs and p.jobs[0].prefilled == job.prefilled]
             if same:
                 same[0].jobs.append(job)
             else:
                 self._long_prompts.append(_LongPrompt([job]))
-        if at_once:
+        for group in self._prefilled_together(at_once):
             try:
-                found = self._prefixes.prefill(list(dict.fromkeys(job.tokens for job in at_once)), room)
+                if group[0].written and needs_whole_prompts(self.model):
+                    found = continued(self.model, group[0].tokens, [job.written for job in group])
+                else:
+                    found = self._prefixes.prefill(list(dict.fromkeys(job.prefilled for job in group)), room)
             except Exception as error:  # whatever a model raises: memory, a kernel, its own code
-                yield from self._failed(at_once, error)
+                yield from self._failed(group, error)
             else:
-                yield from self._join(at_once, found)
+                yield from self._join(group, found)
+
+    def _prefilled_together(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """The jobs whose prefill is one pass or more of the prefix cache, or of one prompt that is read apart."""
+        groups: dict[Tokens, list[Job]] = {}
+        for job in jobs:
+            apart = job.written and needs_whole_prompts(self.model)
+            groups.setdefault(job.tokens if apart else (), []).append(job)
+        return list(groups.values())
 
     def step(self) -> Iterator[Outcome]:
         """Choose a token for every row, yield what finished, and compute the next logits."""
@@ -120,13 +134,15 @@ class BatchedRunner:
         tokens: list[Tensor] = []
         first = 0
         for batch in list(running.batches):
-            rows = len(batch)
+            rows, owners = len(batch), batch.row_jobs
             try:
                 advance = batch.step(running.logits_of(first, first + rows))
             except Exception as error:  # whatever its stages raise
                 running.batches.remove(batch)
                 yield from failed(batch.unfinished(), stage_failed(str(batch.jobs[0].strategy), error))
             else:
+                if len(advance.ended_parents) and batch.jobs[0].part is not None:
+                    self._keep_paused(batch, owners[advance.ended_parents], advance.ended_parents + first)
                 parents.append(advance.parents + first if first else advance.parents)
                 tokens.append(advance.tokens)
             first += rows
@@ -147,6 +163,24 @@ class BatchedRunner:
         except Exception as error:  # as in `admit`; a cache that is half written cannot be used again
             self._running = RunningRows()
             yield from self._failed(_unfinished(running.batches), error)
+
+    def _keep_paused(self, batch: Batch, owners: Tensor, ended: Tensor) -> None:
+        """Store what rows hold that pause in this step, for those that will go on from there.
+
+        Args:
+            batch: of the rows; what ended is the last in its history.
+            owners: of each row that ended, which of its jobs.
+            ended: the number of each among all rows.
+        """
+        cache = self._running.cache
+        assert cache is not None
+        rows = self._running.rows_of(ended).tolist()
+        try:
+            for over, owner, row in zip(batch.history.ended[-len(rows) :], owners.tolist(), rows, strict=True):
+                if over.reason == PRUNED:  # its last token is not computed yet
+                    self._prefixes.keep((*batch.jobs[owner].tokens, *over.path.tokens[:-1]), cache, row, least=1)
+        except Exception:  # no memory for it: the rows that run need it more
+            self._prefixes.clear()
 
     def cancel(self, number: int) -> bool:
         """Drop a job while its prompt is computed; let one that has rows end with its next token."""
@@ -177,7 +211,7 @@ class BatchedRunner:
         if not self._long_prompts:
             return
         prompt = self._long_prompts[0]
-        tokens = prompt.jobs[0].tokens
+        tokens = prompt.jobs[0].prefilled
         end = CHUNK + (prompt.done if prompt.cache is not None else self._prefixes.known(tokens))
         chunk = tokens[prompt.done : end]
         try:

@@ -38,14 +38,14 @@ def begin(
 
     Args:
         jobs: in order.
-        prompts: their different prompts.
+        prompts: their different prompts, each with the answer so far.
         computed: tokens computed for each prompt; they count for the first job that has it.
         make: a batch of jobs, given the prompt tokens that count for each.
     """
     groups: list[list[Job]] = []
     for job in jobs:
         for group in groups:
-            if group[0].strategy == job.strategy and group[0].limits == job.limits:
+            if group[0].strategy == job.strategy and group[0].limits == job.limits and _end_alike(group[0], job):
                 group.append(job)
                 break
         else:
@@ -56,15 +56,22 @@ def begin(
     rows: list[int] = []
     refused: list[Failed] = []
     for group in groups:
-        prefill = [unpaid.pop(job.tokens, 0) for job in group]
+        prefill = [unpaid.pop(job.prefilled, 0) for job in group]
         try:
             batches.append(make(group, prefill))
         except Exception as error:  # a stage that refuses the vocabulary, the prompt or the driver, or is broken
             refused += failed(group, stage_failed(str(group[0].strategy), error))
             continue
         for job in group:
-            rows += [places[job.tokens]] * job.strategy.search.start_rows
+            rows += [places[job.prefilled]] * job.strategy.search.start_rows
     return Begun(batches, rows, refused)
+
+
+def _end_alike(one: Job, other: Job) -> bool:
+    """Whether the rows of two jobs pause alike."""
+    if one.part is None or other.part is None:
+        return one.part is other.part
+    return (one.part.draw.chunk, one.part.draw.most) == (other.part.draw.chunk, other.part.draw.most)
 
 
 def count_pass(batches: Sequence[Batch], lengths: Sequence[int], nbytes: int, *, decoded: bool = True) -> None:
