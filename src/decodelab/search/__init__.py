@@ -28,5 +28,13 @@ TREE_SEARCHES: dict[str, str] = {
 }
 """Those whose hypotheses grow at different lengths (`decodelab.core.protocols.tree_searches.TreeSearch`)."""
 
+ROUND_SEARCHES: dict[str, str] = {
+    "step_beam": "decodelab.search.step_beam:StepBeam",
+    "dvts": "decodelab.search.dvts:DVTS",
+    "rebase": "decodelab.search.rebase:Rebase",
+    "step_particles": "decodelab.search.step_particles:StepParticles",
+}
+"""Those that are functions of texts (`decodelab.core.protocols.rounds.SearchesInRounds`)."""
+
 DRIVERS: dict[str, str] = {"speculative": "decodelab.search.speculative:Speculative"}
 """Stages that say how forward passes are made; they stand behind a search and change no text."""

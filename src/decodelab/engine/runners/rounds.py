@@ -179,7 +179,8 @@ class RoundsRunner:
         """Note what became of a draw; when the round is done, go on."""
         if not isinstance(outcome, Failed):
             searching.costs[draw] = outcome.cost
-            candidates = [replace(c, score=c.processed_logprob) for c in outcome.candidates]
+            offset = searching.job.first_sample
+            candidates = [replace(c, sample=c.sample - offset, score=c.processed_logprob) for c in outcome.candidates]
             searching.drawn[draw] = found = [Drawn(c, c.finish_reason != "pruned") for c in candidates]
             searching.finished += [one.candidate for one in found if one.finished]
         elif isinstance(outcome.error, EmptySupport):
