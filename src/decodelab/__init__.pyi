@@ -90,6 +90,7 @@ from decodelab.search.rebase import Rebase as Rebase
 from decodelab.search.rejection import Rejection as Rejection
 from decodelab.search.rewind import Rewind as Rewind
 from decodelab.search.sample import Sample as Sample
+from decodelab.search.self_refine import SelfRefine as SelfRefine
 from decodelab.search.smc import SMC as SMC
 from decodelab.search.speculative import Speculative as Speculative
 from decodelab.search.step_beam import StepBeam as StepBeam

@@ -32,6 +32,7 @@ ROUND_SEARCHES: dict[str, str] = {
     "step_beam": "decodelab.search.step_beam:StepBeam",
     "dvts": "decodelab.search.dvts:DVTS",
     "rebase": "decodelab.search.rebase:Rebase",
+    "self_refine": "decodelab.search.self_refine:SelfRefine",
     "step_particles": "decodelab.search.step_particles:StepParticles",
 }
 """Those that are functions of texts (`decodelab.core.protocols.rounds.SearchesInRounds`)."""

@@ -66,15 +66,22 @@ class Steps:
 
 
 def check_steps(stage: Stage) -> None:
-    """Check the parameters that all searches over chunks have: `scorer`, `every`, and `join` where there is one.
+    """Check the parameters that all searches over chunks have: `scorer` and `every`.
 
     Raises:
         InvalidParameter: if one is none of those allowed.
     """
     check_scorer(stage, "scorer")
     check_choice(stage, "every", CHUNKS, fix="use step where steps are separated by empty lines")
-    if hasattr(stage, "join"):
-        check_choice(stage, "join", tuple(_JOINS), fix="last takes the score of the whole text so far")
+
+
+def check_join(stage: Stage) -> None:
+    """Check the parameter `join`.
+
+    Raises:
+        InvalidParameter: if it is none of those allowed.
+    """
+    check_choice(stage, "join", tuple(_JOINS), fix="last takes the score of the whole text so far")
 
 
 def scored(

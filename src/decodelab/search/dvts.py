@@ -9,7 +9,7 @@ from decodelab.core.capabilities import Need
 from decodelab.core.protocols import AnyScorer, Question, Rounds
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.core.values import Limits
-from decodelab.search._steps import Every, JoinedBy, Steps, StepScorer, check_steps, ranked, results, scored
+from decodelab.search._steps import Every, JoinedBy, Steps, StepScorer, check_join, check_steps, ranked, results, scored
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class DVTS(Stage):
         check_number(self, "trees", low=1, integer=True, fix="4 searches four trees")
         check_number(self, "expand", low=1, integer=True, fix="4 draws four next steps in each tree")
         check_steps(self)
+        check_join(self)
 
     def no_effect(self) -> str | None:
         """Trees that draw each step once are samples."""

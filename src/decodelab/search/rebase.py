@@ -13,7 +13,7 @@ from decodelab.core.capabilities import Need
 from decodelab.core.protocols import AnyScorer, Question, Rounds
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.core.values import Limits
-from decodelab.search._steps import Every, JoinedBy, Steps, StepScorer, check_steps, results, scored
+from decodelab.search._steps import Every, JoinedBy, Steps, StepScorer, check_join, check_steps, results, scored
 
 
 def shares(values: Sequence[float], temperature: float, budget: int) -> list[int]:
@@ -74,6 +74,7 @@ class Rebase(Stage):
         check_number(self, "budget", low=1, integer=True, fix="16 finishes sixteen answers")
         check_number(self, "temperature", low=0, low_open=True, fix="0.2 suits scores between 0 and 1")
         check_steps(self)
+        check_join(self)
 
     def no_effect(self) -> str | None:
         """One answer is not compared with any other."""

@@ -9,7 +9,18 @@ from decodelab.core.capabilities import Need
 from decodelab.core.protocols import AnyScorer, Question, Rounds
 from decodelab.core.stage import Kind, Stage, check_number
 from decodelab.core.values import Limits
-from decodelab.search._steps import Every, JoinedBy, Steps, StepScorer, check_steps, different, ranked, results, scored
+from decodelab.search._steps import (
+    Every,
+    JoinedBy,
+    Steps,
+    StepScorer,
+    check_join,
+    check_steps,
+    different,
+    ranked,
+    results,
+    scored,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,7 @@ class StepBeam(Stage):
         check_number(self, "width", low=1, integer=True, fix="4 keeps four answers")
         check_number(self, "expand", low=1, integer=True, fix="4 draws four next steps after each answer")
         check_steps(self)
+        check_join(self)
         check_number(self, "n", low=1, high=self.width, integer=True, fix="keep at least as many answers as you want")
 
     def no_effect(self) -> str | None:

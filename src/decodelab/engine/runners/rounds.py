@@ -221,9 +221,8 @@ class RoundsRunner:
             part = replace(job, index=number, strategy=strategy)
         else:  # a text that the model wrote may hold the names of special tokens
             literal = isinstance(draw.prompt, str)
-            part = make_job(
-                self.model, number, draw.prompt, strategy, job.limits, job.seed, literal=literal, name=job.name
-            )
+            name = f"{job.name}, which {job.strategy.search_stage} continues,"
+            part = make_job(self.model, number, draw.prompt, strategy, job.limits, job.seed, literal=literal, name=name)
         return replace(
             part,
             first_sample=job.first_sample + draw.first,
