@@ -14,7 +14,7 @@ from decodelab.core.protocols import Draw, Drawn, LanguageModel, Rounds, Searche
 from decodelab.core.values import Candidate, Cost
 from decodelab.engine.counted import Counted
 from decodelab.engine.faults import blamed
-from decodelab.engine.hypotheses import asked, generation, selected
+from decodelab.engine.hypotheses import asked, generation, ranked
 from decodelab.engine.job import Job, Part, make_job
 from decodelab.engine.runners.runner import Failed, Outcome, Runner
 from decodelab.search._draws import Draws
@@ -240,7 +240,7 @@ class RoundsRunner:
         candidates = [replace(c, sample=i, score=float(score)) for i, (c, score) in enumerate(found)]
         try:
             with blamed(job.strategy.selection):
-                candidates, used = selected(self.model, job, candidates)
+                candidates, used = ranked(self.model, job, candidates)
         except DecodelabError as error:
             return Failed(job.index, error)
         cost = searching.spent()
