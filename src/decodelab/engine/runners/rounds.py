@@ -15,7 +15,7 @@ from decodelab.core.stage import Stage
 from decodelab.core.values import Candidate, Cost
 from decodelab.engine.counted import Counted
 from decodelab.engine.faults import blamed
-from decodelab.engine.hypotheses import asked, generation, ranked
+from decodelab.engine.hypotheses import asked, generation, ranked, selected
 from decodelab.engine.job import Job, Part, make_job
 from decodelab.engine.runners.runner import Failed, Outcome, Runner
 from decodelab.engine.runners.windows import check_windows, windows
@@ -36,6 +36,7 @@ class _Searching:
         drawn: what has been drawn for each; None where that is not done.
         costs: of each of them.
         cost: of the rounds that are done.
+        lost: whether a constraint left fewer than a draw asked for.
         finished: the finished answers of all rounds so far, for those who interrupt the search.
         began: when.
     """
@@ -48,6 +49,7 @@ class _Searching:
     drawn: list[list[Drawn] | None] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
+    lost: bool = False
     finished: list[Candidate] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
 
@@ -192,10 +194,11 @@ class RoundsRunner:
             searching.drawn[draw] = found = [Drawn(c, c.finish_reason != "pruned") for c in candidates]
             searching.finished += [one.candidate for one in found if one.finished]
         elif isinstance(outcome.error, EmptySupport) and searching.job.strategy.in_rounds is not None:
-            searching.drawn[draw] = []
+            searching.drawn[draw] = found = []
         else:
             yield self._failed(searching, outcome.error)
             return
+        searching.lost |= len(found) < searching.draws[draw].n
         drawn = [found for found in searching.drawn if found is not None]
         if len(drawn) == len(searching.draws):
             yield from self._next_round(searching, drawn)
@@ -250,7 +253,8 @@ class RoundsRunner:
         candidates = _numbered(job, [replace(candidate, score=float(score)) for candidate, score in found])
         try:
             with blamed(job.strategy.selection):
-                candidates, used = ranked(self.model, job, candidates)
+                choose = selected if searching.lost else ranked  # n is the most: fewer say nothing of constraints
+                candidates, used = choose(self.model, job, candidates)
         except DecodelabError as error:
             return Failed(job.index, error)
         cost = searching.spent()
