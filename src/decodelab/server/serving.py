@@ -153,16 +153,17 @@ class Work:
     def _ending(self, place: int, generation: Generation, before: int) -> list[dict[str, Any]]:
         """The last pieces of a prompt's sequences; all of them, where nothing was told before."""
         watch, found = self.tickets[place].watch, list[dict[str, Any]]()
+        live = watch is not None and watch.live
         for choice in self.answer.choices(place, generation, watch):
-            if watch is None or not watch.live:
-                head = before and sum(start < before for start in choice.starts)
+            # What was told already: the text but for the stop string that ended it, or only the prompt.
+            candidate = generation.candidates[choice.index - place * self.plan.shown.n]
+            told = before + (len(candidate.text) if live else 0)
+            if told < len(choice.text) or not live:
+                head = sum(start < told for start in choice.starts)
                 starts = tuple(start - before for start in choice.starts[head:])
-                whole = Grown(0, choice.text[before:], choice.places[head:], starts)
-                found.append(self.answer.piece(choice.index, whole, before))
-            elif self.plan.shown.stop_text and choice.reason == "stop":
-                candidate = generation.candidates[choice.index - place * self.plan.shown.n]
-                if rest := choice.text[before + len(candidate.text) :]:
-                    found.append(self.answer.piece(choice.index, Grown(0, rest), before))
+                found.append(
+                    self.answer.piece(choice.index, Grown(0, choice.text[told:], choice.places[head:], starts), before)
+                )
             found.append(self.answer.closing(choice.index, choice.reason))
         return found
 
