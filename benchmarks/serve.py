@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 import decodelab as dl
+from decodelab.engine.generate import collected
 from decodelab.engine.threads import threads_for
 
 STRATEGIES = ("greedy", "temperature=0.8 | top_p=0.9", "top_k=40 | sample(n=2)", "beam(width=2)")
@@ -42,7 +43,7 @@ def by_engine(name: str, jobs: list[dict[str, Any]], rows: int) -> tuple[float, 
         began = time.perf_counter()
         for job in jobs:
             engine.submit(job["prompt"], job["strategy"], seed=job["seed"], max_new_tokens=job["max_tokens"])
-        tokens = sum(len(c.tokens) for g in engine.run() for c in g.candidates)
+        tokens = sum(len(c.tokens) for g in collected(engine) for c in g.candidates)
         return time.perf_counter() - began, tokens
 
 
@@ -108,6 +109,7 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
+    """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="pocket-small")
     parser.add_argument("--requests", type=int, default=512)

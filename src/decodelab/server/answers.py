@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from decodelab.core.protocols import ByteVocab, LanguageModel
+from decodelab.core.thoughts import opens_thought
 from decodelab.core.values import Candidate, FinishReason, Generation, Tokens
 from decodelab.engine.detokenizer import Detokenizer
 from decodelab.metrics.likelihood import Score
 from decodelab.server.parameters import Route
+from decodelab.server.thinking import Thinking
 from decodelab.server.translating import Plan
 from decodelab.server.watching import Grown, Place, Searched, Watch
 
@@ -65,6 +67,8 @@ class Answer:
     prompts: Sequence[tuple[str, Tokens]]
     scores: Sequence[Score | None] = ()
     id: str = ""
+    _speeches: dict[int, Thinking] = field(default_factory=dict[int, Thinking])
+    _held: dict[int, str] = field(default_factory=dict[int, str])
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
@@ -146,8 +150,21 @@ class Answer:
         ids = {"token_ids": list(choice.tokens)} if self.plan.shown.token_ids else {}
         if self.route == "completions":
             return {"text": choice.text, **head, **ids}
-        message = {"role": "assistant", "content": choice.text, "refusal": None, "annotations": []}
+        speech = self.speech(choice.index)
+        thought, said = (a + b for a, b in zip(speech.push(choice.text), speech.finish(), strict=True))
+        content, calls = self.plan.functions.read(said)
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+        if thought:
+            message["reasoning_content"] = thought
+        if calls:
+            message["content"] = content or None
+            message["tool_calls"] = [call.to_json() for call in calls]
+            head["finish_reason"] = _called(choice.reason)
         return {"message": message, **head, **ids}
+
+    def speech(self, index: int) -> Thinking:
+        """What splits the text of a sequence of a chat into thoughts and content."""
+        return Thinking(opens_thought(self.prompts[index // self.plan.shown.n][0]))
 
     def usage(self, generations: Sequence[Generation]) -> dict[str, Any]:
         """Tokens read and written; those of sequences that are not shown count as well."""
@@ -197,22 +214,50 @@ class Answer:
         """The first piece of a sequence: of a chat, whose turn it is."""
         if self.route == "completions":
             return None
+        self._speeches[index] = self.speech(index)
         return self._piece(index, {"role": "assistant", "content": ""})
 
-    def echo(self, choice: Choice) -> dict[str, Any]:
+    def echo(self, choice: Choice) -> Iterator[dict[str, Any]]:
         """The prompt as the first piece of a sequence."""
-        return self.piece(choice.index, Grown(0, choice.text, choice.places, choice.starts), 0)
+        return self.pieces(choice.index, Grown(0, choice.text, choice.places, choice.starts), 0)
 
-    def piece(self, index: int, grown: Grown, before: int) -> dict[str, Any]:
+    def pieces(self, index: int, grown: Grown, before: int) -> Iterator[dict[str, Any]]:
         """New text of a sequence, whose own text begins after so many characters."""
         starts = [before + start for start in grown.starts]
         logprobs = None if self.plan.shown.top is None else self._logprobs(grown.places, starts)
-        return self._piece(index, {"content": grown.text}, logprobs=logprobs)
+        if self.route == "completions":
+            yield self._piece(index, {"content": grown.text}, logprobs=logprobs)
+            return
+        thought, said = self._speeches[index].push(grown.text)
+        if thought:
+            yield self._piece(index, {"reasoning_content": thought}, logprobs=logprobs)
+            logprobs = logprobs and self._logprobs((), ())
+        if said and self._calls:  # it may become a call
+            self._held[index] = self._held.get(index, "") + said
+            said = ""
+        if said or grown.places:
+            yield self._piece(index, {"content": said}, logprobs=logprobs)
 
-    def closing(self, index: int, reason: str) -> dict[str, Any]:
-        """The last piece of a sequence: why it ended, and how it was made."""
+    def closing(self, index: int, reason: str) -> Iterator[dict[str, Any]]:
+        """The last pieces of a sequence: what was held back, why it ended, and how it was made."""
+        if self.route == "chat":
+            thought, said = self._speeches.pop(index).finish()
+            if thought:
+                yield self._piece(index, {"reasoning_content": thought})
+            content, calls = self.plan.functions.read(self._held.pop(index, "") + said)
+            if content:
+                yield self._piece(index, {"content": content})
+            if calls:
+                reason = _called(reason)
+                listed = [call.to_json() | {"index": i} for i, call in enumerate(calls)]
+                yield self._piece(index, {"tool_calls": listed})
         made = {"strategy": str(self.plan.strategy), "seed": self.plan.seed}
-        return self._piece(index, {}, reason=reason) | {"decodelab": made}
+        yield self._piece(index, {}, reason=reason) | {"decodelab": made}
+
+    @property
+    def _calls(self) -> bool:
+        functions = self.plan.functions
+        return bool(functions.names or functions.forced or functions.as_object)
 
     def _piece(
         self, index: int, delta: dict[str, Any], *, logprobs: Any = None, reason: str | None = None
@@ -244,6 +289,11 @@ class Answer:
 
 
 _PIECE: dict[Route, str] = {"completions": "text_completion", "chat": "chat.completion.chunk"}
+
+
+def _called(reason: str) -> str:
+    """Why a sequence ended that calls functions."""
+    return "tool_calls" if reason == "stop" else reason
 
 
 def _finite(value: float) -> float | None:

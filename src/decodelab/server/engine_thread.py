@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from queue import Empty, SimpleQueue
 
 from decodelab.core.errors import DecodelabError
@@ -20,6 +21,7 @@ from decodelab.engine.scheduler import Engine
 from decodelab.server.errors import ApiError, api_error
 from decodelab.server.fairness import FairQueue
 from decodelab.server.settings import ServerSettings
+from decodelab.server.tool_calls import CallSyntax, call_syntax
 from decodelab.server.watching import Grown, Searched, Source, Watch, Watcher
 
 LOG = logging.getLogger("decodelab.server")
@@ -82,6 +84,11 @@ class EngineThread:
         self._closing = False
         self._stop_at: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"engine of {model.name}", daemon=True)
+
+    @cached_property
+    def syntax(self) -> CallSyntax | None:
+        """How the model's chat template writes calls of functions."""
+        return call_syntax(self.model.vocab)
 
     def start(self) -> None:
         """Begin to run."""

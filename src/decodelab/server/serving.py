@@ -134,16 +134,19 @@ class Work:
                     yield opening
                 if shown.echo:
                     (prompt,) = answer.choices(place, None, None)
-                    yield answer.echo(replace(prompt, index=index))
+                    for piece in answer.echo(replace(prompt, index=index)):
+                        yield piece
                 if not self.tickets:
-                    yield answer.closing(index, "length")
+                    for piece in answer.closing(index, "length"):
+                        yield piece
         async for place, message in self.heard():
             first = place * shown.n
             if isinstance(message, Searched):
                 if shown.progress:
                     yield answer.progress(place, message)
             elif isinstance(message, Grown):
-                yield answer.piece(first + message.sample, message, begun[place])
+                for piece in answer.pieces(first + message.sample, message, begun[place]):
+                    yield piece
             else:
                 for piece in self._ending(place, message, begun[place]):
                     yield piece
@@ -161,10 +164,9 @@ class Work:
             if told < len(choice.text) or not live:
                 head = sum(start < told for start in choice.starts)
                 starts = tuple(start - before for start in choice.starts[head:])
-                found.append(
-                    self.answer.piece(choice.index, Grown(0, choice.text[told:], choice.places[head:], starts), before)
-                )
-            found.append(self.answer.closing(choice.index, choice.reason))
+                new = Grown(0, choice.text[told:], choice.places[head:], starts)
+                found += self.answer.pieces(choice.index, new, before)
+            found += self.answer.closing(choice.index, choice.reason)
         return found
 
 
@@ -175,7 +177,7 @@ async def begin(route: Route, asked: Mapping[str, Any], models: Models, client: 
         ApiError: for what is wrong with it, and where too much waits.
     """
     engine = models[asked["model"]]
-    plan, jobs, prompts = await asyncio.to_thread(_prepared, route, asked, engine.model, models)
+    plan, jobs, prompts = await asyncio.to_thread(_prepared, route, asked, engine, models)
     scores: Sequence[Score | None] = ()
     if plan.shown.echo and plan.shown.top is not None:
         scores = await _scored(engine, [tokens for _, tokens in prompts], plan.shown.top)
@@ -191,11 +193,11 @@ async def begin(route: Route, asked: Mapping[str, Any], models: Models, client: 
 
 
 def _prepared(
-    route: Route, asked: Mapping[str, Any], model: LanguageModel, models: Models
+    route: Route, asked: Mapping[str, Any], engine: EngineThread, models: Models
 ) -> tuple[Plan, list[Job], list[tuple[str, Tokens]]]:
     """The plan of a request, a job for each prompt, and the prompts' texts and tokens."""
-    settings = models.settings
-    plan = plan_of(route, asked, model, models.engines, settings)
+    settings, model = models.settings, engine.model
+    plan = plan_of(route, asked, engine.model, engine.syntax, models.engines, settings)
     jobs, prompts = list[Job](), list[tuple[str, Tokens]]()
     try:
         if not plan.limits.max_new_tokens:

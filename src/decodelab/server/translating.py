@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from decodelab.core.errors import DecodelabError
+from decodelab.core.errors import DecodelabError, StrategyError
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.stage import Stage, brief
 from decodelab.core.values import Chat, Limits, Prompt
+from decodelab.processors.json_schema import JSONSchema
 from decodelab.processors.think import Think
 from decodelab.search.beam import Beam
 from decodelab.select.best_of import BestOf
 from decodelab.server.constraints import constraint_stages
 from decodelab.server.errors import ApiError, invalid, naming
-from decodelab.server.messages import chat_of
+from decodelab.server.messages import NamedTool, chat_of
 from decodelab.server.parameters import Route, parameters
 from decodelab.server.settings import ServerSettings
+from decodelab.server.tool_calls import CallSyntax, Functions, any_call_schema, arguments_schema
 from decodelab.server.trust import trusted_strategy
 from decodelab.server.watching import Source
 from decodelab.strategy.openai import stages_from_openai
@@ -67,6 +69,7 @@ class Plan:
         seed: given, or drawn, and told in the answer.
         priority: the lowest begins first.
         shown: what of the answer is shown.
+        functions: of a chat, what may be called.
     """
 
     prompts: tuple[Prompt, ...]
@@ -75,10 +78,16 @@ class Plan:
     seed: int
     priority: int
     shown: Shown
+    functions: Functions
 
 
 def plan_of(
-    route: Route, asked: Mapping[str, Any], model: LanguageModel, models: Collection[str], settings: ServerSettings
+    route: Route,
+    asked: Mapping[str, Any],
+    model: LanguageModel,
+    syntax: CallSyntax | None,
+    models: Collection[str],
+    settings: ServerSettings,
 ) -> Plan:
     """The plan of a request.
 
@@ -86,6 +95,7 @@ def plan_of(
         route: where it was sent.
         asked: its parameters, each of the right type.
         model: the model it names.
+        syntax: how that model's template writes calls.
         models: the names of all models served.
         settings: how much is taken.
 
@@ -93,7 +103,8 @@ def plan_of(
         ApiError: 400, naming the parameter at fault.
     """
     try:
-        strategy = _strategy(route, asked, models, settings).resolve(model)
+        prompts, functions, called = _prompts(route, asked, model, syntax)
+        strategy = _strategy(route, asked, models, settings, called).resolve(model)
     except DecodelabError as error:
         raise naming(error, "strategy" if "strategy" in asked else None) from error
     n = _shown_sequences(asked, strategy)
@@ -112,29 +123,70 @@ def plan_of(
     if not limits.max_new_tokens and not shown.echo:
         raise invalid("max_tokens", "max_tokens must be at least 1 without echo, got 0")
     seed = asked.get("seed", secrets.randbits(53))
-    return Plan(_prompts(route, asked), strategy, limits, seed, asked.get("priority", 0), shown)
+    return Plan(prompts, strategy, limits, seed, asked.get("priority", 0), shown, functions)
 
 
-def _prompts(route: Route, asked: Mapping[str, Any]) -> tuple[Prompt, ...]:
+def _prompts(
+    route: Route, asked: Mapping[str, Any], model: LanguageModel, syntax: CallSyntax | None
+) -> tuple[tuple[Prompt, ...], Functions, list[Stage]]:
+    """The prompts, the functions that a chat may call, and the constraint of a call that it must make."""
     if route == "chat":
-        return (_chat(asked),)
+        chat, functions, called = _chat(asked, model, syntax)
+        return (chat,), functions, called
     given: Any = asked["prompt"]
     if isinstance(given, str) or (given and isinstance(given[0], int)):
-        return (given,)
+        return (given,), Functions(), []
     if not given:
         raise invalid("prompt", "prompt must hold at least one prompt, got []; give a text")
-    return tuple(given)
+    return tuple(given), Functions(), []
 
 
-def _chat(asked: Mapping[str, Any]) -> Chat:
+def _chat(
+    asked: Mapping[str, Any], model: LanguageModel, syntax: CallSyntax | None
+) -> tuple[Chat, Functions, list[Stage]]:
+    tools, choice = asked.get("tools", []), asked.get("tool_choice", "auto")
+    parallel = asked.get("parallel_tool_calls", True)
+    names = tuple(tool.function.name for tool in tools)
+    if len(set(names)) < len(names):
+        raise invalid("tools", "tools must have different names")
+    forced = choice.function.name if isinstance(choice, NamedTool) else None
+    if forced is None and choice == "required" and len(names) == 1:
+        forced = names[0]
     try:
-        return chat_of(asked["messages"], asked.get("tools", []) if asked.get("tool_choice") != "none" else [])
+        if choice == "none" or not tools:
+            if choice == "required" or forced is not None:
+                raise invalid("tool_choice", "tool_choice needs tools; give them, or leave it out")
+            return chat_of(asked["messages"], []), Functions(), []
+        chat = chat_of(asked["messages"], tools, forced)
+        if choice == "auto":
+            return chat, Functions(names, parallel=parallel, syntax=syntax), []
+        if forced is not None and forced not in names:
+            raise invalid("tool_choice", f"tool_choice must be one of {', '.join(names)}, got {brief(forced)}")
+        if forced is not None and syntax is not None:
+            model.vocab.render_chat(chat)
+            return chat, Functions(forced=forced), [JSONSchema(arguments_schema(chat.tools, forced), whitespace=False)]
+        allowed = [tool for tool in chat.tools if forced is None or tool["function"]["name"] == forced]
+        return (
+            replace(chat, tool_choice=None),
+            Functions(as_object=True),
+            [JSONSchema(any_call_schema(allowed), whitespace=False)],
+        )
     except DecodelabError as error:
-        raise naming(error, "messages") from error
+        param = "tools" if isinstance(error, StrategyError) else "messages"
+        raise naming(error, param) from error
 
 
-def _strategy(route: Route, asked: Mapping[str, Any], models: Collection[str], settings: ServerSettings) -> Strategy:
+def _strategy(
+    route: Route,
+    asked: Mapping[str, Any],
+    models: Collection[str],
+    settings: ServerSettings,
+    called: Sequence[Stage],
+) -> Strategy:
     constraints = constraint_stages(asked, settings.max_constraint)
+    if constraints and called:
+        raise invalid("tool_choice", "a call and response_format are both required; leave one out")
+    constraints = [*called, *constraints]
     if "strategy" in asked:
         both = [p.name for p in parameters(route).values() if p.role == "sampling" and p.name in asked]
         clash = next((name for name in both if name not in ("strategy", "n", "seed")), None)
