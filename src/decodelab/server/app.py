@@ -19,8 +19,10 @@ from decodelab.core.protocols import LanguageModel
 from decodelab.server.errors import ApiError
 from decodelab.server.metrics import Metrics
 from decodelab.server.openapi import describe
-from decodelab.server.parameters import Route
+from decodelab.server.parameters import Route, parameters
 from decodelab.server.reading import read_request
+from decodelab.server.response_items import chat_parameters
+from decodelab.server.responses import ResponseAnswer
 from decodelab.server.serving import Models, Work, begin
 from decodelab.server.settings import ServerSettings
 from decodelab.server.text_routes import add_text_routes
@@ -31,6 +33,9 @@ _OPEN = ("/health",)
 """Routes that need no key."""
 _GONE = 499
 """The status that is counted where a client has left, as nginx has it."""
+
+_OTHER = ("tools", "tool_choice")
+"""Parameters of the Responses API that have another form in chats."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -94,7 +99,7 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
         app.add_api_route(path, told(path, handler), methods=[method], summary=(handler.__doc__ or "").strip())
 
     async def generated(route: Route, request: Request) -> Response:
-        asked = read_request(route, await read_body(request, settings.max_body))
+        asked = read_request(route, await read_body(request, settings.max_body), settings.defaults)
         work = await begin(route, asked, served, _client(request))
         if work.plan.shown.stream:
             return EventStream(_timed(work, metrics), work.cancel)
@@ -110,6 +115,22 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
     async def chat(request: Request) -> Response:
         """Answer a conversation."""
         return await generated("chat", request)
+
+    async def responses(request: Request) -> Response:
+        """Answer a conversation, in the words of the Responses API."""
+        asked = read_request("responses", await read_body(request, settings.max_body), settings.defaults)
+        shared = [p.name for p in parameters("responses").values() if p.role in ("sampling", "constraint")]
+        chat = chat_parameters(asked, [name for name in shared if name in parameters("chat") and name not in _OTHER])
+        if chat.get("stream"):
+            chat["stream_options"] = {"include_usage": True}
+        work = await begin("chat", chat, served, _client(request))
+        answer = ResponseAnswer(asked, work)
+        if work.plan.shown.stream:
+            return EventStream(answer.events(), work.cancel, None, answer.failed)
+        try:
+            return answered(await unless_gone(request, answer.document()))
+        finally:
+            work.cancel()
 
     async def health(request: Request) -> Response:
         """Whether the server runs."""
@@ -131,6 +152,7 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
 
     add("/v1/completions", completions, "POST")
     add("/v1/chat/completions", chat, "POST")
+    add("/v1/responses", responses, "POST")
     add_text_routes(add, served, settings)
     add("/health", health)
     add("/ready", ready)

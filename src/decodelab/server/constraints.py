@@ -42,11 +42,12 @@ def constraint_stages(asked: Mapping[str, Any], longest: int) -> list[Stage]:
 
 
 def _response_format(asked: Mapping[str, Any]) -> list[Stage]:
+    """JSON without white space between its parts, in which small models get lost."""
     kind = asked.get("type")
     if kind == "text":
         return []
     if kind == "json_object":
-        return [JSONSchema({"type": "object"})]
+        return [JSONSchema({"type": "object"}, whitespace=False)]
     if kind != "json_schema":
         raise invalid(
             "response_format", f"response_format: type must be text, json_object or json_schema, got {brief(kind)}"
@@ -59,7 +60,7 @@ def _response_format(asked: Mapping[str, Any]) -> list[Stage]:
             "response_format",
             'response_format: json_schema must be an object with a schema; write {"name": ..., "schema": {...}}',
         )
-    return [JSONSchema(schema)]
+    return [JSONSchema(schema, whitespace=False)]
 
 
 _KINDS = ("json", "regex", "choice", "grammar", "json_object")

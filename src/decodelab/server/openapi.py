@@ -35,6 +35,7 @@ def describe(app: FastAPI) -> None:
     requests: dict[str, type[BaseModel]] = {
         "/v1/completions": request_model("completions"),
         "/v1/chat/completions": request_model("chat"),
+        "/v1/responses": request_model("responses"),
         "/tokenize": TokenizeRequest,
         "/detokenize": DetokenizeRequest,
         "/v1/score": ScoreRequest,

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from decodelab.server.messages import Message, Tool, ToolChoice
+from decodelab.server.response_items import Input, ResponseTool, ResponseToolChoice
 
-Route = Literal["completions", "chat"]
+Route = Literal["completions", "chat", "responses"]
 """The routes whose parameters are in the table."""
 
 Role = Literal["prompt", "sampling", "constraint", "limit", "answer", "inert"]
@@ -25,6 +26,7 @@ Origin = Literal["OpenAI", "vLLM", "decodelab"]
 """Whose name it is."""
 
 ALL: tuple[Route, ...] = get_args(Route)
+TEXT: tuple[Route, ...] = ("completions", "chat")
 MOST = 2**63 - 1
 _Text = Annotated[str, Field(max_length=2**20)]
 _Ids = list[Annotated[int, Field(ge=0, le=MOST)]]
@@ -98,6 +100,10 @@ PARAMETERS: tuple[Parameter, ...] = (
         ("chat",),
         required=True,
     ),
+    Parameter(
+        "input", Input, "A text, or the items of a conversation.", "prompt", routes=("responses",), required=True
+    ),
+    Parameter("instructions", _Text, "The system message.", "prompt", ("responses",)),
     # How tokens are drawn.
     Parameter(
         "strategy",
@@ -117,6 +123,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         _integer(1, 4096),
         "Sequences in the answer. With a `strategy`: how many of its own, best first.",
         "sampling",
+        routes=TEXT,
     ),
     Parameter(
         "best_of",
@@ -159,6 +166,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         dict[str, Any],
         'Text (`{"type": "text"}`), a JSON object (`json_object`), or JSON of a schema (`json_schema`), enforced.',
         "constraint",
+        TEXT,
     ),
     Parameter(
         "structured_outputs",
@@ -173,7 +181,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         _integer(0),
         "New tokens at most: 16 by default for completions, the rest of the context for chats. 0 needs `echo`.",
         "limit",
+        routes=TEXT,
     ),
+    Parameter("max_output_tokens", _integer(1), "New tokens at most.", "limit", ("responses",)),
     Parameter("max_completion_tokens", _integer(1), "New tokens at most.", "limit", ("chat",)),
     Parameter(
         "stop",
@@ -191,6 +201,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         dict[str, bool],
         "`include_usage`: a last event with the usage; `include_progress`: the steps of searches that revise.",
         "answer",
+        routes=TEXT,
     ),
     Parameter(
         "logprobs",
@@ -215,8 +226,17 @@ PARAMETERS: tuple[Parameter, ...] = (
         origin="decodelab",
     ),
     Parameter("echo", bool, "Begin the answer with the prompt.", "answer", ("completions",)),
-    Parameter("include_stop_str_in_output", bool, "Keep the stop string that ended the text.", "answer", origin="vLLM"),
-    Parameter("return_token_ids", bool, "Show the token ids of prompt and answer.", "answer", origin="vLLM"),
+    Parameter(
+        "include_stop_str_in_output",
+        bool,
+        "Keep the stop string that ended the text.",
+        "answer",
+        origin="vLLM",
+        routes=TEXT,
+    ),
+    Parameter(
+        "return_token_ids", bool, "Show the token ids of prompt and answer.", "answer", origin="vLLM", routes=TEXT
+    ),
     Parameter("tools", list[Tool], "Functions that the model may call.", "prompt", ("chat",)),
     Parameter(
         "tool_choice",
@@ -225,7 +245,39 @@ PARAMETERS: tuple[Parameter, ...] = (
         "constraint",
         ("chat",),
     ),
-    Parameter("parallel_tool_calls", bool, "Whether several functions may be called at once.", "constraint", ("chat",)),
+    Parameter("tools", list[ResponseTool], "Functions that the model may call.", "prompt", ("responses",)),
+    Parameter(
+        "tool_choice",
+        ResponseToolChoice,
+        "`none`, `auto`, `required`, or a function that must be called.",
+        "constraint",
+        ("responses",),
+    ),
+    Parameter(
+        "parallel_tool_calls",
+        bool,
+        "Whether several functions may be called at once.",
+        "constraint",
+        ("chat", "responses"),
+    ),
+    Parameter(
+        "text", dict[str, Any], "`format`: as `response_format` of chats, enforced.", "constraint", ("responses",)
+    ),
+    Parameter(
+        "include",
+        list[Literal["message.output_text.logprobs"]],
+        "`message.output_text.logprobs`: log-probabilities of the tokens.",
+        "answer",
+        ("responses",),
+    ),
+    Parameter(
+        "top_logprobs",
+        _integer(0, 100_000),
+        "Most probable tokens to show at each place; needs `include`.",
+        "answer",
+        ("responses",),
+    ),
+    Parameter("truncation", Literal["disabled"], "Inert: what is too long is refused.", "inert", ("responses",)),
     Parameter("priority", _integer(-1000, 1000), "Lower ones begin first.", "limit", origin="vLLM"),
     # Inert.
     Parameter("user", str, "Inert.", "inert"),
@@ -237,6 +289,12 @@ PARAMETERS: tuple[Parameter, ...] = (
 )
 
 REFUSED: tuple[Refused, ...] = (
+    Refused("previous_response_id", "send the whole conversation: nothing is stored", routes=("responses",)),
+    Refused("conversation", "send the whole conversation: nothing is stored", routes=("responses",)),
+    Refused("background", "ask for a stream", (False,), ("responses",)),
+    Refused("prompt", "write input and instructions", routes=("responses",)),
+    Refused("max_tool_calls", "this server calls no functions itself", routes=("responses",)),
+    Refused("reasoning", "give thinking_token_budget", ({}, {"effort": None, "summary": None}), ("responses",)),
     Refused("suffix", "text is written after the prompt only", ("",), ("completions",)),
     Refused("early_stopping", "write strategy='beam(width=4, early_stopping=true)'", (False,), origin="vLLM"),
     Refused("ignore_eos", "give min_tokens", (False,), origin="vLLM"),
@@ -285,7 +343,7 @@ def request_model(route: Route) -> type[BaseModel]:
         else (p.type | None, Field(default=None, description=f"{p.doc}{_of(p)}"))
         for p in parameters(route).values()
     }
-    names = {"completions": "CompletionRequest", "chat": "ChatCompletionRequest"}
+    names = {"completions": "CompletionRequest", "chat": "ChatCompletionRequest", "responses": "ResponseRequest"}
     return create_model(
         names[route],
         __config__=ConfigDict(extra="allow", strict=True, json_schema_extra={"additionalProperties": False}),

@@ -6,20 +6,20 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from decodelab.core.errors import did_you_mean
+from decodelab.core.errors import RequestError, did_you_mean
 from decodelab.core.stage import brief
 from decodelab.io.text import printable
 from decodelab.server.errors import ApiError
-from decodelab.server.parameters import Route, given, parameters, refused, request_model
+from decodelab.server.parameters import PARAMETERS, Parameter, Route, given, parameters, refused, request_model
 
 _LABEL = re.compile(r"\w+")
 """What is a name or an index in the place of a fault; the others are pydantic's names of the types of a union."""
 
 
-def read_request(route: Route, body: bytes) -> Mapping[str, Any]:
-    """The parameters that a request gives.
+def read_request(route: Route, body: bytes, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters that a request gives, and the server's defaults for those that it does not.
 
     Raises:
         ApiError: 400, naming the parameter at fault.
@@ -46,7 +46,42 @@ def read_request(route: Route, body: bytes) -> Mapping[str, Any]:
             param=printable(name)[:60],
             code="unknown_parameter",
         )
+    return _filled(asked, defaults, known)
+
+
+def _filled(asked: dict[str, Any], defaults: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
+    """With the defaults; a strategy and sampling parameters never stand beside each other because of one."""
+    other = [name for name, p in known.items() if p.role == "sampling" and name not in ("strategy", "n", "seed")]
+    gives = "strategy" if "strategy" in asked else "parameters" if any(name in asked for name in other) else None
+    for name, value in defaults.items():
+        clashes = (gives == "strategy" and name in other) or (gives == "parameters" and name == "strategy")
+        if name in known and name not in asked and not clashes:
+            asked[name] = value
     return asked
+
+
+def checked_defaults(written: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Defaults for parameters of requests, checked as requests are.
+
+    Raises:
+        RequestError: for a name or value that no route takes.
+    """
+    found: dict[str, Any] = {}
+    for name, value in written.items():
+        known = [p for p in PARAMETERS if p.name == name and p.role != "prompt"]
+        if not known:
+            names = {p.name for p in PARAMETERS if p.role != "prompt"}
+            raise RequestError(f"serve: there is no parameter {name[:60]!r} to set{did_you_mean(name, names)}")
+        fault = ""
+        for parameter in known:
+            try:
+                found[name] = TypeAdapter[Any](parameter.type).validate_python(value, strict=True)
+                break
+            except ValidationError as error:
+                fault = error.errors(include_url=False)[0]["msg"]
+        else:
+            raise RequestError(f"serve: {name}: {fault}, got {brief(value)}")
+    return found
 
 
 def validated(model: type[BaseModel], body: bytes) -> BaseModel:

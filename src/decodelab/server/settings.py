@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from decodelab.core.errors import RequestError
 from decodelab.core.secret import Secret
@@ -25,6 +27,7 @@ class ServerSettings:
         max_body: bytes of a request.
         max_constraint: characters of a grammar, schema or pattern.
         deadline: seconds after which a request is given up, waiting included.
+        defaults: parameters of requests that do not give them themselves, by name.
         grace: seconds that running requests have when the server is asked to stop.
 
     Raises:
@@ -43,6 +46,7 @@ class ServerSettings:
     max_body: int = 4 * 2**20
     max_constraint: int = 65_536
     deadline: float = 600.0
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     grace: float = 10.0
 
     def __post_init__(self) -> None:

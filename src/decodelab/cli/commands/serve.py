@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from decodelab.cli import options
 from decodelab.cli.terminal import note, say
 from decodelab.core.errors import RequestError
 from decodelab.core.secret import Secret
+from decodelab.io.json import parse_json
 from decodelab.io.text import read_text
 
 KEY = "DECODELAB_API_KEY"
@@ -29,6 +30,14 @@ def command(
     origin: Annotated[
         list[str] | None,
         typer.Option(metavar="URL", show_default=False, help="A web page that may ask; may be repeated."),
+    ] = None,
+    default: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            show_default=False,
+            help="A parameter for requests that do not give it, such as temperature=0; may be repeated.",
+        ),
     ] = None,
     max_rows: options.MaxRows = 64,
     memory: Annotated[
@@ -55,6 +64,7 @@ def command(
 
     Next: http://127.0.0.1:8000/docs lists the routes and all parameters.
     """
+    from decodelab.server.reading import checked_defaults
     from decodelab.server.settings import ServerSettings
 
     settings = ServerSettings(
@@ -67,6 +77,7 @@ def command(
         max_queue=max_queue,
         max_tokens=max_tokens,
         deadline=deadline,
+        defaults=checked_defaults(dict(map(_default, default or []))),
         grace=grace,
     )
     names = list(dict.fromkeys(models or ["pocket-small"]))
@@ -87,3 +98,18 @@ def _key(file: Path | None) -> Secret:
     if not key.text:
         raise RequestError(f"{file} is empty; write the key into it")
     return key
+
+
+def _default(written: str) -> tuple[str, Any]:
+    """A default as it is written: its value is JSON, or else text.
+
+    >>> _default("temperature=0.5"), _default("strategy=beam(width=4)")
+    (('temperature', 0.5), ('strategy', 'beam(width=4)'))
+    """
+    name, equals, value = written.partition("=")
+    if not equals:
+        raise RequestError(f"--default must be NAME=VALUE, got {written[:60]!r}; write temperature=0")
+    try:
+        return name.strip(), parse_json(value)
+    except ValueError:
+        return name.strip(), value
