@@ -10,11 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 
 import httpx2
 import pytest
-import uvicorn
 
 import decodelab as dl
 from decodelab.core.protocols import LanguageModel
-from decodelab.server.app import create_app
+from decodelab.server.run import Server
 from decodelab.server.settings import ServerSettings
 
 
@@ -23,8 +22,7 @@ def served(models: Mapping[str, LanguageModel], settings: ServerSettings | None 
     """Serve models; gives the address."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    app = create_app(models, settings or ServerSettings(grace=1.0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2))
+    server = Server(models, settings or ServerSettings(grace=1.0), lambda: None)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:

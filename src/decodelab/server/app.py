@@ -11,11 +11,13 @@ from functools import wraps
 from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 import decodelab
 from decodelab.core.protocols import LanguageModel
+from decodelab.server.docs_page import POLICY, docs_page
 from decodelab.server.errors import ApiError
 from decodelab.server.metrics import Metrics
 from decodelab.server.openapi import describe
@@ -66,7 +68,12 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
         version=decodelab.__version__,
         description="Every decoding strategy over the APIs people use.",
         lifespan=lifespan,
+        # Their own routes would need no key, and their page loads scripts from elsewhere.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
     )
+    app.state.models = served
     if settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.origins), allow_methods=["*"], allow_headers=["*"]
@@ -150,6 +157,16 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
         """What the server counts, for Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
+    async def document(request: Request) -> Response:
+        """The OpenAPI document."""
+        return answered(app.openapi())
+
+    async def docs(request: Request) -> Response:
+        """The routes and their parameters, to read."""
+        return HTMLResponse(docs_page(app.openapi()), headers={"content-security-policy": POLICY})
+
+    add("/docs", docs)
+    add("/openapi.json", document)
     add("/v1/completions", completions, "POST")
     add("/v1/chat/completions", chat, "POST")
     add("/v1/responses", responses, "POST")
@@ -165,7 +182,7 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
         what = {404: f"there is no {request.url.path}; see /docs", 405: f"{request.method} is not allowed here"}
         return refused(ApiError(status, what.get(status, "the request failed"), code="not_found"))
 
-    describe(app)
+    describe(app, list(models))
     return app
 
 

@@ -134,6 +134,8 @@ class EngineThread:
     def close(self, grace: float) -> None:
         """Take no more; what runs may go on for so many seconds."""
         with self._lock:
+            if self._closing:
+                return
             self._closing = True
         self._inbox.put(lambda: self._end(time.monotonic() + grace))
 
@@ -147,7 +149,8 @@ class EngineThread:
 
     def _run(self) -> None:
         while True:
-            busy = bool(self._running or len(self._waiting))
+            # A job that was given up is in the engine until its rows are dropped, with the next step.
+            busy = self._engine.busy or bool(len(self._waiting))
             if not busy and self._stop_at is not None:
                 return
             self._receive(block=not busy)
@@ -155,7 +158,7 @@ class EngineThread:
                 self._fail_all(ApiError(503, "the server shut down before the answer was complete", code="shut_down"))
             self._expire()
             self._feed()
-            if self._running:
+            if self._engine.busy:
                 self._step()
             self.seen.rows, self.seen.waiting = self._engine.rows, len(self._waiting)
             self._flush()

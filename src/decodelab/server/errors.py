@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from decodelab.core.errors import (
@@ -12,6 +13,7 @@ from decodelab.core.errors import (
     RequestError,
     StrategyError,
     TooLarge,
+    VocabularyMismatch,
 )
 
 
@@ -74,14 +76,16 @@ def api_error(error: DecodelabError) -> ApiError:
         return ApiError(400, str(error), code="too_large")
     if isinstance(error, StrategyError | RequestError):
         return ApiError(400, str(error), code="invalid_strategy" if isinstance(error, StrategyError) else None)
+    if isinstance(error, VocabularyMismatch):
+        return ApiError(400, str(error), code="vocabulary_mismatch")
     if isinstance(error, EmptySupport):
         return ApiError(400, str(error), code="empty_support")
     return ApiError(500, f"the model failed ({type(error).__name__}); the server's log says why", code="failed")
 
 
-def naming(error: DecodelabError, param: str | None) -> ApiError:
-    """The error with the parameter at fault, which ours name at their beginning."""
+def naming(error: DecodelabError, param: str | None, names: Collection[str] = ()) -> ApiError:
+    """The error with the parameter at fault: the one given, or the first of these names that it says."""
     told = api_error(error)
     told.message = told.message.removeprefix("openai: ")
-    told.param = param or re.split(r"[^a-z_]", told.message, maxsplit=1)[0] or None
+    told.param = param or next((word for word in re.findall(r"[a-z_]+", told.message) if word in names), None)
     return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -30,8 +31,8 @@ class Error(BaseModel):
     error: ErrorDetail
 
 
-def describe(app: FastAPI) -> None:
-    """Give an application its OpenAPI document."""
+def describe(app: FastAPI, models: Sequence[str]) -> None:
+    """Give an application its OpenAPI document, with the names of the models that it serves."""
     requests: dict[str, type[BaseModel]] = {
         "/v1/completions": request_model("completions"),
         "/v1/chat/completions": request_model("chat"),
@@ -45,14 +46,20 @@ def describe(app: FastAPI) -> None:
         if app.openapi_schema:
             return app.openapi_schema
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        models = [*requests.values(), Error]
-        names, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+        bodies = [*requests.values(), Error]
+        names, schemas = models_json_schema([(body, "validation") for body in bodies], ref_template=_REF)
+        for schema in schemas["$defs"].values():
+            if "model" in schema.get("properties", {}):
+                schema["properties"]["model"] |= {"enum": list(models)}
         document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 operation["responses"] = {"200": {"description": "The answer."}}
                 for status, what in _ERRORS.items():
                     operation["responses"][status] = _response(what, names[Error, "validation"])
+                if "{name}" in path:
+                    schema = {"type": "string", "enum": list(models)}
+                    operation["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": schema}]
                 if path in requests:
                     schema = names[requests[path], "validation"]
                     operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}

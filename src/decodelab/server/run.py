@@ -27,30 +27,38 @@ def serve(models: Mapping[str, LanguageModel], settings: ServerSettings, ready: 
     """
     listener = _listener(settings)
     host, port = listener.getsockname()[:2]
-    config = uvicorn.Config(
-        create_app(models, settings),
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=int(settings.grace) + 1,
-        timeout_keep_alive=30,
-        server_header=False,
-    )
-    server = _Server(config, lambda: ready(f"http://{f'[{host}]' if ':' in host else host}:{port}"))
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
-        server.run(sockets=[listener])
+        Server(models, settings, lambda: ready(address)).run(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
-    """A server that says when it takes requests."""
+class Server(uvicorn.Server):
+    """A server that says when it takes requests, and lets those that run come to an end when it stops.
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
+    Args:
+        models: by the names that requests give.
+        settings: how much is taken.
+        ready: called once requests are taken.
+    """
+
+    def __init__(
+        self, models: Mapping[str, LanguageModel], settings: ServerSettings, ready: Callable[[], None]
+    ) -> None:
+        app = create_app(models, settings)
+        grace = int(settings.grace) + 2  # after the engines have failed what still runs
+        quiet = {"log_level": "warning", "access_log": False, "server_header": False}
+        super().__init__(uvicorn.Config(app, timeout_graceful_shutdown=grace, timeout_keep_alive=30, **quiet))
+        self._app, self._ready = app, ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen."""
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, and wait for what runs."""
+        self._app.state.models.close()
+        await super().shutdown(sockets)
 
 
 def _listener(settings: ServerSettings) -> socket.socket:

@@ -53,10 +53,14 @@ class Models:
         for engine in self.engines.values():
             engine.start()
 
-    async def stop(self) -> None:
-        """Finish or fail what runs, within the time that the settings give."""
+    def close(self) -> None:
+        """Take no more; what runs has the time that the settings give."""
         for engine in self.engines.values():
             engine.close(self.settings.grace)
+
+    async def stop(self) -> None:
+        """Wait until what ran has finished or failed."""
+        self.close()
         for engine in self.engines.values():
             await asyncio.to_thread(engine.join, self.settings.grace + 5)
 

@@ -106,7 +106,7 @@ def plan_of(
         prompts, functions, called = _prompts(route, asked, model, syntax)
         strategy = _strategy(route, asked, models, settings, called).resolve(model)
     except DecodelabError as error:
-        raise naming(error, "strategy" if "strategy" in asked else None) from error
+        raise naming(error, "strategy" if "strategy" in asked else None, parameters(route)) from error
     n = _shown_sequences(asked, strategy)
     rows = strategy.search.peak_rows
     limits = _limits(route, asked, model, max(1, settings.max_tokens // rows))
