@@ -45,6 +45,9 @@ class Capabilities:
         independent_rows: of a search: a row never forks, so rows may advance by different numbers of tokens.
         samples_by_index: of a search: its parameter n is a number of independent samples, and sample i is the same
             whatever n is.
+        names_models: parameters that hold names of models, which are loaded when the stage runs.
+        names_files: parameters whose text may be the path of a file, which is read when the stage is made.
+        runs_programs: whether it runs programs that a model wrote.
         draws_in_windows: of a driver: it may end drawing before all n samples are drawn
             (`decodelab.core.protocols.DrawsInWindows`); otherwise a driver changes no text.
         searches_in_rounds: of a search: it is a function of texts (`decodelab.core.protocols.SearchesInRounds`) whose
@@ -65,6 +68,9 @@ class Capabilities:
     samples_by_index: ClassVar[bool] = False
     draws_in_windows: ClassVar[bool] = False
     searches_in_rounds: ClassVar[bool] = False
+    names_models: ClassVar[tuple[str, ...]] = ()
+    names_files: ClassVar[tuple[str, ...]] = ()
+    runs_programs: ClassVar[bool] = False
 
     def deterministic(self) -> bool:
         """Whether these parameters give the same result under every seed."""

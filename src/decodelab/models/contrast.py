@@ -46,6 +46,7 @@ class Contrast(Stage):
 
     name: ClassVar[str] = "contrast"
     kind: ClassVar[Kind] = "model"
+    names_models: ClassVar[tuple[str, ...]] = ("amateur",)
     uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "Li et al. 2023, Contrastive decoding; O'Brien & Lewis 2023, equation 2"
 

@@ -42,6 +42,7 @@ class Mix(Stage):
 
     name: ClassVar[str] = "mix"
     kind: ClassVar[Kind] = "model"
+    names_models: ClassVar[tuple[str, ...]] = ("models",)
     uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "linear and logarithmic opinion pools (Genest & Zidek 1986); Hinton 2002"
 

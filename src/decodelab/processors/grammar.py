@@ -44,6 +44,7 @@ class Grammar(GrammarConstraint):
     text: Annotated[str, "the grammar in llguidance's dialect of Lark, or the path of a .lark file"]
 
     name: ClassVar[str] = "grammar"
+    names_files: ClassVar[tuple[str, ...]] = ("text",)
     source: ClassVar[str] = "Earley 1970, lexemes by derivatives of regular expressions: llguidance"
 
     def __post_init__(self) -> None:

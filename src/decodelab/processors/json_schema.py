@@ -75,6 +75,7 @@ class JSONSchema(TextConstraint):
     whitespace: Annotated[bool, "whether to allow white space between the parts of the value"] = True
 
     name: ClassVar[str] = "json_schema"
+    names_files: ClassVar[tuple[str, ...]] = ("schema",)
     source: ClassVar[str] = "JSON Schema 2020-12, read by us; masks by llguidance"
 
     def __post_init__(self) -> None:

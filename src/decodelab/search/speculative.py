@@ -59,6 +59,7 @@ class Speculative(Stage):
 
     name: ClassVar[str] = "speculative"
     kind: ClassVar[Kind] = "driver"
+    names_models: ClassVar[tuple[str, ...]] = ("draft",)
     uses_randomness: ClassVar[bool] = False
     runner: ClassVar[RunnerName] = "speculative"
     source: ClassVar[str] = (

@@ -57,6 +57,7 @@ class Rerank(PreparedSelection):
     )
 
     name: ClassVar[str] = "rerank"
+    names_models: ClassVar[tuple[str, ...]] = ("judge",)
     uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = (
         "Kadavath et al. 2022, section 3 (score); Zheng et al. 2023, Judging LLM-as-a-judge, section 3.4 (compare, in "

@@ -51,6 +51,7 @@ class Tests(PreparedSelection):
     memory_mb: Annotated[int, "megabytes of memory that a program has"] = 512
 
     name: ClassVar[str] = "tests"
+    runs_programs: ClassVar[bool] = True
     needs: ClassVar[Need] = "text"
     uses_randomness: ClassVar[bool] = False
     source: ClassVar[str] = "Chen et al. 2022, CodeT, section 2.2; Li et al. 2022 (AlphaCode), section 4.5 (by outputs)"

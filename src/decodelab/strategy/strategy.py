@@ -75,17 +75,7 @@ class Strategy:
         """
         if isinstance(what, Strategy):
             return what
-        if isinstance(what, Stage):
-            return Strategy((what,))
-        if isinstance(what, Pipeline):
-            return Strategy(what.stages)
-        if isinstance(what, str):
-            return Strategy(tuple(build_stage(spec) for spec in parse_stages(what)))
-        if isinstance(what, Sequence):
-            return Strategy(tuple(stage for item in what for stage in _read_item(item)))
-        raise StrategySyntaxError(
-            f"a strategy is text, stages or a list of stages, got {type(what).__name__}; write 'top_p=0.9'"
-        )
+        return Strategy(tuple(one if isinstance(one, Stage) else build_stage(one) for one in stage_specs(what)))
 
     @staticmethod
     def from_generation_config(config: Mapping[str, Any]) -> Strategy:
@@ -354,18 +344,40 @@ def build_stage(spec: StageSpec) -> Stage:
     return cls(**arguments)
 
 
-def _read_item(item: Any) -> list[Stage]:
+def stage_specs(what: str | Stage | Pipeline | Sequence[Any]) -> list[StageSpec | Stage]:
+    """The stages of any form of a strategy as they are written, before anything is made of them.
+
+    Raises:
+        StrategySyntaxError: for what is no form of a strategy.
+
+    >>> [spec.name for spec in stage_specs(["top_k=5", {"sample": {"n": 2}}])]
+    ['top_k', 'sample']
+    """
+    if isinstance(what, Stage):
+        return [what]
+    if isinstance(what, Pipeline):
+        return list(what.stages)
+    if isinstance(what, str):
+        return list(parse_stages(what))
+    if isinstance(what, Sequence):
+        return [spec for item in what for spec in _item_specs(item)]
+    raise StrategySyntaxError(
+        f"a strategy is text, stages or a list of stages, got {type(what).__name__}; write 'top_p=0.9'"
+    )
+
+
+def _item_specs(item: Any) -> list[StageSpec | Stage]:
     """Stages of one item of the JSON or YAML list: a string in the language, or {name: parameters}."""
     if isinstance(item, Stage):
         return [item]
     if isinstance(item, str):
-        return [build_stage(spec) for spec in parse_stages(item)]
+        return list(parse_stages(item))
     if isinstance(item, Mapping) and len(item) == 1:
         name, parameters = next(iter(item.items()))
         if isinstance(name, str):
             if isinstance(parameters, Mapping):
-                return [build_stage(StageSpec(name, NOTHING, {str(k): v for k, v in parameters.items()}))]
-            return [build_stage(StageSpec(name, NOTHING if parameters is None else parameters, {}))]
+                return [StageSpec(name, NOTHING, {str(k): v for k, v in parameters.items()})]
+            return [StageSpec(name, NOTHING if parameters is None else parameters, {})]
     raise StrategySyntaxError(
         f"a stage in a list is text or a name with its parameters, got {brief(item)}; write {{top_p: 0.9}}"
     )

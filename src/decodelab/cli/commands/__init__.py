@@ -17,6 +17,7 @@ COMMANDS: Registry[Any] = Registry(
     {
         "demo": "decodelab.cli.commands.demo:command",
         "generate": "decodelab.cli.commands.generate:command",
+        "serve": "decodelab.cli.commands.serve:command",
         "compare": "decodelab.cli.commands.compare:command",
         "trace": "decodelab.cli.commands.trace:command",
         "tree": "decodelab.cli.commands.tree:command",
