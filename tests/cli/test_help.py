@@ -8,6 +8,7 @@ import pytest
 COMMANDS = [
     "demo",
     "generate",
+    "serve",
     "compare",
     "trace",
     "tree",

@@ -49,7 +49,7 @@ def command(
     grace: Annotated[float, typer.Option(metavar="SECONDS", help="Time for running requests when stopped.")] = 10.0,
     device: options.DeviceOptions = options.DeviceOptions(),
 ) -> None:
-    """Serve models over HTTP: OpenAI's API, with every strategy of decodelab.
+    """Serve models and every strategy over the API of OpenAI.
 
     A request takes OpenAI's and vLLM's parameters, or "strategy": any text of the strategy language. Each parameter is
     honoured exactly or refused; the same request gives the same answer, whoever else asks. Listens on this machine
