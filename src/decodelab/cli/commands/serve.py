@@ -59,8 +59,8 @@ def command(
     Examples:
       decodelab serve
       decodelab serve -m pocket-nano -m pocket-small --port 8080
-      curl localhost:8000/v1/completions -H 'content-type: application/json' -d \
-        '{"model": "pocket-small", "prompt": "What is 27 + 35?", "strategy": "beam(width=4)", "max_tokens": 30}'
+      curl localhost:8000/v1/completions -d \
+        '{"model": "pocket-small", "prompt": "What is 27 + 35?", "strategy": "beam(width=4)"}'
 
     Next: http://127.0.0.1:8000/docs lists the routes and all parameters.
     """
