@@ -85,6 +85,7 @@ from decodelab.search.force_words import ForceWords as ForceWords
 from decodelab.search.greedy import Greedy as Greedy
 from decodelab.search.k_best import KBest as KBest
 from decodelab.search.mcts import MCTS as MCTS
+from decodelab.search.power import Power as Power
 from decodelab.search.rejection import Rejection as Rejection
 from decodelab.search.rewind import Rewind as Rewind
 from decodelab.search.sample import Sample as Sample

@@ -28,5 +28,8 @@ TREE_SEARCHES: dict[str, str] = {
 }
 """Those whose hypotheses grow at different lengths (`decodelab.core.protocols.tree_searches.TreeSearch`)."""
 
+ROUND_SEARCHES: dict[str, str] = {"power": "decodelab.search.power:Power"}
+"""Those that are functions of texts (`decodelab.core.protocols.rounds.SearchesInRounds`)."""
+
 DRIVERS: dict[str, str] = {"speculative": "decodelab.search.speculative:Speculative"}
 """Stages that say how forward passes are made; they stand behind a search and change no text."""

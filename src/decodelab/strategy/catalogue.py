@@ -7,7 +7,7 @@ from decodelab.core.registry import Registry
 from decodelab.core.stage import Stage
 from decodelab.models import COMPOSITIONS
 from decodelab.processors import PROCESSORS
-from decodelab.search import DRIVERS, SEARCHES, TREE_SEARCHES
+from decodelab.search import DRIVERS, ROUND_SEARCHES, SEARCHES, TREE_SEARCHES
 from decodelab.select import SELECTIONS, STOPPING
 from decodelab.stops import STOPS
 
@@ -16,7 +16,16 @@ SOURCES: dict[str, str] = {"default": "decodelab.strategy.default:Default"}
 STAGES: Registry[type[Stage]] = Registry(
     "stage",
     "decodelab.stages",
-    SOURCES | COMPOSITIONS | PROCESSORS | STOPS | SEARCHES | TREE_SEARCHES | DRIVERS | STOPPING | SELECTIONS,
+    SOURCES
+    | COMPOSITIONS
+    | PROCESSORS
+    | STOPS
+    | SEARCHES
+    | TREE_SEARCHES
+    | ROUND_SEARCHES
+    | DRIVERS
+    | STOPPING
+    | SELECTIONS,
     unknown=UnknownStage,
     listing="`decodelab strategies`",
 )

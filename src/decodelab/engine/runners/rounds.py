@@ -9,12 +9,12 @@ from itertools import count
 from typing import Any
 
 from decodelab.core.chunks import CHUNKS
-from decodelab.core.errors import DecodelabError, EmptySupport
+from decodelab.core.errors import DecodelabError, EmptySupport, UnsupportedStrategy
 from decodelab.core.protocols import Draw, Drawn, LanguageModel, Rounds, SearchesInRounds
 from decodelab.core.values import Candidate, Cost
 from decodelab.engine.counted import Counted
 from decodelab.engine.faults import blamed
-from decodelab.engine.hypotheses import asked, generation, selected
+from decodelab.engine.hypotheses import asked, generation, ranked, selected
 from decodelab.engine.job import Job, Part, make_job
 from decodelab.engine.runners.runner import Failed, Outcome, Runner
 from decodelab.search._draws import Draws
@@ -33,6 +33,7 @@ class _Searching:
         drawn: what has been drawn for each; None where that is not done.
         costs: of each of them.
         cost: of the rounds that are done.
+        lost: whether a constraint left fewer than a draw asked for.
         finished: the finished answers of all rounds so far, for those who interrupt the search.
         began: when.
     """
@@ -44,6 +45,7 @@ class _Searching:
     drawn: list[list[Drawn] | None] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
+    lost: bool = False
     finished: list[Candidate] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
 
@@ -92,7 +94,15 @@ class RoundsRunner:
         return self.inner.nbytes
 
     def check(self, job: Job) -> None:
-        """Refuse what the other runner refuses."""
+        """Refuse what the other runner refuses, and processors under which a search cannot weigh its draws."""
+        strategy = job.strategy
+        if strategy.search_stage.weighs_draws:
+            for stage in strategy.stages:
+                if stage.kind == "processor" and not stage.deterministic():
+                    raise UnsupportedStrategy(
+                        f"{strategy.search_stage} weighs texts by their probabilities, which {stage} changes from draw "
+                        "to draw; leave it out, or use sample(n=...)"
+                    )
         self.inner.check(job)
 
     def group(self, job: Job) -> object:
@@ -183,10 +193,11 @@ class RoundsRunner:
             searching.drawn[draw] = found = [Drawn(c, c.finish_reason != "pruned") for c in candidates]
             searching.finished += [one.candidate for one in found if one.finished]
         elif isinstance(outcome.error, EmptySupport):
-            searching.drawn[draw] = []
+            searching.drawn[draw] = found = []
         else:
             yield self._failed(searching, outcome.error)
             return
+        searching.lost |= len(found) < searching.draws[draw].n
         drawn = [found for found in searching.drawn if found is not None]
         if len(drawn) == len(searching.draws):
             yield from self._next_round(searching, drawn)
@@ -240,7 +251,8 @@ class RoundsRunner:
         candidates = [replace(c, sample=i, score=float(score)) for i, (c, score) in enumerate(found)]
         try:
             with blamed(job.strategy.selection):
-                candidates, used = selected(self.model, job, candidates)
+                choose = selected if searching.lost else ranked  # n is the most: fewer say nothing of constraints
+                candidates, used = choose(self.model, job, candidates)
         except DecodelabError as error:
             return Failed(job.index, error)
         cost = searching.spent()
