@@ -94,6 +94,7 @@ from decodelab.search.speculative import Speculative as Speculative
 from decodelab.search.stochastic_beam import StochasticBeam as StochasticBeam
 from decodelab.search.value_beam import ValueBeam as ValueBeam
 from decodelab.select.best_of import BestOf as BestOf
+from decodelab.select.deepconf import DeepConf as DeepConf
 from decodelab.select.mbr import MBR as MBR
 from decodelab.select.rerank import Rerank as Rerank
 from decodelab.select.soft_best_of import SoftBestOf as SoftBestOf
