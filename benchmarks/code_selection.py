@@ -3,7 +3,7 @@
 The prompt is a line of specification and the head of a function. Each item has six tests. The selections that run
 programs are given the first two, as a user would who knows two examples; the text chosen is scored by the other four (1
 if it passes all). The pocket models were not trained on prompts that show examples and fall apart on them (greedy of
-pocket-nano falls from 0.82 to 0.01), so the examples are given to the stage, `tests(cases=[...])`, and not to the model.
+pocket-nano falls from 0.82 to 0.01), so the examples are given to the stage, `tests(cases=[...])`, not to the model.
 
     python benchmarks/code_selection.py           200 items, 16 samples: minutes, most of them in the sandbox
     python benchmarks/code_selection.py --model pocket-small --json

@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 
 import decodelab as dl
+from decodelab.analysis.search_tree import TreeRecorder
 from decodelab.core.capabilities import Need
 from decodelab.core.chunks import Chunk
 from decodelab.core.errors import DecodelabError, EmptySupport, ScorerFailed, StageFailed, UnsupportedStrategy
@@ -231,3 +232,27 @@ def test_interrupted_it_gives_what_there_is(table):
     assert reasons <= {"eos", "interrupted"}
     for c in cut.candidates:
         assert any(c.tokens == w.tokens[: len(c.tokens)] for w in whole.candidates)
+
+
+def test_the_tree_of_hypotheses_spans_the_rounds(table):
+    """A pause is no end: what was drawn in all rounds hangs together, from the prompt to the answers."""
+    recorder = TreeRecorder(table.vocab, pruned=0)
+    (found,) = dl.generate(table, "", Chunks(4), max_new_tokens=10, seed=1, observers=[recorder])
+    tree = recorder.hypotheses("chunks", found)
+    assert sum(node.candidate is not None for node in tree.nodes) == len({c.tokens for c in found.candidates})
+    totals = {node.id: node.total for node in tree.nodes}
+    for node in tree.nodes:
+        assert node.total == pytest.approx(totals.get(node.parent, 0.0) + node.logprob)
+        assert not node.ended or node.candidate is not None
+
+
+def test_what_continues_texts_is_refused_where_rows_are_followed(table):
+    with pytest.raises(UnsupportedStrategy, match="cost depends on the texts"):
+        dl.predict_cost(table, Chunks(2), prompt_tokens=3, new_tokens=4)
+    with pytest.raises(DecodelabError, match="no single next-token distribution"):
+        dl.distribution([0.0, 1.0], [Chunks(2)])
+    with pytest.raises(UnsupportedStrategy, match="cannot run inside another system's generation"):
+        dl.to_logits_processor([Chunks(2)], table.vocab)
+    for driver in ("until", "speculative(draft=ngram)"):
+        with pytest.raises(UnsupportedStrategy, match=driver[:5]):
+            dl.generate(table, "", [Chunks(9), *dl.Strategy.of(f"sample | {driver}").stages[1:]], max_new_tokens=4)

@@ -1,8 +1,9 @@
 """Encoder-decoder models: a prompt is read once, its rows share what is seen of it, and transformers agrees."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import decodelab as dl
 from decodelab.core.errors import EmptyPrompt, ModelError, PromptTooLong, UnknownToken
-from decodelab.core.protocols import PAD
+from decodelab.core.protocols import PAD, Draw, Question, Rounds
 from decodelab.core.quiet import quiet
+from decodelab.core.stage import Kind, Stage
+from decodelab.core.values import Limits
 from decodelab.models.encoder_decoder import PROVEN_PAIRS, EncoderDecoderModel
 
 VOCAB = 64
@@ -131,6 +134,35 @@ def test_any_sequence_of_operations_leaves_the_rows_one_expects(build, steps):
                 cache = cache.select(torch.tensor(order))
             rows = [rows[i] for i in order]
     extended(model, cache, rows, 1)
+
+
+@dataclass(frozen=True)
+class InTwoDraws(Stage):
+    """Two samples, each drawn for some tokens and then to its end."""
+
+    n: int = 2
+    peak_rows: int = 2
+    name: ClassVar[str] = "in_two_draws"
+    kind: ClassVar[Kind] = "search"
+    source: ClassVar[str] = "this test"
+    searches_in_rounds: ClassVar[bool] = True
+
+    def rounds(self, question: Question, limits: Limits) -> Rounds:
+        begun = yield [Draw(1, i, most=3 + i) for i in range(2)]
+        going = [(i, one) for i, (one,) in enumerate(begun) if not one.finished]
+        drawn = yield [Draw(1, i, one.candidate) for i, one in going]
+        ends = {i: one for (i, _), (one,) in zip(going, drawn, strict=True)}
+        return [(ends.get(i, one).candidate, -i) for i, (one,) in enumerate(begun)]
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_a_search_over_texts_goes_on_behind_what_was_written(build, kind):
+    """Also beside a longer prompt, and answers of different lengths."""
+    model = build(kind)
+    found = dl.generate(model, PROMPTS, [dl.RepetitionPenalty(1.3), InTwoDraws()], max_new_tokens=9, min_new_tokens=7)
+    samples = dl.generate(model, PROMPTS, "repetition_penalty=1.3 | sample(n=2)", max_new_tokens=9, min_new_tokens=7)
+    for two, whole in zip(found, samples, strict=True):
+        assert [c.tokens for c in two.candidates] == [c.tokens for c in whole.candidates]
 
 
 def test_a_prompt_is_held_once_however_many_rows_read_it(build):

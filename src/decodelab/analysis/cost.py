@@ -227,6 +227,10 @@ def _decoding(plan: Strategy, words: int, steps: int, acceptance: float) -> _Dec
         UnsupportedStrategy: for a search that may take anything, or one that its driver cannot drive.
     """
     search, driver = plan.search, plan.speculative
+    if plan.in_rounds is not None:
+        raise UnsupportedStrategy(
+            f"{search}: its cost depends on the texts that it draws; run it on a prompt and read the generation's cost"
+        )
     if driver is not None:
         if not plan.search_stage.independent_rows:
             raise UnsupportedStrategy(

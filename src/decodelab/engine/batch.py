@@ -13,6 +13,7 @@ from decodelab.core.errors import DecodelabError, EmptySupport, UnsupportedStrat
 from decodelab.core.events import Observer, Step
 from decodelab.core.key import Keys
 from decodelab.core.protocols import Advance, Ahead, AnyScorer, Chunk, Embeddings, LanguageModel, Rows
+from decodelab.core.reasons import PRUNED
 from decodelab.core.values import Cost, Generation, Partial
 from decodelab.engine.confidence import token_confidences
 from decodelab.engine.failures import check_shape, empty_support, non_finite
@@ -98,7 +99,7 @@ class Batch:
 
         with blamed(self.search):
             advance, search_state = self.search.step(processed, self.search_state, self._view(positions, logits, ahead))
-        if self.observers:
+        if self.observers and self._observable:
             self._observe(positions, logits, work, advance)
 
         def chosen(source: Tensor, norm: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
@@ -231,11 +232,16 @@ class Batch:
             for row, token, reason, lp, plp in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
+    @property
+    def _observable(self) -> bool:
+        """Whether the rows continue prompts that somebody asked for, and not others in their place."""
+        return all(job.part is None or job.part.draw.prompt is None for job in self.jobs)
+
     def _observe(self, positions: Tensor, logits: Tensor, work: Processed, advance: Advance) -> None:
         """Tell the observers about the step."""
         held = self.history.tokens
         index = torch.tensor([job.index if job.part is None else job.part.owner for job in self.jobs])
-        flags = [torch.zeros_like(advance.parents), torch.ones_like(advance.ended_parents)]
+        over = advance.ended_reasons != PRUNED  # what pauses goes on in another round, or is dropped
         event = Step(
             index[self.row_jobs],
             self.keys.sample,
@@ -245,7 +251,7 @@ class Batch:
             lambda: work.views,
             torch.cat([advance.parents, advance.ended_parents]),
             torch.cat([advance.tokens, advance.ended_tokens]),
-            torch.cat(flags).bool(),
+            torch.cat([torch.zeros_like(advance.parents, dtype=torch.bool), over]),
             lambda: tuple(tuple(row[:n]) for row, n in zip(held.tolist(), positions.tolist(), strict=True)),
         )
         tell(self.observers, event)

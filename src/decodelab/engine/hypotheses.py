@@ -133,7 +133,7 @@ def ranked(model: LanguageModel, job: Job, candidates: list[Candidate]) -> tuple
 def asked(model: Counted, job: Job) -> Question:
     """What the candidates of a job continue."""
     keys = Keys.of(job.seed, job.tokens, [job.first_sample])
-    return Question(job.prompt, job.tokens, keys, cast(LanguageModel, model), job.read)
+    return Question(job.prompt, job.tokens, keys, cast(LanguageModel, model), job.read, job.chat)
 
 
 def generation(

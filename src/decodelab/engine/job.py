@@ -48,6 +48,7 @@ class Job:
         read: how the task that asks reads an answer from a text, for its selection; None where no task asks.
         judge: the model that its selection asks instead of the one decoded; None for no other.
         records_confidences: whether candidates keep their confidences though its selection does not read them.
+        chat: the conversation that its prompt was made of, if it was one.
         part: of which job it is a part, and what it draws; None of a job that somebody asked for.
     """
 
@@ -64,6 +65,7 @@ class Job:
     read: Reader | None = None
     judge: LanguageModel | None = None
     records_confidences: bool = False
+    chat: Chat | None = None
     part: Part | None = None
 
     @property
@@ -167,13 +169,14 @@ def make_job(
     name = f"prompt {index}" if name is None else name
     text, tokens = encode_prompt(model, prompt, literal=literal)
     room = limits.max_new_tokens
+    chat = prompt if isinstance(prompt, Chat) else None
     if isinstance(model, EncoderDecoder):
         if model.longest_prompt is not None and len(tokens) > model.longest_prompt:
             raise PromptTooLong(
                 f"{name} has {len(tokens)} tokens, {model.name} can read {model.longest_prompt}; shorten it"
             )
         room = room if model.longest_answer is None else min(room, model.longest_answer)
-        return Job(index, name, text, tokens, strategy, room, seed, limits, model.begin)
+        return Job(index, name, text, tokens, strategy, room, seed, limits, model.begin, chat=chat)
     if model.context_length is not None:
         if len(tokens) >= model.context_length:
             raise PromptTooLong(
@@ -181,7 +184,7 @@ def make_job(
                 f"shorten it to at most {model.context_length - 1}"
             )
         room = min(room, model.context_length - len(tokens))
-    return Job(index, name, text, tokens, strategy, room, seed, limits)
+    return Job(index, name, text, tokens, strategy, room, seed, limits, chat=chat)
 
 
 def check_limits(model: LanguageModel, limits: Limits) -> None:

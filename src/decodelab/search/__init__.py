@@ -28,7 +28,14 @@ TREE_SEARCHES: dict[str, str] = {
 }
 """Those whose hypotheses grow at different lengths (`decodelab.core.protocols.tree_searches.TreeSearch`)."""
 
-ROUND_SEARCHES: dict[str, str] = {"power": "decodelab.search.power:Power"}
+ROUND_SEARCHES: dict[str, str] = {
+    "step_beam": "decodelab.search.step_beam:StepBeam",
+    "dvts": "decodelab.search.dvts:DVTS",
+    "rebase": "decodelab.search.rebase:Rebase",
+    "self_refine": "decodelab.search.self_refine:SelfRefine",
+    "step_particles": "decodelab.search.step_particles:StepParticles",
+    "power": "decodelab.search.power:Power",
+}
 """Those that are functions of texts (`decodelab.core.protocols.rounds.SearchesInRounds`)."""
 
 DRIVERS: dict[str, str] = {"speculative": "decodelab.search.speculative:Speculative"}

@@ -83,7 +83,7 @@ def command(
     left_out = too_long(lm, requests, plan, limits, literal) if skip_too_long else {}
     places = [i for i in range(len(requests)) if i not in left_out]
     requests = [requests[i] for i in places]
-    revises = plan.selection is not None or plan.runner == "tree"
+    revises = plan.selection is not None or plan.runner == "tree" or plan.in_rounds is not None
     one_row = len(requests) == 1 and plan.search.peak_rows == 1 and not revises
     if stream and not one_row:
         note("not streaming: that needs one prompt and a strategy of one sequence; the text is printed at the end")

@@ -13,7 +13,7 @@ from decodelab.cli import options
 from decodelab.cli.lengths import new_tokens
 from decodelab.cli.progress import progress
 from decodelab.cli.terminal import note, print_json, say, stop_interrupted
-from decodelab.core.errors import InvalidParameter, OutputError
+from decodelab.core.errors import InvalidParameter, OutputError, UnsupportedStrategy
 from decodelab.core.notices import notes
 from decodelab.core.stage import brief
 from decodelab.engine.progress import Advance, TokensDone
@@ -104,6 +104,11 @@ def command(
         with notes() as about, threads_for(lm):
             lengths = new_tokens(lm, requests, ends.max_new_tokens, total_length)
             plans = {written: plan.resolve(lm) for written, plan in asked.items()}
+            for written, plan in plans.items():
+                if plan.in_rounds is not None:
+                    raise UnsupportedStrategy(
+                        f"trace: {written} goes on from texts, not from the rows that drew them; use decodelab tree"
+                    )
             with progress(len(lengths) * len(plans), f"tracing {lm.name}") as advance:
                 made, interrupted = run(
                     lm, requests, lengths, plans, steps, advance, seed=seed, max_rows=max_rows, limits=limits

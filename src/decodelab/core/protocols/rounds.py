@@ -43,8 +43,9 @@ class Drawn:
     """A continuation that was drawn.
 
     Attributes:
-        candidate: the whole answer from its beginning, what it continues included; its score is its log-probability
-            under the processed distribution, and its `finish_reason` is "pruned" where it is not finished.
+        candidate: the whole answer from its beginning, what it continues included; its `sample` is the index it was
+            drawn under, its score its log-probability under the processed distribution, and its `finish_reason` is
+            "pruned" where it is not finished.
         finished: whether the answer ended (EOS, a stop, the limit of the answer); otherwise the chunk did, or `most`.
     """
 

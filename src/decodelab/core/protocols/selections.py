@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from decodelab.core.key import Keys
 from decodelab.core.protocols.models import LanguageModel
-from decodelab.core.values import Candidate, Tokens
+from decodelab.core.values import Candidate, Chat, Tokens
 
 Reader = Callable[[str], str | None]
 """The answer that a text gives, in a form in which equal answers are equal texts, or None."""
@@ -25,6 +25,7 @@ class Question:
         model: the model decoded, for scorers that ask it, or the one that the selection names as its judge; None where
             there is none at hand.
         read: how the task that asks reads an answer from a text; None where no task asks.
+        chat: the conversation, where the prompt was one.
     """
 
     prompt: str
@@ -32,6 +33,7 @@ class Question:
     keys: Keys
     model: LanguageModel | None = None
     read: Reader | None = None
+    chat: Chat | None = None
 
     @staticmethod
     def of(prompt: str, tokens: Sequence[int] = (), seed: int = 0, read: Reader | None = None) -> Question:

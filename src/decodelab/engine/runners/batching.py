@@ -68,10 +68,11 @@ def begin(
 
 
 def _end_alike(one: Job, other: Job) -> bool:
-    """Whether the rows of two jobs pause alike."""
+    """Whether the rows of two jobs pause alike, and continue their own prompts both or neither."""
     if one.part is None or other.part is None:
         return one.part is other.part
-    return (one.part.draw.chunk, one.part.draw.most) == (other.part.draw.chunk, other.part.draw.most)
+    mine, theirs = one.part.draw, other.part.draw
+    return (mine.chunk, mine.most, mine.prompt is None) == (theirs.chunk, theirs.most, theirs.prompt is None)
 
 
 def count_pass(batches: Sequence[Batch], lengths: Sequence[int], nbytes: int, *, decoded: bool = True) -> None:

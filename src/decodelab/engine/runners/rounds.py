@@ -189,7 +189,8 @@ class RoundsRunner:
         """Note what became of a draw; when the round is done, go on."""
         if not isinstance(outcome, Failed):
             searching.costs[draw] = outcome.cost
-            candidates = [replace(c, score=c.processed_logprob) for c in outcome.candidates]
+            offset = searching.job.first_sample
+            candidates = [replace(c, sample=c.sample - offset, score=c.processed_logprob) for c in outcome.candidates]
             searching.drawn[draw] = found = [Drawn(c, c.finish_reason != "pruned") for c in candidates]
             searching.finished += [one.candidate for one in found if one.finished]
         elif isinstance(outcome.error, EmptySupport):
@@ -231,9 +232,8 @@ class RoundsRunner:
             part = replace(job, index=number, strategy=strategy)
         else:  # a text that the model wrote may hold the names of special tokens
             literal = isinstance(draw.prompt, str)
-            part = make_job(
-                self.model, number, draw.prompt, strategy, job.limits, job.seed, literal=literal, name=job.name
-            )
+            name = f"{job.name}, which {job.strategy.search_stage} continues,"
+            part = make_job(self.model, number, draw.prompt, strategy, job.limits, job.seed, literal=literal, name=name)
         return replace(
             part,
             first_sample=job.first_sample + draw.first,
