@@ -3,9 +3,9 @@
     decodelab bench benchmarks/peers.yaml --journal out/peers.journal.sqlite        the samples: ten minutes on one core
     python benchmarks/deepconf.py out/peers.journal.sqlite
 
-Sample i of `deepconf` is sample i of `sample`, so the search is run on what is stored: each draw it wants is cut from the
-stored sample of that index, and the tokens it takes are counted. Scores are means over items; tokens are generated ones,
-as a share of those of all 64 samples. Differences to the vote of all 64 are paired by item, with 95 % intervals.
+Sample i of `deepconf` is sample i of `sample`, so the search is run on what is stored: each draw it wants is cut from
+the stored sample of that index, and the tokens it takes are counted. Scores are means over items; tokens are generated
+ones, as a share of those of all 64 samples. Differences to the vote of all 64 are paired by item, with 95 % intervals.
 """
 
 from __future__ import annotations
