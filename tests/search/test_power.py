@@ -131,6 +131,17 @@ class TestInTheEngine:
         (g,) = dl.generate(MODEL, "", 'regex="a*b" | power(steps=5, n=8)', max_new_tokens=6)
         assert all(set(c.text[:-1]) <= {"a"} for c in g.candidates)
 
+    def test_with_power_1_a_constraint_gives_the_models_distribution_given_it_which_a_mask_does_not(self):
+        likely = {(): {"a": 0.5, "b": 0.5}, "a": {"b": 0.1, "a": 0.9}, "b": {"b": 0.9, "</s>": 0.1}}
+        model = dl.TableModel(["a", "b"], likely, bos="<s>", separator="")
+
+        def share(search: str) -> float:
+            (g,) = dl.generate(model, "", f'regex="ab|bb" | {search}', max_new_tokens=3)
+            return float(np.mean([c.text == "bb" for c in g.candidates]))
+
+        assert share("sample(n=60)") == pytest.approx(0.5, abs=0.2)
+        assert share("power(alpha=1, steps=10, n=60)") == pytest.approx(0.9, abs=0.12)
+
     def test_it_moves_within_texts_that_a_stop_string_ends(self):
         (g,) = dl.generate(MODEL, "", "power(steps=5, n=8)", max_new_tokens=6, stop=["ab"])
         assert all("ab" not in c.text for c in g.candidates)
