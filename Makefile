@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint types stub bench bench-engine bench-samplers bench-scoring bench-selection bench-speculative bench-sweep peers format clean
+.PHONY: help run test test-slow lint types stub bench bench-engine bench-peers bench-samplers bench-scoring bench-selection bench-speculative bench-sweep peers format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -60,11 +60,18 @@ bench-scoring: $(READY) ## measure scoring against transformers, and lm-evaluati
 bench-selection: $(READY) ## measure minimum Bayes risk against mbrs (after make peers), and selecting against generating
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/selection.py
 
-# mbrs asks for an older transformers and numpy, which its chrF and BLEU do without.
-peers: $(READY) ## install what only benchmarks compare with: llama.cpp (compiled here, minutes), lm-evaluation-harness, mbrs
+bench-peers: $(READY) ## compare selections with those of other libraries on the same samples (after make peers; two more: benchmarks/peers.py --help)
+	mkdir -p out
+	$(BIN)/decodelab bench benchmarks/peers.yaml --journal out/peers.journal.sqlite
+	$(BIN)/python benchmarks/peers.py out/peers.journal.sqlite --examples
+
+# Without what they ask for themselves: servers and clients, an older transformers and numpy, which their selections do without.
+peers: $(READY) ## install what only benchmarks compare with: llama.cpp (compiled here, minutes), lm-evaluation-harness, mbrs, its_hub, optillm
 	$(BIN)/python -m pip install --quiet llama-cpp-python==0.3.36
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt lm_eval==0.4.13 accelerate
 	$(BIN)/python -m pip install --quiet --no-deps mbrs==0.1.8 fastchrf==0.2.1 simple-parsing==0.1.9 docstring_parser==0.18.0
+	$(BIN)/python -m pip install --quiet --no-deps its_hub==1.2.0 optillm==0.4.0
+	$(BIN)/python -m pip install --quiet --no-deps latex2sympy2==1.9.1 antlr4-python3-runtime==4.7.2 word2number==1.1
 
 stub: $(READY) ## write decodelab/__init__.pyi, from which type checkers know the public names
 	$(BIN)/python -m decodelab.testing.public_names

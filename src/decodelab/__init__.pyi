@@ -86,6 +86,7 @@ from decodelab.search.force_words import ForceWords as ForceWords
 from decodelab.search.greedy import Greedy as Greedy
 from decodelab.search.k_best import KBest as KBest
 from decodelab.search.mcts import MCTS as MCTS
+from decodelab.search.power import Power as Power
 from decodelab.search.rebase import Rebase as Rebase
 from decodelab.search.rejection import Rejection as Rejection
 from decodelab.search.rewind import Rewind as Rewind
@@ -98,6 +99,7 @@ from decodelab.search.step_particles import StepParticles as StepParticles
 from decodelab.search.stochastic_beam import StochasticBeam as StochasticBeam
 from decodelab.search.value_beam import ValueBeam as ValueBeam
 from decodelab.select.best_of import BestOf as BestOf
+from decodelab.select.deepconf import DeepConf as DeepConf
 from decodelab.select.mbr import MBR as MBR
 from decodelab.select.rerank import Rerank as Rerank
 from decodelab.select.soft_best_of import SoftBestOf as SoftBestOf

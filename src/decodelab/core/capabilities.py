@@ -52,6 +52,8 @@ class Capabilities:
             (`decodelab.core.protocols.DrawsInWindows`); otherwise a driver changes no text.
         searches_in_rounds: of a search: it is a function of texts (`decodelab.core.protocols.SearchesInRounds`) whose
             draws are made as `sample` makes them.
+        weighs_draws: of a search over texts: it goes by their log-probabilities under the processed distribution, which
+            must therefore follow from the text alone.
     """
 
     needs: ClassVar[Need] = "logits"
@@ -71,6 +73,7 @@ class Capabilities:
     names_models: ClassVar[tuple[str, ...]] = ()
     names_files: ClassVar[tuple[str, ...]] = ()
     runs_programs: ClassVar[bool] = False
+    weighs_draws: ClassVar[bool] = False
 
     def deterministic(self) -> bool:
         """Whether these parameters give the same result under every seed."""

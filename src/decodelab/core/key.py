@@ -31,6 +31,8 @@ PROCESSOR = 2
 """First of the streams of processors that need randomness of their own."""
 ATTEMPT = 0x10000
 """First of the streams of searches that draw a token several times, after `DRAW` the first time."""
+ROUNDS = 0xFFFFFFFE
+"""Stream of searches over texts that draw numbers of their own, besides the tokens."""
 SELECTION = 0xFFFFFFFF
 """Stream of selections that draw."""
 

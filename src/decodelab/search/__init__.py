@@ -34,6 +34,7 @@ ROUND_SEARCHES: dict[str, str] = {
     "rebase": "decodelab.search.rebase:Rebase",
     "self_refine": "decodelab.search.self_refine:SelfRefine",
     "step_particles": "decodelab.search.step_particles:StepParticles",
+    "power": "decodelab.search.power:Power",
 }
 """Those that are functions of texts (`decodelab.core.protocols.rounds.SearchesInRounds`)."""
 

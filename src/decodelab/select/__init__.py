@@ -16,3 +16,6 @@ SELECTIONS: dict[str, str] = {
 
 STOPPING: dict[str, str] = {"until": "decodelab.select.until:Until"}
 """Drivers that end drawing when what a selection would choose is settled."""
+
+VOTING: dict[str, str] = {"deepconf": "decodelab.select.deepconf:DeepConf"}
+"""Searches that count answers while they draw."""

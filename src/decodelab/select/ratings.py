@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
+import numpy as np
+
 from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.protocols import AnyScorer, ModelScorer, Question
 from decodelab.core.stage import Stage, check_number, value_text
@@ -45,7 +47,7 @@ def groups(confidence: Sequence[float], window: int) -> list[float]:
     """
     if len(confidence) <= window:
         return [_mean(confidence)]
-    return [_mean(confidence[i : i + window]) for i in range(len(confidence) - window + 1)]
+    return np.lib.stride_tricks.sliding_window_view(np.array(confidence), window).mean(-1).tolist()
 
 
 def _bottom(confidence: Sequence[float], window: int) -> float:

@@ -8,7 +8,7 @@ from decodelab.core.stage import Stage
 from decodelab.models import COMPOSITIONS
 from decodelab.processors import PROCESSORS
 from decodelab.search import DRIVERS, ROUND_SEARCHES, SEARCHES, TREE_SEARCHES
-from decodelab.select import SELECTIONS, STOPPING
+from decodelab.select import SELECTIONS, STOPPING, VOTING
 from decodelab.stops import STOPS
 
 SOURCES: dict[str, str] = {"default": "decodelab.strategy.default:Default"}
@@ -23,6 +23,7 @@ STAGES: Registry[type[Stage]] = Registry(
     | SEARCHES
     | TREE_SEARCHES
     | ROUND_SEARCHES
+    | VOTING
     | DRIVERS
     | STOPPING
     | SELECTIONS,

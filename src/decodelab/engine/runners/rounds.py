@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from decodelab.core.chunks import CHUNKS
-from decodelab.core.errors import DecodelabError, EmptySupport
+from decodelab.core.errors import DecodelabError, EmptySupport, UnsupportedStrategy
 from decodelab.core.protocols import Draw, Drawn, LanguageModel, Question, Rounds
 from decodelab.core.stage import Stage
 from decodelab.core.values import Candidate, Cost
@@ -99,8 +99,16 @@ class RoundsRunner:
         return self.inner.nbytes
 
     def check(self, job: Job) -> None:
-        """Refuse what the other runner refuses, and searches and votes that a driver cannot stop."""
-        check_windows(job.strategy)
+        """Refuse what the other runner refuses, windows that a driver cannot stop, and draws that cannot be weighed."""
+        strategy = job.strategy
+        check_windows(strategy)
+        if strategy.search_stage.weighs_draws:
+            for stage in strategy.stages:
+                if stage.kind == "processor" and not stage.deterministic():
+                    raise UnsupportedStrategy(
+                        f"{strategy.search_stage} weighs texts by their probabilities, which {stage} changes from draw "
+                        "to draw; leave it out, or use sample(n=...)"
+                    )
         self.inner.check(job)
 
     def group(self, job: Job) -> object:
