@@ -25,6 +25,7 @@ SEARCHED: dict[str, list[Any]] = {
     "dvts": [dl.DVTS(1, 3, score), dl.DVTS(4, 2, score, join="prod")],
     "rebase": [dl.Rebase(1, score), dl.Rebase(9, score, 0.5, join="min")],
     "step_particles": [dl.StepParticles(1, score), dl.StepParticles(7, score, "odds", threshold=1)],
+    "power": [dl.Power(2.0, 2, 4), dl.Power(0.5, 1, 192, n=3)],
     "self_refine": [dl.SelfRefine(2), dl.SelfRefine(1, answers=4, drafts=False)],
 }
 

@@ -26,9 +26,12 @@ def check_rounds(search: SearchesInRounds) -> None:
     sample index. Some draws come back empty, as where a constraint leaves no text. It must
 
     * draw at most `peak_rows` continuations a round, at least one in each draw, go on only from unfinished answers that
-    it was given, and come to an end; * be deterministic for a question, and draw other texts under another seed only
-    through `question.keys` and the draws themselves; * return at most `n` finished answers that were drawn, with finite
-    scores, best first, and none where nothing was drawn; * be a proper stage (`check_stage`), if it is one.
+      it was given or from the beginning of an answer, and come to an end;
+    * be deterministic for a question, and draw other texts under another seed only through `question.keys` and the
+      draws themselves;
+    * return at most `n` finished answers that were drawn, with finite scores, best first, and none where nothing was
+      drawn;
+    * be a proper stage (`check_stage`), if it is one.
 
     Raises:
         AssertionError: naming the first promise that is broken.
@@ -86,8 +89,10 @@ def _check_round(search: SearchesInRounds, draws: Sequence[Draw], given: dict[tu
     require(sum(draw.n for draw in draws) <= search.peak_rows, search, "must not draw more than peak_rows a round")
     for draw in draws:
         if draw.after is not None:
-            known = draw.after.tokens in given and not given[draw.after.tokens]
-            require(known, search, "must go on from unfinished answers that were drawn")
+            beginning, size = draw.after.tokens, len(draw.after.tokens)
+            known = any(whole[:size] == beginning and len(whole) > size for whole in given)
+            known = known or given.get(beginning) is False
+            require(known, search, "must go on from unfinished answers that were drawn, or from a beginning of one")
 
 
 def _continued(draw: Draw, index: int, seed: int) -> Drawn:
