@@ -15,7 +15,7 @@ from decodelab.core.stage import Stage
 from decodelab.core.values import Candidate, Cost
 from decodelab.engine.counted import Counted
 from decodelab.engine.faults import blamed
-from decodelab.engine.hypotheses import asked, generation, ranked, selected
+from decodelab.engine.hypotheses import Path, asked, generation, ranked, selected, unfinished
 from decodelab.engine.job import Job, Part, make_job
 from decodelab.engine.runners.runner import Failed, Outcome, Runner
 from decodelab.engine.runners.windows import check_windows, windows
@@ -135,21 +135,27 @@ class RoundsRunner:
 
     def interrupt(self) -> Iterator[Outcome]:
         """Empty the runner: yield the jobs that run as far as they came."""
-        running: dict[int, list[Candidate]] = {number: [] for number in self._searching}
+        running: dict[tuple[int, int], Sequence[Candidate]] = {}
         for outcome in self.inner.interrupt():
             place = self._parts.get(outcome.index)
             if place is None:
                 if outcome.index not in self._dropped:
                     yield outcome
             elif not isinstance(outcome, Failed):
-                running[place[0]] += outcome.candidates
+                running[place] = outcome.candidates
                 self._searching[place[0]].costs[place[1]] = outcome.cost
         searching, self._searching = self._searching, {}
         self._parts, self._dropped, self._ready = {}, set(), []
         for number, search in searching.items():
-            begun = [one for drawn in search.drawn for one in drawn or ()]
-            found = [*search.finished, *(one.candidate for one in begun if not one.finished), *running[number]]
+            found = [*search.finished]
+            for draw, drawn in enumerate(search.drawn):
+                found += [one.candidate for one in drawn or () if not one.finished]
+                found += running.get((number, draw), ())
             if found:
+                if all(
+                    c.finish_reason not in ("interrupted", "pruned") for c in found
+                ):  # it shows that it is not whole
+                    found.append(unfinished(self.model, search.job, Path.of(None), len(found)))
                 candidates = [_broken_off(c) for c in _numbered(search.job, found)]
                 yield generation(self.model, search.job, candidates, search.spent())
 
