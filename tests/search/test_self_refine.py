@@ -100,13 +100,13 @@ def test_drafts_are_refined_independently():
             return f"better {index}"
         return {0: "no changes", 1: None, 2: "poor"}[index]
 
-    found, _ = play(dl.SelfRefine(1, n=3, review="Check.", improve="Mend."), PLAIN, reply)
+    found, _ = play(dl.SelfRefine(1, answers=3, review="Check.", improve="Mend."), PLAIN, reply)
     assert found == [("draft 0", 0.0), ("draft 1", 0.0), ("better 2", 0.0), ("draft 2", -1.0)]
 
 
 def test_the_drafts_are_the_samples_and_the_rest_continues_them():
     model = dl.load("pocket-nano")
-    search = dl.SelfRefine(2, n=2, review="Is it right?", improve="Once more:", done=None)
+    search = dl.SelfRefine(2, answers=2, review="Is it right?", improve="Once more:", done=None)
     (found,) = dl.generate(model, "What is 2 + 3?", search, max_new_tokens=12, seed=4)
     (samples,) = dl.generate(model, "What is 2 + 3?", "sample(n=2)", max_new_tokens=12, seed=4)
     assert [c.score for c in found.candidates] == [0, 0, -1, -1, -2, -2]
@@ -134,7 +134,7 @@ def test_a_conversation_that_does_not_fit_names_the_stage():
         ("self_refine(revisions=0)", "revisions must be an integer, at least 1, got 0"),
         ('self_refine(review="")', 'review must be a text that is not empty, got ""'),
         ("self_refine(done=3)", "done must be a text that is not empty, got 3"),
-        ("self_refine(n=0)", "n must be an integer, at least 1, got 0"),
+        ("self_refine(answers=0)", "answers must be an integer, at least 1, got 0"),
     ],
 )
 def test_bad_parameters_are_refused(text, message):

@@ -13,7 +13,8 @@ CHUNKS: tuple[Chunk, ...] = get_args(Chunk)
 SENTENCE_END = re.compile(r"""(?:[.!?…\u3002\uff01\uff1f][)\]}"'’”»]*|\n)\s*\Z""")
 """Where a sentence may be over: a mark that ends one, perhaps closed by quotes and brackets, or a new line."""
 
-_MARKS = {"line": "\n", "step": "\n\n"}
+MARKS: dict[Chunk, str] = {"line": "\n", "step": "\n\n"}
+"""The strings that end lines and steps; what ends a sentence is no single one."""
 
 
 def chunk_ended(chunk: Chunk, text: str) -> bool:
@@ -27,4 +28,4 @@ def chunk_ended(chunk: Chunk, text: str) -> bool:
     begun = text.lstrip()
     if not begun or chunk == "sentence":
         return bool(begun) and SENTENCE_END.search(begun) is not None
-    return _MARKS[chunk] in begun
+    return MARKS[chunk] in begun

@@ -25,7 +25,6 @@ from decodelab.engine.runners.rounds import RoundsRunner
 from decodelab.engine.runners.runner import Outcome, Runner
 from decodelab.engine.runners.speculative import SpeculativeRunner
 from decodelab.engine.runners.tree import TreeRunner
-from decodelab.engine.runners.windowed import WindowedRunner
 from decodelab.models.loading import load
 from decodelab.search.speculative import Speculative
 from decodelab.strategy.strategy import Strategy, StrategyLike
@@ -172,7 +171,7 @@ class Engine:
             return TreeRunner(model, self.max_rows, self.memory, self.observers)
         prefixes = self._prefix_caches[compositions] = PrefixCache(model)
         batched = BatchedRunner(model, prefixes, self.memory, self.observers)
-        return RoundsRunner(model, WindowedRunner(model, batched))
+        return RoundsRunner(model, batched)
 
     def cancel(self, number: int) -> bool:
         """Drop a job: nothing more of it comes out, its rows are gone before the next forward pass.

@@ -15,6 +15,7 @@ from decodelab.core.values import Candidate, Partial, Tokens
 from decodelab.scorers.catalogue import check_scorer
 from decodelab.scorers.judging import judged
 
+Key = tuple[Tokens, str]
 Join = Literal["last", "min", "prod", "mean"]
 
 StepScorer = Annotated[
@@ -48,9 +49,9 @@ class Steps:
     finished: bool = False
 
     @property
-    def tokens(self) -> Tokens:
-        """Its tokens."""
-        return () if self.candidate is None else self.candidate.tokens
+    def key(self) -> Key:
+        """What equal answers have in common: their tokens, and their text where a server gives no tokens."""
+        return ((), "") if self.candidate is None else (self.candidate.tokens, self.candidate.text)
 
     def value(self, join: Join) -> float:
         """Its scores as one number; 0 before the first step.
@@ -108,9 +109,9 @@ def scored(
 
 def different(answers: Iterable[Steps]) -> Iterator[Steps]:
     """The first of those that say the same in the same tokens."""
-    seen: set[tuple[Tokens, bool]] = set()
+    seen: set[tuple[Key, bool]] = set()
     for answer in answers:
-        key = answer.tokens, answer.finished
+        key = answer.key, answer.finished
         if key not in seen:
             seen.add(key)
             yield answer

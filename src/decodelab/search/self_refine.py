@@ -38,10 +38,10 @@ class SelfRefine(Stage):
     chat goes on in turns of the model's template; after a text prompt the requests stand between empty lines. It ends
     after `revisions` improved answers, or as soon as a review holds the phrase `done`, in upper or lower case.
 
-    `n` drafts are revised independently; the first of them are the samples that `sample(n)` draws. The last draft of
-    each comes first, then, with `drafts`, those before: the score is 0 for a last draft, -1 for the one before, and so
-    on. The log-probabilities of a draft are those after the conversation that it was drawn from. The other stages and
-    the limits (temperature, constraints, stop strings, number of tokens) hold for reviews, too.
+    Several `answers` are revised independently; their first drafts are the samples that `sample(n=answers)` draws. The
+    last draft of each comes first, then, with `drafts`, those before: the score is 0 for a last draft, -1 for the one
+    before, and so on. The log-probabilities of a draft are those after the conversation that it was drawn from. The
+    other stages and the limits (temperature, constraints, stop strings, number of tokens) hold for reviews, too.
 
     A model that does not see its mistakes does not mend them (Huang et al. 2024, Large language models cannot
     self-correct reasoning yet): compare it with a vote among as many samples. Differs from Madaan et al. in that the
@@ -51,12 +51,12 @@ class SelfRefine(Stage):
         InvalidParameter: if a parameter is out of its range, or a request or phrase is no text.
         PromptTooLong: when it is run, if the model's context does not hold the conversation.
 
-    >>> str(SelfRefine(revisions=2, n=3))
-    'self_refine(revisions=2, n=3)'
+    >>> str(SelfRefine(revisions=2, answers=3))
+    'self_refine(revisions=2, answers=3)'
     """
 
     revisions: Annotated[int, "improved answers at most, at least 1"] = 3
-    n: Annotated[int, "answers drafted and revised independently, at least 1"] = 1
+    answers: Annotated[int, "answers drafted and revised independently, at least 1"] = 1
     review: Annotated[str, "the request for a review"] = (
         "Review your answer: name each mistake and how to mend it. If nothing needs to change, write only: NO CHANGES"
     )
@@ -76,7 +76,7 @@ class SelfRefine(Stage):
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_number(self, "revisions", low=1, integer=True, fix="use sample for an answer without revision")
-        check_number(self, "n", low=1, integer=True, fix="use n=1 for one answer")
+        check_number(self, "answers", low=1, integer=True, fix="use answers=1 for one")
         for name in ("review", "improve", "done"):
             value = getattr(self, name)
             if not (isinstance(value, str) and value.strip()) and not (name == "done" and value is None):
@@ -84,13 +84,18 @@ class SelfRefine(Stage):
         check_choice(self, "drafts", (True, False), fix="false leaves the last draft of each answer")
 
     @property
+    def n(self) -> int:
+        """The most candidates it returns."""
+        return self.answers * (1 + self.revisions if self.drafts else 1)
+
+    @property
     def peak_rows(self) -> int:
         """The drafts, or reviews, written at once."""
-        return self.n
+        return self.answers
 
     def rounds(self, question: Question, limits: Limits) -> Rounds:
         """Draft, then review and improve, until all reviews are content or there are drafts enough."""
-        (drawn,) = yield [Draw(self.n, 0)]
+        (drawn,) = yield [Draw(self.answers, 0)]
         chains = [_Chain(one.candidate.sample, [one.candidate], [one.candidate.text]) for one in drawn]
         for _ in range(self.revisions):
             reviews = yield from self._said(chains, self.review, question)

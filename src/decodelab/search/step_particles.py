@@ -15,9 +15,9 @@ from decodelab.core.errors import ScorerFailed
 from decodelab.core.key import ATTEMPT
 from decodelab.core.protocols import AnyScorer, Question, Rounds
 from decodelab.core.stage import Kind, Stage, brief, check_choice, check_number, plain
-from decodelab.core.values import Candidate, Limits, Tokens
+from decodelab.core.values import Candidate, Limits
 from decodelab.search._particles import systematic
-from decodelab.search._steps import Every, Steps, StepScorer, check_steps, scored
+from decodelab.search._steps import Every, Key, Steps, StepScorer, check_steps, scored
 
 _NEAREST = 1e-7
 """A probability is taken to be at least as far from 0 and 1, where its odds would be 0 or infinite."""
@@ -143,18 +143,18 @@ class StepParticles(Stage):
 
 def _copies(particles: Sequence[Steps], places: Sequence[int]) -> list[list[int]]:
     """These places, those of particles that say the same together."""
-    found: dict[Tokens, list[int]] = {}
+    found: dict[Key, list[int]] = {}
     for i in places:
-        found.setdefault(particles[i].tokens, []).append(i)
+        found.setdefault(particles[i].key, []).append(i)
     return list(found.values())
 
 
 def _merged(particles: Sequence[Steps], weights: torch.Tensor) -> list[tuple[Candidate, float]]:
     """The different answers by their share of the weight, largest first."""
     shares = weights.log_softmax(0).tolist()
-    found: dict[Tokens, tuple[Candidate, list[float]]] = {}
+    found: dict[Key, tuple[Candidate, list[float]]] = {}
     for particle, share in zip(particles, shares, strict=True):
         if particle.candidate is not None and share > -math.inf:
-            found.setdefault(particle.tokens, (particle.candidate, []))[1].append(share)
+            found.setdefault(particle.key, (particle.candidate, []))[1].append(share)
     merged = [(c, float(torch.tensor(own, dtype=torch.float64).logsumexp(0))) for c, own in found.values()]
     return sorted(merged, key=lambda pair: -pair[1])

@@ -13,6 +13,7 @@ from decodelab.testing.parts import (
     check_utility,
 )
 from decodelab.testing.processor import check_processor
+from decodelab.testing.rounds import check_rounds
 from decodelab.testing.search import check_search
 from decodelab.testing.stage import check_stage
 from decodelab.testing.stop import check_stop
@@ -26,6 +27,7 @@ __all__ = [
     "check_model",
     "check_processor",
     "check_reader",
+    "check_rounds",
     "check_scorer",
     "check_search",
     "check_selection",

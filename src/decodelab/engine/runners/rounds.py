@@ -1,4 +1,4 @@
-"""`RoundsRunner`: runs the draws of searches over texts, round after round."""
+"""`RoundsRunner`: runs the draws of searches over texts, and of samples in windows, round after round."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from typing import Any
 
 from decodelab.core.chunks import CHUNKS
 from decodelab.core.errors import DecodelabError, EmptySupport, UnsupportedStrategy
-from decodelab.core.protocols import Draw, Drawn, LanguageModel, Rounds, SearchesInRounds
+from decodelab.core.protocols import Draw, Drawn, LanguageModel, Question, Rounds
+from decodelab.core.stage import Stage
 from decodelab.core.values import Candidate, Cost
 from decodelab.engine.counted import Counted
 from decodelab.engine.faults import blamed
-from decodelab.engine.hypotheses import asked, generation, ranked, selected
+from decodelab.engine.hypotheses import Path, asked, generation, ranked, selected, unfinished
 from decodelab.engine.job import Job, Part, make_job
 from decodelab.engine.runners.runner import Failed, Outcome, Runner
+from decodelab.engine.runners.windows import check_windows, windows
 from decodelab.search._draws import Draws
 from decodelab.strategy.strategy import Strategy
 
 
 @dataclass
 class _Searching:
-    """A job whose search draws in rounds.
+    """A job that draws in rounds.
 
     Attributes:
         job: the job.
-        rounds: its search, which waits for what was drawn.
+        stage: what says what is drawn: its search, or the driver of a search that samples.
+        rounds: that stage at work; it waits for what was drawn.
         counted: the model that the search asks, as it was used.
         draws: of the round that runs.
         drawn: what has been drawn for each; None where that is not done.
@@ -39,6 +42,7 @@ class _Searching:
     """
 
     job: Job
+    stage: Stage
     rounds: Rounds
     counted: Counted
     draws: Sequence[Draw] = ()
@@ -61,12 +65,13 @@ class _Searching:
 
 
 class RoundsRunner:
-    """Runs jobs in another runner: of those whose search draws texts in rounds, the draws; others as they are.
+    """Runs jobs in another runner: the draws of those that draw in rounds, others as they are.
 
     Each draw is a job of its own, of plain samples that begin where the draw says: with the tokens of the answer so
     far, the states that processors and stops have after them, and the random numbers of the positions that follow. So
     it goes on as a sample would have gone on that nobody interrupted. The draws of a round run together, beside all
-    other jobs; the next round begins when all of them are done.
+    other jobs; the next round begins when all of them are done. The job keeps its place meanwhile, so that it never
+    waits between two rounds, and its prompt is in the prefix cache after the first.
 
     Args:
         model: the language model.
@@ -94,15 +99,9 @@ class RoundsRunner:
         return self.inner.nbytes
 
     def check(self, job: Job) -> None:
-        """Refuse what the other runner refuses, and processors under which a search cannot weigh its draws."""
-        strategy = job.strategy
-        if strategy.search_stage.weighs_draws:
-            for stage in strategy.stages:
-                if stage.kind == "processor" and not stage.deterministic():
-                    raise UnsupportedStrategy(
-                        f"{strategy.search_stage} weighs texts by their probabilities, which {stage} changes from draw "
-                        "to draw; leave it out, or use sample(n=...)"
-                    )
+        """Refuse what the other runner refuses, what a driver cannot stop, and what a search cannot weigh."""
+        check_windows(job.strategy)
+        _check_weighing(job.strategy)
         self.inner.check(job)
 
     def group(self, job: Job) -> object:
@@ -117,11 +116,10 @@ class RoundsRunner:
         """Begin jobs, or their first rounds."""
         self._room = room
         for job in jobs:
-            search = job.strategy.in_rounds
-            if search is None:
+            if job.strategy.in_rounds is None and job.strategy.windowed is None:
                 self._ready.append(job)
             else:
-                yield from self._begun(job, search)
+                yield from self._begun(job)
         yield from self._begin_ready()
 
     def step(self) -> Iterator[Outcome]:
@@ -138,34 +136,41 @@ class RoundsRunner:
 
     def interrupt(self) -> Iterator[Outcome]:
         """Empty the runner: yield the jobs that run as far as they came."""
-        running: dict[int, list[Candidate]] = {number: [] for number in self._searching}
+        running: dict[tuple[int, int], Sequence[Candidate]] = {}
         for outcome in self.inner.interrupt():
             place = self._parts.get(outcome.index)
             if place is None:
                 if outcome.index not in self._dropped:
                     yield outcome
             elif not isinstance(outcome, Failed):
-                running[place[0]] += outcome.candidates
+                running[place] = outcome.candidates
                 self._searching[place[0]].costs[place[1]] = outcome.cost
         searching, self._searching = self._searching, {}
         self._parts, self._dropped, self._ready = {}, set(), []
         for number, search in searching.items():
-            begun = [one for drawn in search.drawn for one in drawn or ()]
-            found = [*search.finished, *(one.candidate for one in begun if not one.finished), *running[number]]
+            found = [*search.finished]
+            for draw, drawn in enumerate(search.drawn):
+                found += [one.candidate for one in drawn or () if not one.finished]
+                found += running.get((number, draw), ())
             if found:
-                candidates = [_broken_off(c, i) for i, c in enumerate(found)]
+                if all(
+                    c.finish_reason not in ("interrupted", "pruned") for c in found
+                ):  # it shows that it is not whole
+                    found.append(unfinished(self.model, search.job, Path.of(None), len(found)))
+                candidates = [_broken_off(c) for c in _numbered(search.job, found)]
                 yield generation(self.model, search.job, candidates, search.spent())
 
-    def _begun(self, job: Job, search: SearchesInRounds) -> Iterator[Outcome]:
-        """Begin the search of a job."""
-        counted = Counted(self.model)
+    def _begun(self, job: Job) -> Iterator[Outcome]:
+        """Begin to draw for a job."""
+        strategy, counted = job.strategy, Counted(self.model)
+        stage = strategy.search_stage if strategy.driver is None else strategy.driver
         try:
-            with blamed(search):
-                rounds = search.rounds(asked(counted, job), job.limits)
+            with blamed(stage):
+                rounds = _rounds(job, asked(counted, job))
         except DecodelabError as error:
             yield Failed(job.index, error)
             return
-        self._searching[job.index] = searching = _Searching(job, rounds, counted)
+        self._searching[job.index] = searching = _Searching(job, stage, rounds, counted)
         yield from self._next_round(searching, None)
 
     def _begin_ready(self) -> Iterator[Outcome]:
@@ -189,11 +194,13 @@ class RoundsRunner:
         """Note what became of a draw; when the round is done, go on."""
         if not isinstance(outcome, Failed):
             searching.costs[draw] = outcome.cost
-            offset = searching.job.first_sample
-            candidates = [replace(c, sample=c.sample - offset, score=c.processed_logprob) for c in outcome.candidates]
+            offset = searching.job.first_sample if searching.job.strategy.in_rounds is not None else 0
+            candidates = [replace(c, sample=c.sample - offset) for c in outcome.candidates]
+            if searching.draws[draw].after is not None:
+                candidates = [replace(c, score=c.processed_logprob) for c in candidates]
             searching.drawn[draw] = found = [Drawn(c, c.finish_reason != "pruned") for c in candidates]
             searching.finished += [one.candidate for one in found if one.finished]
-        elif isinstance(outcome.error, EmptySupport):
+        elif isinstance(outcome.error, EmptySupport) and searching.job.strategy.in_rounds is not None:
             searching.drawn[draw] = found = []
         else:
             yield self._failed(searching, outcome.error)
@@ -207,7 +214,7 @@ class RoundsRunner:
         """Let a search look at what was drawn (None: it begins) and draw again, or end it."""
         job = searching.job
         try:
-            with blamed(job.strategy.search_stage):
+            with blamed(searching.stage):
                 try:
                     draws = next(searching.rounds) if drawn is None else searching.rounds.send(drawn)
                 except StopIteration as end:
@@ -227,7 +234,9 @@ class RoundsRunner:
     def _part(self, job: Job, draw: Draw) -> Job:
         """The job of a draw: samples alone."""
         stages: list[Any] = [s for s in job.strategy.stages if s.kind not in ("search", "driver", "selection")]
-        number, strategy = next(self._numbers), Strategy((*stages, Draws(n=draw.n)))
+        search: Any = job.strategy.search_stage  # of samples in windows, their own search
+        search = replace(search, n=draw.n) if search.samples_by_index else Draws(n=draw.n)
+        number, strategy = next(self._numbers), Strategy((*stages, search))
         if draw.prompt is None:
             part = replace(job, index=number, strategy=strategy)
         else:  # a text that the model wrote may hold the names of special tokens
@@ -248,7 +257,7 @@ class RoundsRunner:
         if not found:
             stage = job.strategy.search_stage
             return Failed(job.index, EmptySupport(f"{job.name}: {stage} found no text; {stage.if_empty}"))
-        candidates = [replace(c, sample=i, score=float(score)) for i, (c, score) in enumerate(found)]
+        candidates = _numbered(job, [replace(candidate, score=float(score)) for candidate, score in found])
         try:
             with blamed(job.strategy.selection):
                 choose = selected if searching.lost else ranked  # n is the most: fewer say nothing of constraints
@@ -275,6 +284,20 @@ class RoundsRunner:
                 self._dropped.add(part)
 
 
+def _check_weighing(strategy: Strategy) -> None:
+    """Refuse processors that draw numbers of their own before a search that goes by the probabilities of its draws.
+
+    Raises:
+        UnsupportedStrategy: naming the processor.
+    """
+    random = [s for s in strategy.stages if s.kind == "processor" and not s.deterministic()]
+    if random and strategy.search_stage.weighs_draws:
+        raise UnsupportedStrategy(
+            f"{strategy.search_stage} weighs texts by their probabilities, which {random[0]} changes from draw to draw; "
+            "leave it out, or use sample(n=...)"
+        )
+
+
 def _check(draws: Sequence[Draw], job: Job) -> None:
     """Refuse draws that nobody can make.
 
@@ -291,10 +314,25 @@ def _check(draws: Sequence[Draw], job: Job) -> None:
             raise ValueError(f"an answer of {len(draw.after.tokens)} tokens is as long as the limit allows")
 
 
-def _broken_off(candidate: Candidate, place: int) -> Candidate:
-    """An answer of a search that was interrupted, at its place among them."""
-    paused = candidate.finish_reason == "pruned"
-    return replace(candidate, sample=place, finish_reason="interrupted" if paused else candidate.finish_reason)
+def _rounds(job: Job, question: Question) -> Rounds:
+    """What a job draws, round after round."""
+    driver, search = job.strategy.windowed, job.strategy.in_rounds
+    if driver is not None:
+        return windows(driver, job.rows, job.strategy.search.n, question)
+    assert search is not None
+    return search.rounds(question, job.limits)
+
+
+def _numbered(job: Job, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates of a job; those of a search over texts have their rank for a sample index."""
+    if job.strategy.in_rounds is None:
+        return list(candidates)
+    return [replace(candidate, sample=i) for i, candidate in enumerate(candidates)]
+
+
+def _broken_off(candidate: Candidate) -> Candidate:
+    """An answer of a search that was interrupted."""
+    return replace(candidate, finish_reason="interrupted") if candidate.finish_reason == "pruned" else candidate
 
 
 def _after(one: Cost, other: Cost) -> Cost:
