@@ -15,7 +15,7 @@ from decodelab.core.stage import Stage
 from decodelab.core.values import Candidate, Cost
 from decodelab.engine.counted import Counted
 from decodelab.engine.faults import blamed
-from decodelab.engine.hypotheses import asked, generation, ranked, selected
+from decodelab.engine.hypotheses import Path, asked, generation, ranked, selected, unfinished
 from decodelab.engine.job import Job, Part, make_job
 from decodelab.engine.runners.runner import Failed, Outcome, Runner
 from decodelab.engine.runners.windows import check_windows, windows
@@ -99,16 +99,9 @@ class RoundsRunner:
         return self.inner.nbytes
 
     def check(self, job: Job) -> None:
-        """Refuse what the other runner refuses, windows that a driver cannot stop, and draws that cannot be weighed."""
-        strategy = job.strategy
-        check_windows(strategy)
-        if strategy.search_stage.weighs_draws:
-            for stage in strategy.stages:
-                if stage.kind == "processor" and not stage.deterministic():
-                    raise UnsupportedStrategy(
-                        f"{strategy.search_stage} weighs texts by their probabilities, which {stage} changes from draw "
-                        "to draw; leave it out, or use sample(n=...)"
-                    )
+        """Refuse what the other runner refuses, what a driver cannot stop, and what a search cannot weigh."""
+        check_windows(job.strategy)
+        _check_weighing(job.strategy)
         self.inner.check(job)
 
     def group(self, job: Job) -> object:
@@ -143,21 +136,27 @@ class RoundsRunner:
 
     def interrupt(self) -> Iterator[Outcome]:
         """Empty the runner: yield the jobs that run as far as they came."""
-        running: dict[int, list[Candidate]] = {number: [] for number in self._searching}
+        running: dict[tuple[int, int], Sequence[Candidate]] = {}
         for outcome in self.inner.interrupt():
             place = self._parts.get(outcome.index)
             if place is None:
                 if outcome.index not in self._dropped:
                     yield outcome
             elif not isinstance(outcome, Failed):
-                running[place[0]] += outcome.candidates
+                running[place] = outcome.candidates
                 self._searching[place[0]].costs[place[1]] = outcome.cost
         searching, self._searching = self._searching, {}
         self._parts, self._dropped, self._ready = {}, set(), []
         for number, search in searching.items():
-            begun = [one for drawn in search.drawn for one in drawn or ()]
-            found = [*search.finished, *(one.candidate for one in begun if not one.finished), *running[number]]
+            found = [*search.finished]
+            for draw, drawn in enumerate(search.drawn):
+                found += [one.candidate for one in drawn or () if not one.finished]
+                found += running.get((number, draw), ())
             if found:
+                if all(
+                    c.finish_reason not in ("interrupted", "pruned") for c in found
+                ):  # it shows that it is not whole
+                    found.append(unfinished(self.model, search.job, Path.of(None), len(found)))
                 candidates = [_broken_off(c) for c in _numbered(search.job, found)]
                 yield generation(self.model, search.job, candidates, search.spent())
 
@@ -283,6 +282,20 @@ class RoundsRunner:
             del self._parts[part]
             if not self.inner.cancel(part):
                 self._dropped.add(part)
+
+
+def _check_weighing(strategy: Strategy) -> None:
+    """Refuse processors that draw numbers of their own before a search that goes by the probabilities of its draws.
+
+    Raises:
+        UnsupportedStrategy: naming the processor.
+    """
+    random = [s for s in strategy.stages if s.kind == "processor" and not s.deterministic()]
+    if random and strategy.search_stage.weighs_draws:
+        raise UnsupportedStrategy(
+            f"{strategy.search_stage} weighs texts by their probabilities, which {random[0]} changes from draw to draw; "
+            "leave it out, or use sample(n=...)"
+        )
 
 
 def _check(draws: Sequence[Draw], job: Job) -> None:
