@@ -19,10 +19,10 @@ from decodelab.core.values import Candidate, Confidences, Limits
 class Power(Stage):
     """Draw texts from the distribution p(text)^alpha / Z, p the model's own, by Metropolis-Hastings moves.
 
-    A low temperature sharpens every token; this sharpens whole texts: of two with equal first tokens, the first token
-    that leads to few probable texts gains over the one that leads to many improbable ones. A move picks a token of the
-    text uniformly, draws the text anew from there on with the processed distribution q, and takes the new text y
-    instead of the old one x with probability
+    A low temperature sharpens every token by itself; this sharpens whole texts: of two equally probable first tokens,
+    the one that leads to a few probable texts gains over the one that leads to many improbable ones. A move picks a
+    token of the text uniformly, draws the text anew from there on with the processed distribution q, and takes the new
+    text y instead of the old one x with probability
 
         min(1, [p(y)^alpha q(x) length(x)] / [p(x)^alpha q(y) length(y)]),
 
@@ -32,15 +32,15 @@ class Power(Stage):
     its beginning.
 
     Texts grow by `block` tokens: each block extends what has not ended and makes `steps` moves, which redraw up to the
-    end of the block. The law is that of the last block: exact in the limit of many steps, from any beginning; before,
-    between that of q and it. The n chains are independent, ordered by index and not by density, and chain i is the same
-    whatever n is. A candidate's `score` is alpha log p(text), in nats.
+    end of the block. The moves of the last block decide the distribution: it is exact in the limit of many steps. The n
+    chains are independent, ordered by index and not by density, and chain i is the same whatever n is. A candidate's
+    `score` is alpha log p(text), in nats.
 
     Cost: blocks * steps moves a chain, each of half a text on average.
 
-    Differs from the published code: there the lengths are left out, a longer old text is compared by its beginning, and
-    texts that end stop moving with their block, so that texts of different lengths do not get the distribution p^alpha
-    (benchmarks/power.py).
+    Differs from the published code: there the lengths are left out, a longer old text is compared by its beginning, no
+    proposal is longer than the old text, and texts that end stop moving with their block, so that texts of different
+    lengths do not get the distribution p^alpha (benchmarks/power.py).
 
     Raises:
         InvalidParameter: if a parameter is out of range.

@@ -293,8 +293,8 @@ def _check_weighing(strategy: Strategy) -> None:
     random = [s for s in strategy.stages if s.kind == "processor" and not s.deterministic()]
     if random and strategy.search_stage.weighs_draws:
         raise UnsupportedStrategy(
-            f"{strategy.search_stage} weighs texts by their probabilities, which {random[0]} changes from draw to "
-            "draw; leave it out, or use sample(n=...)"
+            f"{strategy.search_stage} weighs texts by their probabilities, which {random[0]} changes from draw "
+            "to draw; leave it out, or use sample(n=...)"
         )
 
 
