@@ -11,8 +11,9 @@ from torch import Tensor
 import decodelab as dl
 from decodelab.core.errors import EngineStopped, ForwardFailed, MalformedLogits, ScorerFailed, StageFailed
 from decodelab.core.events import Event, Step
-from decodelab.core.protocols import HiddenStates, LanguageModel
+from decodelab.core.protocols import Draw, HiddenStates, LanguageModel, Question, Rounds
 from decodelab.core.stage import Kind, Stage, StatelessProcessor
+from decodelab.core.values import Candidate, Limits
 
 LIMIT = 3
 
@@ -98,6 +99,32 @@ class WiredExact(dl.Exact):
     def finished(self, state: Any) -> Any:
         WIRE.touch()
         return super().finished(state)
+
+
+@dataclass(frozen=True)
+class TokenByToken(Stage):
+    """A search over texts: two samples, each drawn a token at a time; it may touch the wire after each round."""
+
+    wired: bool = False
+
+    n: ClassVar[int] = 2
+    peak_rows: ClassVar[int] = 2
+    name: ClassVar[str] = "token_by_token"
+    kind: ClassVar[Kind] = "search"
+    source: ClassVar[str] = "this test"
+    searches_in_rounds: ClassVar[bool] = True
+
+    def rounds(self, question: Question, limits: Limits) -> Rounds:
+        going: dict[int, Candidate | None] = {0: None, 1: None}
+        done: list[tuple[Candidate, float]] = []
+        while going:
+            drawn = yield [Draw(1, i, after, most=1) for i, after in going.items()]
+            if self.wired:
+                WIRE.touch()
+            pairs = [(i, one) for i, (one,) in zip(going, drawn, strict=True)]
+            done += [(one.candidate, 0.0) for _, one in pairs if one.finished]
+            going = {i: one.candidate for i, one in pairs if not one.finished}
+        return done
 
 
 @dataclass(frozen=True)
@@ -229,15 +256,16 @@ TABLE = dl.TableModel(
     name="a table",
 )
 
-GUARDED = {
+GUARDED: dict[str, list[Any]] = {
     "sampling": ["temperature=0.9 | sample(n=2)", "greedy", "beam(width=2)", "smc(particles=2, scorer=logprob)"],
     "speculative": ["greedy | speculative(draft=ngram)", "temperature=0.8 | sample(n=2) | speculative(draft=ngram)"],
     "tree": ["exact(budget=6)", "mcts(simulations=2)"],
     "windows": ["sample(n=5) | until(answer=text, window=2) | vote(answer=text)", "sample(n=2)"],
+    "rounds": [[TokenByToken()], "dvts(trees=2, expand=2, scorer=logprob)"],
 }
 """Strategies of the jobs beside those that are broken, by runner."""
 RUNNERS = ("sampling", "speculative", "tree")
-"""Those that are beside every broken job: samples in windows are of the first."""
+"""Those that are beside every broken job: samples in windows and rounds are of the first."""
 
 BROKEN: dict[str, Callable[[], list[Any]]] = {
     "processor": lambda: [[Wired(), dl.Sample(2)], [Wired(), dl.Beam(2)]],
@@ -250,6 +278,7 @@ BROKEN: dict[str, Callable[[], list[Any]]] = {
         [Wired(), dl.Sample(2), dl.Speculative(TABLE)],
     ],
     "tree": lambda: [[Wired(), WiredExact(budget=6)]],
+    "rounds": lambda: [[Wired(), TokenByToken(wired=True)], [WiredStop(), dl.Rebase(2, wired_score)]],
     "windows": lambda: [[Wired(), dl.Sample(3), dl.Until(answer=wired_reader, window=2), WiredChoice()]],
 }
 """Strategies that touch the wire."""

@@ -83,9 +83,8 @@ class RoundsRunner:
         self.inner = inner
         self._searching: dict[int, _Searching] = {}
         self._parts: dict[int, tuple[int, int]] = {}  # the job and the draw of each part that runs
-        self._dropped: set[int] = set()  # parts that end with the next step, and whose outcome nobody waits for
         self._ready: list[Job] = []  # parts that begin after the step
-        self._numbers = count(-1, -1)  # of parts; those of jobs are not negative
+        self._numbers = count(-1, -1)  # of parts; those of jobs are not negative, so that a dropped part is known
         self._room: int | None = None
 
     @property
@@ -140,13 +139,13 @@ class RoundsRunner:
         for outcome in self.inner.interrupt():
             place = self._parts.get(outcome.index)
             if place is None:
-                if outcome.index not in self._dropped:
+                if outcome.index >= 0:
                     yield outcome
             elif not isinstance(outcome, Failed):
                 running[place] = outcome.candidates
                 self._searching[place[0]].costs[place[1]] = outcome.cost
         searching, self._searching = self._searching, {}
-        self._parts, self._dropped, self._ready = {}, set(), []
+        self._parts, self._ready = {}, []
         for number, search in searching.items():
             found = [*search.finished]
             for draw, drawn in enumerate(search.drawn):
@@ -183,10 +182,9 @@ class RoundsRunner:
         """The outcomes of whole jobs among those of the other runner."""
         for outcome in outcomes:
             place = self._parts.pop(outcome.index, None)
-            if outcome.index in self._dropped:
-                self._dropped.discard(outcome.index)
-            elif place is None:
-                yield outcome
+            if place is None:
+                if outcome.index >= 0:
+                    yield outcome
             else:
                 yield from self._drawn(self._searching[place[0]], place[1], outcome)
 
@@ -280,8 +278,7 @@ class RoundsRunner:
         self._ready = [job for job in self._ready if job.part is None or job.part.owner != number]
         for part in [part for part, (job, _) in self._parts.items() if job == number]:
             del self._parts[part]
-            if not self.inner.cancel(part):
-                self._dropped.add(part)
+            self.inner.cancel(part)
 
 
 def _check_weighing(strategy: Strategy) -> None:
