@@ -105,15 +105,14 @@ class Rating:
             InvalidParameter: with the nearest name.
         """
         check_number(self.stage, "window", low=1, integer=True, fix="2048 is what the paper takes")
-        if not (isinstance(self.by, str) and self.by in RATINGS):
-            SCORERS.check_parameter(
-                self.stage,
-                "by",
-                accepts=lambda value: isinstance(value, ModelScorer) or callable(value),
-                accepted="a function (prompt, texts) -> numbers",
-                fix="mean_logprob does not favour short texts",
-                others=RATINGS,
-            )
+        SCORERS.check_parameter(
+            self.stage,
+            "by",
+            accepts=lambda value: isinstance(value, ModelScorer) or callable(value),
+            accepted="a function (prompt, texts) -> numbers",
+            fix="mean_logprob does not favour short texts",
+            others=RATINGS,
+        )
 
     def of(self, candidates: Sequence[Candidate], question: Question) -> list[float]:
         """The number of each candidate.

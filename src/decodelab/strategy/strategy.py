@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
+from decodelab.core.call import Call, made
 from decodelab.core.capabilities import NEEDS, Need, RunnerName
-from decodelab.core.errors import InvalidParameter, StrategyError, StrategySyntaxError, UnknownParameter, did_you_mean
+from decodelab.core.errors import StrategyError, StrategySyntaxError, UnknownParameter
 from decodelab.core.protocols import Composition, DrawsInWindows, LanguageModel, Processor, Search, Selection, Stop
 from decodelab.core.stage import Kind, Pipeline, Stage, brief, plain
 from decodelab.io.json import parse_json
@@ -319,25 +320,15 @@ def build_stage(spec: StageSpec) -> Stage:
         UnknownStage, UnknownParameter, InvalidParameter: with the nearest known name or the one missing.
     """
     cls = STAGES.load(spec.name)
-    known = {p.name: p for p in cls.parameters()}
+    known = [p.name for p in cls.parameters()]
     arguments = dict(spec.arguments)
     if spec.first is not NOTHING:
         if not known:
             raise UnknownParameter(
                 f"{spec.name} takes no parameters, got {brief(spec.first)}; write just {spec.name!r}"
             )
-        arguments[next(iter(known))] = spec.first
-    for name in arguments:
-        if name not in known:
-            allowed = f"allowed: {', '.join(known)}" if known else "it takes none"
-            raise UnknownParameter(f"{spec.name} has no parameter {name[:60]!r}{did_you_mean(name, known)} ({allowed})")
-    missing = [p.name for p in known.values() if p.required and p.name not in arguments]
-    if missing:
-        first = missing[0]
-        raise InvalidParameter(
-            f"{spec.name} needs {' and '.join(missing)} ({known[first].doc}); write {spec.name}({first}=...)"
-        )
-    return cls(**arguments)
+        arguments[known[0]] = spec.first
+    return made(cls, Call(spec.name, arguments))
 
 
 def _read_item(item: Any) -> list[Stage]:
