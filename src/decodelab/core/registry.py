@@ -122,11 +122,14 @@ class Registry(Generic[T]):
 
         Raises:
             DecodelabError: as `load`.
+            InvalidParameter: of a class that needs parameters.
         """
         entry = self.entry(name)
-        found = self._imported(entry)
+        found: Any = self._imported(entry)
         if not isinstance(found, type):
             return found
+        if issubclass(found, Parametric):
+            return made(found, Call(name, {}))
         try:
             return found()
         except Exception as error:  # whatever their constructor raises

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from operator import index
 from typing import SupportsIndex, cast
 
 from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, RequestError, TooLarge, UnknownToken
-from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead, Reader, SpecialTokens
+from decodelab.core.protocols import EncoderDecoder, LanguageModel, LooksAhead, Reader, RewardModel, SpecialTokens
 from decodelab.core.stage import brief
 from decodelab.core.values import Chat, Limits, Prompt, Tokens
 from decodelab.strategy.strategy import Strategy
@@ -34,6 +34,7 @@ class Job:
         first_sample: the index of its first sample, so that further samples of a prompt can be drawn without the first.
         read: how the task that asks reads an answer from a text, for its selection; None where no task asks.
         judge: the model that its selection asks instead of the one decoded; None for no other.
+        rewards: the reward models that its scorers ask, by name.
         records_confidences: whether candidates keep their confidences though its selection does not read them.
     """
 
@@ -49,6 +50,7 @@ class Job:
     first_sample: int = 0
     read: Reader | None = None
     judge: LanguageModel | None = None
+    rewards: Mapping[str, RewardModel] = field(default_factory=dict)
     records_confidences: bool = False
 
     @property

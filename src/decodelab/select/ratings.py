@@ -95,8 +95,12 @@ class Rating:
     @property
     def asks_model(self) -> bool:
         """Whether it is a scorer that asks the model."""
-        known = isinstance(self.by, str) and self.by in RATINGS
-        return not known and isinstance(find_scorer(self.by), ModelScorer)
+        return self.scorer is not None and isinstance(find_scorer(self.scorer), ModelScorer)
+
+    @property
+    def scorer(self) -> AnyScorer | None:
+        """The scorer that it is, if it is one."""
+        return None if isinstance(self.by, str) and self.by in RATINGS else self.by
 
     def check(self) -> None:
         """Refuse what is no rating.

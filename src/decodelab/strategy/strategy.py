@@ -9,10 +9,21 @@ from typing import Any, cast, get_args
 from decodelab.core.call import Call, made
 from decodelab.core.capabilities import NEEDS, Need, RunnerName
 from decodelab.core.errors import StrategyError, StrategySyntaxError, UnknownParameter
-from decodelab.core.protocols import Composition, DrawsInWindows, LanguageModel, Processor, Search, Selection, Stop
+from decodelab.core.protocols import (
+    AsksRewardModel,
+    Composition,
+    DrawsInWindows,
+    LanguageModel,
+    Processor,
+    RewardReading,
+    Search,
+    Selection,
+    Stop,
+)
 from decodelab.core.stage import Kind, Pipeline, Stage, brief, plain
 from decodelab.io.json import parse_json
 from decodelab.io.yaml import RepeatedKey, unique_keys
+from decodelab.scorers.catalogue import find_scorer
 from decodelab.search.sample import Sample
 from decodelab.search.speculative import Speculative
 from decodelab.strategy.catalogue import STAGES
@@ -238,6 +249,17 @@ class Strategy:
     def judge(self) -> str | LanguageModel | None:
         """The model that the selection asks instead of the one decoded, or its name; None for no other."""
         return next((judge for s in self.stages if (judge := s.judge_model()) is not None), None)
+
+    @property
+    def reward_models(self) -> tuple[tuple[str, RewardReading], ...]:
+        """The reward models that its scorers ask, by name, and how each is asked.
+
+        >>> [name for name, _ in Strategy.of("best_of(by=reward(model=pocket-verifier))").reward_models]
+        ['pocket-verifier']
+        """
+        asked = (s.asks_scorer() for s in self.stages)
+        scorers = (find_scorer(scorer) for scorer in asked if scorer is not None)
+        return tuple(scorer.reward_model() for scorer in scorers if isinstance(scorer, AsksRewardModel))
 
     def resolve(self, model: LanguageModel) -> Strategy:
         """The strategy with `default` replaced by the model's own settings.

@@ -175,7 +175,7 @@ class WindowedRunner:
 
     def _whole(self, drawing: _Drawing) -> Outcome | None:
         """The outcome of a job that has drawn enough; None if it has not."""
-        job, counted = drawing.job, Counted(self.model)
+        job, counted = drawing.job, Counted(self.model, drawing.job.rewards)
         driver, selection = job.strategy.windowed, job.strategy.selection
         assert driver is not None
         try:
