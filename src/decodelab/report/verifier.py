@@ -67,8 +67,8 @@ def write_card(out: Path, choices: Sequence[Choice]) -> None:
         f"prompt, a verdict after each token{language if recipe['language'] else ''}; seed {record['seed']}, torch "
         f"{record['torch']}, {record['threads']} CPU threads, {record['seconds'] / 60:.0f} minutes.",
         "* **Limits**: it knows the answers it was trained on: those of other models, tasks or temperatures may "
-        "mislead it, and a text can be written to please it. Right and wrong answers were equally many in training, so its "
-        "probabilities are too high where most answers are wrong.",
+        "mislead it, and a text can be written to please it. Right and wrong answers were equally many in training, so "
+        "its probabilities are too high where most answers are wrong.",
         "",
         "```",
         'decodelab generate PROMPT -s "sample(n=16) | best_of(by=reward(model=DIR))"',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,11 +39,19 @@ def is_held(prompt: str, share: float) -> bool:
 
 @dataclass(frozen=True)
 class Text:
-    """The tokens of prompt and answer, the number of those before the answer, and the label: 1 for a right one."""
+    """A prompt with its answer.
+
+    Attributes:
+        tokens: of both.
+        before: the number of those before the answer.
+        right: 1 for a right answer, 0 for a wrong one.
+        shared: the number of tokens that the other answer of a pair begins with, too; at least `before`.
+    """
 
     tokens: tuple[int, ...]
     before: int
     right: int
+    shared: int
 
 
 @dataclass(frozen=True)
@@ -53,12 +61,14 @@ class Batch:
     Attributes:
         tokens: int64 [texts, longest].
         answer: which belong to the answers, bool [texts, longest].
+        differs: which of these stand where the two of a pair differ, or behind it.
         last: float32 [texts, longest], 1 at the last token of each text.
         right: int64 [texts].
     """
 
     tokens: Tensor
     answer: Tensor
+    differs: Tensor
     last: Tensor
     right: Tensor
 
@@ -98,7 +108,7 @@ class TrainingData:
                 too_long += 1
             elif len(tokens) > len(before):
                 both = by_prompt.setdefault(sample.prompt, ([], []))
-                both[not sample.right].append(Text(tokens, len(before), int(sample.right)))
+                both[not sample.right].append(Text(tokens, len(before), int(sample.right), len(before)))
         right = [text for both in by_prompt.values() for text in both[0]]
         wrong = [text for both in by_prompt.values() for text in both[1]]
         if not right or not wrong:
@@ -112,17 +122,28 @@ class TrainingData:
         return TrainingData(groups, right, too_long, f"{digest(*named):016x}")
 
     def pairs(self, seed: int, step: int, count: int) -> Batch:
-        """What a step learns to tell apart: as many right as wrong answers, each pair to one prompt."""
+        """What a step learns to tell apart: as many right as wrong answers, each pair to one prompt.
+
+        What the two of a pair begin with is left out: until they differ, nothing tells them apart.
+        """
         rng = random.Random(digest("verifier", seed, step))
         drawn = [rng.choice(self.groups) for _ in range(_WIDER * count)]
         both = [(rng.choice(right), rng.choice(wrong)) for right, wrong in drawn]
-        return _batch([text for pair in _alike(both, count, rng) for text in pair])
+        return _batch([text for pair in _alike(both, count, rng) for text in _apart(*pair)])
 
     def texts(self, seed: int, step: int, count: int) -> Batch:
         """Right answers that a step learns to continue."""
         rng = random.Random(digest("verifier-texts", seed, step))
         drawn = [(rng.choice(self.right),) for _ in range(_WIDER * count)]
         return _batch([text for one in _alike(drawn, count, rng) for text in one])
+
+
+def _apart(one: Text, other: Text) -> tuple[Text, Text]:
+    """Two texts, told how much both begin with; their last tokens always count as different."""
+    pairs = enumerate(zip(one.tokens, other.tokens, strict=False))
+    shared = next((at for at, (a, b) in pairs if a != b), min(len(one.tokens), len(other.tokens)))
+    first, second = (replace(t, shared=max(t.before, min(shared, len(t.tokens) - 1))) for t in (one, other))
+    return first, second
 
 
 def _alike(drawn: Sequence[Sequence[Text]], count: int, rng: random.Random) -> Sequence[Sequence[Text]]:
@@ -136,9 +157,13 @@ def _batch(texts: Sequence[Text]) -> Batch:
     longest = max(len(text.tokens) for text in texts)
     places = torch.arange(longest)[None]
     lengths = torch.tensor([len(text.tokens) for text in texts])[:, None]
+    before, shared = (
+        torch.tensor(counts)[:, None] for counts in zip(*((t.before, t.shared) for t in texts), strict=True)
+    )
     return Batch(
         torch.tensor([[*text.tokens, *[0] * (longest - len(text.tokens))] for text in texts]),
-        (places >= torch.tensor([text.before for text in texts])[:, None]) & (places < lengths),
+        (places >= before) & (places < lengths),
+        (places >= shared) & (places < lengths),
         (places == lengths - 1).float(),
         torch.tensor([text.right for text in texts]),
     )

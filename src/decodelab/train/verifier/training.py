@@ -20,7 +20,7 @@ from decodelab.models.loading import load_transformers
 from decodelab.train import checkpoint, runs
 from decodelab.train.pocket import WORK, Observer
 from decodelab.train.verifier.data import Graded, TrainingData
-from decodelab.train.verifier.network import Verifier
+from decodelab.train.verifier.network import Verifier, Weights
 
 RECORD = "training.json"
 
@@ -39,6 +39,7 @@ class VerifierRecipe:
         texts: right answers that a step learns to continue.
         language: weight of that language-model loss; 0 leaves it out.
         last: weight of the verdict at the last token, beside the mean over all.
+        doubt: weight of telling how probable each token was.
         muon_rate, adam_rate: learning rates of matrices, and of embeddings, norms and the head.
 
     Raises:
@@ -52,6 +53,7 @@ class VerifierRecipe:
     texts: int = 24
     language: float = 1.0
     last: float = 0.2
+    doubt: float = 1.0
     muon_rate: float = 0.006
     adam_rate: float = 0.0015
     warm_up: int = 30
@@ -156,7 +158,8 @@ def _step(
             group["lr"] = rate * recipe.rate(step)
         optimiser.zero_grad(set_to_none=True)
     texts = data.texts(seed, step, recipe.texts) if recipe.language else None
-    loss = verifier.loss(data.pairs(seed, step, recipe.pairs), texts, recipe.last, recipe.language)
+    weights = Weights(recipe.last, recipe.language, recipe.doubt)
+    loss = verifier.loss(data.pairs(seed, step, recipe.pairs), texts, weights)
     loss.backward()
     nn.utils.clip_grad_norm_(verifier.parameters(), recipe.clip)
     for optimiser in optimisers.values():
