@@ -111,7 +111,7 @@ def verifier(
       decodelab train verifier examples/verifier.yaml --out runs/verifier --steps 50
       decodelab train verifier runs.journal.sqlite --base pocket-small --out runs/verifier --json
 
-    Next: decodelab generate "What is 27 + 35?" -s "sample(n=16) | best_of(by=reward(model=runs/verifier))"
+    Next: decodelab generate "What is 27 + 35?" -s "sample(n=16) | best_of(by=reward(model='runs/verifier'))"
     """
     from decodelab.bench.plan import Plan
     from decodelab.bench.run.sweep import run
@@ -119,6 +119,7 @@ def verifier(
     from decodelab.bench.verifying import choices, graded
     from decodelab.models.loading import load_reward
     from decodelab.report.verifier import choices_data, print_choices, write_card
+    from decodelab.scorers.reward import Reward
     from decodelab.train.verifier.training import VerifierRecipe, train_verifier
 
     if not 0 < held < 1:
@@ -156,4 +157,4 @@ def verifier(
         print_json({"out": str(out), "held": choices_data(found)})
     else:
         print_choices(found)
-        say(f'wrote {out}; try: decodelab generate -s "sample(n=16) | best_of(by=reward(model={out}))"')
+        say(f"wrote {out}; score with it in a strategy: sample(n=16) | best_of(by={Reward(str(out))})")
