@@ -59,13 +59,14 @@ def list_models() -> list[ModelInfo]:
 
 
 def model_info(name: str) -> ModelInfo:
-    """Describe a shipped model or a model directory, without loading it; with an adapter, its base.
+    """Describe a shipped model, one that rates included, or a model directory, without loading it; with an adapter, its
+    base.
 
     Raises:
         ModelNotFound: when there is neither.
         ModelFormatError: when the directory is incomplete or damaged.
     """
-    shipped, (name, _) = _shipped(), split_adapters(name, _known)
+    shipped, (name, _) = _shipped() | _shipped(_VERIFIERS), split_adapters(name, _known)
     return checkpoint.info(shipped[name], name) if name in shipped else checkpoint.info(checkpoint.as_path(name))
 
 
@@ -307,4 +308,5 @@ def _note_unfollowed(model: LlamaModel | TransformersModel | EncoderDecoderModel
 
 def _known(name: str) -> bool:
     """Whether there is, or may be on the hub, a model of this name."""
-    return name in _shipped() or checkpoint.as_path(name).exists() or checkpoint.is_hub_id(name) or name in HUB_NAMES
+    shipped = name in _shipped() or name in _shipped(_VERIFIERS)
+    return shipped or checkpoint.as_path(name).exists() or checkpoint.is_hub_id(name) or name in HUB_NAMES

@@ -42,13 +42,14 @@ def print_choices(choices: Sequence[Choice]) -> None:
         console().print(printable(_told_apart(choice)))
 
 
-def write_card(out: Path, choices: Sequence[Choice]) -> None:
-    """Write the figures and the model card, `README.md`, beside a verifier."""
+def write_card(out: Path, choices: Sequence[Choice], answers: str) -> None:
+    """Write the figures and the model card, `README.md`, beside a verifier; `answers` is the plan it learnt from."""
     write_text(out / SCORES, json.dumps(choices_data(choices), indent=1) + "\n")
     record = json.loads((out / RECORD).read_text(encoding="utf-8"))
     recipe = record["recipe"]
     further = f" with {recipe['layers']} further blocks" if recipe["layers"] else ""
     language = f", beside a language-model loss on right ones (weight {recipe['language']:g})"
+    doubt = f" and the probability of each token as a target (weight {recipe['doubt']:g})"
     lines = [
         "---",
         "license: apache-2.0",
@@ -64,14 +65,22 @@ def write_card(out: Path, choices: Sequence[Choice]) -> None:
         f"* **Data**: sampled answers graded by their task, {record['right']:,} right ones, {record['prompts']:,} "
         "prompts with both kinds. The prompts of the tables below were held out.",
         f"* **Training**: {recipe['steps']} steps of {recipe['pairs']} pairs of a right and a wrong answer to one "
-        f"prompt, a verdict after each token{language if recipe['language'] else ''}; seed {record['seed']}, torch "
+        f"prompt, a verdict after each token{language if recipe['language'] else ''}{doubt if recipe['doubt'] else ''}; seed {record['seed']}, torch "
         f"{record['torch']}, {record['threads']} CPU threads, {record['seconds'] / 60:.0f} minutes.",
         "* **Limits**: it knows the answers it was trained on: those of other models, tasks or temperatures may "
         "mislead it, and a text can be written to please it. Right and wrong answers were equally many in training, so "
-        "its probabilities are too high where most answers are wrong.",
+        "its probabilities order answers; how well they are calibrated is in the tables.",
         "",
         "```",
         'decodelab generate PROMPT -s "sample(n=16) | best_of(by=reward(model=DIR))"',
+        "```",
+        "",
+        "Reproduce it with",
+        "",
+        "```",
+        f"decodelab train verifier {answers} --base {recipe['base']} --layers {recipe['layers']} \\",
+        f"    --steps {recipe['steps']} --pairs {recipe['pairs']} --language {recipe['language']:g} "
+        f"--rate {recipe['muon_rate']:g} --seed {record['seed']} --threads {record['threads']} --out DIR",
         "```",
     ]
     for choice in choices:

@@ -152,7 +152,7 @@ def verifier(
         raise RequestError(f"train: {error}") from None
     except KeyboardInterrupt:
         stop_interrupted(f"repeat the command to resume from the last checkpoint in {out}")
-    write_card(out, found)
+    write_card(out, found, str(plan))
     if as_json:
         print_json({"out": str(out), "held": choices_data(found)})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +99,11 @@ class Verifier(nn.Module):
         return self.network.base_model(input_ids=batch.tokens, use_cache=False).last_hidden_state
 
     def export(self, out: Path, tokenizer: Any) -> None:
-        """Write a sequence classifier of transformers in bfloat16 to a directory, and its tokenizer."""
+        """Write a sequence classifier of transformers in bfloat16 and its tokenizer to a directory, each file whole."""
         from transformers import AutoModelForSequenceClassification
+
+        partial = out / "partial"
+        shutil.rmtree(partial, ignore_errors=True)
 
         config = deepcopy(self.network.config)
         config.id2label = dict(enumerate(LABELS))
@@ -110,8 +114,12 @@ class Verifier(nn.Module):
             classifier.base_model.load_state_dict(self.network.base_model.state_dict())
             with torch.no_grad():
                 classifier.score.weight.copy_(self.head.weight)
-            classifier.save_pretrained(out)
-            tokenizer.save_pretrained(out)
+            classifier.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+        for file in partial.iterdir():
+            file.chmod(0o644)
+            file.replace(out / file.name)
+        partial.rmdir()
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
