@@ -1,5 +1,6 @@
 """The models that ship with the package: complete, small, loadable, and at what they were trained for."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -95,8 +96,7 @@ def test_the_verifier_tells_right_sums_from_wrong_ones_and_needs_no_transformers
     higher = 0
     for seed in range(40):
         item = sums.generate(seed, "test")
-        value = item.meta["value"]
-        wrong = item.reference.replace(f"={value}.", f"={value + 1}.").replace(f"is {value}.", f"is {value + 1}.")
+        wrong = re.sub(r"=(\d+)", lambda found: f"={int(found[1]) + 1}", item.reference, count=1)
         right, other = verifier.rate(item.prompt, [item.reference, wrong], RewardReading()).values
         higher += right > other
-    assert higher >= 30
+    assert higher >= 36

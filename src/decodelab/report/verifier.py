@@ -48,8 +48,10 @@ def write_card(out: Path, choices: Sequence[Choice], answers: str) -> None:
     record = json.loads((out / RECORD).read_text(encoding="utf-8"))
     recipe = record["recipe"]
     further = f" with {recipe['layers']} further blocks" if recipe["layers"] else ""
-    language = f", beside a language-model loss on right ones (weight {recipe['language']:g})"
-    doubt = f" and the probability of each token as a target (weight {recipe['doubt']:g})"
+    beside = (
+        f", beside a language-model loss on right ones (weight {recipe['language']:g})" if recipe["language"] else ""
+    )
+    beside += f" and the probability of each token as a target (weight {recipe['doubt']:g})" if recipe["doubt"] else ""
     lines = [
         "---",
         "license: apache-2.0",
@@ -65,8 +67,8 @@ def write_card(out: Path, choices: Sequence[Choice], answers: str) -> None:
         f"* **Data**: sampled answers graded by their task, {record['right']:,} right ones, {record['prompts']:,} "
         "prompts with both kinds. The prompts of the tables below were held out.",
         f"* **Training**: {recipe['steps']} steps of {recipe['pairs']} pairs of a right and a wrong answer to one "
-        f"prompt, a verdict after each token{language if recipe['language'] else ''}{doubt if recipe['doubt'] else ''}; seed {record['seed']}, torch "
-        f"{record['torch']}, {record['threads']} CPU threads, {record['seconds'] / 60:.0f} minutes.",
+        f"prompt, a verdict after each token{beside}; seed {record['seed']}, torch {record['torch']}, "
+        f"{record['threads']} CPU threads, {record['seconds'] / 60:.0f} minutes.",
         "* **Limits**: it knows the answers it was trained on: those of other models, tasks or temperatures may "
         "mislead it, and a text can be written to please it. Right and wrong answers were equally many in training, so "
         "its probabilities order answers; how well they are calibrated is in the tables.",

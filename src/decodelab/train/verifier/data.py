@@ -32,7 +32,7 @@ def is_held(prompt: str, share: float) -> bool:
     """Whether a prompt is held out, of a share of all; it depends on nothing but the prompt.
 
     >>> sum(is_held(f"What is {n} + 1?", 0.25) for n in range(400))
-    104
+    105
     """
     return digest("held", prompt) % 10_000 < share * 10_000
 
