@@ -56,6 +56,21 @@ def test_choices_are_taken_as_they_are():
     }
 
 
+def test_what_is_free_in_a_call_is_chosen_and_named_too():
+    space = Space.of(
+        ["best_of(by=self_eval(yes={a, b}, no=c))", "value_beam(width=1..2, scorer={logprob, self_eval(no=d)})"]
+    )
+    assert space.alternatives[0].names() == ["best_of.by.yes"]
+    assert space.everything(6) == [
+        "sample | best_of(by=self_eval(yes=a, no=c))",
+        "sample | best_of(by=self_eval(yes=b, no=c))",
+        "value_beam(width=1, scorer=logprob)",
+        "value_beam(width=1, scorer=self_eval(no=d))",
+        "value_beam(width=2, scorer=logprob)",
+        "value_beam(width=2, scorer=self_eval(no=d))",
+    ]
+
+
 def test_alternatives_are_a_choice_before_the_others():
     space = Space.of(["greedy", "top_k=1..2", "temperature=0.5 | temperature=1..2"])
     dice = Dice()

@@ -9,7 +9,7 @@ def test_the_shipped_models_are_listed(run):
     assert "pocket-nano" in found.stdout
     assert "pocket-small" in found.stdout
     names = [model["name"] for model in run("models", "--json").json]
-    assert names == ["pocket-nano", "pocket-small"]
+    assert names == ["pocket-nano", "pocket-small", "pocket-verifier"]
 
 
 def test_one_model_with_its_settings_and_card(run):

@@ -15,7 +15,7 @@ from decodelab.core.errors import InvalidData, ScorerFailed, StrategyError
 from decodelab.core.values import Partial
 from decodelab.pocket import task
 from decodelab.scorers import SCORERS
-from decodelab.scorers.catalogue import find_scorer
+from decodelab.scorers.catalogue import SCORERS as CATALOGUE
 from decodelab.scorers.judging import judged
 from decodelab.scorers.path_cost import path_cost
 from decodelab.scorers.self_evaluation import SelfEvaluation
@@ -171,7 +171,7 @@ def test_a_scorer_that_needs_the_model_says_so_where_there_is_none():
 
 def test_every_name_leads_to_a_scorer_that_is_documented():
     for name in SCORERS:
-        assert find_scorer(name).__doc__
+        assert CATALOGUE.load(name).__doc__
 
 
 def test_a_scorer_of_another_package_is_named_like_ours(monkeypatch):

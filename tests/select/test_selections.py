@@ -264,7 +264,7 @@ def test_a_scorer_that_gives_nan_is_named_with_the_text():
         ),
         (
             "sample(n=4) | best_of(by=length)",
-            "best_of: by must be one of mean_logprob, logprob, mean_probability, .*path_cost, got length",
+            "best_of: by must be one of mean_logprob, logprob, mean_probability, .*path_cost, reward, got length",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import decodelab as dl
 from decodelab.core.errors import StrategyError
 from decodelab.core.stage import Pipeline, value_text
+from decodelab.scorers.self_evaluation import SelfEvaluation
 from decodelab.strategy.grammar import parse_stages
 
 EXAMPLES = [
@@ -116,6 +117,53 @@ def test_white_space_does_not_matter(stage_lists, data):
     for mark in "|=(),":
         loose = loose.replace(mark, f"{data.draw(space)}{mark}{data.draw(space)}")
     assert dl.Strategy.of(loose) == strategy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'sample(n=4) | best_of(by=self_eval(yes=" ja", no=" nein"))',
+        "sample(n=4) | weighted_vote(by=self_eval(yes=si), answer=number)",
+        'value_beam(width=2, scorer=self_eval(question="?"), weight=0.5)',
+        "sample(n=4) | best_of(by=self_eval)",
+    ],
+)
+def test_a_value_may_be_a_call_and_reads_back_from_every_form(text):
+    strategy = dl.Strategy.of(text)
+    assert str(strategy) == text
+    assert (
+        dl.Strategy.from_json(json.dumps(strategy.to_json())) == dl.Strategy.from_yaml(strategy.to_yaml()) == strategy
+    )
+
+
+def test_a_call_whose_parameters_are_the_defaults_is_its_name():
+    written = ("best_of(by=self_eval())", "best_of=self_eval", "best_of(by={self_eval: {yes: ' yes'}})")
+    strategies = [*map(dl.Strategy.of, written), dl.Sample() | dl.BestOf(by=SelfEvaluation())]
+    assert {str(dl.Strategy.of(strategy)) for strategy in strategies} == {"sample | best_of(by=self_eval)"}
+    assert dl.Strategy.of("best_of(by=path_cost())") == dl.Strategy.of("best_of(by=path_cost)")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("best_of(by=self_evl(yes=a))", "got self_evl; did you mean 'self_eval'?"),
+        (
+            "best_of(by=self_eval(yess=a))",
+            "self_eval has no parameter 'yess'; did you mean 'yes'? (allowed: question, yes, no)",
+        ),
+        ("best_of(by=self_eval(yes=5))", "self_eval: yes must be a text, got 5; write it in quotes"),
+        ("best_of(by=path_cost(depth=1))", "path_cost takes no parameters, got depth; write just path_cost"),
+        ("best_of(by=mean_logprob(n=1))", "mean_logprob takes no parameters, got n; write just mean_logprob"),
+        ("best_of(by=self_eval(yes=a, yes=b))", "expected 'yes' only once at character 29"),
+        ("best_of(by=self_eval(yes=a", "expected ',' or ')' at character 27, got 'the end'"),
+        ("best_of(by=self_eval(yes))", "expected '=' after the parameter name at character 25, got '))'"),
+        ("best_of(by=" + "a(b=" * 30, "at most 20 nested brackets at character"),
+    ],
+)
+def test_a_call_that_means_nothing_is_refused(text, message):
+    with pytest.raises(StrategyError) as error:
+        dl.parse(text)
+    assert message in str(error.value)
 
 
 def test_without_a_search_a_strategy_samples_once_and_says_so():

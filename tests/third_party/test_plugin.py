@@ -13,6 +13,7 @@ import decodelab as dl
 from decodelab.backends.catalogue import BACKENDS
 from decodelab.checkers.catalogue import CHECKERS
 from decodelab.cli.commands import COMMANDS
+from decodelab.core.errors import StrategyError
 from decodelab.metrics.catalogue import METRICS
 from decodelab.scorers.catalogue import SCORERS
 from decodelab.select.readers import READERS
@@ -47,6 +48,11 @@ def test_each_kind_passes_its_conformance_check():
     check_search(search[0])  # pyright: ignore[reportArgumentType]
     check_selection(selection[1])  # pyright: ignore[reportArgumentType]
     check_scorer("brevity")
+    written = "sample(n=3) | best_of(by=near(length=40))"
+    assert str(dl.Strategy.of(written)) == written
+    check_selection(dl.Strategy.of(written).stages[1])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(StrategyError, match=r"near needs length \(characters wanted, at least 0\)"):
+        dl.Strategy.of("best_of(by=near)")
     check_checker("no_digits", valid=["words only"])
     check_reader(READERS.load("last_word"))
     check_utility("common_words")

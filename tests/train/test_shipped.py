@@ -1,5 +1,6 @@
 """The models that ship with the package: complete, small, loadable, and at what they were trained for."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from decodelab import load
+from decodelab.core.protocols import RewardReading
+from decodelab.models.loading import load_reward
+from decodelab.pocket import sums
 from decodelab.train.evaluate import evaluate, main
 from decodelab.train.recipe import RECIPES
 from decodelab.train.tokenizer import load_tokenizer
@@ -70,3 +74,29 @@ def test_evaluating_a_missing_model_is_one_line_and_exit_code_2(tmp_path, capsys
     assert said.startswith("evaluate: ")
     assert str(tmp_path / "nowhere") in said
     assert len(said.splitlines()) == 1
+
+
+VERIFIER = Path(str(files("decodelab") / "models" / "shipped_verifiers" / "pocket-verifier"))
+
+
+def test_the_verifier_fits_in_3_megabytes_with_a_card_that_says_how_it_was_made():
+    assert {file.name for file in VERIFIER.iterdir()} == {
+        "README.md", "chat_template.jinja", "config.json", "model.safetensors", "scores.json", "tokenizer.json",
+        "tokenizer_config.json", "training.json",
+    }  # fmt: skip
+    assert sum(file.stat().st_size for file in VERIFIER.iterdir()) <= 3 * 2**20
+    card = (VERIFIER / "README.md").read_text()
+    assert "decodelab train verifier" in card
+    assert "| best by verifier | 0." in card
+
+
+def test_the_verifier_tells_right_sums_from_wrong_ones_and_needs_no_transformers(monkeypatch):
+    monkeypatch.setattr("decodelab.models.transformers_files.read_classifier", None)
+    verifier = load_reward("pocket-verifier")
+    higher = 0
+    for seed in range(40):
+        item = sums.generate(seed, "test")
+        wrong = re.sub(r"=(\d+)", lambda found: f"={int(found[1]) + 1}", item.reference, count=1)
+        right, other = verifier.rate(item.prompt, [item.reference, wrong], RewardReading()).values
+        higher += right > other
+    assert higher >= 36

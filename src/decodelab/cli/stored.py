@@ -50,7 +50,7 @@ def opened(file: Path, journal: Path | None, number: int | None) -> Iterator[tup
     from decodelab.bench.plan import Plan
     from decodelab.bench.store.journal import Journal
 
-    if _is_journal(file):
+    if is_journal(file):
         if journal is not None:
             raise RequestError(f"--journal: {str(file)!r} is itself a journal; give a plan, or leave --journal out")
         read, place = None, file
@@ -64,7 +64,7 @@ def opened(file: Path, journal: Path | None, number: int | None) -> Iterator[tup
         yield _stored(kept, number) if read is None else read, kept
 
 
-def _is_journal(file: Path) -> bool:
+def is_journal(file: Path) -> bool:
     """Whether a file is a database rather than a plan."""
     try:
         with expanded(file).open("rb") as stream:

@@ -100,5 +100,5 @@ class Capabilities:
         return None
 
     def asks_scorer(self) -> AnyScorer | None:
-        """Of a search: the scorer that it asks about texts, if any."""
+        """Of a search or a selection: the scorer that it asks about texts, if any."""
         return None

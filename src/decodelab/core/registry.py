@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from decodelab.core.call import Call, made
 from decodelab.core.errors import DecodelabError, InvalidParameter, StrategyError, did_you_mean
-from decodelab.core.stage import Stage, brief
+from decodelab.core.stage import Parametric, Stage, brief
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -121,15 +122,39 @@ class Registry(Generic[T]):
 
         Raises:
             DecodelabError: as `load`.
+            InvalidParameter: of a class that needs parameters.
         """
         entry = self.entry(name)
-        found = self._imported(entry)
+        found: Any = self._imported(entry)
         if not isinstance(found, type):
             return found
+        if issubclass(found, Parametric):
+            return made(found, Call(name, {}))
         try:
             return found()
         except Exception as error:  # whatever their constructor raises
             raise self.broken(self._cannot_load(entry, error)) from error
+
+    def called(self, call: Call) -> Any:
+        """What a class of this registry makes of a call.
+
+        Raises:
+            DecodelabError: as `load`.
+            UnknownParameter: for a parameter that it does not have, with the nearest name suggested.
+            InvalidParameter: for a thing without parameters, a missing parameter, or whatever its class refuses.
+        """
+        found: Any = self.load(call.name)
+        if isinstance(found, type) and issubclass(found, Parametric):
+            return made(found, call)
+        return self._without(call)
+
+    def _without(self, call: Call) -> str:
+        """The name of what takes no parameters, if it is given none."""
+        if call.arguments:
+            raise InvalidParameter(
+                f"{call.name} takes no parameters, got {', '.join(map(brief, call.arguments))}; write just {call.name}"
+            )
+        return call.name
 
     def _cannot_load(self, entry: Entry, error: Exception) -> str:
         reason = " ".join(str(error).split())
@@ -145,7 +170,9 @@ class Registry(Generic[T]):
         fix: str,
         others: Sequence[str] = (),
     ) -> None:
-        """Refuse a parameter of a stage that is neither a name in this registry nor such a thing itself.
+        """Refuse a parameter of a stage that is neither a name in this registry, or a call of one, nor such a thing.
+
+        A call is replaced by what it makes; what has no parameter but defaults is replaced by its name.
 
         Args:
             stage: whose parameter it is.
@@ -156,11 +183,22 @@ class Registry(Generic[T]):
             others: names that are allowed besides, for the error.
 
         Raises:
-            InvalidParameter: with the nearest name suggested, or else the fix.
+            InvalidParameter: with the nearest name suggested, or else the fix; or for the parameters of a call.
         """
         value = getattr(stage, parameter)
+        if (call := Call.of(value)) is not None:
+            value = (
+                self._without(call) if call.name in others else self.called(call) if call.name in self else call.name
+            )
+            object.__setattr__(stage, parameter, value)
+        if isinstance(value, Parametric) and str(value) == value.name and value.name in self:
+            object.__setattr__(stage, parameter, value.name)
+            return
         if isinstance(value, str):
+            if value in others:
+                return
             if value in self.ours or value in (entries := self.entries()):
+                self._check_bare(value)
                 return
             names = [*others, *entries]
             hint = did_you_mean(value, names).removeprefix("; ")
@@ -171,3 +209,12 @@ class Registry(Generic[T]):
         else:
             allowed = f"a {self.kind}'s name or {accepted}"
         raise InvalidParameter(f"{stage.name}: {parameter} must be {allowed}, got {brief(value)}; {fix}")
+
+    def _check_bare(self, name: str) -> None:
+        """Refuse a name without parameters of what needs some; a package that cannot be imported says so when asked."""
+        try:
+            found: Any = self.load(name)
+        except DecodelabError:
+            return
+        if isinstance(found, type) and issubclass(found, Parametric):
+            made(found, Call(name, {}))

@@ -34,7 +34,7 @@ _RESERVED = frozenset(["none", "null", "true", "false", "inf", "nan"])
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """One parameter of a stage, as documentation: name, default and a line of text."""
+    """One parameter of a stage or a scorer, as documentation: name, default and a line of text."""
 
     name: str
     default: Any
@@ -46,7 +46,31 @@ class Parameter:
         return self.default is dataclasses.MISSING
 
 
-class Stage(Capabilities):
+class Written:
+    """A value that prints itself in the strategy language, by `str`."""
+
+
+class Parametric(Written):
+    """What has a name in the strategy language, and perhaps parameters: the fields of a frozen dataclass.
+
+    Stages inherit it, and so do the classes of scorers, checkers and the like whose objects are written as calls, such
+    as `reward(model=pocket-verifier)`.
+    """
+
+    name: ClassVar[str]
+
+    def __str__(self) -> str:
+        """The name, and in brackets the parameters that differ from their defaults."""
+        given = ", ".join(f"{p.name}={value_text(value)}" for _, p, value in _given(self))
+        return f"{self.name}({given})" if given else self.name
+
+    @classmethod
+    def parameters(cls) -> tuple[Parameter, ...]:
+        """The parameters with their defaults and documentation, in order."""
+        return _parameters(cls)
+
+
+class Stage(Parametric, Capabilities):
     """What all algorithms share: a public name, a kind, a source, and `|` to chain them.
 
     A subclass is a frozen dataclass, sets `name`, `kind` and `source` (paper and section), and declares what it is
@@ -73,14 +97,9 @@ class Stage(Capabilities):
         """Why these parameter values change nothing, or None when they do something."""
         return None
 
-    @classmethod
-    def parameters(cls) -> tuple[Parameter, ...]:
-        """The parameters with their defaults and documentation, in order."""
-        return _parameters(cls)
-
 
 @functools.cache
-def _parameters(cls: type[Stage]) -> tuple[Parameter, ...]:
+def _parameters(cls: type[Parametric]) -> tuple[Parameter, ...]:
     """Read once for each class: printing a strategy asks for them, and a sweep prints thousands."""
     hints = get_type_hints(cls, include_extras=True)
     return tuple(
@@ -114,20 +133,22 @@ def stage_text(stage: Stage) -> str:
     `name` when every parameter has its default, `name=value` for a processor or stop of which only the first
     parameter differs, else the call form.
     """
-    given = [
-        (i, p.name, getattr(stage, p.name))
-        for i, p in enumerate(stage.parameters())
-        if p.required or getattr(stage, p.name) != p.default
-    ]
-    if not given:
-        return stage.name
+    given = _given(stage)
     if stage.kind in ("processor", "stop") and [i for i, _, _ in given] == [0]:
         return f"{stage.name}={value_text(given[0][2])}"
-    return f"{stage.name}({', '.join(f'{name}={value_text(value)}' for _, name, value in given)})"
+    return Parametric.__str__(stage)
+
+
+def _given(made: Parametric) -> list[tuple[int, Parameter, Any]]:
+    """The place, the parameter and the value of each that must be written: all that differ from their defaults."""
+    every = ((i, p, getattr(made, p.name)) for i, p in enumerate(made.parameters()))
+    return [(i, p, value) for i, p, value in every if p.required or value != p.default]
 
 
 def value_text(value: Any) -> str:
     """Print a parameter value in the strategy language."""
+    if isinstance(value, Written):
+        return str(value)
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -146,11 +167,14 @@ def value_text(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A parameter value as JSON can hold it: a Python object by its name, in brackets, which no stage takes.
+    """A parameter value as JSON can hold it: what is written as a call by its name with all its parameters; another
+    Python object by its name, in brackets, which no stage takes.
 
     >>> plain(len), plain([1, 2])
     ('<len>', [1, 2])
     """
+    if isinstance(value, Parametric):
+        return {value.name: {p.name: plain(getattr(value, p.name)) for p in value.parameters()}}
     if value is None or isinstance(value, bool | int | float | Iterable):
         return value
     return "<" + re.sub("[<>]", "", getattr(value, "__qualname__", type(value).__qualname__)) + ">"
@@ -164,7 +188,7 @@ def quoted(text: str) -> str:
 
 
 def check_number(
-    stage: Stage,
+    stage: Parametric,
     parameter: str,
     *,
     low: float = -math.inf,
@@ -204,7 +228,7 @@ def check_number(
     object.__setattr__(stage, parameter, int(value) if integer else float(value))
 
 
-def check_choice(stage: Stage, parameter: str, choices: tuple[Any, ...], *, fix: str) -> None:
+def check_choice(stage: Parametric, parameter: str, choices: tuple[Any, ...], *, fix: str) -> None:
     """Raise an error unless a parameter is one of `choices`.
 
     Raises:
@@ -218,7 +242,7 @@ def check_choice(stage: Stage, parameter: str, choices: tuple[Any, ...], *, fix:
 
 def brief(value: Any) -> str:
     """Show a value in an error on one printable line of at most 60 characters, whatever it is."""
-    if value is None or isinstance(value, bool | float | str):
+    if value is None or isinstance(value, bool | float | str | Written):
         text = value_text(value)
     else:
         try:

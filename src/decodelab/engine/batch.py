@@ -208,7 +208,7 @@ class Batch:
         jobs = self.row_jobs[parents]
         for job in jobs.unique().tolist():
             chosen = (jobs == job).nonzero()[:, 0]
-            answer = judge(self.model, scorer, self._partials(parents[chosen], tokens[chosen]))
+            answer = judge(self.model, self.jobs[job], scorer, self._partials(parents[chosen], tokens[chosen]))
             values[chosen] = torch.tensor(answer.values, dtype=torch.float64)
             self.decoded[job] += answer.tokens
             self.passes[job] += answer.passes

@@ -6,14 +6,14 @@ import functools
 from collections.abc import Sequence
 
 from decodelab.core.errors import UnsupportedStrategy
-from decodelab.core.protocols import Composition, EncoderDecoder, LanguageModel, Network
-from decodelab.models.loading import load
+from decodelab.core.protocols import Composition, EncoderDecoder, LanguageModel, Network, RewardModel
+from decodelab.models.loading import load, load_reward
 from decodelab.search.sample import Sample
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
 
 class Composer:
-    """Composes models from one model and others by name; each of those is loaded once.
+    """Composes models from one model and others by name, and loads what scorers ask; each of those is loaded once.
 
     The other models are loaded onto the device of the first.
 
@@ -23,9 +23,9 @@ class Composer:
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
-        self.load = functools.cache(
-            functools.partial(load, device=str(model.device) if isinstance(model, Network) else "auto")
-        )
+        device = str(model.device) if isinstance(model, Network) else "auto"
+        self.load = functools.cache(functools.partial(load, device=device))
+        self._load_reward = functools.cache(functools.partial(load_reward, device=device))
         self._made: dict[tuple[Composition, ...], LanguageModel] = {(): model}
 
     def __call__(self, compositions: Sequence[Composition]) -> LanguageModel:
@@ -41,6 +41,19 @@ class Composer:
             _refuse_encoder_decoder(asked[-1], model)
             self._made[asked] = asked[-1].compose(model, functools.partial(self._part, asked[-1]))
         return self._made[asked]
+
+    def rewards(self, strategy: Strategy) -> dict[str, RewardModel]:
+        """The reward models that the scorers of a strategy ask, by name.
+
+        Raises:
+            ModelError: if one cannot be loaded.
+            InvalidParameter: if one does not have the label that is asked for.
+        """
+        found: dict[str, RewardModel] = {}
+        for name, reading in strategy.reward_models:
+            found[name] = self._load_reward(name)
+            found[name].check(reading)
+        return found
 
     def _part(self, composition: Composition, name: str) -> LanguageModel:
         """A further model that a composition names."""

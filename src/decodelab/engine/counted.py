@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from decodelab.core.protocols import Cache, LanguageModel
+from decodelab.core.errors import UnsupportedStrategy
+from decodelab.core.protocols import Cache, LanguageModel, Rated, RewardModel, RewardReading
 from decodelab.core.values import Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Counted:
-    """Stands for a model and counts the tokens and passes computed through it."""
+_NONE: Mapping[str, RewardModel] = MappingProxyType({})
 
-    def __init__(self, model: LanguageModel) -> None:
+
+class Counted:
+    """Stands for a model and counts the tokens and passes computed through it, and through the reward models beside it.
+
+    Args:
+        model: that is counted.
+        rewards: the reward models of a job, by name.
+    """
+
+    def __init__(self, model: LanguageModel, rewards: Mapping[str, RewardModel] = _NONE) -> None:
         self._model = model
+        self._rewards = rewards
         self.tokens = 0
         self.passes = 0
 
@@ -32,3 +43,30 @@ class Counted:
         self.passes += 1
         self.tokens += tokens.numel()
         return self._model.decode(cache, tokens)
+
+    def reward_model(self, name: str) -> RewardModel:
+        """The reward model of that name, which is counted, too.
+
+        Raises:
+            UnsupportedStrategy: if the job has not loaded it.
+        """
+        if name not in self._rewards:
+            raise UnsupportedStrategy(f"reward(model={name}): no reward model is at hand here; let the engine ask it")
+        return _CountedReward(self._rewards[name], self)
+
+
+class _CountedReward:
+    """Stands for a reward model, and counts what is computed through it as computed by a model."""
+
+    def __init__(self, model: RewardModel, counted: Counted) -> None:
+        self._model, self._counted = model, counted
+        self.name = model.name
+
+    def check(self, reading: RewardReading) -> None:
+        self._model.check(reading)
+
+    def rate(self, prompt: str, texts: Sequence[str], reading: RewardReading) -> Rated:
+        rated = self._model.rate(prompt, texts, reading)
+        self._counted.tokens += rated.tokens
+        self._counted.passes += rated.passes
+        return rated

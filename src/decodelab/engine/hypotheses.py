@@ -124,7 +124,7 @@ def selected(model: LanguageModel, job: Job, candidates: list[Candidate]) -> tup
 
 def ranked(model: LanguageModel, job: Job, candidates: list[Candidate]) -> tuple[list[Candidate], Counted]:
     """The candidates as the selection of their job ranks them, however many there should be; else as `selected`."""
-    counted, selection = Counted(job.judge or model), job.strategy.selection
+    counted, selection = Counted(job.judge or model, job.rewards), job.strategy.selection
     if selection is None or not candidates:
         return candidates, counted
     return [replace(c, score=score) for c, score in selection.rank(candidates, asked(counted, job))], counted

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from operator import index
 from typing import SupportsIndex, cast
 
 from decodelab.core.errors import EmptyPrompt, InvalidParameter, PromptTooLong, RequestError, TooLarge, UnknownToken
-from decodelab.core.protocols import Draw, EncoderDecoder, LanguageModel, LooksAhead, Reader, SpecialTokens
+from decodelab.core.protocols import (
+    Draw,
+    EncoderDecoder,
+    LanguageModel,
+    LooksAhead,
+    Reader,
+    RewardModel,
+    SpecialTokens,
+)
 from decodelab.core.stage import brief
 from decodelab.core.values import Candidate, Chat, Limits, Prompt, Tokens
 from decodelab.strategy.strategy import Strategy
@@ -47,6 +55,7 @@ class Job:
         first_sample: the index of its first sample, so that further samples of a prompt can be drawn without the first.
         read: how the task that asks reads an answer from a text, for its selection; None where no task asks.
         judge: the model that its selection asks instead of the one decoded; None for no other.
+        rewards: the reward models that its scorers ask, by name.
         records_confidences: whether candidates keep their confidences though its selection does not read them.
         chat: the conversation that its prompt was made of, if it was one.
         part: of which job it is a part, and what it draws; None of a job that somebody asked for.
@@ -64,6 +73,7 @@ class Job:
     first_sample: int = 0
     read: Reader | None = None
     judge: LanguageModel | None = None
+    rewards: Mapping[str, RewardModel] = field(default_factory=dict)
     records_confidences: bool = False
     chat: Chat | None = None
     part: Part | None = None

@@ -23,13 +23,13 @@ class Judged(NamedTuple):
     passes: int
 
 
-def judge(model: LanguageModel, scorer: AnyScorer, partials: Sequence[Partial]) -> Judged:
-    """Ask a scorer about continuations of one prompt, in one call.
+def judge(model: LanguageModel, job: Job, scorer: AnyScorer, partials: Sequence[Partial]) -> Judged:
+    """Ask a scorer about continuations of a job's prompt, in one call.
 
     Raises:
         ScorerFailed: if it does not give one finite number each.
     """
-    counted = Counted(model)
+    counted = Counted(model, job.rewards)
     values = judged(scorer, partials, cast(LanguageModel, counted))
     return Judged(values, counted.tokens, counted.passes)
 

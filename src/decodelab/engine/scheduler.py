@@ -137,7 +137,7 @@ class Engine:
             UnsupportedStrategy: if no runner can make passes as its strategy says.
             InvalidParameter: if it asks for too many rows.
             TooLarge: if it can never fit the memory.
-            ModelError: if the judge of its selection cannot be loaded.
+            ModelError: if the judge of its selection, or the reward model of a scorer, cannot be loaded.
             ForwardFailed: if the model raises when it is asked for the memory a job takes.
             EngineStopped: after an exception that ended a step halfway.
         """
@@ -145,6 +145,8 @@ class Engine:
         judge = job.strategy.judge
         if judge is not None:
             job = replace(job, judge=self._compose.load(judge) if isinstance(judge, str) else judge)
+        if rewards := self._compose.rewards(job.strategy):
+            job = replace(job, rewards=rewards)
         kind = _kind(job.strategy)
         if kind not in self._queues:
             self._queues[kind] = self._new_queue(kind)

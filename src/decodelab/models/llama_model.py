@@ -20,10 +20,10 @@ from decodelab.models.direct import Direct, Projection, Weights
 from decodelab.models.growing_layer import GrowingLayer
 from decodelab.models.json_tokenizer import json_tokenizer
 from decodelab.models.llama_config import llama_config
-from decodelab.models.llama_weights import llama_weights
+from decodelab.models.llama_weights import llama_tensors, llama_weights
 from decodelab.models.pretrained import Declared
 
-_STORED = frozenset({"F32", "BF16", "F16"})
+STORED = frozenset({"F32", "BF16", "F16"})
 """Number formats of stored weights, as safetensors names them."""
 
 
@@ -125,13 +125,13 @@ def llama_model(files: CheckedFiles, dtype: torch.dtype, name: str) -> LlamaMode
     config = llama_config(files.config, said)
     if config is None or config.shapes() != {name: tuple(tensor["shape"]) for name, tensor in files.tensors.items()}:
         return None
-    if not _STORED.issuperset(tensor["dtype"] for tensor in files.tensors.values()):
+    if not STORED.issuperset(tensor["dtype"] for tensor in files.tensors.values()):
         return None
     tokenizer = json_tokenizer(directory)
     if tokenizer is None:
         return None
     try:
-        weights = llama_weights(directory, config, dtype)
+        weights = llama_weights(llama_tensors(directory, dtype), config, dtype)
     except (SafetensorError, OSError, RuntimeError):  # transformers tells what is wrong with them
         return None
     return LlamaModel(weights, tokenizer, config.declared, name=name, directory=directory)

@@ -15,12 +15,17 @@ from decodelab.models.direct import Block, Projection, Weights
 from decodelab.models.llama_config import LlamaConfig
 
 
-def llama_weights(directory: Path, config: LlamaConfig, dtype: torch.dtype) -> Weights:
-    """The weights of a directory, whose tensors are those of the configuration, on the CPU."""
+def llama_tensors(directory: Path, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of a directory by name, on the CPU."""
     tensors: dict[str, Tensor] = {}
     for file in weight_files(directory):
         with safe_open(file, framework="pt") as opened:
             tensors |= {name: opened.get_tensor(name).to(dtype) for name in opened.keys()}  # noqa: SIM118
+    return tensors
+
+
+def llama_weights(tensors: Mapping[str, Tensor], config: LlamaConfig, dtype: torch.dtype) -> Weights:
+    """The weights that tensors are, which are those of the configuration."""
     embeddings = tensors["model.embed_tokens.weight"]
     return Weights(
         embeddings=embeddings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +23,30 @@ if TYPE_CHECKING:
     from decodelab.core.protocols import LanguageModel
     from decodelab.models.encoder_decoder import EncoderDecoderModel
     from decodelab.models.llama_model import LlamaModel
+    from decodelab.models.rater import Head
+    from decodelab.models.reward_model import PretrainedReward
     from decodelab.models.transformers_model import TransformersModel
 
 
-def _shipped() -> dict[str, Path]:
-    """The models inside the package, by name."""
-    folder = Path(str(importlib.resources.files("decodelab.models") / "shipped"))
+_WRITERS, _VERIFIERS = "shipped", "shipped_verifiers"
+"""The folders of language models, and of reward models."""
+
+
+def _shipped(folder_name: str = _WRITERS) -> dict[str, Path]:
+    """The models of a folder inside the package, by name."""
+    folder = Path(str(importlib.resources.files("decodelab.models") / folder_name))
     if not folder.is_dir():
         return {}
     return {path.name: path for path in sorted(folder.iterdir()) if (path / "config.json").is_file()}
+
+
+def list_verifiers() -> list[ModelInfo]:
+    """Describe the reward models that ship with the package, for `reward(model=...)`, without loading any.
+
+    >>> [model.name for model in list_verifiers()]
+    ['pocket-verifier']
+    """
+    return [checkpoint.info(path, name) for name, path in _shipped(_VERIFIERS).items()]
 
 
 def list_models() -> list[ModelInfo]:
@@ -44,13 +59,14 @@ def list_models() -> list[ModelInfo]:
 
 
 def model_info(name: str) -> ModelInfo:
-    """Describe a shipped model or a model directory, without loading it; with an adapter, its base.
+    """Describe a shipped model, one that rates included, or a model directory, without loading it; with an adapter, its
+    base.
 
     Raises:
         ModelNotFound: when there is neither.
         ModelFormatError: when the directory is incomplete or damaged.
     """
-    shipped, (name, _) = _shipped(), split_adapters(name, _known)
+    shipped, (name, _) = _shipped() | _shipped(_VERIFIERS), split_adapters(name, _known)
     return checkpoint.info(shipped[name], name) if name in shipped else checkpoint.info(checkpoint.as_path(name))
 
 
@@ -126,6 +142,54 @@ def load(
     return found
 
 
+def load_reward(name: str, *, device: str = "auto") -> PretrainedReward:
+    """Load a reward model, a network that rates texts, by name.
+
+    Args:
+        name: a verifier that ships, a directory, or the id of a hub model, of a sequence or token classifier.
+        device: as for `load`.
+
+    Raises:
+        ModelNotFound: when there is no such model.
+        ModelFormatError: when its files are incomplete, damaged, in an unsafe format, or do not fit together.
+        ModelError: when its head does not rate texts.
+
+    >>> load_reward("pocket-verifier").labels
+    ('wrong', 'right')
+    """
+    from decodelab.models.reward_model import PretrainedReward
+
+    files, kind, place = _files(_checked_name(name), "auto", device, False, _shipped(_VERIFIERS))
+    found: tuple[Head, Any] | None = None
+    if kind is not None and place.type == "cpu":
+        from decodelab.models.llama_rater import llama_rater
+
+        found = llama_rater(files, kind, name)
+    if found is None:
+        from decodelab.models.transformers_files import read_classifier
+        from decodelab.models.transformers_rater import head_of
+
+        network, tokenizer = read_classifier(files, kind, place)
+        head = head_of(network)
+        if head is None:
+            raise ModelError(
+                f"reward: {quoted(name)} is a token classifier that is not causal, so no token stands for the text "
+                "before it; take a ...ForSequenceClassification"
+            )
+        found = head, tokenizer
+    return PretrainedReward(*found, files.config, name=name)
+
+
+def reward_digest(name: str) -> str:
+    """The digest of a reward model's files, without loading it.
+
+    Raises:
+        ModelNotFound: when there is no such model.
+        ModelFormatError: when its files are incomplete or damaged.
+    """
+    return digest_of([_located(name, _shipped(_VERIFIERS))], {})
+
+
 def load_transformers(
     name: str | Path, *, dtype: str = "auto", device: str = "auto", ignore_unexpected: bool = False
 ) -> TransformersModel:
@@ -179,29 +243,42 @@ def _checked_name(name: str | Path) -> str:
 
 
 def _files(
-    base: str, dtype: str, device: str, ignore_unexpected: bool
+    base: str, dtype: str, device: str, ignore_unexpected: bool, shipped: Mapping[str, Path] | None = None
 ) -> tuple[CheckedFiles, torch.dtype | None, torch.device]:
     """The files of a model, without its adapters, the number format to read it in, and the device for it."""
-    shipped, path = _shipped(), checkpoint.as_path(base)
-    if base in shipped:
-        source: str | Path = shipped[base]
-    else:
-        if base in HUB_NAMES and not path.exists():
-            warnings.warn(f"model: {base!r} is {HUB_NAMES[base]!r} on the Hugging Face hub", ModelNotice, stacklevel=3)
-            base = HUB_NAMES[base]
-        if path.is_file():
-            raise ModelFormatError(
-                f"model: {quoted(base)} is a file; give the directory that holds config.json, or a .yaml table"
-            )
-        if not path.exists() and not checkpoint.is_hub_id(base):
-            hint = did_you_mean(base, shipped) or f"; shipped models are {', '.join(shipped) or 'none'}"
-            raise ModelNotFound(f"model: there is no shipped model and no directory {quoted(base)}{hint}")
-        source = base
+    directory = _located(base, _shipped() if shipped is None else shipped)
     from decodelab.models.places import device_named, dtype_named  # torch is loaded for names that are there only
 
     place = device_named(device)
     kind = dtype_named(dtype, place)
-    return checked_files(checkpoint.locate(source), ignore_unexpected), kind, place
+    return checked_files(directory, ignore_unexpected), kind, place
+
+
+def _located(base: str, shipped: Mapping[str, Path]) -> Path:
+    """The directory of a model among those that ship, of a path, or of the hub."""
+    if base in shipped:
+        return shipped[base]
+    path = checkpoint.as_path(base)
+    if base in HUB_NAMES and not path.exists():
+        warnings.warn(f"model: {base!r} is {HUB_NAMES[base]!r} on the Hugging Face hub", ModelNotice, stacklevel=4)
+        base = HUB_NAMES[base]
+    if path.is_file():
+        raise ModelFormatError(
+            f"model: {quoted(base)} is a file; give the directory that holds config.json, or a .yaml table"
+        )
+    if not path.exists() and not checkpoint.is_hub_id(base):
+        if base in _shipped(_VERIFIERS):
+            raise ModelError(
+                f"model: {base} rates texts and writes none; use it as sample(n=16) | best_of(by=reward(model={base}))"
+            )
+        if base in _shipped():
+            raise ModelError(
+                f"reward: {base} writes texts and rates none; take {', '.join(shipped) or 'a classifier'}, or train "
+                "one with decodelab train verifier"
+            )
+        hint = did_you_mean(base, shipped) or f"; shipped models are {', '.join(shipped) or 'none'}"
+        raise ModelNotFound(f"model: there is no shipped model and no directory {quoted(base)}{hint}")
+    return checkpoint.locate(base)
 
 
 def _with_transformers(
@@ -231,4 +308,5 @@ def _note_unfollowed(model: LlamaModel | TransformersModel | EncoderDecoderModel
 
 def _known(name: str) -> bool:
     """Whether there is, or may be on the hub, a model of this name."""
-    return name in _shipped() or checkpoint.as_path(name).exists() or checkpoint.is_hub_id(name) or name in HUB_NAMES
+    shipped = name in _shipped() or name in _shipped(_VERIFIERS)
+    return shipped or checkpoint.as_path(name).exists() or checkpoint.is_hub_id(name) or name in HUB_NAMES

@@ -17,7 +17,7 @@ from decodelab.models import adapters
 from decodelab.models.checked_files import CheckedFiles
 from decodelab.models.checkpoint import one_line
 from decodelab.models.ingredients import ADAPTER_FILES
-from decodelab.models.kinds import refuse_other_kinds
+from decodelab.models.kinds import refuse_other_heads, refuse_other_kinds
 from decodelab.models.sizes import check_network
 
 
@@ -41,19 +41,37 @@ def read_with_transformers(
         ModelFormatError: when it is damaged or does not fit its configuration.
         ModelError: when transformers has no language model for it.
     """
-    network, tokenizer = _read(files, dtype, ignore_unexpected)
+    pair = refuse_other_kinds(quoted(files.directory), files.config)
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    kind = AutoModelForSeq2SeqLM if pair else AutoModelForCausalLM
+    network, tokenizer = _read(files, kind, dtype, ignore_unexpected)
     for adapter in adapted:
         network = adapters.merged(network, adapter)
     return network.to(device), tokenizer
 
 
-def _read(files: CheckedFiles, dtype: torch.dtype | None, ignore_unexpected: bool) -> tuple[Any, Any]:
+def read_classifier(files: CheckedFiles, dtype: torch.dtype | None, device: torch.device) -> tuple[Any, Any]:
+    """The network of a directory that holds a sequence or token classifier, on its device, and its tokenizer.
+
+    Raises:
+        ModelFormatError: when it is damaged or does not fit its configuration.
+        ModelError: when it has no such head, or transformers does not know it.
+    """
+    of_tokens = refuse_other_heads(quoted(files.directory), files.config)
+    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+    kind = AutoModelForTokenClassification if of_tokens else AutoModelForSequenceClassification
+    network, tokenizer = _read(files, kind, dtype, False)
+    return network.to(device).eval(), tokenizer
+
+
+def _read(files: CheckedFiles, kind: Any, dtype: torch.dtype | None, ignore_unexpected: bool) -> tuple[Any, Any]:
+    """The network of a directory as an auto class of transformers reads it, and its tokenizer."""
+    from transformers import AutoConfig
+
     directory, config, held = files.directory, files.config, files.tensors
     where, tensors = quoted(directory), list(held.values())
-    pair = refuse_other_kinds(where, config)
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-    kind: Any = AutoModelForSeq2SeqLM if pair else AutoModelForCausalLM
     local = {"trust_remote_code": False, "local_files_only": True}
     tokenizer = _tokenizer(directory)
     with quiet(), _without_adapter(directory) as alone:

@@ -85,8 +85,12 @@ class TransformersVocab:
 
     def encode_literal(self, text: str) -> Tokens:
         """As `encode`, but the name of a special token is text like any other."""
-        plain = self._encoded(text, lambda: self._contents.literal(text))
+        plain = self.encode_text(text)
         return self._prefix + plain if plain else self.encode("")
+
+    def encode_text(self, text: str) -> Tokens:
+        """Token ids of a text by itself, without a BOS; the name of a special token is text like any other."""
+        return self._encoded(text, lambda: self._contents.literal(text))
 
     @property
     def unknown_id(self) -> int | None:
@@ -282,6 +286,18 @@ class TransformersVocab:
         if text == written:
             return text, self._plain(text)
         return text, self._encoded(text, lambda: contents.tokens(written))
+
+    def encode_turns(self, chat: Chat) -> Tokens:
+        """Token ids of messages as the chat template writes them, with no turn after them; their contents are text.
+
+        Raises:
+            RequestError: when the template refuses the messages.
+        """
+        contents = self._contents
+        marked = contents.marked(chat)
+        written = self._templated(marked, marked.messages, add_generation_prompt=False)
+        text = contents.plain(written)
+        return self._encoded(text, lambda: self._ids(text) if text == written else contents.tokens(written))
 
     @cached_property
     def _contents(self) -> ChatContents:

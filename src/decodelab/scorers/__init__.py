@@ -8,4 +8,5 @@ SCORERS: dict[str, str] = {
     "entropy": "decodelab.scorers.likelihood:Confidence",
     "self_eval": "decodelab.scorers.self_evaluation:SelfEvaluation",
     "path_cost": "decodelab.scorers.path_cost:path_cost",
+    "reward": "decodelab.scorers.reward:Reward",
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from decodelab.core.errors import DecodelabError, ScorerFailed
 from decodelab.core.protocols import AnyScorer, LanguageModel, ModelScorer
-from decodelab.core.stage import brief, plain
+from decodelab.core.stage import Written, brief, plain
 from decodelab.core.values import Partial
 from decodelab.scorers.catalogue import find_scorer
 
@@ -52,7 +52,8 @@ Ask = Callable[[Sequence[Partial]], Sequence[Any]]
 
 def _asked(scorer: AnyScorer, model: LanguageModel | None) -> tuple[str, Ask]:
     """What errors call a scorer, and how it is asked."""
-    name, found = plain(scorer), find_scorer(scorer)
+    name = str(scorer) if isinstance(scorer, Written) else plain(scorer)
+    found = find_scorer(scorer)
     if isinstance(found, ModelScorer):
         if model is None:
             raise ScorerFailed(f"scorer {name} needs the model, which is not available here; use a scorer of texts")

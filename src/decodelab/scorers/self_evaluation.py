@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 
+from decodelab.core.errors import InvalidParameter
 from decodelab.core.protocols import PAD, LanguageModel
+from decodelab.core.stage import Parametric, brief
 from decodelab.core.values import Partial, Tokens
 
 
 @dataclass(frozen=True)
-class SelfEvaluation:
+class SelfEvaluation(Parametric):
     """The probability, in (0, 1), that the model calls its own continuation right.
 
     After prompt and continuation (its end-of-sequence token left out) comes the question; the value is
@@ -23,15 +26,27 @@ class SelfEvaluation:
     Source: Kadavath et al. 2022, Language models (mostly) know what they know, section 3; Xie et al. 2023,
     Self-evaluation guided beam search, section 3.
 
-    Attributes:
-        question: the question after the text.
-        yes: the answer that means right.
-        no: the answer that means wrong.
+    Raises:
+        InvalidParameter: for a parameter that is no text, or an empty one.
+
+    >>> str(SelfEvaluation(yes=" ja", no=" nein"))
+    'self_eval(yes=" ja", no=" nein")'
     """
 
-    question: str = "\nQuestion: Is this right so far? Answer yes or no.\nAnswer:"
-    yes: str = " yes"
-    no: str = " no"
+    question: Annotated[str, "the question after the text"] = (
+        "\nQuestion: Is this right so far? Answer yes or no.\nAnswer:"
+    )
+    yes: Annotated[str, "the answer that means right"] = " yes"
+    no: Annotated[str, "the answer that means wrong"] = " no"
+
+    name: ClassVar[str] = "self_eval"
+
+    def __post_init__(self) -> None:
+        """Check that all are texts."""
+        for parameter in ("question", "yes", "no"):
+            value = getattr(self, parameter)
+            if not isinstance(value, str) or not value:
+                raise InvalidParameter(f"self_eval: {parameter} must be a text, got {brief(value)}; write it in quotes")
 
     def score(self, model: LanguageModel, partials: Sequence[Partial]) -> list[float]:
         """One probability a continuation."""

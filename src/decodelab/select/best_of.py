@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from decodelab.core.capabilities import Need
-from decodelab.core.protocols import Question, Ranker
+from decodelab.core.protocols import AnyScorer, Question, Ranker
 from decodelab.core.values import Candidate
 from decodelab.select._prepared import PreparedSelection
 from decodelab.select.ratings import By, Rating, Window
@@ -55,6 +55,10 @@ class BestOf(PreparedSelection):
     def asks_model(self) -> bool:
         """Whether its rating does."""
         return self.rating.asks_model
+
+    def asks_scorer(self) -> AnyScorer | None:
+        """The scorer that rates, if one does."""
+        return self.rating.scorer
 
     def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
         """Ranks by rating, highest first; ties by sample index."""

@@ -97,8 +97,12 @@ class Rating:
     @property
     def asks_model(self) -> bool:
         """Whether it is a scorer that asks the model."""
-        known = isinstance(self.by, str) and self.by in RATINGS
-        return not known and isinstance(find_scorer(self.by), ModelScorer)
+        return self.scorer is not None and isinstance(find_scorer(self.scorer), ModelScorer)
+
+    @property
+    def scorer(self) -> AnyScorer | None:
+        """The scorer that it is, if it is one."""
+        return None if isinstance(self.by, str) and self.by in RATINGS else self.by
 
     def check(self) -> None:
         """Refuse what is no rating.
@@ -107,15 +111,14 @@ class Rating:
             InvalidParameter: with the nearest name.
         """
         check_number(self.stage, "window", low=1, integer=True, fix="2048 is what the paper takes")
-        if not (isinstance(self.by, str) and self.by in RATINGS):
-            SCORERS.check_parameter(
-                self.stage,
-                "by",
-                accepts=lambda value: isinstance(value, ModelScorer) or callable(value),
-                accepted="a function (prompt, texts) -> numbers",
-                fix="mean_logprob does not favour short texts",
-                others=RATINGS,
-            )
+        SCORERS.check_parameter(
+            self.stage,
+            "by",
+            accepts=lambda value: isinstance(value, ModelScorer) or callable(value),
+            accepted="a function (prompt, texts) -> numbers",
+            fix="mean_logprob does not favour short texts",
+            others=RATINGS,
+        )
 
     def of(self, candidates: Sequence[Candidate], question: Question) -> list[float]:
         """The number of each candidate.

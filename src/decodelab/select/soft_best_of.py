@@ -10,7 +10,7 @@ import torch
 
 from decodelab.core.capabilities import Need
 from decodelab.core.key import SELECTION
-from decodelab.core.protocols import Question, Ranker
+from decodelab.core.protocols import AnyScorer, Question, Ranker
 from decodelab.core.stage import check_number
 from decodelab.core.values import Candidate
 from decodelab.select._prepared import PreparedSelection
@@ -58,6 +58,10 @@ class SoftBestOf(PreparedSelection):
     def asks_model(self) -> bool:
         """Whether its rating does."""
         return self.rating.asks_model
+
+    def asks_scorer(self) -> AnyScorer | None:
+        """The scorer that rates, if one does."""
+        return self.rating.scorer
 
     def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
         """Ranks in the order drawn, with the perturbed ratings."""

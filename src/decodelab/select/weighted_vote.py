@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from decodelab.core.capabilities import Need
 from decodelab.core.errors import ScorerFailed
-from decodelab.core.protocols import Question, Ranker, Reader
+from decodelab.core.protocols import AnyScorer, Question, Ranker, Reader
 from decodelab.core.stage import brief, check_choice, check_number, plain
 from decodelab.core.values import Candidate
 from decodelab.select._prepared import PreparedSelection
@@ -81,6 +81,10 @@ class WeightedVote(PreparedSelection):
     def asks_model(self) -> bool:
         """Whether its rating does."""
         return self.rating.asks_model
+
+    def asks_scorer(self) -> AnyScorer | None:
+        """The scorer that rates, if one does."""
+        return self.rating.scorer
 
     def prepare(self, candidates: Sequence[Candidate], question: Question) -> Ranker:
         """Ranks by the share of the weight for an answer, most first; those that did not vote come last."""

@@ -14,6 +14,7 @@ from decodelab.core.values import Generation, Tokens
 from decodelab.engine.job import Job, check_limits, check_rows, encode_prompt, make_job
 from decodelab.engine.scoring import score_many
 from decodelab.metrics.likelihood import Score
+from decodelab.models.loading import list_models, list_verifiers
 from decodelab.server.answers import Answer, Choice
 from decodelab.server.engine_thread import EngineThread, Ticket
 from decodelab.server.errors import ApiError, api_error
@@ -29,11 +30,16 @@ class Models:
     Args:
         models: by the name that requests give.
         settings: how much is taken.
+
+    Attributes:
+        usable: the names of the models that a strategy in a request may name.
     """
 
     def __init__(self, models: Mapping[str, LanguageModel], settings: ServerSettings) -> None:
         self.settings = settings
         self.engines = {name: EngineThread(model, settings) for name, model in models.items()}
+        shipped = [info.name for info in (*list_models(), *list_verifiers())]
+        self.usable = frozenset((*models, *shipped))
 
     def __getitem__(self, name: str) -> EngineThread:
         """The engine of a model.
@@ -201,7 +207,7 @@ def _prepared(
 ) -> tuple[Plan, list[Job], list[tuple[str, Tokens]]]:
     """The plan of a request, a job for each prompt, and the prompts' texts and tokens."""
     settings, model = models.settings, engine.model
-    plan = plan_of(route, asked, engine.model, engine.syntax, models.engines, settings)
+    plan = plan_of(route, asked, engine.model, engine.syntax, models.usable, settings)
     jobs, prompts = list[Job](), list[tuple[str, Tokens]]()
     try:
         if not plan.limits.max_new_tokens:

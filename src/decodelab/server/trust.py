@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from decodelab.core.call import Call
 from decodelab.core.errors import did_you_mean
 from decodelab.core.stage import brief
 from decodelab.server.errors import ApiError
@@ -24,7 +25,7 @@ def trusted_strategy(written: str | Sequence[Any], models: Collection[str], long
 
     Args:
         written: text, or a list of stages.
-        models: the names of the models that it may use.
+        models: the names of the models that it may use: those served and those that ship.
         longest: characters of a parameter at most.
 
     Raises:
@@ -52,12 +53,18 @@ def _check(spec: StageSpec, models: Collection[str], longest: int) -> None:
         if name in stage.names_files and isinstance(value, str) and _PATH.fullmatch(value):
             raise _refused(f"{spec.name}: {name} must be written out, got {brief(value)}; this server reads no files")
         if name in stage.names_models:
-            for model in [value] if isinstance(value, str) else list(value or ()):
-                if model not in models and model not in _WORDS:
-                    raise _refused(
-                        f"{spec.name}: {name} must be one of the models served, got {brief(model)}"
-                        f"{did_you_mean(str(model), models)}"
-                    )
+            _check_models(f"{spec.name}: {name}", value, models)
+        if (call := Call.of(value)) is not None and "model" in call.arguments:
+            _check_models(f"{call.name}: model", call.arguments["model"], models)
+
+
+def _check_models(what: str, value: Any, models: Collection[str]) -> None:
+    for model in [value] if isinstance(value, str) else list(value or ()):
+        if model not in models and model not in _WORDS:
+            raise _refused(
+                f"{what} must be one of the models served, or one that ships, got {brief(model)}"
+                f"{did_you_mean(str(model), models)}"
+            )
 
 
 def _refused(message: str) -> ApiError:

@@ -1,5 +1,7 @@
 """The text form of a strategy: `name`, `name=value` and `name(key=value, ...)`, joined by `|`.
 
+A value may be a call, too: `best_of(by=reward(model=pocket-verifier))`.
+
 `GRAMMAR` is the language of spaces of strategies, which `decodelab tune` searches: a strategy, with ranges and choices
 among the values. A strategy is a text of it without either.
 """
@@ -10,11 +12,13 @@ import functools
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from decodelab.core.call import Call
 from decodelab.core.errors import InvalidParameter, StrategySyntaxError
-from decodelab.core.stage import brief, value_text
+from decodelab.core.stage import Written, brief, value_text
 
 if TYPE_CHECKING:
     from lark import Lark, Token
@@ -28,6 +32,7 @@ argument: PARAMETER "=" value
 ?value: NUMBER                                          -> number
       | NUMBER ".." NUMBER LOG?                         -> range
       | WORD                                            -> word
+      | WORD "(" [argument ("," argument)*] ")"         -> value_call
       | STRING                                          -> string
       | "[" [value ("," value)*] "]"                    -> list
       | "{" [pair ("," pair)*] "}"                      -> map
@@ -46,6 +51,7 @@ STRING: /"([^"\\]|\\.)*"|'([^'\\]|\\.)*'/s
 
 _WORDS: dict[str, Any] = {"true": True, "false": False, "none": None, "null": None}
 _DEPTH = 20
+_OPEN, _CLOSE = ("LSQB", "LBRACE", "LPAR"), ("RSQB", "RBRACE", "RPAR")
 _EXPECTED = (
     ("STAGE", "the name of a stage"),
     ("PARAMETER", "a parameter name"),
@@ -79,7 +85,7 @@ NOTHING = Nothing()
 
 
 @dataclass(frozen=True)
-class Range:
+class Range(Written):
     """All numbers from one to another, both included.
 
     Attributes:
@@ -110,7 +116,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Choices:
+class Choices(Written):
     """Values of which one is taken."""
 
     values: tuple[Any, ...]
@@ -161,9 +167,9 @@ def _parse(text: str, start: str, space: bool) -> Any:
     depth = 0
     try:
         for token in parser.iter_parse():
-            depth += (token.type in ("LSQB", "LBRACE")) - (token.type in ("RSQB", "RBRACE"))
+            depth += (token.type in _OPEN) - (token.type in _CLOSE)
             if depth > _DEPTH:
-                raise _error(text, token.start_pos, f"at most {_DEPTH} nested lists")
+                raise _error(text, token.start_pos, f"at most {_DEPTH} nested brackets")
         tree = parser.resume_parse()
     except UnexpectedCharacters as error:
         raise _error(text, error.pos_in_stream, "a name, a value or one of | = ( ) [ ] { } ,") from None
@@ -205,13 +211,19 @@ class _Reader:
         return StageSpec(str(name), self.read(value), {})
 
     def call(self, name: Token, *arguments: Any) -> StageSpec:
+        return StageSpec(str(name), NOTHING, self._arguments(arguments))
+
+    def value_call(self, name: Token, *arguments: Any) -> Call:
+        return Call(str(name), self._arguments(arguments))
+
+    def _arguments(self, arguments: Sequence[Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for argument in arguments:
             key, value = argument.children
             if key in found:
                 raise _error(self.text, key.start_pos, f"{str(key)!r} only once")
             found[str(key)] = self.read(value)
-        return StageSpec(str(name), NOTHING, found)
+        return found
 
     def number(self, token: Token) -> int | float:
         return _number(token)

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
+from decodelab.core.call import Call, made
 from decodelab.core.capabilities import NEEDS, Need, RunnerName
-from decodelab.core.errors import InvalidParameter, StrategyError, StrategySyntaxError, UnknownParameter, did_you_mean
+from decodelab.core.errors import StrategyError, StrategySyntaxError, UnknownParameter
 from decodelab.core.protocols import (
+    AsksRewardModel,
     Composition,
     DrawsInWindows,
     LanguageModel,
     Processor,
+    RewardReading,
     Search,
     SearchesInRounds,
     Selection,
@@ -21,6 +24,7 @@ from decodelab.core.protocols import (
 from decodelab.core.stage import Kind, Pipeline, Stage, brief, plain
 from decodelab.io.json import parse_json
 from decodelab.io.yaml import RepeatedKey, unique_keys
+from decodelab.scorers.catalogue import find_scorer
 from decodelab.search.sample import Sample
 from decodelab.search.speculative import Speculative
 from decodelab.strategy.catalogue import STAGES
@@ -242,6 +246,17 @@ class Strategy:
         """The model that the selection asks instead of the one decoded, or its name; None for no other."""
         return next((judge for s in self.stages if (judge := s.judge_model()) is not None), None)
 
+    @property
+    def reward_models(self) -> tuple[tuple[str, RewardReading], ...]:
+        """The reward models that its scorers ask, by name, and how each is asked.
+
+        >>> [name for name, _ in Strategy.of("best_of(by=reward(model=pocket-verifier))").reward_models]
+        ['pocket-verifier']
+        """
+        asked = (s.asks_scorer() for s in self.stages)
+        scorers = (find_scorer(scorer) for scorer in asked if scorer is not None)
+        return tuple(scorer.reward_model() for scorer in scorers if isinstance(scorer, AsksRewardModel))
+
     def resolve(self, model: LanguageModel) -> Strategy:
         """The strategy with `default` replaced by the model's own settings.
 
@@ -323,25 +338,15 @@ def build_stage(spec: StageSpec) -> Stage:
         UnknownStage, UnknownParameter, InvalidParameter: with the nearest known name or the one missing.
     """
     cls = STAGES.load(spec.name)
-    known = {p.name: p for p in cls.parameters()}
+    known = [p.name for p in cls.parameters()]
     arguments = dict(spec.arguments)
     if spec.first is not NOTHING:
         if not known:
             raise UnknownParameter(
                 f"{spec.name} takes no parameters, got {brief(spec.first)}; write just {spec.name!r}"
             )
-        arguments[next(iter(known))] = spec.first
-    for name in arguments:
-        if name not in known:
-            allowed = f"allowed: {', '.join(known)}" if known else "it takes none"
-            raise UnknownParameter(f"{spec.name} has no parameter {name[:60]!r}{did_you_mean(name, known)} ({allowed})")
-    missing = [p.name for p in known.values() if p.required and p.name not in arguments]
-    if missing:
-        first = missing[0]
-        raise InvalidParameter(
-            f"{spec.name} needs {' and '.join(missing)} ({known[first].doc}); write {spec.name}({first}=...)"
-        )
-    return cls(**arguments)
+        arguments[known[0]] = spec.first
+    return made(cls, Call(spec.name, arguments))
 
 
 def stage_specs(what: str | Stage | Pipeline | Sequence[Any]) -> list[StageSpec | Stage]:

@@ -12,7 +12,7 @@ from decodelab.core.options import AMBIGUOUS
 from decodelab.core.thoughts import without_thoughts
 from decodelab.pocket import choice as pocket_choice
 from decodelab.pocket import sums
-from decodelab.pocket.item import Item
+from decodelab.pocket.item import Item, Split
 from decodelab.pocket.language import TASKS
 from decodelab.pocket.stories import opening
 from decodelab.tasks.choices import Choice
@@ -23,9 +23,15 @@ _OPTION = re.compile(r"(?:^|, )(.+?) \(([A-Z])\)")
 
 @dataclass(frozen=True)
 class Pocket:
-    """A task of the pocket language on its held-out items, which no shipped model has seen."""
+    """A task of the pocket language, by default on its held-out items, which no shipped model has seen.
+
+    Attributes:
+        task: which.
+        split: whose items: `test`; `dev`, held out as well, for tuning; or `train`, for learning.
+    """
 
     task: str
+    split: Split = "test"
 
     name: ClassVar[str] = "pocket"
     source: ClassVar[str] = "decodelab's own generators; see the models' cards"
@@ -42,8 +48,8 @@ class Pocket:
         )
 
     def generate(self, seed: int) -> Example:
-        """The held-out item of a seed; a story is asked for by its first sentence, as all begin with the same words."""
-        item = TASKS[self.task].generate(seed, "test")
+        """The item of a seed; a story is asked for by its first sentence, as all begin with the same words."""
+        item = TASKS[self.task].generate(seed, self.split)
         if self.task == "stories":
             item = opening(item)
         return Example(str(seed), item.prompt, item.reference, item.meta)

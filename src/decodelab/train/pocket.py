@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from decodelab.train import checkpoint
+from decodelab.train import checkpoint, runs
 from decodelab.train.card import write_card, write_record
 from decodelab.train.data import NO_LOSS, Batch, batches
 from decodelab.train.recipe import RECIPES, Recipe
@@ -64,7 +64,7 @@ def train_pocket(
     work.mkdir(parents=True, exist_ok=True)
     if not os.access(work, os.W_OK):
         raise PermissionError(f"out: cannot write to {out}; choose another directory")
-    with _threads(threads):
+    with runs.threads(threads):
         tokenizer = _tokenizer(work)
         model, optimisers = _build(recipe, seed)
         start = 0
@@ -74,7 +74,7 @@ def train_pocket(
             _same_run(state, recipe, seed, found)
             checkpoint.load(found, model, optimisers)
             start = state["step"]
-        curve = _curve(work / "loss.jsonl", start)
+        curve = runs.curve(work / "loss.jsonl", start)
         spent = json.loads(curve.read_text().splitlines()[-1])["seconds"] if start else 0.0
         started = time.monotonic() - spent
         with curve.open("a", encoding="utf-8") as record:
@@ -184,25 +184,6 @@ def _same_run(state: dict, recipe: Recipe, seed: int, found: Path) -> None:
         )
     if state["step"] > recipe.steps:
         raise ValueError(f"steps: {found} is already at step {state['step']}, got {recipe.steps}")
-
-
-def _curve(path: Path, start: int) -> Path:
-    """Cut the recorded loss curve back to `start` steps, so that a resumed run records each step once."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    kept = [line for line in lines[:start] if line.endswith("}")]
-    path.write_text("".join(line + "\n" for line in kept))
-    return path
-
-
-@contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

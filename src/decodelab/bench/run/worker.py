@@ -19,7 +19,7 @@ from decodelab.engine.job import Job, encode_prompt, make_job
 from decodelab.engine.prompt_notes import PromptNotes
 from decodelab.engine.runners.runner import Failed
 from decodelab.engine.scheduler import Engine
-from decodelab.models.loading import files_digest, load
+from decodelab.models.loading import files_digest, load, reward_digest
 from decodelab.pocket.item import digest
 from decodelab.search.sample import Sample
 from decodelab.search.speculative import NGRAM
@@ -296,12 +296,14 @@ def _answers(found: Generation, one: WorkItem, job: Job, model: LanguageModel, f
 
 
 def _digest(engine: Engine, strategy: Strategy) -> str:
-    """The digest of all models that a strategy's texts depend on: the one decoded with its parts, a draft, a judge."""
+    """The digest of all models that a strategy's texts depend on: the one decoded with its parts, a draft, a judge, and
+    those that rate."""
     driver = strategy.speculative
     others = [None if driver is None or driver.draft == NGRAM else driver.draft, strategy.judge]
     own = engine.composed(strategy).digest
     try:
         named = [files_digest(o) if isinstance(o, str) else o.digest for o in others if o is not None]
+        named += [reward_digest(name) for name in dict.fromkeys(name for name, _ in strategy.reward_models)]
     except ModelError:  # the work itself fails by it, and leaves other strategies alone
         return own
     return " ".join([own, *named])

@@ -10,6 +10,7 @@ from math import ceil, log10, prod
 from pathlib import Path
 from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints
 
+from decodelab.core.call import Call
 from decodelab.core.errors import RequestError, StrategyError, StrategySyntaxError
 from decodelab.core.stage import Stage, brief, value_text
 from decodelab.io.text import file_name, read_text
@@ -46,10 +47,17 @@ class Chooser(Protocol):
 
 @dataclass(frozen=True)
 class Free:
-    """A parameter that is free: in which stage of an alternative, what it is called, and from what it is chosen."""
+    """A parameter that is free.
+
+    Attributes:
+        stage: in which stage of an alternative.
+        path: what it is called: the stage's parameter (None for the value after `=`), and those of calls in it.
+        domain: from what it is chosen.
+        integer: whether only integers of a range are.
+    """
 
     stage: int
-    parameter: str | None
+    path: tuple[str | None, ...]
     domain: Range | Choices
     integer: bool
 
@@ -96,11 +104,12 @@ class Alternative:
         """
         specs = list(self.specs)
         for free, value in zip(self.free, values, strict=True):
-            spec = specs[free.stage]
-            if free.parameter is None:
-                specs[free.stage] = StageSpec(spec.name, value, spec.arguments)
+            spec, (parameter, *inner) = specs[free.stage], free.path
+            if parameter is None:
+                specs[free.stage] = StageSpec(spec.name, _with(spec.first, inner, value), spec.arguments)
             else:
-                specs[free.stage] = StageSpec(spec.name, spec.first, {**spec.arguments, free.parameter: value})
+                changed = _with(spec.arguments[parameter], inner, value)
+                specs[free.stage] = StageSpec(spec.name, spec.first, {**spec.arguments, parameter: changed})
         return Strategy(tuple(map(build_stage, specs)))
 
     def names(self) -> list[str]:
@@ -110,7 +119,7 @@ class Alternative:
             spec = self.specs[free.stage]
             before = sum(other.name == spec.name for other in self.specs[: free.stage])
             stage = f"{spec.name} #{before + 1}" if before else spec.name
-            found.append(stage if free.parameter is None else f"{stage}.{free.parameter}")
+            found.append(".".join([stage, *(part for part in free.path if part is not None)]))
         return found
 
 
@@ -215,13 +224,9 @@ def _alternative(item: Any) -> Alternative:
 def _text(spec: StageSpec) -> str:
     """A stage as it is written."""
     if spec.first is not NOTHING:
-        return f"{spec.name}={_value_text(spec.first)}"
-    inner = ", ".join(f"{name}={_value_text(value)}" for name, value in spec.arguments.items())
+        return f"{spec.name}={value_text(spec.first)}"
+    inner = ", ".join(f"{name}={value_text(value)}" for name, value in spec.arguments.items())
     return f"{spec.name}({inner})" if inner else spec.name
-
-
-def _value_text(value: Any) -> str:
-    return str(value) if isinstance(value, Range | Choices) else value_text(value)
 
 
 def _corners(free: Sequence[Free]) -> Iterator[Sequence[Any]]:
@@ -236,26 +241,49 @@ def _corners(free: Sequence[Free]) -> Iterator[Sequence[Any]]:
             yield [*first[:place], value, *first[place + 1 :]]
 
 
+def _with(given: Any, path: Sequence[str | None], value: Any) -> Any:
+    """What was given with a value in place of what stands at a path of parameters of calls."""
+    if not path:
+        return value
+    assert isinstance(given, Call)
+    name, *inner = path
+    changed = {key: _with(own, inner, value) if key == name else own for key, own in given.arguments.items()}
+    return Call(given.name, changed)
+
+
 def _all_free(specs: Sequence[StageSpec]) -> Iterator[Free]:
     for number, spec in enumerate(specs):
         cls = STAGES.load(spec.name)
         given: list[tuple[str | None, Any]] = [(None, spec.first), *spec.arguments.items()]
         for parameter, value in given:
-            if isinstance(value, Choices):
-                if len(value.values) != len({repr(v) for v in value.values}):
-                    raise StrategySyntaxError(f"choices {value}: one is there twice; leave it out")
-                yield Free(number, parameter, value, False)
-            elif isinstance(value, Range):
-                yield Free(number, parameter, value, _is_integer(cls, parameter, value))
+            for path, domain in _domains((parameter,), value):
+                yield Free(number, path, domain, isinstance(domain, Range) and _is_integer(cls, path, domain))
 
 
-def _is_integer(cls: type[Stage], parameter: str | None, given: Range) -> bool:
-    """Whether a range is one of integers: the parameter takes no others, and its ends are."""
+def _domains(path: tuple[str | None, ...], value: Any) -> Iterator[tuple[tuple[str | None, ...], Range | Choices]]:
+    """What is free in a value, and where: itself, or parameters of a call."""
+    if isinstance(value, Call):
+        for name, own in value.arguments.items():
+            yield from _domains((*path, name), own)
+    elif isinstance(value, Choices):
+        if len(value.values) != len({repr(v) for v in value.values}):
+            raise StrategySyntaxError(f"choices {value}: one is there twice; leave it out")
+        yield path, value
+    elif isinstance(value, Range):
+        yield path, value
+
+
+def _is_integer(cls: type[Stage], path: Sequence[str | None], given: Range) -> bool:
+    """Whether a range is one of integers: its ends are, and the stage's parameter takes no others; of a call only the
+    ends say it."""
+    ends = all(isinstance(end, int) for end in (given.low, given.high))
+    if len(path) > 1:
+        return ends
     hints = get_type_hints(cls)
     names = [p.name for p in cls.parameters()]
-    hint = hints.get(parameter or (names[0] if names else ""))
+    hint = hints.get(path[0] or (names[0] if names else ""))
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return int in kinds and float not in kinds and all(isinstance(end, int) for end in (given.low, given.high))
+    return ends and int in kinds and float not in kinds
 
 
 def _rounded(value: float, domain: Range) -> float:

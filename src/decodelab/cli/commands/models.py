@@ -40,10 +40,10 @@ def command(
     Next: decodelab generate "Once upon a time," --model pocket-nano
     """
     from decodelab.models.checkpoint import generation_settings
-    from decodelab.models.loading import list_models, model_info
+    from decodelab.models.loading import list_models, list_verifiers, model_info
 
     if name is None:
-        found = list_models()
+        found = [*list_models(), *list_verifiers()]
         if as_json:
             print_json([dataclasses.asdict(info) for info in found])
         else:

@@ -34,7 +34,16 @@ from decodelab.core.protocols.processors import (
     TargetsSurprise,
 )
 from decodelab.core.protocols.rounds import Chunk, Draw, Drawn, Rounds, SearchesInRounds
-from decodelab.core.protocols.scorers import AnyScorer, ModelScorer, Scorer
+from decodelab.core.protocols.scorers import (
+    AnyScorer,
+    AsksRewardModel,
+    ModelScorer,
+    Rated,
+    RewardModel,
+    RewardModels,
+    RewardReading,
+    Scorer,
+)
 from decodelab.core.protocols.searches import Advance, Ahead, LooksAhead, Ranked, Rows, Search
 from decodelab.core.protocols.selections import DrawsInWindows, Prepared, Question, Ranker, Reader, Selection
 from decodelab.core.protocols.stops import Stop, StopState
@@ -49,6 +58,7 @@ __all__ = [
     "AnyChecker",
     "AnyScorer",
     "AnyUtility",
+    "AsksRewardModel",
     "ByteVocab",
     "Cache",
     "Chunk",
@@ -80,9 +90,13 @@ __all__ = [
     "Randomised",
     "Ranked",
     "Ranker",
+    "Rated",
     "Reader",
     "Reading",
     "ReadingChecker",
+    "RewardModel",
+    "RewardModels",
+    "RewardReading",
     "Rounds",
     "Rows",
     "Scorer",

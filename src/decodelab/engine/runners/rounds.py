@@ -161,7 +161,7 @@ class RoundsRunner:
 
     def _begun(self, job: Job) -> Iterator[Outcome]:
         """Begin to draw for a job."""
-        strategy, counted = job.strategy, Counted(self.model)
+        strategy, counted = job.strategy, Counted(self.model, job.rewards)
         stage = strategy.search_stage if strategy.driver is None else strategy.driver
         try:
             with blamed(stage):

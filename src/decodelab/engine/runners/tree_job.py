@@ -209,7 +209,7 @@ class TreeJob:
 
     def _judge(self, scorer: AnyScorer, nodes: Tensor, tokens: Tensor) -> Tensor:
         """What a scorer gives each child (node, token): float64 [n]."""
-        answer = judge(self.model, scorer, self._partials(nodes, tokens))
+        answer = judge(self.model, self.job, scorer, self._partials(nodes, tokens))
         self.judging_tokens += answer.tokens
         self.judging_passes += answer.passes
         return torch.tensor(answer.values, dtype=torch.float64)
