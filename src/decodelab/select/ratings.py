@@ -13,7 +13,7 @@ from typing import Annotated, cast
 import numpy as np
 
 from decodelab.core.errors import UnsupportedStrategy
-from decodelab.core.protocols import AnyScorer, ModelScorer, Question
+from decodelab.core.protocols import AnyScorer, AsksRewardModel, ModelScorer, Question
 from decodelab.core.stage import Stage, check_number, value_text
 from decodelab.core.values import Candidate, Confidences, Partial
 from decodelab.scorers.catalogue import SCORERS, find_scorer
@@ -96,8 +96,9 @@ class Rating:
 
     @property
     def asks_model(self) -> bool:
-        """Whether it is a scorer that asks the model."""
-        return self.scorer is not None and isinstance(find_scorer(self.scorer), ModelScorer)
+        """Whether it is a scorer that asks the model; one that asks a reward model needs the texts alone."""
+        found = None if self.scorer is None else find_scorer(self.scorer)
+        return isinstance(found, ModelScorer) and not isinstance(found, AsksRewardModel)
 
     @property
     def scorer(self) -> AnyScorer | None:

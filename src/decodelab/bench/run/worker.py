@@ -90,7 +90,7 @@ class Worker:
         place, encoded = ("", ""), dict[Sequence[Composition], Tokens]()
         found: list[WorkItem] = []
         # Found out once for all items, of which there may be 100,000.
-        known: dict[tuple[str, bool], tuple[bool, str | None, str, str]] = {}
+        known: dict[tuple[str, bool], tuple[bool, str | None, str, str, str]] = {}
         for one in worklist(self._plan, list(self._tasks.values()), model):
             if place != (one.task, one.item):
                 place, encoded = (one.task, one.item), {}
@@ -114,13 +114,15 @@ class Worker:
                 freely = samples_freely(strategy) and not task.as_given
                 base = None if freely or task.as_given else samples_selected(strategy)
                 text = str(widened(strategy, 1) if freely else strategy)
-                known[name] = freely, base, text, _digest(engine, strategy)
-            freely, base, text, digest = known[name]
+                # The samples depend on fewer models than what a reward model chooses of them.
+                drawn_by = _digest(engine, strategy if base is None else Strategy.of(base))
+                known[name] = freely, base, text, _digest(engine, strategy), drawn_by
+            freely, base, text, digest, drawn_by = known[name]
             tokens, seed = encoded[strategy.compositions], self._seed(one, strategy)
             samples = range(self._plan.samples if freely else 1)
             keys = tuple(key_of(digest, text, tokens, i, seed, task.limits) for i in samples)
             drawn = range(0 if base is None else strategy.search.n)
-            made_from = tuple(key_of(digest, base or "", tokens, i, seed, task.limits) for i in drawn)
+            made_from = tuple(key_of(drawn_by, base or "", tokens, i, seed, task.limits) for i in drawn)
             found.append(replace(one, keys=keys, made_from=made_from))
         notes.tell()
         return found
