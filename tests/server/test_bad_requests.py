@@ -45,7 +45,7 @@ def refused(client: httpx2.Client, path: str, body: Any) -> dict[str, Any]:
         ({"strategy": "beam(widht=3)"}, "strategy", "did you mean 'width'?"),
         ({"strategy": "greedy", "temperature": 0.5}, "temperature", "write it into the strategy"),
         ({"strategy": {"processor": []}}, "strategy", "an object has models, processors"),
-        ({"strategy": "contrast(amateur='/etc')"}, "strategy", 'must be one of the models served, got "/etc"'),
+        ({"strategy": "contrast(amateur='/etc')"}, "strategy", 'or one that ships, got "/etc"'),
         ({"strategy": "sample(n=2) | rerank(judge='gpt2')"}, "strategy", "must be one of the models served"),
         ({"strategy": "json_schema='/etc/passwd.json'"}, "strategy", "this server reads no files"),
         ({"strategy": "sample(n=2) | tests"}, "strategy", "runs programs that a model wrote"),
