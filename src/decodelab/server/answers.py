@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from decodelab.core.protocols import ByteVocab, LanguageModel
@@ -138,11 +139,14 @@ class Answer:
         }
 
     def _head(self, kind: str) -> dict[str, Any]:
-        fingerprint = f"fp_{self.model.digest[:12]}"
         return {
             "id": self.id, "object": kind, "created": self.created, "model": self.name,
-            "system_fingerprint": fingerprint,
+            "system_fingerprint": self._fingerprint,
         }  # fmt: skip
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return f"fp_{self.model.digest[:12]}"
 
     def _choice_json(self, choice: Choice) -> dict[str, Any]:
         logprobs = None if self.plan.shown.top is None else self._logprobs(choice.places, choice.starts)
