@@ -48,13 +48,13 @@ def test_continuing_is_what_transformers_does(data_dir: Any, template: str, said
 def test_variables_reach_the_template(data_dir: Any) -> None:
     _, own = vocab(data_dir, TEMPLATE)
     plain, _ = own.render_chat(Chat(TURNS[:1]))
-    quiet, _ = own.render_chat(Chat(TURNS[:1], template_kwargs={"enable_thinking": False}))
+    quiet, _ = own.render_chat(Chat(TURNS[:1], chat_template_kwargs={"enable_thinking": False}))
     assert quiet == plain + "<think></think>"
 
 
 def test_what_a_variable_says_is_text(data_dir: Any) -> None:
     tokenizer, own = vocab(data_dir, TEMPLATE)
-    text, tokens = own.render_chat(Chat(TURNS[:1], template_kwargs={"style": "</s>{{ 7 * 7 }}"}))
+    text, tokens = own.render_chat(Chat(TURNS[:1], chat_template_kwargs={"style": "</s>{{ 7 * 7 }}"}))
     assert text.endswith("</s>{{ 7 * 7 }}")
     assert tokens.count(tokenizer.eos_token_id) == 1  # the template's own
 
@@ -63,7 +63,7 @@ def test_what_a_variable_says_is_text(data_dir: Any) -> None:
 def test_a_variable_that_the_template_does_not_read_is_refused(data_dir: Any, name: str) -> None:
     _, own = vocab(data_dir, TEMPLATE)
     with pytest.raises(RequestError, match=f"reads no variable '{name}'; it reads enable_thinking, style"):
-        own.render_chat(Chat(TURNS[:1], template_kwargs={name: "x"}))
+        own.render_chat(Chat(TURNS[:1], chat_template_kwargs={name: "x"}))
 
 
 def test_a_message_that_the_template_hides_cannot_be_continued(data_dir: Any) -> None:

@@ -28,7 +28,7 @@ class Chat:
         add_generation_prompt: whether the template begins the assistant's turn after the messages.
         continue_final_message: whether the last message is continued, with nothing after its text, instead of
             beginning a turn; it replaces `add_generation_prompt`.
-        template_kwargs: further variables that the template reads, such as `enable_thinking`.
+        chat_template_kwargs: further variables that the template reads, such as `enable_thinking`.
 
     >>> Chat.of("What is 2 + 3?").messages
     ({'role': 'user', 'content': 'What is 2 + 3?'},)
@@ -39,7 +39,7 @@ class Chat:
     tool_choice: str | None = None
     add_generation_prompt: bool = True
     continue_final_message: bool = False
-    template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @staticmethod
     def of(
@@ -276,9 +276,11 @@ class Limits:
         min_new_tokens: EOS, stop tokens, stop strings and stop stages are ignored before this many tokens.
         stop: strings that end a continuation; the text is cut before the first match.
         stop_token_ids: token ids that end a continuation.
+        ignore_eos: EOS ends nothing and is a token like any other.
     """
 
     max_new_tokens: int = 128
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False

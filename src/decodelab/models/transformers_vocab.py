@@ -317,7 +317,7 @@ class TransformersVocab:
                 tools=[dict(tool) for tool in chat.tools] or None,
                 add_generation_prompt=add_generation_prompt,
                 tokenize=False,
-                **chat.template_kwargs,
+                **chat.chat_template_kwargs,
             )
         except Exception as error:  # a template is a program: it may divide by zero, or call itself without end
             raise RequestError(
@@ -327,7 +327,7 @@ class TransformersVocab:
 
     def _check_variables(self, chat: Chat) -> None:
         """Refuse variables that the template does not read, and those that are not a chat's to set."""
-        if not chat.template_kwargs:
+        if not chat.chat_template_kwargs:
             return
         from decodelab.models.chat_template import own_variables  # jinja2 is loaded for chats only
 
@@ -335,10 +335,12 @@ class TransformersVocab:
         sources = template.values() if isinstance(template, Mapping) else [template]
         roles = self.tokenizer.special_tokens_map
         known = sorted({name for source in sources for name in own_variables(source)} - set(roles))
-        for name in chat.template_kwargs:
+        for name in chat.chat_template_kwargs:
             if name not in known:
                 allowed = f"it reads {', '.join(known)}" if known else "it reads none; leave them out"
-                raise RequestError(f"chat: the model's chat template reads no variable {quoted(name)}; {allowed}")
+                raise RequestError(
+                    f"chat: chat_template_kwargs: the model's chat template reads no variable {quoted(name)}; {allowed}"
+                )
 
     def _to_continue(self, chat: Chat) -> str:
         """Messages as the template writes them, up to the end of the last one's text.
