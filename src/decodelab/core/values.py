@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Tokens = tuple[int, ...]
@@ -25,6 +25,10 @@ class Chat:
         tools: JSON-schema tool definitions the template may show to the model.
         tool_choice: the name of a tool that must be called: the assistant's turn is begun with the opening of its call
             as the template writes it. None leaves it to the model.
+        add_generation_prompt: whether the template begins the assistant's turn after the messages.
+        continue_final_message: whether the last message is continued, with nothing after its text, instead of
+            beginning a turn; it replaces `add_generation_prompt`.
+        chat_template_kwargs: further variables that the template reads, such as `enable_thinking`.
 
     >>> Chat.of("What is 2 + 3?").messages
     ({'role': 'user', 'content': 'What is 2 + 3?'},)
@@ -33,6 +37,9 @@ class Chat:
     messages: tuple[Mapping[str, Any], ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | None = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @staticmethod
     def of(
@@ -269,9 +276,11 @@ class Limits:
         min_new_tokens: EOS, stop tokens, stop strings and stop stages are ignored before this many tokens.
         stop: strings that end a continuation; the text is cut before the first match.
         stop_token_ids: token ids that end a continuation.
+        ignore_eos: EOS ends nothing and is a token like any other.
     """
 
     max_new_tokens: int = 128
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
