@@ -11,6 +11,7 @@ from typing import cast
 from decodelab.backends.chat import Backend, ChatModel, ChatSettings
 from decodelab.core.errors import ModelError, RequestError, did_you_mean
 from decodelab.core.registry import Registry
+from decodelab.core.servers import SCHEMES
 
 LOCAL = "local"
 
@@ -19,9 +20,7 @@ BACKENDS: Registry[type[Backend]] = Registry(
     "decodelab.backends",
     {
         LOCAL: "decodelab.backends.local_chat:LocalBackend",
-        "openai": "decodelab.backends.endpoint:OpenAIBackend",
-        "http": "decodelab.backends.endpoint:OpenAIBackend",
-        "https": "decodelab.backends.endpoint:OpenAIBackend",
+        **dict.fromkeys((*SCHEMES, "http", "https"), "decodelab.backends.endpoint:OpenAIBackend"),
     },
     broken=ModelError,
 )

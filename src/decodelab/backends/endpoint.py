@@ -37,7 +37,7 @@ class Endpoint:
         if settings.max_tokens is not None:
             self._body["max_completion_tokens"] = settings.max_tokens
         asked = address.url, address.model, settings.temperature, settings.max_tokens
-        self.identity = json.dumps(["openai", *asked])
+        self.identity = json.dumps([address.dialect.name, *asked])
 
     def tokens(self, chat: Chat) -> int:
         """An estimate, as only the server has the vocabulary: 4 bytes a token, and 4 tokens a turn."""
