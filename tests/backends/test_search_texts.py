@@ -41,7 +41,8 @@ class Server:
 
 def search(rounds: SearchesInRounds, question: Question, limits: Limits, server: Server) -> Found:
     """What a search finds against a server."""
-    texts = search_texts(rounds.rounds(question, limits), question, limits)
+    prompt = question.prompt if question.chat is None else question.chat
+    texts = search_texts(rounds.rounds(question, limits), prompt, limits)
     wanted = next(texts)
     while True:
         try:

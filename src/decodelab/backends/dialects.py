@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Form = Literal["openai", "llama", "ollama"]
-"""How requests and responses are written: as OpenAI's, as llama.cpp's own `/completion` has them, or as Ollama's own."""
+"""How requests and responses are written: as OpenAI's, as llama.cpp's own `/completion`, or as Ollama's own."""
 
 Value = Literal["as it is", "token map", "token pairs", "schema", "response format"]
 """How a request writes a value: as the stage has it (none as -1); biases of token ids as a map or as pairs; a JSON

@@ -11,6 +11,7 @@ from decodelab.backends.address import Address
 from decodelab.backends.chat import ChatSettings, Replies, Reply
 from decodelab.backends.client import Client, Exchange, Request, Sleep
 from decodelab.backends.completion import Said, read_completion
+from decodelab.backends.remote import RemoteModel
 from decodelab.core.values import Chat
 
 
@@ -58,8 +59,8 @@ class Endpoint:
         return Reply(self._client.hidden(said.text), said.prompt_tokens, said.completion_tokens, reply.seconds)
 
 
-class OpenAIBackend:
-    """Servers that speak the OpenAI API's chat completions."""
+class ServerBackend:
+    """Servers over HTTP, which continue chats and texts."""
 
     remote = True
 
@@ -70,3 +71,7 @@ class OpenAIBackend:
     def chat_model(self, name: str, settings: ChatSettings) -> Endpoint:
         """A model of a server."""
         return Endpoint(name, settings)
+
+    def text_model(self, name: str) -> RemoteModel:
+        """A model of a server."""
+        return RemoteModel(name)

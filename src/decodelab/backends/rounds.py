@@ -9,7 +9,7 @@ from typing import Literal
 
 from decodelab.core.chunks import MARKS, chunk_ended
 from decodelab.core.errors import RequestError
-from decodelab.core.protocols import Draw, Drawn, Question, Rounds
+from decodelab.core.protocols import Draw, Drawn, Rounds
 from decodelab.core.values import Candidate, FinishReason, Limits, Prompt, Tokens
 
 
@@ -76,7 +76,7 @@ class _Text:
     logprobs: tuple[float, ...] = ()
 
 
-def search_texts(rounds: Rounds, question: Question, limits: Limits) -> Texts:
+def search_texts(rounds: Rounds, prompt: Prompt, limits: Limits) -> Texts:
     """Run what draws in rounds against a server.
 
     Candidates have texts, and ids and log-probabilities of tokens where the server shows them. A chunk of white space
@@ -85,7 +85,7 @@ def search_texts(rounds: Rounds, question: Question, limits: Limits) -> Texts:
 
     Args:
         rounds: what is drawn.
-        question: what is asked; its prompt, or its chat, is what the server is given.
+        prompt: what the server is given, unless a draw has one of its own.
         limits: of an answer; of them, `max_new_tokens` and `stop`.
 
     Raises:
@@ -94,7 +94,7 @@ def search_texts(rounds: Rounds, question: Question, limits: Limits) -> Texts:
     known: dict[str, _Text] = {}  # the answers so far, by their texts
     draws = next(rounds)
     while True:
-        found = yield from _drawn(draws, known, question, limits)
+        found = yield from _drawn(draws, known, prompt, limits)
         known |= {text.text: text for some in found for text in some if text.paused}
         drawn = [
             [Drawn(_candidate(text, draw.first + i), not text.paused) for i, text in enumerate(some)]
@@ -107,11 +107,11 @@ def search_texts(rounds: Rounds, question: Question, limits: Limits) -> Texts:
 
 
 def _drawn(
-    draws: Sequence[Draw], known: Mapping[str, _Text], question: Question, limits: Limits
+    draws: Sequence[Draw], known: Mapping[str, _Text], prompt: Prompt, limits: Limits
 ) -> Generator[Sequence[Wanted], Sequence[Sequence[Written]], list[list[_Text]]]:
     """What a server writes for the draws of a round; what is white space alone so far is written on."""
     begun = [_begun(draw, known) for draw in draws]
-    written = yield [_wanted(d, b, d.first, d.n, question, limits) for d, b in zip(draws, begun, strict=True)]
+    written = yield [_wanted(d, b, d.first, d.n, prompt, limits) for d, b in zip(draws, begun, strict=True)]
     found = [
         [_after(draw, start, start, one, limits) for one in some]
         for draw, start, some in zip(draws, begun, written, strict=True)
@@ -119,7 +119,7 @@ def _drawn(
     while blank := [
         (d, i) for d, some in enumerate(found) for i, text in enumerate(some) if text.reason is None and not text.paused
     ]:
-        written = yield [_wanted(draws[d], found[d][i], draws[d].first + i, 1, question, limits) for d, i in blank]
+        written = yield [_wanted(draws[d], found[d][i], draws[d].first + i, 1, prompt, limits) for d, i in blank]
         for (d, i), (one,) in zip(blank, written, strict=True):
             found[d][i] = _after(draws[d], begun[d], found[d][i], one, limits)
     return found
@@ -133,11 +133,11 @@ def _begun(draw: Draw, known: Mapping[str, _Text]) -> _Text:
     return replace(text, paused=False)
 
 
-def _wanted(draw: Draw, begun: _Text, first: int, n: int, question: Question, limits: Limits) -> Wanted:
+def _wanted(draw: Draw, begun: _Text, first: int, n: int, asked: Prompt, limits: Limits) -> Wanted:
     """What a server is asked for."""
     if draw.chunk == "sentence":
         raise RequestError("a server stops at strings, and a sentence ends with no single one; use every=line or step")
-    prompt = draw.prompt if draw.prompt is not None else question.prompt if question.chat is None else question.chat
+    prompt = asked if draw.prompt is None else draw.prompt
     mark = None if draw.chunk is None else MARKS[draw.chunk]
     stop = limits.stop if mark is None else (mark, *limits.stop)
     left = limits.max_new_tokens - begun.tokens
@@ -159,7 +159,7 @@ def _after(draw: Draw, start: _Text, begun: _Text, written: Written, limits: Lim
         return replace(grown, text=text[: min(cuts)], reason="stop")
     if written.ended == "end":
         return replace(grown, reason="eos")
-    if grown.tokens >= limits.max_new_tokens:
+    if grown.tokens >= limits.max_new_tokens or (written.ended == "length" and draw.most is None):
         return replace(grown, reason="length")
     over = written.ended == "length" or draw.chunk is None or chunk_ended(draw.chunk, text[len(start.text) :])
     return replace(grown, paused=over)

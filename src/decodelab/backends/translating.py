@@ -52,12 +52,12 @@ def _sampling(dialect: Dialect, strategy: Strategy) -> dict[str, Any]:
     for stage in _checked(dialect, processors):
         taken = dialect.stages[stage.name]
         for name, value in _values(dialect, taken, stage).items():
-            _put(body, name, value)
+            put(body, name, value)
         if taken.sampler is not None and taken.sampler not in order:
             order.append(taken.sampler)
     if greedy:
         for name, value in dialect.greedy.items():
-            _put(body, name, value)
+            put(body, name, value)
         order += [name for name in dialect.greedy if dialect.order is not None]
     if dialect.order is not None:
         body[dialect.order] = order
@@ -71,7 +71,7 @@ def limited(dialect: Dialect, limits: Limits, *, chat: bool) -> dict[str, Any]:
         UnsupportedStrategy: for a limit that the server does not have.
     """
     body = _exactly(dialect, limits, _limited)
-    _put(body, dialect.max_tokens[chat], limits.max_new_tokens)
+    put(body, dialect.max_tokens[chat], limits.max_new_tokens)
     return body
 
 
@@ -84,7 +84,7 @@ def _limited(dialect: Dialect, limits: Limits) -> dict[str, Any]:
         if value and parameter is None:
             raise _Refused(f"{dialect.title} has no {name}; leave it out")
         if value and parameter is not None:
-            _put(body, parameter, value)
+            put(body, parameter, value)
     return body
 
 
@@ -210,8 +210,8 @@ def _can(dialect: Dialect, asked: _Asked, translate: Callable[[Dialect, _Asked],
     return True
 
 
-def _put(body: dict[str, Any], name: str, value: Any) -> None:
-    """Set a parameter; dots lead into nested ones."""
+def put(body: dict[str, Any], name: str, value: Any) -> None:
+    """Set a parameter of a request; dots lead into nested ones."""
     *outer, last = name.split(".")
     for part in outer:
         body = body.setdefault(part, {})

@@ -36,6 +36,8 @@ class Choice:
         reason: why it ended, in the API's words.
         tokens: its ids.
         score: what its strategy ranked it by.
+        stop: the stop string that ended it, if one did.
+        candidate: what it was made of; None of a prompt alone.
     """
 
     index: int
@@ -45,6 +47,8 @@ class Choice:
     reason: str
     tokens: Tokens
     score: float
+    stop: str | None = None
+    candidate: Candidate | None = None
 
 
 @dataclass
@@ -85,7 +89,8 @@ class Answer:
         return [self._choice(first + i, prompt, tokens, candidate, watch) for i, candidate in enumerate(shown)]
 
     def _choice(self, index: int, prompt: int, before: Tokens, candidate: Candidate, watch: Watch | None) -> Choice:
-        text = self._with_stop(candidate, before)
+        stop = self._stop(candidate, before)
+        text = candidate.text + ((stop or "") if self.plan.shown.stop_text else "")
         places: tuple[Place, ...] = ()
         starts: tuple[int, ...] = ()
         if self.plan.shown.top is not None and watch is not None:
@@ -101,15 +106,15 @@ class Answer:
             text, places = echoed + text, (*head, *places)
             starts = (*offsets, *(len(echoed) + start for start in starts))
         reason = _REASONS.get(candidate.finish_reason, "stop")
-        return Choice(index, text, places, starts, reason, candidate.tokens, candidate.score)
+        return Choice(index, text, places, starts, reason, candidate.tokens, candidate.score, stop, candidate)
 
-    def _with_stop(self, candidate: Candidate, before: Tokens) -> str:
-        """The text, with the stop string that ended it where that is wanted."""
-        if not self.plan.shown.stop_text or candidate.finish_reason != "stop":
-            return candidate.text
+    def _stop(self, candidate: Candidate, before: Tokens) -> str | None:
+        """The stop string that ended a text, if one did."""
+        if candidate.finish_reason != "stop":
+            return None
         whole = self.model.vocab.decode_completion(before, candidate.tokens)
         rest = whole[len(candidate.text) :]
-        return candidate.text + max((s for s in self.plan.limits.stop if rest.startswith(s)), key=len, default="")
+        return max((s for s in self.plan.limits.stop if rest.startswith(s)), key=len, default=None)
 
     def _prompt_places(self, prompt: int) -> tuple[tuple[Place, ...], tuple[int, ...]]:
         """The tokens of a prompt with their log-probabilities: the first has none."""
@@ -147,6 +152,7 @@ class Answer:
     def _choice_json(self, choice: Choice) -> dict[str, Any]:
         logprobs = None if self.plan.shown.top is None else self._logprobs(choice.places, choice.starts)
         head = {"index": choice.index, "logprobs": logprobs, "finish_reason": choice.reason}
+        head["stop_reason"] = choice.stop
         ids = {"token_ids": list(choice.tokens)} if self.plan.shown.token_ids else {}
         if self.route == "completions":
             return {"text": choice.text, **head, **ids}
@@ -177,7 +183,12 @@ class Answer:
         shown: dict[str, Any] = {"strategy": str(self.plan.strategy), "seed": self.plan.seed}
         shown["costs"] = [dataclasses.asdict(g.cost) | {"forward_tokens": g.cost.forward_tokens} for g in generations]
         shown["scores"] = [choice.score if abs(choice.score) < float("inf") else None for choice in choices]
+        made = [choice.candidate for choice in choices if choice.candidate is not None]
+        shown["samples"] = [candidate.sample for candidate in made]
+        shown["finish_reasons"] = [candidate.finish_reason for candidate in made]
         if self.plan.shown.token_ids:
+            for name in ("token_logprobs", "processed_logprobs"):
+                shown[name] = [[_finite(value) for value in getattr(candidate, name)] for candidate in made]
             shown["prompt_token_ids"] = [list(tokens) for _, tokens in self.prompts]
         return shown
 
