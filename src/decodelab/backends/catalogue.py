@@ -44,6 +44,15 @@ def backend_of(name: str) -> Backend:
     return cast(Backend, BACKENDS.make(scheme if colon and scheme in BACKENDS else LOCAL))
 
 
+def names_text_model(name: str) -> bool:
+    """Whether a name is that of a model that continues texts and shows no logits.
+
+    Raises:
+        RequestError: as `backend_of`.
+    """
+    return isinstance(backend_of(name), TextBackend)
+
+
 def text_model(name: str) -> TextModel | None:
     """The model of a name that continues texts and shows no logits; None where it is a local one.
 
