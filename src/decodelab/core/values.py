@@ -132,11 +132,11 @@ class Candidate:
     """One continuation of a prompt.
 
     Attributes:
-        tokens: the generated ids, the terminating EOS included.
+        tokens: the generated ids, the terminating EOS included; empty where a server does not show them.
         text: the decoded continuation, special tokens left out, cut before a stop string.
-        token_logprobs: log p of each token under the model itself, in nats.
+        token_logprobs: log p of each token under the model itself, in nats; empty where a server does not show them.
         processed_logprobs: log p of each token under the processed distribution (after all processors), in
-            nats.
+            nats; likewise.
         finish_reason: why it ended.
         sample: its sample index (or its rank among the hypotheses of a search).
         score: what the search or selection ranked it by.
@@ -168,8 +168,8 @@ class Candidate:
 
     @property
     def perplexity(self) -> float:
-        """Sequence perplexity exp(-logprob / tokens) under the model; NaN for an empty sequence."""
-        return _exp(-self.logprob / len(self.tokens)) if self.tokens else math.nan
+        """Sequence perplexity exp(-logprob / tokens) under the model; NaN of no tokens, or where none is known."""
+        return _exp(-self.logprob / len(self.token_logprobs)) if self.token_logprobs else math.nan
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class Generation:
         for row, candidate in zip(data["candidates"], self.candidates, strict=True):
             row["logprob"] = candidate.logprob
             row["processed_logprob"] = candidate.processed_logprob
-            row["perplexity"] = candidate.perplexity if candidate.tokens else None
+            row["perplexity"] = candidate.perplexity if candidate.token_logprobs else None
             if candidate.confidences is None:
                 del row["confidences"]
         return data

@@ -86,6 +86,10 @@ class MBR(PreparedSelection):
         """Only pruning draws."""
         return self.prune == 0
 
+    def reads_logprobs(self) -> bool:
+        """Only probabilities as weights are made of them."""
+        return self.weight != "count"
+
     def asks_model(self) -> bool:
         """It reads texts."""
         return False
@@ -122,9 +126,9 @@ class MBR(PreparedSelection):
         """The weights of candidates, which add up to 1."""
         if self.weight == "count":
             return [1 / len(places)] * len(places)
-        found: dict[tuple[int, Tokens], int] = {}
+        found: dict[tuple[int, Tokens | str], int] = {}
         for i in places:
-            found.setdefault((of[i], candidates[i].tokens), i)
+            found.setdefault((of[i], candidates[i].tokens or candidates[i].text), i)  # servers show no tokens
         first = set(found.values())
         # Only their ratios matter: the largest is 1, so that none underflows without need.
         most = max(candidates[i].logprob for i in first)

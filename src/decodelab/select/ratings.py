@@ -36,7 +36,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def mean_logprob(candidate: Candidate) -> float:
     """The mean log-probability of a candidate's tokens under the model, in nats; 0 of no tokens."""
-    return candidate.logprob / max(len(candidate.tokens), 1)
+    return candidate.logprob / max(len(candidate.token_logprobs), 1)
 
 
 def groups(confidence: Sequence[float], window: int) -> list[float]:
@@ -95,6 +95,11 @@ class Rating:
         return isinstance(self.by, str) and (self.by in _OF_CONFIDENCES or self.by in _OF_GROUPS)
 
     @property
+    def reads_logprobs(self) -> bool:
+        """Whether it is made of the log-probabilities of candidates."""
+        return isinstance(self.by, str) and self.by in _OF_CANDIDATE
+
+    @property
     def asks_model(self) -> bool:
         """Whether it is a scorer that asks the model; one that asks a reward model needs the texts alone."""
         found = None if self.scorer is None else find_scorer(self.scorer)
@@ -125,12 +130,12 @@ class Rating:
         """The number of each candidate.
 
         Raises:
-            UnsupportedStrategy: if it needs confidences, and candidates have none.
+            UnsupportedStrategy: if it needs confidences or log-probabilities, and candidates have none.
             ScorerFailed: for a scorer that does not give one finite number each.
         """
         by = self.by
         if isinstance(by, str) and by in _OF_CANDIDATE:
-            return [_OF_CANDIDATE[by](c) for c in candidates]
+            return [_OF_CANDIDATE[by](_shown(self.stage, by, c)) for c in candidates]
         if not self.reads_confidences:
             partials = [Partial(question.prompt, question.tokens, c.tokens, c.text) for c in candidates]
             return judged(by, partials, question.model)
@@ -139,6 +144,15 @@ class Rating:
         if by in _OF_CONFIDENCES:
             return [_OF_CONFIDENCES[by](c) for c in recorded]
         return [_OF_GROUPS[by](c.top, self.window) for c in recorded]
+
+
+def _shown(stage: Stage, by: str, candidate: Candidate) -> Candidate:
+    if candidate.text and not candidate.token_logprobs:
+        raise UnsupportedStrategy(
+            f"{stage.name}: by={value_text(by)} needs log-probabilities, which the server does not show; "
+            "use by=SCORER, or another server"
+        )
+    return candidate
 
 
 def _confidences(stage: Stage, by: str, candidate: Candidate) -> Confidences:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Protocol
 
+from decodelab.backends.catalogue import names_text_model
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import WorkItem
+from decodelab.bench.run.text_worker import TextWorker
 from decodelab.bench.run.worker import Around, Result, Worker, nothing_around
 from decodelab.bench.run.worklist import LoadedTask
 from decodelab.core.errors import RequestError, did_you_mean
@@ -63,6 +65,41 @@ def executor_named(name: str, workers: int, address: str | None, around: Around 
             f"--ray-address is for a Ray cluster, got {address[:60]!r} with --executor local; use --executor ray"
         )
     return LocalExecutor(Worker(around=around)) if workers == 1 else PoolExecutor(Processes(workers, around))
+
+
+class WithServers:
+    """Has servers compute what is asked of their models, from this process, and another executor all else.
+
+    Args:
+        inner: for models of our own, entered.
+        texts: for those of servers; None: a new one.
+    """
+
+    def __init__(self, inner: Executor, texts: TextWorker | None = None) -> None:
+        self._inner, self._texts = inner, texts or TextWorker()
+
+    def __enter__(self) -> WithServers:
+        """Nothing to do."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Nothing to do."""
+
+    def begin(self, plan: Plan, tasks: Sequence[LoadedTask]) -> None:
+        """Take up a plan."""
+        self._texts.begin(plan, tasks)
+        if not all(names_text_model(name) for name in plan.models):
+            self._inner.begin(plan, tasks)
+
+    def worklist(self, model: str) -> list[WorkItem]:
+        """Everything the plan asks of a model, with its keys."""
+        return (self._texts if names_text_model(model) else self._inner).worklist(model)
+
+    def run(self, model: str, groups: Sequence[Sequence[WorkItem]]) -> Iterator[Result]:
+        """Do the work."""
+        if names_text_model(model):
+            return self._texts.run(model, chain.from_iterable(groups))
+        return self._inner.run(model, groups)
 
 
 class LocalExecutor:

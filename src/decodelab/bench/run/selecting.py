@@ -74,7 +74,8 @@ def select(one: WorkItem, strategy: Strategy, task: LoadedTask, samples: Sequenc
         sample=0,
         prompt_tokens=first.prompt_tokens,
         prefill_tokens=0,  # the prompt was computed for the samples
-        decode_tokens=sum(lengths) - len(lengths) + stored.tokens,
+        decode_tokens=stored.tokens
+        + (sum(lengths) - len(lengths) if any(lengths) else sum(a.decode_tokens for a in samples)),
         forward_passes=sum(max(len(candidate.tokens) for candidate in window) for window in windows) + stored.passes,
         peak_cache_bytes=max(answer.peak_cache_bytes for answer in samples),
         seconds=sum(answer.seconds for answer in samples),

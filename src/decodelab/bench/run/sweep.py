@@ -10,7 +10,7 @@ from functools import cached_property
 
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import Answer, AnswerView, Failure, Score, WorkItem
-from decodelab.bench.run.executor import Executor, LocalExecutor
+from decodelab.bench.run.executor import Executor, LocalExecutor, WithServers
 from decodelab.bench.run.judging import Spent, judge_plan
 from decodelab.bench.run.selecting import samples_of, select, selectable
 from decodelab.bench.run.worklist import LoadedTask, load_tasks, missing, response_of, same_score
@@ -81,7 +81,8 @@ def run(
     tasks = load_tasks(plan) if tasks is None else tasks
     journal.begin(plan.model_dump_json(), plan.digest, {task.label: task.items for task in tasks})
     outcome = Outcome()
-    with LocalExecutor() if executor is None else nullcontext(executor) as running:
+    with LocalExecutor() if executor is None else nullcontext(executor) as inner:
+        running = WithServers(inner)
         running.begin(plan, tasks)
         for place, name in enumerate(plan.models):
             part = _part(progress, place, len(plan.models))

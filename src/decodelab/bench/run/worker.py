@@ -218,21 +218,28 @@ class Worker:
         return Engine(model, max_rows=max_rows, observers=self.observers)
 
     def _prompt(self, one: WorkItem) -> str | Chat:
-        """The prompt, as text or as a chat."""
-        prompt = self._tasks[one.task].by_id[one.item].prompt
-        if isinstance(prompt, Chat) or not self._tasks[one.task].plan.chat:
-            return prompt  # pyright: ignore[reportReturnType]  (tasks ask in text)
-        return Chat.of(str(prompt))
+        return prompt_of(self._tasks[one.task], one.item)
 
     def _seed(self, one: WorkItem, strategy: Strategy) -> int:
-        """An item has a seed of its own: two items of one prompt are answered by different draws.
+        return seed_of(self._tasks[one.task], one, strategy)
 
-        What draws nothing answers a prompt once, for all items and seeds.
-        """
-        task = self._tasks[one.task]
-        if task.as_given:
-            return one.seed
-        return 0 if strategy.deterministic else digest("bench", one.seed, task.plan.name, one.item) >> 1
+
+def prompt_of(task: LoadedTask, item: str) -> str | Chat:
+    """The prompt of an item, as text or as a chat."""
+    prompt = task.by_id[item].prompt
+    if isinstance(prompt, Chat) or not task.plan.chat:
+        return prompt  # pyright: ignore[reportReturnType]  (tasks ask in text)
+    return Chat.of(str(prompt))
+
+
+def seed_of(task: LoadedTask, one: WorkItem, strategy: Strategy) -> int:
+    """The seed of a piece of work: each item has one of its own, so that two of one prompt get different draws.
+
+    What draws nothing answers a prompt once, for all items and seeds.
+    """
+    if task.as_given:
+        return one.seed
+    return 0 if strategy.deterministic else digest("bench", one.seed, task.plan.name, one.item) >> 1
 
 
 def samples_freely(strategy: Strategy) -> bool:
