@@ -115,17 +115,17 @@ class EventStream(Response):
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._events, self._cancel, self._patience, self._done, self._failed = events, cancel, patience, done, failed
-        self._wrote = 0.0
+        self._writing, self._since = True, time.monotonic()  # the head of the response, at first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
-        tasks = [asyncio.ensure_future(work) for work in (self._send(send), _gone(receive), self._comment(send))]
+        tasks = [asyncio.ensure_future(work) for work in (self._send(send), _gone(receive), self._watch(send))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():
                     task.result()
-        except OSError:  # the connection broke while something was sent, or the client does not read
+        except OSError:  # the connection broke while something was sent, or the client does not read (TimeoutError)
             pass
         finally:
             for task in tasks:
@@ -136,7 +136,7 @@ class EventStream(Response):
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        self._wrote = time.monotonic()
+        self._writing = False
         try:
             async for events in self._events:
                 if events:
@@ -146,19 +146,26 @@ class EventStream(Response):
             end = _event(self._failed(error))
         await self._write(send, end, last=True)
 
-    async def _comment(self, send: Send) -> None:
-        """Send a comment whenever nothing else has been sent for a while."""
+    async def _watch(self, send: Send) -> None:
+        """Send a comment whenever nothing else has been sent for a while; give up a client that does not read.
+
+        Raises:
+            TimeoutError: if a write takes too long.
+        """
         while True:
-            quiet = time.monotonic() - self._wrote
-            if self._wrote and quiet >= QUIET:
-                await self._write(send, b": still working\n\n")
-                quiet = 0.0
-            await asyncio.sleep(QUIET - quiet)
+            wait = (self._patience if self._writing else QUIET) - (time.monotonic() - self._since)
+            if wait > 0:
+                await asyncio.sleep(min(wait, QUIET, self._patience))
+            elif self._writing:
+                raise TimeoutError
+            else:
+                async with asyncio.timeout(self._patience):
+                    await self._write(send, b": still working\n\n")
 
     async def _write(self, send: Send, data: bytes, *, last: bool = False) -> None:
-        self._wrote = time.monotonic()
-        async with asyncio.timeout(self._patience):  # TimeoutError is an OSError
-            await send({"type": "http.response.body", "body": data, "more_body": not last})
+        self._writing, self._since = True, time.monotonic()
+        await send({"type": "http.response.body", "body": data, "more_body": not last})
+        self._writing = False
 
 
 def _event(event: Event) -> bytes:
