@@ -13,6 +13,7 @@ from schemathesis.checks import not_a_server_error
 
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.secret import Secret
+from decodelab.server.llama_parameters import LLAMA_REFUSED
 from decodelab.server.parameters import PARAMETERS, REFUSED
 from decodelab.server.settings import ServerSettings
 
@@ -146,10 +147,12 @@ def test_paths_and_methods_that_do_not_exist(client: httpx2.Client) -> None:
     assert client.get("/v1/completions").status_code == 405
 
 
-@pytest.mark.parametrize("refusal", REFUSED, ids=lambda refusal: refusal.name)
+@pytest.mark.parametrize("refusal", [*REFUSED, *LLAMA_REFUSED], ids=lambda refusal: refusal.name)
 def test_what_is_refused_is_taken_where_it_says_nothing(client: httpx2.Client, refusal: Any) -> None:
-    bodies = {"completions": COMPLETION, "chat": CHAT, "responses": {"model": "nano", "input": "a"}}
+    responses, llama = {"model": "nano", "input": "a"}, {"prompt": "Once", "n_predict": 2}
+    bodies = {"completions": COMPLETION, "chat": CHAT, "responses": responses, "llama": llama}
     paths = {"completions": "/v1/completions", "chat": "/v1/chat/completions", "responses": "/v1/responses"}
+    paths["llama"] = "/completion"
     for route in refusal.routes:
         error = refused(client, paths[route], bodies[route] | {refusal.name: "something else"})
         assert error["param"] == refusal.name
@@ -197,7 +200,9 @@ def fuzzed(address: str, examples: int) -> None:
         @quiet
         @given(case=case_of.as_strategy())
         def run(case: Any) -> None:
-            if isinstance(case.body, dict):
+            if isinstance(case.body, dict) and case.path == "/completion":
+                case.body = {**case.body, "n_predict": 2}
+            elif isinstance(case.body, dict):
                 limit = "max_output_tokens" if case.path.endswith("responses") else "max_tokens"
                 if case.path.startswith("/v1/") and not case.path.endswith("score"):
                     case.body = {**case.body, limit: 2}

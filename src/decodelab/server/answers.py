@@ -258,10 +258,11 @@ class Answer:
         return {**top, _token_text(self.model, place.token): _finite(place.logprob)}
 
     def _place_json(self, place: Place) -> dict[str, Any]:
-        head = self._token_json(place.token, place.logprob)
-        return {**head, "top_logprobs": [self._token_json(token, logprob) for token, logprob in place.top]}
+        head = self.token_json(place.token, place.logprob)
+        return {**head, "top_logprobs": [self.token_json(token, logprob) for token, logprob in place.top]}
 
-    def _token_json(self, token: int, logprob: float) -> dict[str, Any]:
+    def token_json(self, token: int, logprob: float) -> dict[str, Any]:
+        """A token with its text, log-probability and bytes."""
         data = _bytes(self.model, token)
         return {"token": _token_text(self.model, token), "logprob": _finite(logprob), "bytes": list(data)}
 
