@@ -7,6 +7,7 @@ from decodelab.analysis.cost import predict_cost as predict_cost
 from decodelab.analysis.distribution import distribution as distribution
 from decodelab.backends.generating import generate as generate
 from decodelab.backends.generating import load as load
+from decodelab.backends.generating import score as score
 from decodelab.backends.remote import RemoteModel as RemoteModel
 from decodelab.core.errors import DecodelabError as DecodelabError
 from decodelab.core.notices import LogitsWarning as LogitsWarning
@@ -19,7 +20,6 @@ from decodelab.core.values import Generation as Generation
 from decodelab.engine.composing import compose as compose
 from decodelab.engine.runners.runner import Failed as Failed
 from decodelab.engine.scheduler import Engine as Engine
-from decodelab.engine.scoring import score as score
 from decodelab.engine.scoring import score_many as score_many
 from decodelab.engine.streaming import TextStream as TextStream
 from decodelab.metrics.likelihood import Score as Score

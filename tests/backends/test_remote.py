@@ -73,7 +73,7 @@ def test_log_probabilities_are_asked_for_where_a_selection_reads_them(count):
 
 def test_a_server_that_shows_none_cannot_be_ranked_by_them(serve):
     blind = serve(lambda body, number: write({**body, "logprobs": None}, says_stop=False))
-    with pytest.raises(UnsupportedStrategy, match="by=mean_logprob needs log-probabilities, which the server does not"):
+    with pytest.raises(UnsupportedStrategy, match="best_of needs log-probabilities, which the server does not show"):
         dl.generate(blind.name, "Count.", "sample(n=2) | best_of")
     assert dl.generate(blind.name, "Count.", dl.Sample(2) | dl.BestOf(longest))[0].best.text == WHOLE[0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,3 +139,14 @@ def test_limits_are_sent_or_refused(dialect):
             limited(dialect, asked, chat=False)
     else:
         assert limited(dialect, asked, chat=False) == {dialect.max_tokens[0]: 8, dialect.min_tokens: 2}
+
+
+def test_the_page_has_the_table():
+    """docs/servers-as-models.md names every stage and parameter of every dialect."""
+    page = (Path(__file__).parents[2] / "docs" / "servers-as-models.md").read_text()
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in page.splitlines() if line.startswith("|")}
+    for place, dialect in enumerate(DIALECTS.values()):
+        assert rows[""][place].strip() == f"`{dialect.name}:`"
+        for name, taken in dialect.stages.items():
+            told = ", ".join(f"`{parameter}`" for parameter in taken.fields)
+            assert rows[f"`{name}`"][place].strip() == ("any" if dialect.whole else told)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
+from typer.testing import CliRunner, Result
 
 import decodelab as dl
-from decodelab.core.errors import PromptTooLong
+from decodelab.cli.main import app
+from decodelab.core.errors import PromptTooLong, UnsupportedStrategy
 from decodelab.core.protocols import LanguageModel
 
 PROMPTS = ["Once upon a time,", "What is 27 + 35?"]
@@ -78,3 +81,45 @@ def test_a_prompt_that_is_too_long_is_one_line(address: str):
     with pytest.raises(PromptTooLong, match="too long for it: answered 400") as error:
         dl.generate(f"openai:{address}/v1#nano", "word " * 3000, "greedy")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("scheme", ["openai", "decodelab"])
+def test_texts_are_scored_as_in_this_process(address: str, nano: LanguageModel, scheme: str):
+    here = dl.score(nano, PROMPTS[1], "\n27+35=62", alternatives=2)
+    there = dl.score(f"{scheme}:{address}/v1#nano", PROMPTS[1], "\n27+35=62", alternatives=2)
+    assert there.token_logprobs == pytest.approx(here.token_logprobs, abs=1e-4)
+    assert there.token_texts == here.token_texts
+    assert there.is_greedy in (None, here.is_greedy)
+    if scheme == "decodelab":
+        assert (there.tokens, there.ranks) == (here.tokens, here.ranks)
+        assert [[a.token for a in place] for place in there.alternatives] == [
+            [a.token for a in place] for place in here.alternatives
+        ]
+
+
+def test_a_dialect_that_tells_no_likelihoods_says_so(address: str):
+    with pytest.raises(UnsupportedStrategy, match="does not tell the log-probabilities of a text; use openai:, vllm:"):
+        dl.score(f"ollama:{address}#nano", "a", "b")
+
+
+def test_commands_take_servers(address: str):
+    name = f"openai:{address}/v1#nano"
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, arguments)
+
+    done = run("generate", PROMPTS[0], "-m", name, "-s", "greedy", "--max-new-tokens", "8", "--explain")
+    here = dl.generate("pocket-nano", PROMPTS[0], "greedy", max_new_tokens=8)[0].best.text
+    assert (done.exit_code, done.stdout.strip()) == (0, here.strip())
+    assert f"POST {address}/v1/completions" in done.stderr
+    assert '"temperature": 0.0' in done.stderr
+    done = run("compare", PROMPTS[1], "-m", name, "-s", "greedy", "-s", "sample(n=3) | vote", "--no-html", "--json")
+    (one, other) = json.loads(done.stdout)["questions"][0]["results"]
+    assert one["generation"]["model_digest"].startswith("nano fp_")
+    assert one["generation"]["candidates"][0]["logprob"] is None  # nothing asked for it
+    assert len(other["generation"]["candidates"]) == 3
+    done = run("score", PROMPTS[1], "62", "-m", name, "--json")
+    assert json.loads(done.stdout)["scores"][0]["logprob"] < 0
+    for command in (("generate", "-s", "beam(width=3)"), ("trace",)):
+        done = run(*command, PROMPTS[0], "-m", name)
+        assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)

@@ -19,6 +19,7 @@ import pytest
 
 from decodelab.bench.plan import Plan
 from decodelab.bench.run.sweep import Outcome, run
+from decodelab.bench.scaling.study import scaling
 from decodelab.bench.stats.comparison import compare
 from decodelab.bench.store.journal import Journal
 
@@ -53,14 +54,19 @@ def test_our_server_fills_the_journal_as_a_local_model_does(address: str, tmp_pa
     assert (again.generated, again.reused) == (0, there.asked)
 
 
-def test_tables_show_a_sweep_over_a_server(address: str, tmp_path: Path):
+def test_tables_and_scaling_read_a_sweep_over_a_server(address: str, tmp_path: Path):
     place, name = tmp_path / "j.sqlite", f"openai:{address}/v1#nano"
     done = sweep(place, name, "pocket-nano")
     assert done.failures == []
     with Journal(place, writing=False) as journal:
         cells = {(c.model, c.strategy): c for c in compare(plan_of(name, "pocket-nano"), journal).cells}
     assert cells[name, "greedy"].score == cells["pocket-nano", "greedy"].score
-    assert cells[name, "sampled"].tokens > 0
+    assert 0 < cells[name, "voted"].tokens < 13
+    with Journal(place, writing=False) as journal:
+        found = list(scaling(plan_of(name, "pocket-nano"), journal))
+    curves = [c for s in found if s.model == name for c in s.curves]
+    assert {"any", "vote(answer=task)"} <= {c.selection for c in curves}
+    assert "best_of" not in {c.selection for c in curves}  # its log-probabilities are not known
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`generate` and `load` for models of all kinds: local ones, and those that a server runs."""
+"""`load`, `generate` and `score` for models of all kinds: local ones, and those that a server runs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import cast
 
 from decodelab.backends.catalogue import text_model
+from decodelab.backends.scoring import ScoresTexts
 from decodelab.backends.texts import TextJob, TextModel
-from decodelab.core.errors import DecodelabError, PromptTooLong
+from decodelab.core.errors import DecodelabError, PromptTooLong, RequestError, UnsupportedStrategy
 from decodelab.core.events import Finished, Observer, RunStarted
 from decodelab.core.notices import NoEffectWarning
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Generation, Limits, Prompt
 from decodelab.engine import generate as engine
+from decodelab.engine import scoring
 from decodelab.engine.job import check_counts
+from decodelab.metrics.likelihood import Score
 from decodelab.models import loading
 from decodelab.strategy.strategy import Strategy, StrategyLike
 
@@ -112,6 +115,68 @@ def generate(
         min_new_tokens=min_new_tokens, stop=stops, stop_token_ids=stop_token_ids, seed=seed, observers=observers,
         max_rows=max_rows, literal=literal,
     )  # fmt: skip
+
+
+def score(
+    model: LanguageModel | TextModel | str,
+    prompt: Prompt,
+    completion: str | Sequence[int],
+    *,
+    stride: int | None = None,
+    alternatives: int = 0,
+) -> Score:
+    """The log-probability of a completion after a prompt, token by token.
+
+    Args:
+        model: a model, or the name of one for `load`; a server's, if it tells the log-probabilities of texts.
+        prompt: text, token ids or a chat; empty text starts from BOS. To a server, text.
+        completion: text or token ids; must have at least one token. To a server, text.
+        stride: where prompt and completion exceed the context length, score in windows this many tokens apart;
+            None raises an error.
+        alternatives: how many of the most probable tokens to give for each place.
+
+    Raises:
+        RequestError: if the completion is empty.
+        UnknownToken: if a token id is outside the vocabulary.
+        PromptTooLong: if prompt and completion do not fit the context and there is no stride.
+        InvalidParameter: if stride or alternatives are out of range.
+        UnsupportedStrategy: for a server that does not tell the log-probabilities of texts.
+
+    >>> import decodelab as dl
+    >>> table = {(): {"a": 0.5, "b": 0.5}, ("a",): {"b": 0.25, "</s>": 0.75}}
+    >>> found = dl.score(dl.TableModel(["a", "b"], table, bos="<s>"), "", "a b")
+    >>> round(found.logprob, 4), found.ranks
+    (-2.0794, (1, 2))
+    """
+    remote = text_model(model) if isinstance(model, str) and model.strip() else model
+    if isinstance(remote, TextModel):
+        if not isinstance(prompt, str) or not isinstance(completion, str) or stride is not None:
+            raise RequestError("a server scores a prompt and a completion given as text, without stride")
+        return scored(remote, [(prompt, completion)], alternatives)[0]
+    return scoring.score(
+        cast("LanguageModel | str", model), prompt, completion, stride=stride, alternatives=alternatives
+    )
+
+
+def scored(model: TextModel, pairs: Sequence[tuple[str, str]], alternatives: int = 0) -> list[Score]:
+    """Scores from a model that shows texts alone, in order.
+
+    Raises:
+        UnsupportedStrategy: if it does not tell the log-probabilities of texts.
+        DecodelabError: of the first pair that fails.
+    """
+    if not isinstance(model, ScoresTexts):
+        raise UnsupportedStrategy(f"{model.name} does not tell the log-probabilities of texts; use a local model")
+    running = model.scores(pairs, alternatives)
+    found: dict[int, Score] = {}
+    try:
+        for index, one in running:
+            if isinstance(one, DecodelabError):
+                raise one
+            found[index] = one
+    finally:
+        running.close()
+    return [found[index] for index in sorted(found)]
 
 
 def continued(

@@ -16,6 +16,7 @@ from decodelab.backends.asking import Asking
 from decodelab.backends.client import Client, Exchange, Replied, Results, Sleep
 from decodelab.backends.continuations import Continued
 from decodelab.backends.rounds import Found, Texts, Wanted, search_texts
+from decodelab.backends.scoring import Pair, scoring
 from decodelab.backends.texts import TextJob
 from decodelab.core.errors import DecodelabError, EmptySupport, NoReply, UnsupportedStrategy
 from decodelab.core.key import Keys
@@ -23,6 +24,7 @@ from decodelab.core.protocols import Draw, ModelScorer, Question, Rounds
 from decodelab.core.values import Candidate, Chat, Cost, FinishReason, Generation, Limits, Prompt
 from decodelab.engine.faults import blamed
 from decodelab.engine.runners.windows import check_windows, windows
+from decodelab.metrics.likelihood import Score
 from decodelab.models.loading import load
 from decodelab.scorers.catalogue import find_scorer
 from decodelab.strategy.strategy import Strategy
@@ -82,6 +84,15 @@ class RemoteModel:
         """
         ready = [self._exchange(job, self._asking(job)) for job in jobs]
         return self._client.run(ready)
+
+    def scores(self, pairs: Sequence[Pair], alternatives: int = 0) -> Results[Score]:
+        """The log-probabilities of completions after their prompts.
+
+        Raises:
+            UnsupportedStrategy: if servers of this kind do not tell them.
+            RequestError: for an empty text.
+        """
+        return self._client.run([scoring(self.address, pair, alternatives) for pair in pairs])
 
     def _asking(self, job: TextJob) -> Asking:
         check_windows(job.strategy)

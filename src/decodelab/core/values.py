@@ -74,6 +74,11 @@ def _exp(x: float) -> float:
         return math.inf
 
 
+def _known_sum(logprobs: Sequence[float], text: str) -> float:
+    """The sum of the log-probabilities of a text's tokens; NaN where a server does not show them."""
+    return math.fsum(logprobs) if logprobs or not text else math.nan
+
+
 @dataclass(frozen=True)
 class Cost:
     """The cost of a generation.
@@ -158,13 +163,13 @@ class Candidate:
 
     @property
     def logprob(self) -> float:
-        """Sum of the token log-probabilities under the model, in nats."""
-        return math.fsum(self.token_logprobs)
+        """Sum of the token log-probabilities under the model, in nats; NaN of a text where none is known."""
+        return _known_sum(self.token_logprobs, self.text)
 
     @property
     def processed_logprob(self) -> float:
-        """Sum of the token log-probabilities under the processed distribution, in nats."""
-        return math.fsum(self.processed_logprobs)
+        """Sum of the token log-probabilities under the processed distribution, in nats; likewise."""
+        return _known_sum(self.processed_logprobs, self.text)
 
     @property
     def perplexity(self) -> float:
@@ -239,8 +244,9 @@ class Generation:
         data["cost"]["forward_tokens"] = self.cost.forward_tokens
         data["cost"]["acceptance"] = self.cost.acceptance
         for row, candidate in zip(data["candidates"], self.candidates, strict=True):
-            row["logprob"] = candidate.logprob
-            row["processed_logprob"] = candidate.processed_logprob
+            for name in ("logprob", "processed_logprob"):
+                value = getattr(candidate, name)
+                row[name] = None if math.isnan(value) else value
             row["perplexity"] = candidate.perplexity if candidate.token_logprobs else None
             if candidate.confidences is None:
                 del row["confidences"]

@@ -17,6 +17,7 @@ from decodelab.core.values import Candidate, Tokens
 from decodelab.select._ordering import in_order
 from decodelab.select._prepared import PreparedSelection
 from decodelab.select._pruning import pruned
+from decodelab.select.ratings import with_logprobs
 from decodelab.select.readers import Answer, check_answer, read_answers
 from decodelab.select.utility.catalogue import check_utility, compared, find_utility
 
@@ -131,7 +132,7 @@ class MBR(PreparedSelection):
             found.setdefault((of[i], candidates[i].tokens or candidates[i].text), i)  # servers show no tokens
         first = set(found.values())
         # Only their ratios matter: the largest is 1, so that none underflows without need.
-        most = max(candidates[i].logprob for i in first)
+        most = max(with_logprobs(self, candidates[i]).logprob for i in first)
         if most == -math.inf:
             return [1 / len(places)] * len(places)
         raw = [math.exp(candidates[i].logprob - most) if i in first else 0.0 for i in places]

@@ -36,7 +36,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def mean_logprob(candidate: Candidate) -> float:
     """The mean log-probability of a candidate's tokens under the model, in nats; 0 of no tokens."""
-    return candidate.logprob / max(len(candidate.token_logprobs), 1)
+    return math.fsum(candidate.token_logprobs) / max(len(candidate.token_logprobs), 1)
 
 
 def groups(confidence: Sequence[float], window: int) -> list[float]:
@@ -135,7 +135,7 @@ class Rating:
         """
         by = self.by
         if isinstance(by, str) and by in _OF_CANDIDATE:
-            return [_OF_CANDIDATE[by](_shown(self.stage, by, c)) for c in candidates]
+            return [_OF_CANDIDATE[by](with_logprobs(self.stage, c)) for c in candidates]
         if not self.reads_confidences:
             partials = [Partial(question.prompt, question.tokens, c.tokens, c.text) for c in candidates]
             return judged(by, partials, question.model)
@@ -146,11 +146,15 @@ class Rating:
         return [_OF_GROUPS[by](c.top, self.window) for c in recorded]
 
 
-def _shown(stage: Stage, by: str, candidate: Candidate) -> Candidate:
-    if candidate.text and not candidate.token_logprobs:
+def with_logprobs(stage: Stage, candidate: Candidate) -> Candidate:
+    """A candidate whose log-probabilities are known.
+
+    Raises:
+        UnsupportedStrategy: if they are not.
+    """
+    if math.isnan(candidate.logprob):
         raise UnsupportedStrategy(
-            f"{stage.name}: by={value_text(by)} needs log-probabilities, which the server does not show; "
-            "use by=SCORER, or another server"
+            f"{stage} needs log-probabilities, which the server does not show; use a scorer, or another server"
         )
     return candidate
 

@@ -59,19 +59,21 @@ def executor_named(name: str, workers: int, address: str | None, around: Around 
     if name == "ray":
         from decodelab.bench.run.ray_actors import RayActors
 
-        return PoolExecutor(RayActors(workers, address, around))
+        return WithServers(PoolExecutor(RayActors(workers, address, around)))
     if address is not None:
         raise RequestError(
             f"--ray-address is for a Ray cluster, got {address[:60]!r} with --executor local; use --executor ray"
         )
-    return LocalExecutor(Worker(around=around)) if workers == 1 else PoolExecutor(Processes(workers, around))
+    return WithServers(
+        LocalExecutor(Worker(around=around)) if workers == 1 else PoolExecutor(Processes(workers, around))
+    )
 
 
 class WithServers:
     """Has servers compute what is asked of their models, from this process, and another executor all else.
 
     Args:
-        inner: for models of our own, entered.
+        inner: for models of our own.
         texts: for those of servers; None: a new one.
     """
 
@@ -79,11 +81,13 @@ class WithServers:
         self._inner, self._texts = inner, texts or TextWorker()
 
     def __enter__(self) -> WithServers:
-        """Nothing to do."""
+        """Have the other executor ready."""
+        self._inner.__enter__()
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Nothing to do."""
+        """Leave nothing running."""
+        self._inner.__exit__(*raised)
 
     def begin(self, plan: Plan, tasks: Sequence[LoadedTask]) -> None:
         """Take up a plan."""

@@ -81,8 +81,7 @@ def run(
     tasks = load_tasks(plan) if tasks is None else tasks
     journal.begin(plan.model_dump_json(), plan.digest, {task.label: task.items for task in tasks})
     outcome = Outcome()
-    with LocalExecutor() if executor is None else nullcontext(executor) as inner:
-        running = WithServers(inner)
+    with WithServers(LocalExecutor()) if executor is None else nullcontext(executor) as running:
         running.begin(plan, tasks)
         for place, name in enumerate(plan.models):
             part = _part(progress, place, len(plan.models))

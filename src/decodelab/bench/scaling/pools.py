@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -65,8 +66,13 @@ class Pool:
 
     @property
     def tokens(self) -> float:
-        """Generated tokens of a sample, on average."""
-        return sum(len(c.tokens) for c in self.candidates) / len(self)
+        """Generated tokens of a sample, on average; of a server's, as many as it counted."""
+        return (sum(len(c.tokens) for c in self.candidates) or self.decode_tokens) / len(self)
+
+    @property
+    def shows_logprobs(self) -> bool:
+        """Whether the log-probabilities of all samples are known; servers may not show them."""
+        return not any(math.isnan(c.logprob) for c in self.candidates)
 
 
 @dataclass(frozen=True)
