@@ -256,3 +256,15 @@ def test_what_continues_texts_is_refused_where_rows_are_followed(table):
     for driver in ("until", "speculative(draft=ngram)"):
         with pytest.raises(UnsupportedStrategy, match=driver[:5]):
             dl.generate(table, "", [Chunks(9), *dl.Strategy.of(f"sample | {driver}").stages[1:]], max_new_tokens=4)
+
+
+def test_a_search_that_is_cancelled_alone_leaves_no_rows_behind(table: dl.TableModel) -> None:
+    """Its draws are gone with the next step; until then there is something to do."""
+    engine = dl.Engine(table)
+    number = engine.submit("a", Chunks(6, None), max_new_tokens=30)
+    for _ in range(3):
+        assert list(engine.step()) == []
+    assert engine.rows > 1
+    assert engine.cancel(number)
+    assert list(engine.run()) == []
+    assert engine.rows == 0

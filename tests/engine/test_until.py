@@ -143,6 +143,19 @@ def test_a_cancelled_job_leaves_no_rows_and_no_result(model):
     assert engine.rows == 0
 
 
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4])
+def test_a_job_that_is_cancelled_alone_leaves_no_rows_behind(model, steps):
+    """Its draws are gone with the next step; until then there is something to do."""
+    engine = dl.Engine(model)
+    number = engine.submit("", "sample(n=40) | until(error=0, window=4)", max_new_tokens=3)
+    for _ in range(steps):
+        assert list(engine.step()) == []
+    assert engine.cancel(number)
+    assert not engine.cancel(number)
+    assert list(engine.run()) == []
+    assert engine.rows == 0
+
+
 def test_a_reader_that_raises_fails_its_own_job_and_names_the_stage(model):
     def read(text: str) -> str:
         raise ValueError("no such answer")

@@ -74,6 +74,11 @@ def _exp(x: float) -> float:
         return math.inf
 
 
+def _known_sum(logprobs: Sequence[float], text: str) -> float:
+    """The sum of the log-probabilities of a text's tokens; NaN where a server does not show them."""
+    return math.fsum(logprobs) if logprobs or not text else math.nan
+
+
 @dataclass(frozen=True)
 class Cost:
     """The cost of a generation.
@@ -132,11 +137,11 @@ class Candidate:
     """One continuation of a prompt.
 
     Attributes:
-        tokens: the generated ids, the terminating EOS included.
+        tokens: the generated ids, the terminating EOS included; empty where a server does not show them.
         text: the decoded continuation, special tokens left out, cut before a stop string.
-        token_logprobs: log p of each token under the model itself, in nats.
+        token_logprobs: log p of each token under the model itself, in nats; empty where a server does not show them.
         processed_logprobs: log p of each token under the processed distribution (after all processors), in
-            nats.
+            nats; likewise.
         finish_reason: why it ended.
         sample: its sample index (or its rank among the hypotheses of a search).
         score: what the search or selection ranked it by.
@@ -158,18 +163,18 @@ class Candidate:
 
     @property
     def logprob(self) -> float:
-        """Sum of the token log-probabilities under the model, in nats."""
-        return math.fsum(self.token_logprobs)
+        """Sum of the token log-probabilities under the model, in nats; NaN of a text where none is known."""
+        return _known_sum(self.token_logprobs, self.text)
 
     @property
     def processed_logprob(self) -> float:
-        """Sum of the token log-probabilities under the processed distribution, in nats."""
-        return math.fsum(self.processed_logprobs)
+        """Sum of the token log-probabilities under the processed distribution, in nats; likewise."""
+        return _known_sum(self.processed_logprobs, self.text)
 
     @property
     def perplexity(self) -> float:
-        """Sequence perplexity exp(-logprob / tokens) under the model; NaN for an empty sequence."""
-        return _exp(-self.logprob / len(self.tokens)) if self.tokens else math.nan
+        """Sequence perplexity exp(-logprob / tokens) under the model; NaN of no tokens, or where none is known."""
+        return _exp(-self.logprob / len(self.token_logprobs)) if self.token_logprobs else math.nan
 
 
 @dataclass(frozen=True)
@@ -239,9 +244,10 @@ class Generation:
         data["cost"]["forward_tokens"] = self.cost.forward_tokens
         data["cost"]["acceptance"] = self.cost.acceptance
         for row, candidate in zip(data["candidates"], self.candidates, strict=True):
-            row["logprob"] = candidate.logprob
-            row["processed_logprob"] = candidate.processed_logprob
-            row["perplexity"] = candidate.perplexity if candidate.tokens else None
+            for name in ("logprob", "processed_logprob"):
+                value = getattr(candidate, name)
+                row[name] = None if math.isnan(value) else value
+            row["perplexity"] = candidate.perplexity if candidate.token_logprobs else None
             if candidate.confidences is None:
                 del row["confidences"]
         return data

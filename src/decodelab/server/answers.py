@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from decodelab.core.protocols import ByteVocab, LanguageModel
@@ -37,6 +38,7 @@ class Choice:
         tokens: its ids.
         score: what its strategy ranked it by.
         stop: the stop string or stop token that ended it, if one did.
+        candidate: what it was made of; None of a prompt alone.
     """
 
     index: int
@@ -47,6 +49,7 @@ class Choice:
     tokens: Tokens
     score: float
     stop: str | int | None = None
+    candidate: Candidate | None = None
 
 
 @dataclass
@@ -104,7 +107,7 @@ class Answer:
             text, places = echoed + text, (*head, *places)
             starts = (*offsets, *(len(echoed) + start for start in starts))
         reason = _REASONS.get(candidate.finish_reason, "stop")
-        return Choice(index, text, places, starts, reason, candidate.tokens, candidate.score, stop)
+        return Choice(index, text, places, starts, reason, candidate.tokens, candidate.score, stop, candidate)
 
     def _stop(self, candidate: Candidate, before: Tokens) -> str | int | None:
         """The stop token or stop string that ended a sequence; of strings that end it at one place, the longest."""
@@ -145,11 +148,14 @@ class Answer:
         }
 
     def _head(self, kind: str) -> dict[str, Any]:
-        fingerprint = f"fp_{self.model.digest[:12]}"
         return {
             "id": self.id, "object": kind, "created": self.created, "model": self.name,
-            "system_fingerprint": fingerprint,
+            "system_fingerprint": self._fingerprint,
         }  # fmt: skip
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return f"fp_{self.model.digest[:12]}"
 
     def _choice_json(self, choice: Choice) -> dict[str, Any]:
         logprobs = None if self.plan.shown.top is None else self._logprobs(choice.places, choice.starts)
@@ -223,7 +229,12 @@ class Answer:
         shown: dict[str, Any] = {"strategy": str(self.plan.strategy), "seed": self.plan.seed}
         shown["costs"] = [dataclasses.asdict(g.cost) | {"forward_tokens": g.cost.forward_tokens} for g in generations]
         shown["scores"] = [choice.score if abs(choice.score) < float("inf") else None for choice in choices]
+        made = [choice.candidate for choice in choices if choice.candidate is not None]
+        shown["samples"] = [candidate.sample for candidate in made]
+        shown["finish_reasons"] = [candidate.finish_reason for candidate in made]
         if self.plan.shown.token_ids:
+            for name in ("token_logprobs", "processed_logprobs"):
+                shown[name] = [[_finite(value) for value in getattr(candidate, name)] for candidate in made]
             shown["prompt_token_ids"] = [list(tokens) for _, tokens in self.prompts]
         return shown
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
@@ -80,6 +81,9 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
             CORSMiddleware, allow_origins=list(settings.origins), allow_methods=["*"], allow_headers=["*"]
         )
 
+    async def ended(route: str, began: float) -> None:
+        metrics.latency.labels(route).observe(time.perf_counter() - began)
+
     def told(route: str, handler: Handler) -> Handler:
         """A handler whose errors become responses, and whose requests are counted."""
 
@@ -98,7 +102,7 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
                 LOG.exception("a request to %s failed", route)
                 response = refused(ApiError(500, "the server failed; its log says why", code="internal"))
             metrics.requests.labels(route, response.status_code).inc()
-            metrics.latency.labels(route).observe(time.perf_counter() - began)
+            response.background = BackgroundTask(ended, route, began)  # a stream is sent after its handler has returned
             return response
 
         return run
@@ -110,7 +114,7 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
         asked = read_request(route, await read_body(request, settings.max_body), settings.defaults)
         work = await begin(route, asked, served, _client(request))
         if work.plan.shown.stream:
-            return EventStream(_timed(work, metrics), work.cancel)
+            return EventStream(_timed(work, metrics), work.cancel, settings.deadline)
         try:
             return answered(await unless_gone(request, work.document()))
         finally:
@@ -134,7 +138,7 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
         work = await begin("chat", chat, served, _client(request))
         answer = ResponseAnswer(asked, work)
         if work.plan.shown.stream:
-            return EventStream(answer.events(), work.cancel, None, answer.failed)
+            return EventStream(answer.events(), work.cancel, settings.deadline, None, answer.failed)
         try:
             return answered(await unless_gone(request, answer.document()))
         finally:
@@ -230,15 +234,15 @@ def _only(models: Models) -> str:
     return names[0]
 
 
-async def _timed(work: Work, metrics: Metrics) -> AsyncIterator[dict[str, Any]]:
+async def _timed(work: Work, metrics: Metrics) -> AsyncIterator[list[dict[str, Any]]]:
     """The pieces of an answer, and how long the client waited for each."""
     last, first = time.perf_counter(), True
-    async for piece in work.pieces():
-        if any(_says(choice) for choice in piece["choices"]):
+    async for pieces in work.pieces():
+        if any(_says(choice) for piece in pieces for choice in piece["choices"]):
             now = time.perf_counter()
             (metrics.first if first else metrics.between).observe(now - last)
             last, first = now, False
-        yield piece
+        yield pieces
 
 
 def _says(choice: Mapping[str, Any]) -> bool:

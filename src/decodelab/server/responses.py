@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,50 +40,22 @@ class ResponseAnswer:
             output.append(_call(_id("fc"), call, _status(choice["finish_reason"])))
         return self._response(choice["finish_reason"], output, chat["usage"], chat["decodelab"])
 
-    async def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """The answer as events, each with its name."""
-        async for kind, data in self._told():
-            yield kind, {"type": kind, "sequence_number": self.number, **data}
-            self.number += 1
+    async def events(self) -> AsyncIterator[list[tuple[str, dict[str, Any]]]]:
+        """The answer as events, each with its name: those that are known at a time together."""
+        begun, output = self._response(None, [], None, None), _Output()
+        yield self._numbered([(f"response.{kind}", {"response": begun}) for kind in ("created", "in_progress")])
+        async for pieces in self.work.pieces():
+            yield self._numbered(event for piece in pieces for event in output.take(piece))
+        ending = self._numbered(output.end())
+        done = self._response(output.reason, output.items, output.last["usage"], output.last["decodelab"])
+        yield [*ending, *self._numbered([(f"response.{done['status']}", {"response": done})])]
 
-    async def _told(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        begun = self._response(None, [], None, None)
-        yield "response.created", {"response": begun}
-        yield "response.in_progress", {"response": begun}
-        output: list[dict[str, Any]] = []
-        growing: _Growing | None = None
-        reason, last = "stop", dict[str, Any]()
-        async for piece in self.work.pieces():
-            if "usage" in piece:
-                last = piece
-            for choice in piece["choices"]:
-                delta, reason = choice["delta"], choice["finish_reason"] or reason
-                logprobs = (choice["logprobs"] or {}).get("content") or []
-                for key in ("reasoning_content", "content"):
-                    if not delta.get(key):
-                        continue
-                    if growing is None or growing.key != key:
-                        for told in growing.end() if growing is not None else ():
-                            yield told
-                        growing = _Growing(key, len(output), output)
-                        for told in growing.begin():
-                            yield told
-                    for told in growing.more(delta[key], logprobs):
-                        yield told
-                for call in delta.get("tool_calls", []):
-                    for told in growing.end() if growing is not None else ():
-                        yield told
-                    growing = None
-                    for told in _calling(call, output, "completed"):
-                        yield told
-        if growing is None and not output:
-            growing = _Growing("content", 0, output)
-            for told in growing.begin():
-                yield told
-        for told in growing.end(_status(reason)) if growing is not None else ():
-            yield told
-        done = self._response(reason, output, last["usage"], last["decodelab"])
-        yield f"response.{done['status']}", {"response": done}
+    def _numbered(self, events: Iterable[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+        found: list[tuple[str, dict[str, Any]]] = []
+        for kind, data in events:
+            found.append((kind, {"type": kind, "sequence_number": self.number, **data}))
+            self.number += 1
+        return found
 
     def failed(self, error: ApiError) -> tuple[str, dict[str, Any]]:
         """The last event of an answer that fails."""
@@ -227,6 +199,55 @@ class _Growing:
         if self.thought:
             return _reasoning(self.item, self.text)
         return _message(self.item, self.text, self.logprobs, status)
+
+
+@dataclass
+class _Output:
+    """The output as it grows, and the events that tell of it.
+
+    Attributes:
+        items: those that are whole.
+        reason: why the text ended.
+        last: the piece with the usage.
+    """
+
+    items: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    reason: str = "stop"
+    last: dict[str, Any] = field(default_factory=dict[str, Any])
+    _growing: _Growing | None = None
+
+    def take(self, piece: dict[str, Any]) -> _Events:
+        """The events of a piece of a chat."""
+        if "usage" in piece:
+            self.last = piece
+        for choice in piece["choices"]:
+            delta, self.reason = choice["delta"], choice["finish_reason"] or self.reason
+            logprobs = (choice["logprobs"] or {}).get("content") or []
+            for key in ("reasoning_content", "content"):
+                if delta.get(key):
+                    if self._growing is None or self._growing.key != key:
+                        yield from self._begin(key)
+                    assert self._growing is not None
+                    yield from self._growing.more(delta[key], logprobs)
+            for call in delta.get("tool_calls", []):
+                yield from self._end("completed")
+                yield from _calling(call, self.items, "completed")
+
+    def end(self) -> _Events:
+        """The events after the last piece; an answer that says nothing is an empty text."""
+        if self._growing is None and not self.items:
+            yield from self._begin("content")
+        yield from self._end(_status(self.reason))
+
+    def _begin(self, key: str) -> _Events:
+        yield from self._end("completed")
+        self._growing = _Growing(key, len(self.items), self.items)
+        yield from self._growing.begin()
+
+    def _end(self, status: str) -> _Events:
+        if self._growing is not None:
+            yield from self._growing.end(status)
+            self._growing = None
 
 
 def _calling(call: Mapping[str, Any], output: list[dict[str, Any]], status: str) -> _Events:

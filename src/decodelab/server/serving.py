@@ -108,21 +108,27 @@ class Work:
             found += self.answer.choices(place, self.generations.get(place), watch)
         return found
 
-    async def heard(self) -> AsyncIterator[tuple[int, Grown | Searched | Generation]]:
-        """What the engine tells, with the place of the prompt, until all is done.
+    async def heard(self) -> AsyncIterator[list[tuple[int, Grown | Searched | Generation]]]:
+        """What the engine tells, with the place of the prompt, until all is done: what is there already together.
 
         Raises:
             ApiError: if one prompt fails: so does the request.
         """
         places = {ticket: place for place, ticket in enumerate(self.tickets)}
         while len(self.generations) < len(self.tickets):
-            ticket, message = await self.messages.get()
-            if isinstance(message, ApiError):
-                raise message
-            place = places[ticket]
-            if isinstance(message, Generation):
-                self.generations[place] = message
-            yield place, message
+            told = [await self.messages.get()]
+            while not self.messages.empty():
+                told.append(self.messages.get_nowait())
+            found: list[tuple[int, Grown | Searched | Generation]] = []
+            for ticket, message in told:
+                if isinstance(message, ApiError):
+                    yield found
+                    raise message
+                place = places[ticket]
+                if isinstance(message, Generation):
+                    self.generations[place] = message
+                found.append((place, message))
+            yield found
 
     async def document(self) -> dict[str, Any]:
         """The answer in one piece."""
@@ -134,34 +140,39 @@ class Work:
     def _generations(self) -> Sequence[Generation]:
         return [self.generations[place] for place in sorted(self.generations)]
 
-    async def pieces(self) -> AsyncIterator[dict[str, Any]]:
-        """The answer piece by piece; what comes last is the usage, where it is wanted."""
+    async def pieces(self) -> AsyncIterator[list[dict[str, Any]]]:
+        """The answer in pieces, those that are known at a time together; the usage comes last, where it is wanted."""
         answer, shown = self.answer, self.plan.shown
         begun = [len(text) if shown.echo else 0 for text, _ in answer.prompts]
+        yield self._opening()
+        async for told in self.heard():
+            found: list[dict[str, Any]] = []
+            for place, message in told:
+                if isinstance(message, Searched):
+                    if shown.progress:
+                        found.append(answer.progress(place, message))
+                elif isinstance(message, Grown):
+                    found += answer.pieces(place * shown.n + message.sample, message, begun[place])
+                else:
+                    found += self._ending(place, message, begun[place])
+            yield found
+        if shown.usage:
+            yield [answer.last(self.choices(), self._generations)]
+
+    def _opening(self) -> list[dict[str, Any]]:
+        """The first pieces of all sequences: whose turn it is, and the prompt where it is echoed."""
+        answer, shown = self.answer, self.plan.shown
+        found: list[dict[str, Any]] = []
         for place in self.prompts:
             for index in range(place * shown.n, (place + 1) * shown.n if self.tickets else place * shown.n + 1):
                 if (opening := answer.opening(index)) is not None:
-                    yield opening
+                    found.append(opening)
                 if shown.echo:
                     (prompt,) = answer.choices(place, None, None)
-                    for piece in answer.echo(replace(prompt, index=index)):
-                        yield piece
+                    found += answer.echo(replace(prompt, index=index))
                 if not self.tickets:
-                    for piece in answer.closing(index, "length"):
-                        yield piece
-        async for place, message in self.heard():
-            first = place * shown.n
-            if isinstance(message, Searched):
-                if shown.progress:
-                    yield answer.progress(place, message)
-            elif isinstance(message, Grown):
-                for piece in answer.pieces(first + message.sample, message, begun[place]):
-                    yield piece
-            else:
-                for piece in self._ending(place, message, begun[place]):
-                    yield piece
-        if shown.usage:
-            yield answer.last(self.choices(), self._generations)
+                    found += answer.closing(index, "length")
+        return found
 
     def _ending(self, place: int, generation: Generation, before: int) -> list[dict[str, Any]]:
         """The last pieces of a prompt's sequences; all of them, where nothing was told before."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -64,9 +65,12 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def json_bytes(document: Any) -> bytes:
     """A document as JSON in UTF-8, on one line."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _JSON.encode(document).encode()
 
 
 def answered(document: Any) -> Response:
@@ -79,72 +83,91 @@ def refused(error: ApiError) -> Response:
     return JSONResponse(error.body, error.status, error.headers)
 
 
+Event = dict[str, Any] | tuple[str, dict[str, Any]]
+"""The document that is the data of an event; or a pair with the name of the event."""
+
+
 class EventStream(Response):
     """A stream of server-sent events.
 
-    An error after the first byte is one event and the end of the stream, without `[DONE]`. When the client leaves, the
-    work is given up at once, not at the next event.
+    Events that come together are one write. An error after the first byte is one event and the end of the stream,
+    without `[DONE]`. When the client leaves, the work is given up at once, not at the next event; so it is when the
+    client does not read what it is sent, as what waits for it takes memory.
 
     Args:
-        events: the documents to send, each the data of an event; or pairs with the name of the event.
+        events: the events to send.
         cancel: gives the work up.
+        patience: seconds that one write may take.
         done: the data of the last event.
+        failed: the last event of a stream that fails.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
         self,
-        events: AsyncIterator[dict[str, Any] | tuple[str, dict[str, Any]]],
+        events: AsyncIterator[Sequence[Event]],
         cancel: Callable[[], None],
+        patience: float,
         done: str | None = "[DONE]",
-        failed: Callable[[ApiError], dict[str, Any] | tuple[str, dict[str, Any]]] = lambda error: error.body,
+        failed: Callable[[ApiError], Event] = lambda error: error.body,
     ) -> None:
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._events, self._cancel, self._done, self._failed = events, cancel, done, failed
+        self._events, self._cancel, self._patience, self._done, self._failed = events, cancel, patience, done, failed
+        self._writing, self._since = True, time.monotonic()  # the head of the response, at first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
-        sending, gone = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_gone(receive))
+        tasks = [asyncio.ensure_future(work) for work in (self._send(send), _gone(receive), self._watch(send))]
         try:
-            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        except OSError:  # the connection broke while something was sent
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        except OSError:  # the connection broke while something was sent, or the client does not read (TimeoutError)
             pass
         finally:
-            for task in (sending, gone):
+            for task in tasks:
                 task.cancel()
             self._cancel()
+            if self.background is not None:
+                await self.background()
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        pending: asyncio.Future[Any] | None = None
+        self._writing = False
         try:
-            while True:
-                pending = pending or asyncio.ensure_future(anext(self._events))
-                try:
-                    event = await asyncio.wait_for(asyncio.shield(pending), QUIET)
-                except TimeoutError:
-                    await _write(send, b": still working\n\n")
-                    continue
-                pending = None
-                await _write(send, _event(event))
-        except StopAsyncIteration:
+            async for events in self._events:
+                if events:
+                    await self._write(send, b"".join(map(_event, events)))
             end = b"" if self._done is None else f"data: {self._done}\n\n".encode()
         except ApiError as error:
             end = _event(self._failed(error))
-        finally:
-            if pending is not None:
-                pending.cancel()
-        await send({"type": "http.response.body", "body": end, "more_body": False})
+        await self._write(send, end, last=True)
+
+    async def _watch(self, send: Send) -> None:
+        """Send a comment whenever nothing else has been sent for a while; give up a client that does not read.
+
+        Raises:
+            TimeoutError: if a write takes too long.
+        """
+        while True:
+            wait = (self._patience if self._writing else QUIET) - (time.monotonic() - self._since)
+            if wait > 0:
+                await asyncio.sleep(min(wait, QUIET, self._patience))
+            elif self._writing:
+                raise TimeoutError
+            else:
+                async with asyncio.timeout(self._patience):
+                    await self._write(send, b": still working\n\n")
+
+    async def _write(self, send: Send, data: bytes, *, last: bool = False) -> None:
+        self._writing, self._since = True, time.monotonic()
+        await send({"type": "http.response.body", "body": data, "more_body": not last})
+        self._writing = False
 
 
-def _event(event: dict[str, Any] | tuple[str, dict[str, Any]]) -> bytes:
+def _event(event: Event) -> bytes:
     name, data = event if isinstance(event, tuple) else (None, event)
     return (b"" if name is None else f"event: {name}\n".encode()) + b"data: " + json_bytes(data) + b"\n\n"
-
-
-async def _write(send: Send, data: bytes) -> None:
-    await send({"type": "http.response.body", "body": data, "more_body": True})

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from decodelab.core.chunks import CHUNKS
-from decodelab.core.errors import DecodelabError, EmptySupport, UnsupportedStrategy
+from decodelab.core.errors import DecodelabError, EmptySupport, RequestError, UnsupportedStrategy
 from decodelab.core.protocols import Draw, Drawn, LanguageModel, Question, Rounds
 from decodelab.core.stage import Stage
 from decodelab.core.values import Candidate, Cost
@@ -84,6 +84,7 @@ class RoundsRunner:
         self._searching: dict[int, _Searching] = {}
         self._parts: dict[int, tuple[int, int]] = {}  # the job and the draw of each part that runs
         self._ready: list[Job] = []  # parts that begin after the step
+        self._leaving: list[Outcome] = []  # of jobs some of whose draws are gone with the next step only
         self._numbers = count(-1, -1)  # of parts; those of jobs are not negative, so that a dropped part is known
         self._room: int | None = None
 
@@ -123,15 +124,22 @@ class RoundsRunner:
 
     def step(self) -> Iterator[Outcome]:
         """One step of the other runner; rounds that follow those which finished in it begin."""
+        leaving, self._leaving = self._leaving, []
         yield from self._taken(self.inner.step())
+        yield from leaving
         yield from self._begin_ready()
 
     def cancel(self, number: int) -> bool:
         """Drop a job with its draws."""
-        if self._searching.pop(number, None) is None:
+        if any(outcome.index == number for outcome in self._leaving):
+            return False
+        searching = self._searching.pop(number, None)
+        if searching is None:
             return self.inner.cancel(number)
-        self._drop_parts(number)
-        return True
+        gone = self._drop_parts(number)
+        if not gone:
+            self._leaving.append(Failed(number, RequestError(f"{searching.job.name}: cancelled")))
+        return gone
 
     def interrupt(self) -> Iterator[Outcome]:
         """Empty the runner: yield the jobs that run as far as they came."""
@@ -144,8 +152,9 @@ class RoundsRunner:
             elif not isinstance(outcome, Failed):
                 running[place] = outcome.candidates
                 self._searching[place[0]].costs[place[1]] = outcome.cost
+        yield from self._leaving
         searching, self._searching = self._searching, {}
-        self._parts, self._ready = {}, []
+        self._parts, self._ready, self._leaving = {}, [], []
         for number, search in searching.items():
             found = [*search.finished]
             for draw, drawn in enumerate(search.drawn):
@@ -201,7 +210,7 @@ class RoundsRunner:
         elif isinstance(outcome.error, EmptySupport) and searching.job.strategy.in_rounds is not None:
             searching.drawn[draw] = found = []
         else:
-            yield self._failed(searching, outcome.error)
+            yield from self._failed(searching, outcome.error)
             return
         searching.lost |= len(found) < searching.draws[draw].n
         drawn = [found for found in searching.drawn if found is not None]
@@ -221,7 +230,7 @@ class RoundsRunner:
                 _check(draws, job)
             parts = [self._part(job, draw) for draw in draws]
         except DecodelabError as error:
-            yield self._failed(searching, error)
+            yield from self._failed(searching, error)
             return
         searching.cost = _after(searching.cost, _beside(searching.costs))
         searching.draws, searching.drawn = draws, [None] * len(draws)
@@ -266,19 +275,24 @@ class RoundsRunner:
         chosen = Cost(decode_tokens=used.tokens, forward_passes=used.passes, seconds=0.0)
         return generation(self.model, job, candidates, replace(_after(cost, chosen), seconds=cost.seconds))
 
-    def _failed(self, searching: _Searching, error: DecodelabError) -> Failed:
-        """The outcome of a job whose search, or one of whose draws, raised; its other draws are dropped."""
+    def _failed(self, searching: _Searching, error: DecodelabError) -> Iterator[Failed]:
+        """The outcome of a job whose search, or one of whose draws, raised, once its other draws are gone."""
         number = searching.job.index
         del self._searching[number]
-        self._drop_parts(number)
-        return Failed(number, error)
+        failed = Failed(number, error)
+        if self._drop_parts(number):
+            yield failed
+        else:
+            self._leaving.append(failed)
 
-    def _drop_parts(self, number: int) -> None:
-        """Drop the draws of a job, those that run and those that are ready."""
+    def _drop_parts(self, number: int) -> bool:
+        """Drop the draws of a job, those that run and those that are ready; whether all are gone now."""
         self._ready = [job for job in self._ready if job.part is None or job.part.owner != number]
-        for part in [part for part, (job, _) in self._parts.items() if job == number]:
+        parts = [part for part, (job, _) in self._parts.items() if job == number]
+        for part in parts:
             del self._parts[part]
-            self.inner.cancel(part)
+        gone = [self.inner.cancel(part) for part in parts]
+        return all(gone)
 
 
 def _check_weighing(strategy: Strategy) -> None:
