@@ -14,6 +14,7 @@ import pytest
 
 from decodelab.server.parameter import Route
 from decodelab.server.parameters import parameters
+from decodelab.testing.parameter_page import PAGE, page
 
 PATHS: dict[str, str] = {
     "completions": "/v1/completions",
@@ -216,3 +217,7 @@ def test_no_case_is_left_of_a_parameter_that_is_gone() -> None:
     names = {name for _, name in NAMED}
     assert CASES.keys() <= names
     assert OWN.keys() <= set(NAMED)
+
+
+def test_the_page_of_parameters_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run make stub"
