@@ -73,8 +73,9 @@ peers: $(READY) ## install what only benchmarks compare with: llama.cpp (compile
 	$(BIN)/python -m pip install --quiet --no-deps its_hub==1.2.0 optillm==0.4.0
 	$(BIN)/python -m pip install --quiet --no-deps latex2sympy2==1.9.1 antlr4-python3-runtime==4.7.2 word2number==1.1
 
-stub: $(READY) ## write decodelab/__init__.pyi, from which type checkers know the public names
+stub: $(READY) ## write what is made from tables: decodelab/__init__.pyi (the public names) and docs/server-parameters.md
 	$(BIN)/python -m decodelab.testing.public_names
+	$(BIN)/python -m decodelab.testing.parameter_page
 
 format: $(READY) ## mend style and format in place
 	$(BIN)/ruff check --fix

@@ -112,6 +112,12 @@ def test_the_older_names_of_structured_outputs(client: httpx2.Client, name: str,
     assert old["choices"] == new["choices"]
 
 
+def test_a_choice_may_hold_any_character(client: httpx2.Client) -> None:
+    choice = "a\nb\t(c) [d]-\\ \u00e9#~&\U0001f600"
+    (found,) = completion(client, structured_outputs={"choice": [choice]}, max_tokens=60)["choices"]
+    assert found["text"] == choice
+
+
 def test_a_prompt_that_was_computed_before_is_told(client: httpx2.Client, nano: LanguageModel) -> None:
     prompt = "The old lighthouse keeper had a secret " * 5
     first, second = (completion(client, prompt=prompt, max_tokens=2)["usage"] for _ in range(2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from decodelab.processors.grammar import Grammar
 from decodelab.processors.json_schema import JSONSchema
 from decodelab.processors.regex import Regex
 from decodelab.server.errors import invalid, naming
+from decodelab.server.literal import literal
 
 
 def constraint_stages(asked: Mapping[str, Any], longest: int) -> list[Stage]:
@@ -97,7 +97,7 @@ def _structured(kind: str, what: str, value: Any, *, whitespace: bool = True) ->
     if kind == "choice":
         if not isinstance(value, list) or not value or not all(isinstance(text, str) and text for text in value):
             raise invalid(param, f"{what} must be texts, got {brief(value)}")
-        return [Regex("|".join(f"(?:{re.escape(text)})" for text in value))]
+        return [Regex("|".join(f"(?:{literal(text)})" for text in value))]
     if not isinstance(value, str) or (kind == "grammar" and value.endswith(".lark")):
         raise invalid(param, f"{what} must be text, got {brief(value)}")
     return [Regex(value) if kind == "regex" else Grammar(value)]

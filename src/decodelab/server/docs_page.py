@@ -66,7 +66,7 @@ def docs_page(document: Mapping[str, Any]) -> str:
                     "method": method.upper(),
                     "what": operation.get("summary", ""),
                     "parameters": [
-                        (name, _kind(property), property.get("description", ""))
+                        (name, kind(property), property.get("description", ""))
                         for name, property in schema.get("properties", {}).items()
                     ],
                     "refused": [one for route, own in _PATHS.items() if own == path for one in refused(route).values()],
@@ -76,13 +76,13 @@ def docs_page(document: Mapping[str, Any]) -> str:
     return page.render(routes=routes, models=models)
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
-    """The types of a property, in a word each."""
+def kind(schema: Mapping[str, Any]) -> str:
+    """The types of a property of a JSON schema, in a word each."""
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
     if "anyOf" in schema:
-        kinds = [_kind(one) for one in schema["anyOf"] if one.get("type") != "null"]
+        kinds = [kind(one) for one in schema["anyOf"] if one.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
     if schema.get("type") == "array":
-        return f"list of {_kind(schema.get('items', {}))}"
+        return f"list of {kind(schema.get('items', {}))}"
     return str(schema.get("type") or schema.get("$ref", "any").rsplit("/", 1)[-1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from decodelab.server.literal import literal
+
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 _SPACE = re.compile(r"(?:[ \t]|#[^\r\n]*)*")
 _SPACE_AND_LINES = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)*")
@@ -130,7 +132,7 @@ class _Reader:
             if self.at >= len(self.text):
                 self.at = opened
                 raise self._fault("the text is not closed")
-            found.append(f"/{_written(self._character())}/")
+            found.append(f"/{literal(self._character())}/")
         self.at += 1
         return f"({' '.join(found)})" if len(found) > 1 else "".join(found)
 
@@ -148,9 +150,9 @@ class _Reader:
                 high = self._character()
                 if high < low:
                     raise self._fault(f"the range from {low!r} to {high!r} is empty")
-                found += f"{_written(low)}-{_written(high)}"
+                found += f"{literal(low)}-{literal(high)}"
             else:
-                found += _written(low)
+                found += literal(low)
         self.at += 1
         if not found:
             self.at = opened
@@ -201,11 +203,3 @@ class _Reader:
 
     def _fault(self, what: str) -> GbnfFault:
         return GbnfFault(f"{what} in line {self.text.count(chr(10), 0, self.at) + 1}")
-
-
-def _written(character: str) -> str:
-    """A character in a regular expression, within brackets or not."""
-    if character.isascii() and character.isalnum():
-        return character
-    code = ord(character)
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
