@@ -155,7 +155,7 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
             raise in_their_words(error, asked) from error
         answer = LlamaAnswer(asked, work)
         if work.plan.shown.stream:
-            return EventStream(answer.pieces(), work.cancel, None)
+            return EventStream(answer.pieces(), work.cancel, settings.deadline, None)
         try:
             return answered(await unless_gone(request, answer.document()))
         finally:

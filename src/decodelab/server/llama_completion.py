@@ -62,12 +62,12 @@ def completion_parameters(asked: Mapping[str, Any], model: LanguageModel, settin
         found["logprobs"] = probabilities
     if asked.get("post_sampling_probs"):
         found["logprobs_of"] = "processed"
-    if constraint := _constraint(asked):
+    if constraint := _constraint(asked, settings.max_constraint):
         found["structured_outputs"] = constraint
     return found
 
 
-def _constraint(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _constraint(asked: Mapping[str, Any], longest: int) -> dict[str, Any]:
     grammar, schema = asked.get("grammar", ""), asked.get("json_schema")
     if grammar and schema is not None:
         raise invalid("grammar", "grammar and json_schema are both given; give one")
@@ -75,6 +75,8 @@ def _constraint(asked: Mapping[str, Any]) -> dict[str, Any]:
         return {"json": schema, "disable_any_whitespace": True}
     if not grammar:
         return {}
+    if len(grammar) > longest:
+        raise invalid("grammar", f"grammar must have at most {longest} characters, got {len(grammar)}", "too_large")
     try:
         return {"grammar": gbnf_to_lark(grammar)}
     except GbnfFault as fault:
@@ -110,18 +112,20 @@ class LlamaAnswer:
             pass
         return self._last(self._choice.text, self._choice.places)
 
-    async def pieces(self) -> AsyncIterator[dict[str, Any]]:
-        """The answer piece by piece; the last one says how it was made."""
+    async def pieces(self) -> AsyncIterator[list[dict[str, Any]]]:
+        """The answer in pieces, those that are known at a time together; the last one says how it was made."""
         written, told = 0, ""
-        async for _, message in self.work.heard():
-            if isinstance(message, Grown):
-                written, told = written + len(message.places), told + message.text
-                yield self._head(message.text, message.places) | {"stop": False, **self._counts(written)}
+        async for heard in self.work.heard():
+            found: list[dict[str, Any]] = []
+            for _, message in heard:
+                if isinstance(message, Grown):
+                    written, told = written + len(message.places), told + message.text
+                    found.append(self._head(message.text, message.places) | {"stop": False, **self._counts(written)})
+            yield found
         rest = self._choice.text[len(told) :]
         places = self._choice.places[written:] if rest else ()
-        if rest:
-            yield self._head(rest, places) | {"stop": False, **self._counts(written + len(places))}
-        yield self._last("", ())
+        more = [self._head(rest, places) | {"stop": False, **self._counts(written + len(places))}] if rest else []
+        yield [*more, self._last("", ())]
 
     @property
     def _choice(self) -> Choice:
