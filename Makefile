@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint types stub bench bench-engine bench-peers bench-samplers bench-scoring bench-selection bench-speculative bench-sweep peers format clean
+.PHONY: help run test test-slow lint types stub clients bench bench-engine bench-peers bench-samplers bench-scoring bench-selection bench-speculative bench-sweep peers format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,15 @@ peers: $(READY) ## install what only benchmarks compare with: llama.cpp (compile
 	$(BIN)/python -m pip install --quiet --no-deps mbrs==0.1.8 fastchrf==0.2.1 simple-parsing==0.1.9 docstring_parser==0.18.0
 	$(BIN)/python -m pip install --quiet --no-deps its_hub==1.2.0 optillm==0.4.0
 	$(BIN)/python -m pip install --quiet --no-deps latex2sympy2==1.9.1 antlr4-python3-runtime==4.7.2 word2number==1.1
+
+# In a venv of their own on top of ours: they bring older HTTP libraries and pandas.
+clients: $(READY) ## run tests of the server with LangChain, lm-evaluation-harness and inspect_ai (installs them into .venv-clients)
+	$(PYTHON) -m venv .venv-clients
+	cd $(VENV)/lib/python*/site-packages && pwd > $(CURDIR)/.venv-clients/decodelab.pth
+	mv .venv-clients/decodelab.pth .venv-clients/lib/python*/site-packages/
+	.venv-clients/bin/python -m pip install --quiet langchain-openai==1.7.4 langchain-tests==1.1.9 pytest-asyncio lm_eval==0.4.13 accelerate inspect_ai==0.3.285
+	PYTHONPATH=src .venv-clients/bin/python -m pytest -W default -o asyncio_mode=auto -o asyncio_default_test_loop_scope=session \
+	    -o asyncio_default_fixture_loop_scope=session tests/server/clients
 
 stub: $(READY) ## write what is made from tables: decodelab/__init__.pyi (the public names) and docs/server-parameters.md
 	$(BIN)/python -m decodelab.testing.public_names

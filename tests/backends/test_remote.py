@@ -167,6 +167,11 @@ def test_what_needs_the_model_is_refused_before_anything_is_asked(serve, strateg
     assert server.asked == []
 
 
+def test_a_least_length_is_no_limit_of_steps():
+    with pytest.raises(UnsupportedStrategy, match="min_new_tokens would hold for each step of step_beam"):
+        dl.generate("vllm:http://127.0.0.1:9#m", "A", dl.StepBeam(2, 2, longest), min_new_tokens=3)
+
+
 def test_a_server_that_drops_n_is_found_out(serve):
     one = {"choices": [{"text": "a", "finish_reason": "stop"}]}
     server = serve(lambda body, number: (200, {}, json.dumps(one).encode()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -53,19 +54,30 @@ def slow(seconds: float) -> Any:
 ASKED = {"model": "m", "prompt": "a", "max_tokens": 8, "seed": 1}
 
 
+ENDED = 'decodelab_request_seconds_count{route="/v1/completions"} 1.0'
+"""Says of the metrics that one request has been answered to its end."""
+
+
 def metric(client: httpx2.Client, name: str) -> float:
     """A number among the metrics."""
     lines = client.get("/metrics").text.splitlines()
     return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
 
-def idle(client: httpx2.Client) -> bool:
+def idle(client: httpx2.Client, seconds: float = 5) -> bool:
     """Whether nothing runs or waits, within a while."""
-    for _ in range(100):
-        if not metric(client, "decodelab_rows_running") and not metric(client, "decodelab_requests_waiting"):
-            return True
+    names = ("decodelab_rows_running", "decodelab_requests_waiting")
+    return until(lambda: not any(metric(client, name) for name in names), seconds)
+
+
+def until(holds: Callable[[], bool], seconds: float) -> bool:
+    """Whether something comes to hold within a while."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
         time.sleep(0.01)
-    return False
+    return True
 
 
 def running(client: httpx2.Client, rows: int) -> None:
@@ -178,6 +190,43 @@ def test_a_reader_that_is_slow_holds_up_nobody(serve: Any) -> None:
             assert httpx2.post(f"{address}/v1/completions", json=ASKED, timeout=30).status_code == 200
             rest = [line for line in lines if line]
     assert rest[-1] == "data: [DONE]"
+
+
+def test_a_client_that_never_reads_is_given_up(serve: Any) -> None:
+    """What waits for it is in memory, so it waits for no longer than a request may take."""
+    asked = ASKED | {"prompt": "ab" * 50_000, "echo": True, "n": 64, "stream": True}  # more than sockets hold
+    body = json.dumps(asked).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with (
+        serve({"m": table()}, ServerSettings(deadline=0.5, grace=1)) as address,
+        httpx2.Client(base_url=address) as client,
+        socket.socket() as connection,
+    ):
+        connection.connect(("127.0.0.1", int(address.rsplit(":", 1)[1])))
+        connection.sendall(head + body)
+        assert until(lambda: ENDED in client.get("/metrics").text, 20)
+        assert idle(client)
+
+
+@pytest.mark.slow
+def test_ten_thousand_prompts_that_wait_are_all_answered(serve: Any) -> None:
+    settings = ServerSettings(max_queue=10_000, grace=1)
+
+    async def ask(address: str) -> set[str]:
+        limits = httpx2.Limits(max_connections=2000)
+        async with httpx2.AsyncClient(base_url=address, timeout=600, limits=limits) as client:
+
+            async def one(seed: int) -> str:
+                prompts = ["a", "b", "a", "b", "a"]
+                answer = await client.post("/v1/completions", json=ASKED | {"prompt": prompts, "seed": seed % 7})
+                return json.dumps([seed % 7, *(choice["text"] for choice in answer.json()["choices"])])
+
+            return set(await asyncio.gather(*map(one, range(2000))))
+
+    with serve({"m": table()}, settings) as address, httpx2.Client(base_url=address) as client:
+        assert len(asyncio.run(ask(address))) == 7
+        assert metric(client, 'decodelab_requests_total{route="/v1/completions",status="200"}') == 2000
+        assert idle(client)
 
 
 def test_a_client_with_many_requests_lets_others_through(serve: Any) -> None:

@@ -52,6 +52,10 @@ class Asking:
         reads = any(s.reads_logprobs() for s in strategy.stages if s.kind in ("selection", "driver"))
         if reads and dialect.logprobs == "never":
             raise UnsupportedStrategy(f"{dialect.name}: {strategy.stages[-1]} needs log-probabilities; use vllm:")
+        if limits.min_new_tokens and strategy.in_rounds is not None and not whole:
+            raise UnsupportedStrategy(
+                f"{dialect.name}: min_new_tokens would hold for each step of {strategy.search_stage}; leave it out"
+            )
         drawn = strategy if whole else _drawn(strategy)
         asked = {} if dialect.whole else sampling(dialect, strategy)
         limited(dialect, limits, chat=False)

@@ -6,9 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any, cast
 
-from decodelab.core.errors import ScorerFailed
 from decodelab.core.protocols import LanguageModel, Rated, RewardModel, RewardReading
 from decodelab.models.loading import load_reward
+from decodelab.scorers.judging import NoModel
 
 Load = Callable[[str], RewardModel]
 """Loads a reward model by name, each once."""
@@ -44,7 +44,7 @@ class StoredTexts:
         return _Counted(self._load(name), self)
 
     def __getattr__(self, name: str) -> Any:
-        raise ScorerFailed("the scorer needs the model, which is not available here; use a scorer of texts")
+        raise NoModel(name)
 
 
 class _Counted:

@@ -113,19 +113,20 @@ class LlamaAnswer:
         return self._last(self._choice.text, self._choice.places)
 
     async def pieces(self) -> AsyncIterator[list[dict[str, Any]]]:
-        """The answer in pieces, those that are known at a time together; the last one says how it was made."""
+        """The answer piece by piece, those that come together in a list; the last one says how it was made."""
         written, told = 0, ""
-        async for heard in self.work.heard():
+        async for messages in self.work.heard():
             found: list[dict[str, Any]] = []
-            for _, message in heard:
+            for _, message in messages:
                 if isinstance(message, Grown):
                     written, told = written + len(message.places), told + message.text
                     found.append(self._head(message.text, message.places) | {"stop": False, **self._counts(written)})
             yield found
         rest = self._choice.text[len(told) :]
         places = self._choice.places[written:] if rest else ()
-        more = [self._head(rest, places) | {"stop": False, **self._counts(written + len(places))}] if rest else []
-        yield [*more, self._last("", ())]
+        if rest:
+            yield [self._head(rest, places) | {"stop": False, **self._counts(written + len(places))}]
+        yield [self._last("", ())]
 
     @property
     def _choice(self) -> Choice:
