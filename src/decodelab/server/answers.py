@@ -207,13 +207,14 @@ class Answer:
         read = sum(len(tokens) for _, tokens in self.prompts)
         written = sum(len(c.tokens) for g in generations for c in g.candidates)
         cached = sum(max(0, len(g.prompt_tokens) - g.cost.prefill_tokens) for g in generations)
-        thoughts = sum(self._thought_tokens(g, c) for g in generations for c in g.candidates)
+        chat = self.route == "chat"
+        thoughts = sum(self._thought_tokens(g, c) for g in generations for c in g.candidates) if chat else 0
         return {
             "prompt_tokens": read,
             "completion_tokens": written,
             "total_tokens": read + written,
             "prompt_tokens_details": {"cached_tokens": cached},
-            "completion_tokens_details": {"reasoning_tokens": thoughts if self.route == "chat" else 0},
+            "completion_tokens_details": {"reasoning_tokens": thoughts},
         }
 
     def _thought_tokens(self, generation: Generation, candidate: Candidate) -> int:

@@ -62,12 +62,12 @@ def completion_parameters(asked: Mapping[str, Any], model: LanguageModel, settin
         found["logprobs"] = probabilities
     if asked.get("post_sampling_probs"):
         found["logprobs_of"] = "processed"
-    if constraint := _constraint(asked):
+    if constraint := _constraint(asked, settings.max_constraint):
         found["structured_outputs"] = constraint
     return found
 
 
-def _constraint(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _constraint(asked: Mapping[str, Any], longest: int) -> dict[str, Any]:
     grammar, schema = asked.get("grammar", ""), asked.get("json_schema")
     if grammar and schema is not None:
         raise invalid("grammar", "grammar and json_schema are both given; give one")
@@ -75,6 +75,8 @@ def _constraint(asked: Mapping[str, Any]) -> dict[str, Any]:
         return {"json": schema, "disable_any_whitespace": True}
     if not grammar:
         return {}
+    if len(grammar) > longest:
+        raise invalid("grammar", f"grammar must have at most {longest} characters, got {len(grammar)}", "too_large")
     try:
         return {"grammar": gbnf_to_lark(grammar)}
     except GbnfFault as fault:
