@@ -82,8 +82,9 @@ clients: $(READY) ## run tests of the server with LangChain, lm-evaluation-harne
 	PYTHONPATH=src .venv-clients/bin/python -m pytest -W default -o asyncio_mode=auto -o asyncio_default_test_loop_scope=session \
 	    -o asyncio_default_fixture_loop_scope=session tests/server/clients
 
-stub: $(READY) ## write decodelab/__init__.pyi, from which type checkers know the public names
+stub: $(READY) ## write what is made from tables: decodelab/__init__.pyi (the public names) and docs/server-parameters.md
 	$(BIN)/python -m decodelab.testing.public_names
+	$(BIN)/python -m decodelab.testing.parameter_page
 
 format: $(READY) ## mend style and format in place
 	$(BIN)/ruff check --fix

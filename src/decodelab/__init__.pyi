@@ -5,6 +5,10 @@ from decodelab.adapters.transformers import to_logits_processor as to_logits_pro
 from decodelab.adapters.vllm import to_vllm_logits_processor as to_vllm_logits_processor
 from decodelab.analysis.cost import predict_cost as predict_cost
 from decodelab.analysis.distribution import distribution as distribution
+from decodelab.backends.generating import generate as generate
+from decodelab.backends.generating import load as load
+from decodelab.backends.generating import score as score
+from decodelab.backends.remote import RemoteModel as RemoteModel
 from decodelab.core.errors import DecodelabError as DecodelabError
 from decodelab.core.notices import LogitsWarning as LogitsWarning
 from decodelab.core.notices import NoEffectWarning as NoEffectWarning
@@ -14,10 +18,8 @@ from decodelab.core.values import Chat as Chat
 from decodelab.core.values import Cost as Cost
 from decodelab.core.values import Generation as Generation
 from decodelab.engine.composing import compose as compose
-from decodelab.engine.generate import generate as generate
 from decodelab.engine.runners.runner import Failed as Failed
 from decodelab.engine.scheduler import Engine as Engine
-from decodelab.engine.scoring import score as score
 from decodelab.engine.scoring import score_many as score_many
 from decodelab.engine.streaming import TextStream as TextStream
 from decodelab.metrics.likelihood import Score as Score
@@ -27,7 +29,6 @@ from decodelab.models.encoder_decoder import EncoderDecoderModel as EncoderDecod
 from decodelab.models.guidance import Guidance as Guidance
 from decodelab.models.llama_model import LlamaModel as LlamaModel
 from decodelab.models.loading import list_models as list_models
-from decodelab.models.loading import load as load
 from decodelab.models.loading import load_transformers as load_transformers
 from decodelab.models.mix import Mix as Mix
 from decodelab.models.table import TableModel as TableModel

@@ -16,8 +16,9 @@ import pytest
 from decodelab.backends.address import Address
 from decodelab.backends.catalogue import chat_model
 from decodelab.backends.chat import ChatSettings, Reply
+from decodelab.backends.client import LARGEST, LOST, TRIES
 from decodelab.backends.completion import read_completion, refusal
-from decodelab.backends.endpoint import LARGEST, LOST, TRIES, Endpoint
+from decodelab.backends.endpoint import Endpoint
 from decodelab.core.errors import EndpointFailed, NoReply, PromptTooLong, RequestError
 from decodelab.core.values import Chat
 

@@ -43,6 +43,7 @@ SELECTED = {
     "voted": {"of": "hot", "select": "vote", "n": 3},
     "read": {"of": "hot", "select": "vote(answer=task)"},
     "sure": {"of": "hot", "select": "best_of(by=self_certainty)"},
+    "rated": {"of": "hot", "select": "weighted_vote(by=reward(model=pocket-verifier))"},
 }
 
 
@@ -50,10 +51,10 @@ def test_what_is_selected_is_what_would_have_been_generated(tmp_path):
     with Journal(tmp_path / "j", writing=True) as stored, Journal(tmp_path / "k", writing=True) as fresh:
         both = plan_of(HOT | SELECTED, samples=4)
         outcome = run(both, stored)
-        assert (outcome.generated, outcome.selected, outcome.failures) == (12, 9, [])
+        assert (outcome.generated, outcome.selected, outcome.failures) == (12, 12, [])
         alone = plan_of({name: both.strategies[name] for name in SELECTED})
         outcome = run(alone, fresh)
-        assert (outcome.generated, outcome.selected) == (9, 0)
+        assert (outcome.generated, outcome.selected) == (12, 0)
         for name in SELECTED:
             for chosen, made in zip(answers(stored, both, name), answers(fresh, alone, name), strict=True):
                 assert whole(chosen) == whole(made)
@@ -61,7 +62,7 @@ def test_what_is_selected_is_what_would_have_been_generated(tmp_path):
                 assert chosen.confidences is not None
                 assert made.confidences is not None
                 assert chosen.confidences.top == pytest.approx(made.confidences.top, abs=1e-4)
-        assert run(both, stored).reused == 21
+        assert run(both, stored).reused == 24
 
 
 def test_a_selection_may_come_after_the_samples(tmp_path):

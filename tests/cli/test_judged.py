@@ -97,7 +97,7 @@ def test_what_a_judge_refuses_of_one_answer_is_shown_escaped_and_the_others_are_
 
 
 def test_a_judge_that_is_too_slow_is_given_up_after_the_timeout(run, serve, files, monkeypatch):
-    monkeypatch.setattr("decodelab.backends.endpoint.TRIES", 1)
+    monkeypatch.setattr("decodelab.backends.client.TRIES", 1)
     server = serve(lambda body, number: server.closing.wait(5) or "YES")
     found = run("tasks", "score", "infobench", *files, "--judge", server.name, "--timeout", "0.02")
     assert found.code == 2

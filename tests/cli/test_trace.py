@@ -435,3 +435,10 @@ def test_a_prompt_that_has_the_total_length_is_refused(run):
     assert (found.code, found.stdout) == (2, "")
     assert found.stderr.count("\n") == 1
     assert "--total-length must leave room after the prompt, got 2 where prompt 0 has 2 tokens with toy" in found.stderr
+
+
+def test_a_search_that_goes_on_from_texts_is_refused(run):
+    found = run(*TOY, "-s", "step_beam(width=2, expand=2, scorer=logprob)")
+    assert (found.code, found.stdout) == (2, "")
+    assert found.stderr.count("\n") == 1
+    assert "goes on from texts, not from the rows that drew them; use decodelab tree" in found.stderr

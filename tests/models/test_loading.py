@@ -155,8 +155,8 @@ class TestWhatIsNotThere:
         assert "HF_HUB_OFFLINE is set" in message
         assert "pocket-small" in message
 
-    def test_servers_come_later(self):
-        assert "not supported yet" in refusal("openai:http://127.0.0.1:8000/v1#name")
+    def test_a_server_shows_no_logits(self):
+        assert "shows texts and no logits; this needs a local model" in refusal("openai:http://127.0.0.1:8000/v1#name")
 
 
 class TestBrokenDirectories:

@@ -13,6 +13,7 @@ from schemathesis.checks import not_a_server_error
 
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.secret import Secret
+from decodelab.server.llama_parameters import LLAMA_REFUSED
 from decodelab.server.parameters import PARAMETERS, REFUSED
 from decodelab.server.settings import ServerSettings
 
@@ -50,8 +51,15 @@ def refused(client: httpx2.Client, path: str, body: Any) -> dict[str, Any]:
         ({"strategy": "json_schema='/etc/passwd.json'"}, "strategy", "this server reads no files"),
         ({"strategy": "sample(n=2) | tests"}, "strategy", "runs programs that a model wrote"),
         ({"suffix": "end"}, "suffix", "text is written after the prompt only"),
-        ({"ignore_eos": True}, "ignore_eos", "give min_tokens"),
-        ({"guided_regex": "a"}, "guided_regex", "write structured_outputs"),
+        ({"ignore_eos": True, "strategy": "beam(width=2)"}, "ignore_eos", "not possible with beam"),
+        ({"ignore_eos": True, "guided_regex": "a"}, "ignore_eos", "not possible with regex"),
+        ({"guided_regex": "(a"}, "guided_regex", "regex"),
+        ({"guided_json": "{"}, "guided_json", "guided_json must be a schema"),
+        ({"guided_json": {}, "guided_regex": "a"}, "guided_json", "guided_json and guided_regex are both given"),
+        ({"prompt_logprobs": 21}, "prompt_logprobs", "at most 20, got 21"),
+        ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs", "not possible with stream=true"),
+        ({"truncate_prompt_tokens": 0}, "truncate_prompt_tokens", "greater than or equal to 1, got 0"),
+        ({"prompt": "", "add_special_tokens": False}, "prompt", "no tokens without special tokens"),
         ({"stop": ["", "b"]}, "stop", "at least 1 character"),
         ({"stop": [1]}, "stop", "valid string, got 1"),
         ({"logit_bias": {"x": 1}}, "logit_bias", "token ids as keys, got x"),
@@ -93,6 +101,8 @@ def test_a_fault_is_named(client: httpx2.Client, asked: dict[str, Any], param: s
         ({"tool_choice": "required"}, "tool_choice", "needs tools"),
         ({"max_completion_tokens": 3}, "max_completion_tokens", "differ"),
         ({"chat_template": "{{ 1 }}"}, "chat_template", "none is taken from a request"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "chat_template_kwargs", "reads no variable"),
+        ({"continue_final_message": True, "add_generation_prompt": True}, "continue_final_message", "cannot be true"),
         ({"functions": [{"name": "a"}]}, "functions", "give tools"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools", "pattern"),
     ],
@@ -137,10 +147,12 @@ def test_paths_and_methods_that_do_not_exist(client: httpx2.Client) -> None:
     assert client.get("/v1/completions").status_code == 405
 
 
-@pytest.mark.parametrize("refusal", REFUSED, ids=lambda refusal: refusal.name)
+@pytest.mark.parametrize("refusal", [*REFUSED, *LLAMA_REFUSED], ids=lambda refusal: refusal.name)
 def test_what_is_refused_is_taken_where_it_says_nothing(client: httpx2.Client, refusal: Any) -> None:
-    bodies = {"completions": COMPLETION, "chat": CHAT, "responses": {"model": "nano", "input": "a"}}
+    responses, llama = {"model": "nano", "input": "a"}, {"prompt": "Once", "n_predict": 2}
+    bodies = {"completions": COMPLETION, "chat": CHAT, "responses": responses, "llama": llama}
     paths = {"completions": "/v1/completions", "chat": "/v1/chat/completions", "responses": "/v1/responses"}
+    paths["llama"] = "/completion"
     for route in refusal.routes:
         error = refused(client, paths[route], bodies[route] | {refusal.name: "something else"})
         assert error["param"] == refusal.name
@@ -188,7 +200,9 @@ def fuzzed(address: str, examples: int) -> None:
         @quiet
         @given(case=case_of.as_strategy())
         def run(case: Any) -> None:
-            if isinstance(case.body, dict):
+            if isinstance(case.body, dict) and case.path == "/completion":
+                case.body = {**case.body, "n_predict": 2}
+            elif isinstance(case.body, dict):
                 limit = "max_output_tokens" if case.path.endswith("responses") else "max_tokens"
                 if case.path.startswith("/v1/") and not case.path.endswith("score"):
                     case.body = {**case.body, limit: 2}

@@ -142,7 +142,7 @@ def test_bit_for_bit_on_a_model_that_computes_nothing(serve: Any) -> None:
     rest = {"a": 0.2, "b": 0.2, " the": 0.1, "e": 0.1, "1": 0.2, ".": 0.1, "</s>": 0.1}
     table = dl.TableModel(pieces, {**rows, ...: rest}, bos="<s>", separator="")
     usable = [s for s in STRATEGIES if not s.startswith(("regex", "contrastive"))]
-    requests = [drawn(seed) | {"model": "table", "prompt": "ab"} for seed in range(40)]
+    requests = [drawn(seed) | {"model": "table", "prompt": "ab"} for seed in range(20)]
     for i, request in enumerate(requests):
         request["strategy"] = usable[i % len(usable)]
     with serve({"table": table}) as address:
@@ -151,7 +151,7 @@ def test_bit_for_bit_on_a_model_that_computes_nothing(serve: Any) -> None:
 
 def test_alone_among_64_streamed_and_generated_are_equal(address: str, nano: LanguageModel) -> None:
     """A network's sums depend on the batch in their last bits, as everywhere."""
-    check(address, nano, [drawn(seed) for seed in range(40)], 1e-4)
+    check(address, nano, [drawn(seed) for seed in range(20)], 1e-4)
 
 
 @pytest.mark.slow

@@ -181,8 +181,8 @@ def test_settings_that_mean_nothing_are_refused_by_name(given, message):
         ({"grammar": "root ::= x"}, "llama.cpp: grammar="),
         ({"tfs_z": 0.9}, "llama.cpp: tfs_z=0.9 is not supported"),
         ({"penalize_nl": False}, "llama.cpp: penalize_nl=false is not supported"),
-        ({"samplers": ["infill"]}, "llama.cpp: sampler infill is not supported"),
-        ({"samplers": "top_kk;temp"}, "llama.cpp: sampler top_kk is not supported; did you mean 'top_k'?"),
+        ({"samplers": ["infill"]}, "llama.cpp: samplers: infill is not supported"),
+        ({"samplers": "top_kk;temp"}, "llama.cpp: samplers: top_kk is not supported; did you mean 'top_k'?"),
         ({"temp": 0, "n": 2}, "llama.cpp: n=2 with temperature 0; greedy has one result"),
     ],
 )

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import cast
 
 from decodelab.backends.chat import Backend, ChatModel, ChatSettings
-from decodelab.core.errors import ModelError, RequestError, did_you_mean
+from decodelab.backends.texts import TextBackend, TextModel
+from decodelab.core.errors import ModelError, RequestError, did_you_mean, quoted
 from decodelab.core.registry import Registry
+from decodelab.core.servers import SCHEMES
 
 LOCAL = "local"
 
@@ -19,9 +21,7 @@ BACKENDS: Registry[type[Backend]] = Registry(
     "decodelab.backends",
     {
         LOCAL: "decodelab.backends.local_chat:LocalBackend",
-        "openai": "decodelab.backends.endpoint:OpenAIBackend",
-        "http": "decodelab.backends.endpoint:OpenAIBackend",
-        "https": "decodelab.backends.endpoint:OpenAIBackend",
+        **dict.fromkeys((*SCHEMES, "http", "https"), "decodelab.backends.endpoint:ServerBackend"),
     },
     broken=ModelError,
 )
@@ -42,6 +42,30 @@ def backend_of(name: str) -> Backend:
         similar = did_you_mean(scheme, BACKENDS.entries())
         raise RequestError(f"no back end has this address; write openai:http://HOST:PORT/v1#MODEL{similar}")
     return cast(Backend, BACKENDS.make(scheme if colon and scheme in BACKENDS else LOCAL))
+
+
+def names_text_model(name: str) -> bool:
+    """Whether a name is that of a model that continues texts and shows no logits.
+
+    Raises:
+        RequestError: as `backend_of`.
+    """
+    return isinstance(backend_of(name), TextBackend)
+
+
+def text_model(name: str) -> TextModel | None:
+    """The model of a name that continues texts and shows no logits; None where it is a local one.
+
+    Raises:
+        RequestError: for an invalid name or key.
+        ModelError: for a back end that continues no texts.
+    """
+    backend = backend_of(name)
+    if isinstance(backend, TextBackend):
+        return backend.text_model(name)
+    if backend.remote:
+        raise ModelError(f"model: {quoted(name)} answers chats only, as a judge; give another")
+    return None
 
 
 def chat_model(

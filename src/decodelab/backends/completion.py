@@ -90,23 +90,33 @@ def read_completion(data: bytes) -> Said:
     >>> read_completion(b'{"choices": [{"message": {"content": "YES"}}], "usage": {"prompt_tokens": "7"}}')
     Said(text='YES', prompt_tokens=7, completion_tokens=None)
     """
-    body = _parsed(data)
-    if body is None:
-        raise Refused("transient", "sent an invalid response: no chat completion (not JSON)")
-    if isinstance(body, Mapping) and (body.get("error") or body.get("object") == "error"):
-        raise refusal(_number(_field(_error(body), "code")) or 0, data)
-    choices = _field(body, "choices")
+    body = body_of(data, "chat completion")
+    choices = field(body, "choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
-    message = _field(choice, "message")
+    message = field(choice, "message")
     if not isinstance(message, Mapping):
         where = "choices" if choice is None else "choices.0.message"
         raise Refused("transient", f"sent an invalid response: no chat completion ({where})")
-    text = _text(message.get("content"))
+    text = plain_text(message.get("content"))
     if text is None:
         raise Refused("transient", "sent an invalid response: no chat completion (choices.0.message.content)")
-    _check_end(str(_field(choice, "finish_reason") or ""), text, _text(message.get("refusal")) or "")
-    usage = _field(body, "usage")
-    return Said(text, _count(_field(usage, "prompt_tokens")), _count(_field(usage, "completion_tokens")))
+    _check_end(str(field(choice, "finish_reason") or ""), text, plain_text(message.get("refusal")) or "")
+    usage = field(body, "usage")
+    return Said(text, count(field(usage, "prompt_tokens")), count(field(usage, "completion_tokens")))
+
+
+def body_of(data: bytes, what: str) -> Any:
+    """The JSON of a response.
+
+    Raises:
+        Refused: for what is no JSON, and for an error in its place.
+    """
+    body = parsed(data)
+    if body is None:
+        raise Refused("transient", f"sent an invalid response: no {what} (not JSON)")
+    if isinstance(body, Mapping) and (body.get("error") or body.get("object") == "error"):
+        raise refusal(number(field(error_in(body), "code")) or 0, data)
+    return body
 
 
 def refusal(status: int, data: bytes, after: float | None = None) -> Refused:
@@ -117,24 +127,24 @@ def refusal(status: int, data: bytes, after: float | None = None) -> Refused:
         data: the body.
         after: seconds after which to ask again.
     """
-    error = _error(_parsed(data))
+    error = error_in(parsed(data))
     said = _message(error) or data.decode(errors="replace")
     what = f"answered {status}" if status else "sent an error"
     return Refused(_kind(status, said[:10_000], error), what, said, after, status=status)
 
 
-def _error(body: Any) -> Any:
+def error_in(body: Any) -> Any:
     """The error in a body; some servers send a list of one, some the error alone."""
     body = body[0] if isinstance(body, list) and body else body
-    found = _field(body, "error")
+    found = field(body, "error")
     return found if found and isinstance(found, str | list | Mapping) else body
 
 
 def _kind(status: int, said: str, error: Any) -> Kind:
     """What to do about a refusal; names of errors count before what they say, which may quote the conversation."""
-    named = {str(_field(error, name)).lower() for name in ("code", "type", "status")}
+    named = {str(field(error, name)).lower() for name in ("code", "type", "status")}
     about_content = any("content_filter" in name or "content_policy" in name for name in named)
-    if about_content or "flagged_input" in str(_field(error, "metadata")):
+    if about_content or "flagged_input" in str(field(error, "metadata")):
         return "alone"
     if status == 402 or named & _ACCOUNT_CODES:
         return "account"
@@ -150,20 +160,29 @@ def _kind(status: int, said: str, error: Any) -> Kind:
     return "transient" if passes else "alone"
 
 
-def _check_end(finish: str, text: str, refused: str) -> None:
-    """Refuse a reply that is none: one that was cut off or filtered says something else than the whole would."""
+def was_cut(finish: str, refused: str = "") -> bool:
+    """Whether a text was cut off at the limit of tokens, by its finish_reason.
+
+    Raises:
+        Refused: where it was filtered, or broke off.
+    """
     finish = finish.lower()
-    if finish in _CUT:
-        raise Refused("alone", "cut its reply off at the limit of tokens (finish_reason length); allow more tokens")
     if finish in _FILTERED:
         raise Refused("alone", f"withheld its reply (finish_reason {finish})", refused)
     if finish in _BROKEN:
         raise Refused("transient", f"broke its reply off (finish_reason {finish})")
+    return finish in _CUT
+
+
+def _check_end(finish: str, text: str, refused: str) -> None:
+    """Refuse a reply that is none: one that was cut off or filtered says something else than the whole would."""
+    if was_cut(finish, refused):
+        raise Refused("alone", "cut its reply off at the limit of tokens (finish_reason length); allow more tokens")
     if not text.strip():
         raise Refused("alone", "refused to reply" if refused else "sent an empty reply", refused)
 
 
-def _parsed(data: bytes) -> Any:
+def parsed(data: bytes) -> Any:
     """JSON with the faults that servers make; None for what is no JSON."""
     try:
         return json.loads(data.removeprefix(codecs.BOM_UTF8).decode(errors="replace"), parse_int=_small)
@@ -176,11 +195,12 @@ def _small(digits: str) -> int | float:
     return int(digits) if len(digits) <= 20 else float(digits)
 
 
-def _field(value: Any, name: str) -> Any:
+def field(value: Any, name: str) -> Any:
+    """A field of an object; None where there is none, or no object."""
     return value.get(name) if isinstance(value, Mapping) else None
 
 
-def _text(content: Any) -> str | None:
+def plain_text(content: Any) -> str | None:
     """The text of a message's content, which may come in parts; None where it is nothing of the kind."""
     if content is None:
         return ""
@@ -191,7 +211,7 @@ def _text(content: Any) -> str | None:
     if not isinstance(content, list):
         return None
     parts = [part if isinstance(part, str) else _part(part) for part in content]
-    return None if None in parts else "".join(_text(part) or "" for part in parts)
+    return None if None in parts else "".join(plain_text(part) or "" for part in parts)
 
 
 def _part(part: Any) -> str | None:
@@ -202,13 +222,13 @@ def _part(part: Any) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def _count(value: Any) -> int | None:
+def count(value: Any) -> int | None:
     """A number of tokens; None for what is none."""
-    found = _number(value)
+    found = number(value)
     return found if found is not None and 0 <= found <= LARGEST_COUNT else None
 
 
-def _number(value: Any) -> int | None:
+def number(value: Any) -> int | None:
     """A whole number, perhaps written as text or as a float."""
     if isinstance(value, str) and re.fullmatch(r"\d{1,10}(\.0*)?", value.strip(), re.ASCII):
         value = float(value)
@@ -224,7 +244,7 @@ def _message(error: Any, deep: int = 4) -> str:
     if isinstance(error, list) and deep:
         return "; ".join(filter(None, (_message(one, deep - 1) for one in error[:3])))
     for name in ("message", "msg", "detail", "error", "errors", "error_msg", "reason"):
-        found = _field(error, name)
+        found = field(error, name)
         if deep and found and (said := _message(found, deep - 1)):
             return said
     return ""

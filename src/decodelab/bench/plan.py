@@ -11,8 +11,9 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from decodelab.backends.catalogue import backend_of, chat_model
+from decodelab.backends.catalogue import backend_of, chat_model, text_model
 from decodelab.core.errors import RequestError, StrategyError, did_you_mean
+from decodelab.core.values import Limits
 from decodelab.io.text import expanded, file_name, read_text
 from decodelab.io.yaml import parse_yaml
 from decodelab.models.loading import settings_of
@@ -357,6 +358,13 @@ class Plan(BaseModel):
                 else:
                     settings_of(task.judge.name)
         for name in self.models:
+            remote = text_model(name)
+            if remote is not None:
+                for label, text in self.strategies.items():
+                    if self.by_likelihood(label):
+                        raise RequestError(f"strategy {label!r}: {name} shows no likelihoods of options; leave it out")
+                    remote.check(Strategy.of(text), Limits())
+                continue
             settings = settings_of(name)
             if settings is not None and any(text.lstrip().startswith("default") for text in self.strategies.values()):
                 try:

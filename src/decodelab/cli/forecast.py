@@ -35,6 +35,12 @@ def print_cost(plan: Plan, place: Path, as_json: bool) -> None:
         print_json({"journal": str(place), "models": rows, "judging": judges})
         return
     for cost in costs:
+        if not cost.weight_bytes:
+            typer.echo(
+                f"{cost.model}: {cost.missing:,} of {cost.answers:,} answers to generate, at most "
+                f"{cost.most_forward_tokens:,} new tokens besides prompts and rounds, by its server"
+            )
+            continue
         flops = "" if cost.most_flops is None else f" ({cost.most_flops / 1e12:,.3g} TFLOP)"
         there = "" if cost.available_bytes is None else f"; {_megabytes(cost.available_bytes)} are free"
         typer.echo(

@@ -54,7 +54,8 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help="A shipped model, a directory, a table or a hub id; BASE+ADAPTER adds an adapter of peft.",
+        help="A shipped model, a directory, a table or a hub id; BASE+ADAPTER adds an adapter of peft; "
+        "generate, compare and score take servers' too (openai:http://HOST:PORT/v1#NAME).",
     ),
 ]
 Models = Annotated[

@@ -87,6 +87,10 @@ class Capabilities:
         """Of a selection: whether it reads the confidences of candidates, which are recorded only for those who do."""
         return False
 
+    def reads_logprobs(self) -> bool:
+        """Of a selection, or a driver that draws in windows: whether what it gives depends on log-probabilities."""
+        return True
+
     def asks_model(self) -> bool:
         """Of a selection, or a driver that draws in windows: whether it may ask the model, not only candidates."""
         return True

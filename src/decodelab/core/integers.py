@@ -74,6 +74,10 @@ _LINK = re.compile(
     r"|[A-Za-z]{1,20}(?=\s{0,3}=)){0,3}"
     r"(?:(?P<equals>=)|[+*]|(?<=\s)[-/\u2013x](?=\s)|(?<=\d)x|(?<=%\s)of)\s{0,3}\(?\s?"
 )
+_MAY_SIGN = f"-\u2013\u00b1{_CURRENCY}"
+"""What a number must follow to have a sign or a currency before it, if not white space."""
+_ENDS = ("", "+", "=", ",", ".", ";", ":", ")", "]", "}", "<", "&", "!", "?", '"', "'")
+"""What ends a number for good: no power of ten, fraction or multiple begins with it."""
 _MARKS = (
     (re.compile(r"####(?=([^\n]{0,300}))"), 1),
     (re.compile(r"\\f?box(?:ed)?(?![a-z])\s?\{?(?=([^\n]{0,300}))"), -1),
@@ -202,14 +206,19 @@ def _quantities(text: str) -> Iterator[_Quantity]:
             continue
         if found is None:
             return
-        sign = _BEFORE.search(text, max(0, found.start() - 20), found.start())
-        begin = sign.start() if sign else found.start()
-        money = any(character in _CURRENCY for character in text[begin : found.start()])
-        value, end = _multiplied(_literal(found), text, found.end(), money)
-        for pattern, change in ((_SCALE, _scaled), (_POWER, _power), (_MIXED, _mixed), (_OVER, _over)):
-            more = pattern.match(text, end)
-            if more:
-                value, end = _multiplied(change(value, more), text, more.end(), money)
+        start = found.start()
+        before = text[start - 1] if start else ""
+        signed = before.isspace() or before in _MAY_SIGN if before else False
+        sign = _BEFORE.search(text, max(0, start - 20), start) if signed else None
+        begin = sign.start() if sign else start
+        money = any(character in _CURRENCY for character in text[begin:start])
+        value, end = _literal(found), found.end()
+        if text[end : end + 1] not in _ENDS:
+            value, end = _multiplied(value, text, end, money)
+            for pattern, change in ((_SCALE, _scaled), (_POWER, _power), (_MIXED, _mixed), (_OVER, _over)):
+                more = pattern.match(text, end)
+                if more:
+                    value, end = _multiplied(change(value, more), text, more.end(), money)
         if sign and (sign["sign"] or sign["inner"]) and value is not None:
             value = -value
         if sign and sign["either"]:

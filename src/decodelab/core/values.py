@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Tokens = tuple[int, ...]
@@ -25,6 +25,10 @@ class Chat:
         tools: JSON-schema tool definitions the template may show to the model.
         tool_choice: the name of a tool that must be called: the assistant's turn is begun with the opening of its call
             as the template writes it. None leaves it to the model.
+        add_generation_prompt: whether the template begins the assistant's turn after the messages.
+        continue_final_message: whether the last message is continued, with nothing after its text, instead of
+            beginning a turn; it replaces `add_generation_prompt`.
+        chat_template_kwargs: further variables that the template reads, such as `enable_thinking`.
 
     >>> Chat.of("What is 2 + 3?").messages
     ({'role': 'user', 'content': 'What is 2 + 3?'},)
@@ -33,6 +37,9 @@ class Chat:
     messages: tuple[Mapping[str, Any], ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | None = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @staticmethod
     def of(
@@ -65,6 +72,11 @@ def _exp(x: float) -> float:
         return math.exp(x)
     except OverflowError:
         return math.inf
+
+
+def _known_sum(logprobs: Sequence[float], text: str) -> float:
+    """The sum of the log-probabilities of a text's tokens; NaN where a server does not show them."""
+    return math.fsum(logprobs) if logprobs or not text else math.nan
 
 
 @dataclass(frozen=True)
@@ -125,11 +137,11 @@ class Candidate:
     """One continuation of a prompt.
 
     Attributes:
-        tokens: the generated ids, the terminating EOS included.
+        tokens: the generated ids, the terminating EOS included; empty where a server does not show them.
         text: the decoded continuation, special tokens left out, cut before a stop string.
-        token_logprobs: log p of each token under the model itself, in nats.
+        token_logprobs: log p of each token under the model itself, in nats; empty where a server does not show them.
         processed_logprobs: log p of each token under the processed distribution (after all processors), in
-            nats.
+            nats; likewise.
         finish_reason: why it ended.
         sample: its sample index (or its rank among the hypotheses of a search).
         score: what the search or selection ranked it by.
@@ -151,18 +163,18 @@ class Candidate:
 
     @property
     def logprob(self) -> float:
-        """Sum of the token log-probabilities under the model, in nats."""
-        return math.fsum(self.token_logprobs)
+        """Sum of the token log-probabilities under the model, in nats; NaN of a text where none is known."""
+        return _known_sum(self.token_logprobs, self.text)
 
     @property
     def processed_logprob(self) -> float:
-        """Sum of the token log-probabilities under the processed distribution, in nats."""
-        return math.fsum(self.processed_logprobs)
+        """Sum of the token log-probabilities under the processed distribution, in nats; likewise."""
+        return _known_sum(self.processed_logprobs, self.text)
 
     @property
     def perplexity(self) -> float:
-        """Sequence perplexity exp(-logprob / tokens) under the model; NaN for an empty sequence."""
-        return _exp(-self.logprob / len(self.tokens)) if self.tokens else math.nan
+        """Sequence perplexity exp(-logprob / tokens) under the model; NaN of no tokens, or where none is known."""
+        return _exp(-self.logprob / len(self.token_logprobs)) if self.token_logprobs else math.nan
 
 
 @dataclass(frozen=True)
@@ -232,9 +244,10 @@ class Generation:
         data["cost"]["forward_tokens"] = self.cost.forward_tokens
         data["cost"]["acceptance"] = self.cost.acceptance
         for row, candidate in zip(data["candidates"], self.candidates, strict=True):
-            row["logprob"] = candidate.logprob
-            row["processed_logprob"] = candidate.processed_logprob
-            row["perplexity"] = candidate.perplexity if candidate.tokens else None
+            for name in ("logprob", "processed_logprob"):
+                value = getattr(candidate, name)
+                row[name] = None if math.isnan(value) else value
+            row["perplexity"] = candidate.perplexity if candidate.token_logprobs else None
             if candidate.confidences is None:
                 del row["confidences"]
         return data
@@ -269,9 +282,11 @@ class Limits:
         min_new_tokens: EOS, stop tokens, stop strings and stop stages are ignored before this many tokens.
         stop: strings that end a continuation; the text is cut before the first match.
         stop_token_ids: token ids that end a continuation.
+        ignore_eos: EOS ends nothing and is a token like any other.
     """
 
     max_new_tokens: int = 128
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False

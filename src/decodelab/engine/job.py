@@ -197,12 +197,11 @@ def make_job(
     return Job(index, name, text, tokens, strategy, room, seed, limits, chat=chat)
 
 
-def check_limits(model: LanguageModel, limits: Limits) -> None:
-    """Refuse invalid limits.
+def check_counts(limits: Limits) -> None:
+    """Refuse limits that no model can have.
 
     Raises:
         InvalidParameter: saying which and what is allowed.
-        UnknownToken: for a stop token outside the vocabulary.
     """
     if limits.max_new_tokens < 1:
         raise InvalidParameter(
@@ -215,6 +214,16 @@ def check_limits(model: LanguageModel, limits: Limits) -> None:
         )
     if "" in limits.stop:
         raise InvalidParameter("stop strings must not be empty, got ''; leave the option out for none")
+
+
+def check_limits(model: LanguageModel, limits: Limits) -> None:
+    """Refuse invalid limits.
+
+    Raises:
+        InvalidParameter: saying which and what is allowed.
+        UnknownToken: for a stop token outside the vocabulary.
+    """
+    check_counts(limits)
     if isinstance(model.vocab, SpecialTokens):
         specials = model.vocab.special_tokens
         for stop in limits.stop:

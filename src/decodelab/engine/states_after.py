@@ -13,7 +13,6 @@ from decodelab.core.protocols import Processor, Vocab
 from decodelab.core.states import can_join, join_states
 from decodelab.core.values import Tokens
 from decodelab.engine.faults import blamed
-from decodelab.strategy.replay import NeedsLogits, follow
 
 
 def states_after(
@@ -50,6 +49,8 @@ def _state(
     processor: Processor, prompts: Sequence[Tokens], written: Sequence[Tokens], vocab: Vocab, keys: Keys, rows: Any
 ) -> Any:
     """The state of a processor after what these rows have generated, as many tokens each."""
+    from decodelab.strategy.replay import NeedsLogits, follow  # which loads torch
+
     index = rows.tolist()
     state = processor.init([prompts[row] for row in index], vocab, keys[rows])
     tokens = torch.tensor([written[row] for row in index], dtype=torch.int64)

@@ -55,7 +55,8 @@ class StoppingCriteria:
         if isinstance(vocab, SpecialTokens):  # they are no part of the text, where a stop string would be looked for
             named = vocab.special_tokens
             codes[[named[stop] for stop in limits.stop if stop in named]] = STOP
-        codes[list(vocab.eos_ids)] = EOS
+        if not limits.ignore_eos:
+            codes[list(vocab.eos_ids)] = EOS
         return StoppingCriteria(vocab, limits, codes, torch.tensor(max_new_tokens), stops, chunk, pauses)
 
     def masked(self, logits: Tensor, positions: Tensor) -> Tensor:

@@ -117,10 +117,11 @@ class Score:
     """The likelihood of a completion under a model.
 
     Attributes:
-        tokens: the completion's token ids.
+        tokens: the completion's token ids; empty where a server does not show them.
         token_texts: each token as text.
         token_logprobs: log p of each token given all before it, in nats.
-        ranks: place of each token among all tokens there by probability, 1 for the most probable, ties by lowest id.
+        ranks: place of each token among all tokens there by probability, 1 for the most probable, ties by lowest id;
+            empty where a server does not show them.
         alternatives: the most probable tokens in each place, best first, as many as were asked for.
         prompt: the prompt as text.
         completion: the completion as text.
@@ -146,7 +147,7 @@ class Score:
     @property
     def mean_logprob(self) -> float:
         """Mean log-probability a token, in nats; minus the cross-entropy loss of training."""
-        return self.logprob / len(self.tokens)
+        return self.logprob / len(self.token_logprobs)
 
     @property
     def perplexity(self) -> float:
@@ -169,9 +170,12 @@ class Score:
         return bits_per_character(self.logprob, self.completion)
 
     @property
-    def is_greedy(self) -> bool:
-        """Whether greedy decoding would write the completion: every token is the most probable in its place."""
-        return set(self.ranks) == {1}
+    def is_greedy(self) -> bool | None:
+        """Whether greedy decoding would write the completion: every token is the most probable in its place.
+
+        None where a server does not show the ranks.
+        """
+        return set(self.ranks) == {1} if self.ranks else None
 
     def to_dict(self) -> dict[str, Any]:
         """The score as JSON-ready data, with the derived numbers."""

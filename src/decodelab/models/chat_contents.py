@@ -50,6 +50,7 @@ class ChatContents:
             messages=tuple(self._message(message) for message in chat.messages),
             tools=tuple(self._within(tool, self._all) for tool in chat.tools),
             tool_choice=self._within(chat.tool_choice, self._all),
+            chat_template_kwargs=self._within(chat.chat_template_kwargs, self._all),
         )
 
     def plain(self, text: str) -> str:

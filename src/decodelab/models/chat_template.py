@@ -16,6 +16,7 @@ import numpy as np
 from jinja2 import Template, TemplateError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
+from jinja2.meta import find_undeclared_variables
 from jinja2.parser import Parser
 from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -29,7 +30,7 @@ def render_chat_template(
     source: str,
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Mapping[str, Any]] | None,
-    special_tokens: Mapping[str, str],
+    variables: Mapping[str, Any],
     *,
     add_generation_prompt: bool,
 ) -> str:
@@ -39,7 +40,7 @@ def render_chat_template(
         source: the template.
         messages: those of the chat, at least one; fields that are None are left out.
         tools: the functions that may be called, as JSON schemas.
-        special_tokens: special tokens by their role, such as `bos_token`.
+        variables: what else it may read: special tokens by their role, such as `bos_token`, and values of its own.
         add_generation_prompt: whether to begin the assistant's turn.
 
     Raises:
@@ -59,13 +60,36 @@ def render_chat_template(
         tools=None if tools is None else [_plain(tool) for tool in tools],
         documents=None,
         add_generation_prompt=add_generation_prompt,
-        **special_tokens,
+        **{name: _plain(value) for name, value in variables.items()},
     )
+
+
+_GIVEN = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
+"""What templates read that is no variable of their own."""
+
+
+@lru_cache(maxsize=8)
+def own_variables(source: str) -> frozenset[str]:
+    """The names of the variables that a template reads besides the chat and what its sandbox defines.
+
+    Raises:
+        TemplateError: when the template is no jinja2.
+
+    >>> sorted(own_variables("{% if enable_thinking %}{{ messages }}{{ namespace(a=style) }}{% endif %}"))
+    ['enable_thinking', 'style']
+    """
+    sandbox = _sandbox()
+    return frozenset(find_undeclared_variables(sandbox.parse(source)) - _GIVEN - sandbox.globals.keys())
 
 
 @lru_cache(maxsize=8)
 def _compiled(source: str) -> Template:
-    """A template, ready to run: in a sandbox that changes nothing it is given."""
+    """A template, ready to run."""
+    return _sandbox().from_string(source)
+
+
+def _sandbox() -> ImmutableSandboxedEnvironment:
+    """Where templates run: it changes nothing that they are given."""
     sandbox = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, loopcontrols]
     )
@@ -76,7 +100,7 @@ def _compiled(source: str) -> Template:
         "dict": _Dict(),
         "namespace": _Namespace,
     }
-    return sandbox.from_string(source)
+    return sandbox
 
 
 class _GenerationBlock(Extension):

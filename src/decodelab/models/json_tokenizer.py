@@ -133,8 +133,9 @@ class JsonTokenizer:
         *,
         add_generation_prompt: bool = False,
         tokenize: Literal[False] = False,
+        **variables: Any,
     ) -> str:
-        """What its chat template writes, see `decodelab.models.chat_template`."""
+        """What its chat template writes, given these variables too, see `decodelab.models.chat_template`."""
         from decodelab.models.chat_template import render_chat_template  # jinja2 is loaded for chats only
 
         assert self.chat_template is not None
@@ -142,7 +143,7 @@ class JsonTokenizer:
             self.chat_template,
             messages,
             tools,
-            self.special_tokens_map,
+            {**self.special_tokens_map, **variables},
             add_generation_prompt=add_generation_prompt,
         )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from decodelab.core.errors import ModelError, ModelFormatError, ModelNotFound, did_you_mean, quoted
 from decodelab.core.glossary import HUB_NAMES
 from decodelab.core.notices import ModelNotice
+from decodelab.core.servers import names_server
 from decodelab.models import checkpoint
 from decodelab.models.adapters import split_adapters
 from decodelab.models.checked_files import CheckedFiles, checked_files
@@ -235,9 +236,10 @@ def _checked_name(name: str | Path) -> str:
     if not text.strip():
         listed = ", ".join(_shipped()) or "none"
         raise ModelNotFound(f"model: a name is needed, got {quoted(text)}; shipped models are {listed}")
-    if text.startswith(("openai:", "http:", "https:")):
+    if names_server(text):
         raise ModelError(
-            f"model: servers such as {quoted(text)} are not supported yet; give a directory or a shipped model"
+            f"model: {quoted(text)} is a server's, which shows texts and no logits; this needs a local model: give a "
+            "directory or a shipped model"
         )
     return text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -272,14 +273,19 @@ class TransformersVocab:
 
         Raises:
             NoChatTemplate: when the model has no chat template.
-            RequestError: when the template refuses the messages, or a tool must be called and the template does not
+            RequestError: when the template refuses the messages, does not read a variable that it is given, or does
+                not show where the message to continue ends; or when a tool must be called and the template does not
                 tell how a call begins.
         """
         if not self.tokenizer.chat_template:
             raise NoChatTemplate("chat: this model has no chat template; give the prompt as text, or load a chat model")
         contents = self._contents
+        self._check_variables(chat)
         marked = contents.marked(chat)
-        written = self._templated(marked, marked.messages, add_generation_prompt=True)
+        if chat.continue_final_message:
+            written = self._to_continue(marked)
+        else:
+            written = self._templated(marked, marked.messages, add_generation_prompt=chat.add_generation_prompt)
         if chat.tool_choice is not None:
             written += self._call_opening(marked, written)
         text = contents.plain(written)
@@ -311,12 +317,51 @@ class TransformersVocab:
                 tools=[dict(tool) for tool in chat.tools] or None,
                 add_generation_prompt=add_generation_prompt,
                 tokenize=False,
+                **chat.chat_template_kwargs,
             )
         except Exception as error:  # a template is a program: it may divide by zero, or call itself without end
             raise RequestError(
                 f"chat: the model's chat template refuses these messages ({self._contents.plain(one_line(error))}); "
                 "correct the messages, or the template in chat_template.jinja"
             ) from error
+
+    def _check_variables(self, chat: Chat) -> None:
+        """Refuse variables that the template does not read, and those that are not a chat's to set."""
+        if not chat.chat_template_kwargs:
+            return
+        from decodelab.models.chat_template import own_variables  # jinja2 is loaded for chats only
+
+        template = self.tokenizer.chat_template
+        sources = template.values() if isinstance(template, Mapping) else [template]
+        roles = self.tokenizer.special_tokens_map
+        known = sorted({name for source in sources for name in own_variables(source)} - set(roles))
+        for name in chat.chat_template_kwargs:
+            if name not in known:
+                allowed = f"it reads {', '.join(known)}" if known else "it reads none; leave them out"
+                raise RequestError(
+                    f"chat: chat_template_kwargs: the model's chat template reads no variable {quoted(name)}; {allowed}"
+                )
+
+    def _to_continue(self, chat: Chat) -> str:
+        """Messages as the template writes them, up to the end of the last one's text.
+
+        As transformers does it: where the template strips texts, white space at the end of this one goes as well.
+        """
+        last = chat.messages[-1] if chat.messages else {}
+        if chat.tool_choice is not None or not isinstance(last.get("content"), str):
+            what = "a call that must be made" if chat.tool_choice is not None else "a last message without text"
+            raise RequestError(f"chat: continue_final_message cannot continue {what}; begin a new turn")
+        mark = f"\ue004{secrets.randbits(64)}\ue005"
+        messages = (*chat.messages[:-1], {**last, "content": f"{last['content']}{mark} "})
+        written = self._templated(chat, messages, add_generation_prompt=False)
+        end = written.rfind(mark)
+        if end < 0:
+            raise RequestError(
+                "chat: the model's chat template does not show where the text of the last message ends; "
+                "begin a new turn, or give the prompt as text"
+            )
+        kept = written[:end]
+        return kept if written.startswith(f"{mark} ", end) else kept.rstrip()
 
     def _call_opening(self, chat: Chat, before: str) -> str:
         """How the template begins a call of the chosen tool: what two calls have in common before the arguments."""

@@ -13,6 +13,10 @@ from decodelab.core.values import Partial
 from decodelab.scorers.catalogue import find_scorer
 
 
+class NoModel(Exception):
+    """A scorer asks for what only the model has, where none is at hand."""
+
+
 def judged(scorer: AnyScorer, partials: Sequence[Partial], model: LanguageModel | None = None) -> list[float]:
     """The values of a scorer for continuations of one prompt, from one call.
 
@@ -35,6 +39,8 @@ def judged(scorer: AnyScorer, partials: Sequence[Partial], model: LanguageModel 
         answers = list(ask(partials))
     except DecodelabError:
         raise
+    except NoModel:
+        raise _no_model(name) from None
     except Exception as error:  # whatever other people's code raises
         culprit = next((p for p in partials if _raises(ask, p)), partials[0])
         raised = f"raised {type(error).__name__}: {brief(' '.join(str(error).split()))}"
@@ -56,9 +62,13 @@ def _asked(scorer: AnyScorer, model: LanguageModel | None) -> tuple[str, Ask]:
     found = find_scorer(scorer)
     if isinstance(found, ModelScorer):
         if model is None:
-            raise ScorerFailed(f"scorer {name} needs the model, which is not available here; use a scorer of texts")
+            raise _no_model(name)
         return name, lambda partials: found.score(model, partials)
     return name, lambda partials: found(partials[0].prompt, [p.text for p in partials])
+
+
+def _no_model(name: str) -> ScorerFailed:
+    return ScorerFailed(f"scorer {name} needs the model, which is not available here; use a scorer of texts")
 
 
 def _raises(ask: Ask, partial: Partial) -> bool:

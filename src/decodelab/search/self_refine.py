@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 from decodelab.core.capabilities import Need
 from decodelab.core.errors import InvalidParameter
 from decodelab.core.protocols import Draw, Drawn, Question, Rounds
 from decodelab.core.stage import Kind, Stage, brief, check_choice, check_number
-from decodelab.core.values import Candidate, Chat, Limits, Prompt
+from decodelab.core.values import Candidate, Limits, Prompt
 
 
 @dataclass
@@ -137,7 +137,14 @@ class SelfRefine(Stage):
                 for text, user in zip(said, asked, strict=True)
                 for turn in ({"role": "assistant", "content": text}, {"role": "user", "content": user})
             ]
-            return Chat((*question.chat.messages, *turns), question.chat.tools)
+            messages = (*question.chat.messages, *turns)
+            return replace(
+                question.chat,
+                messages=messages,
+                tool_choice=None,
+                add_generation_prompt=True,
+                continue_final_message=False,
+            )
         text = "".join(f"{text.rstrip()}\n\n{user}\n\n" for text, user in zip(said, asked, strict=True))
         if question.model is None:
             return question.prompt + text

@@ -17,6 +17,7 @@ from decodelab.core.values import Candidate, Tokens
 from decodelab.select._ordering import in_order
 from decodelab.select._prepared import PreparedSelection
 from decodelab.select._pruning import pruned
+from decodelab.select.ratings import with_logprobs
 from decodelab.select.readers import Answer, check_answer, read_answers
 from decodelab.select.utility.catalogue import check_utility, compared, find_utility
 
@@ -86,6 +87,10 @@ class MBR(PreparedSelection):
         """Only pruning draws."""
         return self.prune == 0
 
+    def reads_logprobs(self) -> bool:
+        """Only probabilities as weights are made of them."""
+        return self.weight != "count"
+
     def asks_model(self) -> bool:
         """It reads texts."""
         return False
@@ -122,12 +127,12 @@ class MBR(PreparedSelection):
         """The weights of candidates, which add up to 1."""
         if self.weight == "count":
             return [1 / len(places)] * len(places)
-        found: dict[tuple[int, Tokens], int] = {}
+        found: dict[tuple[int, Tokens | str], int] = {}
         for i in places:
-            found.setdefault((of[i], candidates[i].tokens), i)
+            found.setdefault((of[i], candidates[i].tokens or candidates[i].text), i)  # servers show no tokens
         first = set(found.values())
         # Only their ratios matter: the largest is 1, so that none underflows without need.
-        most = max(candidates[i].logprob for i in first)
+        most = max(with_logprobs(self, candidates[i]).logprob for i in first)
         if most == -math.inf:
             return [1 / len(places)] * len(places)
         raw = [math.exp(candidates[i].logprob - most) if i in first else 0.0 for i in places]

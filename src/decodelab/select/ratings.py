@@ -13,7 +13,7 @@ from typing import Annotated, cast
 import numpy as np
 
 from decodelab.core.errors import UnsupportedStrategy
-from decodelab.core.protocols import AnyScorer, ModelScorer, Question
+from decodelab.core.protocols import AnyScorer, AsksRewardModel, ModelScorer, Question
 from decodelab.core.stage import Stage, check_number, value_text
 from decodelab.core.values import Candidate, Confidences, Partial
 from decodelab.scorers.catalogue import SCORERS, find_scorer
@@ -36,7 +36,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def mean_logprob(candidate: Candidate) -> float:
     """The mean log-probability of a candidate's tokens under the model, in nats; 0 of no tokens."""
-    return candidate.logprob / max(len(candidate.tokens), 1)
+    return math.fsum(candidate.token_logprobs) / max(len(candidate.token_logprobs), 1)
 
 
 def groups(confidence: Sequence[float], window: int) -> list[float]:
@@ -95,9 +95,15 @@ class Rating:
         return isinstance(self.by, str) and (self.by in _OF_CONFIDENCES or self.by in _OF_GROUPS)
 
     @property
+    def reads_logprobs(self) -> bool:
+        """Whether it is made of the log-probabilities of candidates."""
+        return isinstance(self.by, str) and self.by in _OF_CANDIDATE
+
+    @property
     def asks_model(self) -> bool:
-        """Whether it is a scorer that asks the model."""
-        return self.scorer is not None and isinstance(find_scorer(self.scorer), ModelScorer)
+        """Whether it is a scorer that asks the model; one that asks a reward model needs the texts alone."""
+        found = None if self.scorer is None else find_scorer(self.scorer)
+        return isinstance(found, ModelScorer) and not isinstance(found, AsksRewardModel)
 
     @property
     def scorer(self) -> AnyScorer | None:
@@ -124,12 +130,12 @@ class Rating:
         """The number of each candidate.
 
         Raises:
-            UnsupportedStrategy: if it needs confidences, and candidates have none.
+            UnsupportedStrategy: if it needs confidences or log-probabilities, and candidates have none.
             ScorerFailed: for a scorer that does not give one finite number each.
         """
         by = self.by
         if isinstance(by, str) and by in _OF_CANDIDATE:
-            return [_OF_CANDIDATE[by](c) for c in candidates]
+            return [_OF_CANDIDATE[by](with_logprobs(self.stage, c)) for c in candidates]
         if not self.reads_confidences:
             partials = [Partial(question.prompt, question.tokens, c.tokens, c.text) for c in candidates]
             return judged(by, partials, question.model)
@@ -138,6 +144,19 @@ class Rating:
         if by in _OF_CONFIDENCES:
             return [_OF_CONFIDENCES[by](c) for c in recorded]
         return [_OF_GROUPS[by](c.top, self.window) for c in recorded]
+
+
+def with_logprobs(stage: Stage, candidate: Candidate) -> Candidate:
+    """A candidate whose log-probabilities are known.
+
+    Raises:
+        UnsupportedStrategy: if they are not.
+    """
+    if math.isnan(candidate.logprob):
+        raise UnsupportedStrategy(
+            f"{stage} needs log-probabilities, which the server does not show; use a scorer, or another server"
+        )
+    return candidate
 
 
 def _confidences(stage: Stage, by: str, candidate: Candidate) -> Confidences:

@@ -55,6 +55,10 @@ class SoftBestOf(PreparedSelection):
         """Whether it draws by confidence."""
         return self.rating.reads_confidences
 
+    def reads_logprobs(self) -> bool:
+        """Whether its rating does."""
+        return self.rating.reads_logprobs
+
     def asks_model(self) -> bool:
         """Whether its rating does."""
         return self.rating.asks_model

@@ -54,6 +54,10 @@ class Syntax(PreparedSelection):
         check_checker(self, "checker")
         check_choice(self, "prompt", (False, True), fix="true for completions of code")
 
+    def reads_logprobs(self) -> bool:
+        """Only to break ties, where they are known."""
+        return False
+
     def asks_model(self) -> bool:
         """It reads texts."""
         return False

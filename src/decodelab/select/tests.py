@@ -69,6 +69,10 @@ class Tests(PreparedSelection):
         check_number(self, "seconds", low=0.1, high=3600, fix="3 to 10 are usual")
         check_number(self, "memory_mb", low=64, high=1_000_000, integer=True, fix="512 is usual")
 
+    def reads_logprobs(self) -> bool:
+        """Only to break ties, where they are known."""
+        return False
+
     def asks_model(self) -> bool:
         """It runs programs."""
         return False

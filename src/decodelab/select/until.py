@@ -91,6 +91,10 @@ class Until(Stage):
         """Its answers."""
         return self.answer
 
+    def reads_logprobs(self) -> bool:
+        """It reads texts."""
+        return False
+
     def asks_model(self) -> bool:
         """It reads texts."""
         return False

@@ -50,6 +50,10 @@ class Vote(PreparedSelection):
         """Its answers."""
         return self.answer
 
+    def reads_logprobs(self) -> bool:
+        """It reads texts."""
+        return False
+
     def asks_model(self) -> bool:
         """It reads texts."""
         return False

@@ -78,6 +78,10 @@ class WeightedVote(PreparedSelection):
         """Its answers."""
         return self.answer
 
+    def reads_logprobs(self) -> bool:
+        """Whether its rating does."""
+        return self.rating.reads_logprobs
+
     def asks_model(self) -> bool:
         """Whether its rating does."""
         return self.rating.asks_model

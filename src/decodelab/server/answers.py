@@ -16,7 +16,7 @@ from decodelab.core.values import Candidate, FinishReason, Generation, Tokens
 from decodelab.engine.detokenizer import Detokenizer
 from decodelab.metrics.likelihood import Score
 from decodelab.server.parameters import Route
-from decodelab.server.thinking import Thinking
+from decodelab.server.thinking import Thinking, thought_places
 from decodelab.server.translating import Plan
 from decodelab.server.watching import Grown, Place, Searched, Watch
 
@@ -37,6 +37,8 @@ class Choice:
         reason: why it ended, in the API's words.
         tokens: its ids.
         score: what its strategy ranked it by.
+        stop: the stop string or stop token that ended it, if one did.
+        candidate: what it was made of; None of a prompt alone.
     """
 
     index: int
@@ -46,6 +48,8 @@ class Choice:
     reason: str
     tokens: Tokens
     score: float
+    stop: str | int | None = None
+    candidate: Candidate | None = None
 
 
 @dataclass
@@ -58,7 +62,7 @@ class Answer:
         model: the model.
         name: what the request calls it.
         prompts: for each prompt its text and tokens.
-        scores: of the prompts' tokens, where they are echoed with log-probabilities.
+        scores: of the prompts' tokens, where log-probabilities of them are shown.
     """
 
     route: Route
@@ -86,7 +90,8 @@ class Answer:
         return [self._choice(first + i, prompt, tokens, candidate, watch) for i, candidate in enumerate(shown)]
 
     def _choice(self, index: int, prompt: int, before: Tokens, candidate: Candidate, watch: Watch | None) -> Choice:
-        text = self._with_stop(candidate, before)
+        stop = self._stop(candidate, before)
+        text = candidate.text + (stop if isinstance(stop, str) and self.plan.shown.stop_text else "")
         places: tuple[Place, ...] = ()
         starts: tuple[int, ...] = ()
         if self.plan.shown.top is not None and watch is not None:
@@ -102,26 +107,29 @@ class Answer:
             text, places = echoed + text, (*head, *places)
             starts = (*offsets, *(len(echoed) + start for start in starts))
         reason = _REASONS.get(candidate.finish_reason, "stop")
-        return Choice(index, text, places, starts, reason, candidate.tokens, candidate.score)
+        return Choice(index, text, places, starts, reason, candidate.tokens, candidate.score, stop, candidate)
 
-    def _with_stop(self, candidate: Candidate, before: Tokens) -> str:
-        """The text, with the stop string that ended it where that is wanted."""
-        if not self.plan.shown.stop_text or candidate.finish_reason != "stop":
-            return candidate.text
+    def _stop(self, candidate: Candidate, before: Tokens) -> str | int | None:
+        """The stop token or stop string that ended a sequence; of strings that end it at one place, the longest."""
+        limits = self.plan.limits
+        if candidate.finish_reason != "stop":
+            return None
+        if candidate.tokens[-1] in limits.stop_token_ids:
+            return candidate.tokens[-1]
         whole = self.model.vocab.decode_completion(before, candidate.tokens)
         rest = whole[len(candidate.text) :]
-        return candidate.text + max((s for s in self.plan.limits.stop if rest.startswith(s)), key=len, default="")
+        return max((s for s in limits.stop if rest.startswith(s)), key=len, default=None)
 
     def _prompt_places(self, prompt: int) -> tuple[tuple[Place, ...], tuple[int, ...]]:
         """The tokens of a prompt with their log-probabilities: the first has none."""
         score = self.scores[prompt] if self.scores else None
-        if score is None:
+        if score is None or self.plan.shown.top is None:
             return (), ()
         _, tokens = self.prompts[prompt]
         starts = _starts(self.model, (), tokens)
         tops = score.alternatives or ((),) * len(score.tokens)
         rest = [
-            Place(token, logprob, tuple((a.token, a.logprob) for a in top))
+            Place(token, logprob, tuple((a.token, a.logprob) for a in top[: self.plan.shown.top]))
             for token, logprob, top in zip(score.tokens, score.token_logprobs, tops, strict=True)
         ]
         return (Place(tokens[0], float("nan"), ()), *rest), tuple(starts)
@@ -134,6 +142,7 @@ class Answer:
         return {
             **self._head(kind),
             "choices": [self._choice_json(choice) for choice in choices],
+            **(self._prompt_logprobs(0) if self.route == "chat" else {}),
             "usage": self.usage(generations),
             "decodelab": self.about(choices, generations),
         }
@@ -150,10 +159,12 @@ class Answer:
 
     def _choice_json(self, choice: Choice) -> dict[str, Any]:
         logprobs = None if self.plan.shown.top is None else self._logprobs(choice.places, choice.starts)
-        head = {"index": choice.index, "logprobs": logprobs, "finish_reason": choice.reason}
+        head = {
+            "index": choice.index, "logprobs": logprobs, "finish_reason": choice.reason, "stop_reason": choice.stop
+        }  # fmt: skip
         ids = {"token_ids": list(choice.tokens)} if self.plan.shown.token_ids else {}
         if self.route == "completions":
-            return {"text": choice.text, **head, **ids}
+            return {"text": choice.text, **head, **ids, **self._prompt_logprobs(choice.index // self.plan.shown.n)}
         speech = self.speech(choice.index)
         thought, said = (a + b for a, b in zip(speech.push(choice.text), speech.finish(), strict=True))
         content, calls = self.plan.functions.read(said)
@@ -166,6 +177,27 @@ class Answer:
             head["finish_reason"] = _called(choice.reason)
         return {"message": message, **head, **ids}
 
+    def _prompt_logprobs(self, prompt: int) -> dict[str, Any]:
+        """The log-probabilities of a prompt's tokens as vLLM gives them: a map from ids for each, none for the first.
+
+        Each map has the token that is there and the most probable ones, with their ranks from 1 on.
+        """
+        wanted, (_, tokens) = self.plan.shown.prompt_top, self.prompts[prompt]
+        if wanted is None:
+            return {}
+        listed: list[dict[str, Any] | None] = [None] * min(1, len(tokens))
+        score = self.scores[prompt]
+        if score is not None:
+            tops = score.alternatives or ((),) * len(score.tokens)
+            for token, logprob, rank, top in zip(score.tokens, score.token_logprobs, score.ranks, tops, strict=True):
+                best = {a.token: (a.logprob, i) for i, a in enumerate(top[:wanted], start=1)}
+                found = {token: (logprob, rank)} | {other: at for other, at in best.items() if other != token}
+                listed.append({str(token): self._ranked(token, *at) for token, at in found.items()})
+        return {"prompt_logprobs": listed}
+
+    def _ranked(self, token: int, logprob: float, rank: int) -> dict[str, Any]:
+        return {"logprob": _finite(logprob), "rank": rank, "decoded_token": _token_text(self.model, token)}
+
     def speech(self, index: int) -> Thinking:
         """What splits the text of a sequence of a chat into thoughts and content."""
         return Thinking(opens_thought(self.prompts[index // self.plan.shown.n][0]))
@@ -174,14 +206,35 @@ class Answer:
         """Tokens read and written; those of sequences that are not shown count as well."""
         read = sum(len(tokens) for _, tokens in self.prompts)
         written = sum(len(c.tokens) for g in generations for c in g.candidates)
-        return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+        cached = sum(max(0, len(g.prompt_tokens) - g.cost.prefill_tokens) for g in generations)
+        thoughts = sum(self._thought_tokens(g, c) for g in generations for c in g.candidates)
+        return {
+            "prompt_tokens": read,
+            "completion_tokens": written,
+            "total_tokens": read + written,
+            "prompt_tokens_details": {"cached_tokens": cached},
+            "completion_tokens_details": {"reasoning_tokens": thoughts if self.route == "chat" else 0},
+        }
+
+    def _thought_tokens(self, generation: Generation, candidate: Candidate) -> int:
+        """Tokens of a sequence's thoughts, their marks included."""
+        places = thought_places(candidate.text, begun=opens_thought(generation.prompt))
+        if not places:
+            return 0
+        starts = _starts(self.model, generation.prompt_tokens, candidate.tokens)
+        return sum(any(first <= start < end for first, end in places) for start in starts)
 
     def about(self, choices: Sequence[Choice], generations: Sequence[Generation]) -> dict[str, Any]:
         """What was done: the stages in their order, the seed, and what it cost."""
         shown: dict[str, Any] = {"strategy": str(self.plan.strategy), "seed": self.plan.seed}
         shown["costs"] = [dataclasses.asdict(g.cost) | {"forward_tokens": g.cost.forward_tokens} for g in generations]
         shown["scores"] = [choice.score if abs(choice.score) < float("inf") else None for choice in choices]
+        made = [choice.candidate for choice in choices if choice.candidate is not None]
+        shown["samples"] = [candidate.sample for candidate in made]
+        shown["finish_reasons"] = [candidate.finish_reason for candidate in made]
         if self.plan.shown.token_ids:
+            for name in ("token_logprobs", "processed_logprobs"):
+                shown[name] = [[_finite(value) for value in getattr(candidate, name)] for candidate in made]
             shown["prompt_token_ids"] = [list(tokens) for _, tokens in self.prompts]
         return shown
 
@@ -205,10 +258,11 @@ class Answer:
         return {**top, _token_text(self.model, place.token): _finite(place.logprob)}
 
     def _place_json(self, place: Place) -> dict[str, Any]:
-        head = self._token_json(place.token, place.logprob)
-        return {**head, "top_logprobs": [self._token_json(token, logprob) for token, logprob in place.top]}
+        head = self.token_json(place.token, place.logprob)
+        return {**head, "top_logprobs": [self.token_json(token, logprob) for token, logprob in place.top]}
 
-    def _token_json(self, token: int, logprob: float) -> dict[str, Any]:
+    def token_json(self, token: int, logprob: float) -> dict[str, Any]:
+        """A token with its text, log-probability and bytes."""
         data = _bytes(self.model, token)
         return {"token": _token_text(self.model, token), "logprob": _finite(logprob), "bytes": list(data)}
 
@@ -242,7 +296,7 @@ class Answer:
         if said or grown.places:
             yield self._piece(index, {"content": said}, logprobs=logprobs)
 
-    def closing(self, index: int, reason: str) -> Iterator[dict[str, Any]]:
+    def closing(self, index: int, reason: str, stop: str | int | None = None) -> Iterator[dict[str, Any]]:
         """The last pieces of a sequence: what was held back, why it ended, and how it was made."""
         if self.route == "chat":
             thought, said = self._speeches.pop(index).finish()
@@ -256,7 +310,7 @@ class Answer:
                 listed = [call.to_json() | {"index": i} for i, call in enumerate(calls)]
                 yield self._piece(index, {"tool_calls": listed})
         made = {"strategy": str(self.plan.strategy), "seed": self.plan.seed}
-        yield self._piece(index, {}, reason=reason) | {"decodelab": made}
+        yield self._piece(index, {}, reason=reason, stop_reason=stop) | {"decodelab": made}
 
     @property
     def _calls(self) -> bool:
@@ -264,9 +318,9 @@ class Answer:
         return bool(functions.names or functions.forced or functions.as_object)
 
     def _piece(
-        self, index: int, delta: dict[str, Any], *, logprobs: Any = None, reason: str | None = None
+        self, index: int, delta: dict[str, Any], *, logprobs: Any = None, reason: str | None = None, **more: Any
     ) -> dict[str, Any]:
-        head = {"index": index, "logprobs": logprobs, "finish_reason": reason}
+        head = {"index": index, "logprobs": logprobs, "finish_reason": reason, **more}
         said = {"text": delta.get("content", "")} if self.route == "completions" else {"delta": delta}
         return {**self._head(_PIECE[self.route]), "choices": [said | head]}
 

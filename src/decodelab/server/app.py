@@ -19,7 +19,8 @@ from starlette.middleware.cors import CORSMiddleware
 import decodelab
 from decodelab.core.protocols import LanguageModel
 from decodelab.server.docs_page import POLICY, docs_page
-from decodelab.server.errors import ApiError
+from decodelab.server.errors import ApiError, invalid
+from decodelab.server.llama_completion import LlamaAnswer, completion_parameters, in_their_words
 from decodelab.server.metrics import Metrics
 from decodelab.server.openapi import describe
 from decodelab.server.parameters import Route, parameters
@@ -143,6 +144,23 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
         finally:
             work.cancel()
 
+    async def llama_completion(request: Request) -> Response:
+        """Continue a prompt, in the words of llama.cpp's server."""
+        asked = read_request("llama", await read_body(request, settings.max_body), {})
+        name = asked.get("model") or _only(served)
+        ours = completion_parameters(asked, served[name].model, settings)
+        try:
+            work = await begin("completions", ours | {"model": name}, served, _client(request))
+        except ApiError as error:
+            raise in_their_words(error, asked) from error
+        answer = LlamaAnswer(asked, work)
+        if work.plan.shown.stream:
+            return EventStream(answer.pieces(), work.cancel, settings.deadline, None)
+        try:
+            return answered(await unless_gone(request, answer.document()))
+        finally:
+            work.cancel()
+
     async def health(request: Request) -> Response:
         """Whether the server runs."""
         return answered({"status": "ok"})
@@ -174,6 +192,7 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
     add("/v1/completions", completions, "POST")
     add("/v1/chat/completions", chat, "POST")
     add("/v1/responses", responses, "POST")
+    add("/completion", llama_completion, "POST")
     add_text_routes(add, served, settings)
     add("/health", health)
     add("/ready", ready)
@@ -201,6 +220,18 @@ def _check_key(request: Request, settings: ServerSettings) -> None:
 def _client(request: Request) -> str:
     """Who asks, for fairness: by key and address; a user that a client names is not believed."""
     return request.client.host if request.client is not None else ""
+
+
+def _only(models: Models) -> str:
+    """The model that is meant where none is named.
+
+    Raises:
+        ApiError: 400 where there are several.
+    """
+    names = list(models.engines)
+    if len(names) > 1:
+        raise invalid("model", f"model is missing; served are {', '.join(names)}: name one")
+    return names[0]
 
 
 async def _timed(work: Work, metrics: Metrics) -> AsyncIterator[list[dict[str, Any]]]:

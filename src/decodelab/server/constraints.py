@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from decodelab.core.errors import DecodelabError
@@ -13,10 +13,11 @@ from decodelab.processors.grammar import Grammar
 from decodelab.processors.json_schema import JSONSchema
 from decodelab.processors.regex import Regex
 from decodelab.server.errors import invalid, naming
+from decodelab.server.literal import literal
 
 
 def constraint_stages(asked: Mapping[str, Any], longest: int) -> list[Stage]:
-    """The stages that `response_format` and `structured_outputs` stand for; at most one.
+    """The stages that `response_format`, `structured_outputs` and its older names stand for; at most one.
 
     Args:
         asked: the parameters of a request.
@@ -26,18 +27,23 @@ def constraint_stages(asked: Mapping[str, Any], longest: int) -> list[Stage]:
         ApiError: 400, for what is no constraint that can be enforced.
     """
     found: list[Stage] = []
-    for name, read in (("response_format", _response_format), ("structured_outputs", _structured_outputs)):
+    given: list[str] = []
+    reads = {"response_format": _response_format, "structured_outputs": _structured_outputs}
+    reads |= {f"guided_{kind}": partial(_structured, kind, f"guided_{kind}") for kind in _KINDS[:-1]}
+    for name, read in reads.items():
         if name not in asked:
             continue
         written = len(json.dumps(asked[name]))
         if written > longest:
             raise invalid(name, f"{name} must have at most {longest} characters as JSON, got {written}", "too_large")
         try:
-            found += read(asked[name])
+            stages = read(asked[name])
         except DecodelabError as error:
             raise naming(error, name) from error
+        found += stages
+        given += [name] * bool(stages)
     if len(found) > 1:
-        raise invalid("response_format", "response_format and structured_outputs are both given; give one")
+        raise invalid(given[0], f"{' and '.join(given[:2])} are both given; give one")
     return found
 
 
@@ -74,21 +80,27 @@ def _structured_outputs(asked: Mapping[str, Any]) -> list[Stage]:
             "structured_outputs",
             f"structured_outputs must hold one of {', '.join(_KINDS)}, got {brief(list(given))}",
         )
-    ((name, value),) = given.items()
-    if name == "json_object":
+    ((kind, value),) = given.items()
+    return _structured(kind, f"structured_outputs: {kind}", value, whitespace=whitespace)
+
+
+def _structured(kind: str, what: str, value: Any, *, whitespace: bool = True) -> list[Stage]:
+    """The stage of one kind of structured output; errors call it `what`."""
+    param = what.partition(":")[0]
+    if kind == "json_object":
         return [JSONSchema({"type": "object"}, whitespace)]
-    if name == "json":
+    if kind == "json":
         schema = json.loads(value) if isinstance(value, str) and _is_json(value) else value
         if not isinstance(schema, Mapping):
-            raise invalid("structured_outputs", f"structured_outputs: json must be a schema, got {brief(value)}")
+            raise invalid(param, f"{what} must be a schema, got {brief(value)}")
         return [JSONSchema(schema, whitespace)]
-    if name == "choice":
+    if kind == "choice":
         if not isinstance(value, list) or not value or not all(isinstance(text, str) and text for text in value):
-            raise invalid("structured_outputs", f"structured_outputs: choice must be texts, got {brief(value)}")
-        return [Regex("|".join(f"(?:{re.escape(text)})" for text in value))]
-    if not isinstance(value, str) or (name == "grammar" and value.endswith(".lark")):
-        raise invalid("structured_outputs", f"structured_outputs: {name} must be text, got {brief(value)}")
-    return [Regex(value) if name == "regex" else Grammar(value)]
+            raise invalid(param, f"{what} must be texts, got {brief(value)}")
+        return [Regex("|".join(f"(?:{literal(text)})" for text in value))]
+    if not isinstance(value, str) or (kind == "grammar" and value.endswith(".lark")):
+        raise invalid(param, f"{what} must be text, got {brief(value)}")
+    return [Regex(value) if kind == "regex" else Grammar(value)]
 
 
 def _is_json(text: str) -> bool:

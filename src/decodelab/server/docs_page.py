@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from decodelab.server.parameters import REFUSED, Route
+from decodelab.server.parameters import Route, refused
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The content policy of the page: it has a style of its own and nothing else."""
@@ -16,6 +16,7 @@ _PATHS: dict[Route, str] = {
     "completions": "/v1/completions",
     "chat": "/v1/chat/completions",
     "responses": "/v1/responses",
+    "llama": "/completion",
 }
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>decodelab serve</title>
@@ -65,23 +66,23 @@ def docs_page(document: Mapping[str, Any]) -> str:
                     "method": method.upper(),
                     "what": operation.get("summary", ""),
                     "parameters": [
-                        (name, _kind(property), property.get("description", ""))
+                        (name, kind(property), property.get("description", ""))
                         for name, property in schema.get("properties", {}).items()
                     ],
-                    "refused": [one for one in REFUSED if path in (_PATHS[route] for route in one.routes)],
+                    "refused": [one for route, own in _PATHS.items() if own == path for one in refused(route).values()],
                 }
             )
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_PAGE)
     return page.render(routes=routes, models=models)
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
-    """The types of a property, in a word each."""
+def kind(schema: Mapping[str, Any]) -> str:
+    """The types of a property of a JSON schema, in a word each."""
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
     if "anyOf" in schema:
-        kinds = [_kind(one) for one in schema["anyOf"] if one.get("type") != "null"]
+        kinds = [kind(one) for one in schema["anyOf"] if one.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
     if schema.get("type") == "array":
-        return f"list of {_kind(schema.get('items', {}))}"
+        return f"list of {kind(schema.get('items', {}))}"
     return str(schema.get("type") or schema.get("$ref", "any").rsplit("/", 1)[-1])

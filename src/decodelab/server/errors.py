@@ -86,6 +86,6 @@ def api_error(error: DecodelabError) -> ApiError:
 def naming(error: DecodelabError, param: str | None, names: Collection[str] = ()) -> ApiError:
     """The error with the parameter at fault: the one given, or the first of these names that it says."""
     told = api_error(error)
-    told.message = told.message.removeprefix("openai: ")
+    told.message = told.message.removeprefix("openai: ").removeprefix("llama.cpp: ")
     told.param = param or next((word for word in re.findall(r"[a-z_]+", told.message) if word in names), None)
     return told

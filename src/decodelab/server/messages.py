@@ -90,13 +90,16 @@ class NamedTool(BaseModel):
 ToolChoice = Literal["none", "auto", "required"] | NamedTool
 
 
-def chat_of(messages: list[Message], tools: list[Tool], tool_choice: str | None = None) -> Chat:
+def chat_of(messages: list[Message], tools: list[Tool], tool_choice: str | None = None, **asked: Any) -> Chat:
     """A conversation as chat templates take it; `tool_choice` is a function whose call the answer begins with.
+
+    `asked` are further fields of `Chat`.
 
     Raises:
         RequestError: for a call whose arguments are no JSON object.
     """
-    return Chat(tuple(map(_plain, messages)), tuple(tool.model_dump(exclude_none=True) for tool in tools), tool_choice)
+    told = tuple(tool.model_dump(exclude_none=True) for tool in tools)
+    return Chat(tuple(map(_plain, messages)), told, tool_choice, **asked)
 
 
 def _plain(message: Message) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def describe(app: FastAPI, models: Sequence[str]) -> None:
         "/v1/completions": request_model("completions"),
         "/v1/chat/completions": request_model("chat"),
         "/v1/responses": request_model("responses"),
+        "/completion": request_model("llama"),
         "/tokenize": TokenizeRequest,
         "/detokenize": DetokenizeRequest,
         "/v1/score": ScoreRequest,

@@ -1,4 +1,4 @@
-"""The parameters of requests: one table, of which validation, OpenAPI and documentation are made.
+"""The parameters of requests: the tables of which validation, OpenAPI and documentation are made.
 
 A parameter is honoured exactly, inert (it says nothing about the answer, and is documented so), or refused by name.
 """
@@ -6,87 +6,21 @@ A parameter is honoured exactly, inert (it says nothing about the answer, and is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from decodelab.server.llama_parameters import LLAMA_PARAMETERS, LLAMA_REFUSED
 from decodelab.server.messages import Message, Tool, ToolChoice
+from decodelab.server.parameter import MOST, TEXT, Ids, Parameter, Refused, Route, Text, integer, number
 from decodelab.server.response_items import Input, ResponseTool, ResponseToolChoice
-
-Route = Literal["completions", "chat", "responses"]
-"""The routes whose parameters are in the table."""
-
-Role = Literal["prompt", "sampling", "constraint", "limit", "answer", "inert"]
-"""What a parameter says: what is continued, how tokens are drawn, what texts are allowed, when they end, what of the
-answer is shown; or nothing that matters here."""
-
-Origin = Literal["OpenAI", "vLLM", "decodelab"]
-"""Whose name it is."""
-
-ALL: tuple[Route, ...] = get_args(Route)
-TEXT: tuple[Route, ...] = ("completions", "chat")
-MOST = 2**63 - 1
-_Text = Annotated[str, Field(max_length=2**20)]
-_Ids = list[Annotated[int, Field(ge=0, le=MOST)]]
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter that is honoured, or inert.
-
-    Attributes:
-        name: as requests write it.
-        type: what pydantic checks.
-        doc: what it does.
-        role: what it says.
-        routes: where it may stand.
-        origin: whose name it is.
-        required: whether it must be given.
-    """
-
-    name: str
-    type: Any
-    doc: str
-    role: Role
-    routes: tuple[Route, ...] = ALL
-    origin: Origin = "OpenAI"
-    required: bool = False
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A parameter that other servers have and this one does not honour.
-
-    Attributes:
-        name: as requests write it.
-        why: what to do instead.
-        off: the values that say nothing, and are taken.
-        routes: where it is known.
-        origin: whose name it is.
-    """
-
-    name: str
-    why: str
-    off: tuple[Any, ...] = ()
-    routes: tuple[Route, ...] = ALL
-    origin: Origin = "OpenAI"
-
-
-def _number(low: float, high: float, **more: Any) -> Any:
-    return Annotated[float, Field(ge=low, le=high, **more)]
-
-
-def _integer(low: int, high: int = MOST) -> Any:
-    return Annotated[int, Field(ge=low, le=high)]
-
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter("model", str, "One of the models served, as `/v1/models` lists them.", "prompt", required=True),
     Parameter(
         "prompt",
-        _Text | list[_Text] | _Ids | list[_Ids],
+        Text | list[Text] | Ids | list[Ids],
         "One prompt or several, as texts or token ids. A text is read as `decodelab generate` reads it.",
         "prompt",
         ("completions",),
@@ -103,7 +37,47 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "input", Input, "A text, or the items of a conversation.", "prompt", routes=("responses",), required=True
     ),
-    Parameter("instructions", _Text, "The system message.", "prompt", ("responses",)),
+    Parameter(
+        "add_special_tokens",
+        bool,
+        "Whether a text is given the BOS that the tokenizer puts before it; true by default.",
+        "prompt",
+        ("completions",),
+        "vLLM",
+    ),
+    Parameter(
+        "add_generation_prompt",
+        bool,
+        "Whether the template begins the assistant's turn; true by default.",
+        "prompt",
+        ("chat",),
+        "vLLM",
+    ),
+    Parameter(
+        "continue_final_message",
+        bool,
+        "Continue the text of the last message instead of beginning a turn; the answer holds what is new.",
+        "prompt",
+        ("chat",),
+        "vLLM",
+    ),
+    Parameter(
+        "chat_template_kwargs",
+        dict[str, Any],
+        "Variables that the model's chat template reads, such as `enable_thinking`; others are refused.",
+        "prompt",
+        ("chat",),
+        "vLLM",
+    ),
+    Parameter(
+        "truncate_prompt_tokens",
+        integer(1),
+        "Keep the last tokens of the prompt, this many at most.",
+        "prompt",
+        TEXT,
+        "vLLM",
+    ),
+    Parameter("instructions", Text, "The system message.", "prompt", ("responses",)),
     # How tokens are drawn.
     Parameter(
         "strategy",
@@ -113,53 +87,51 @@ PARAMETERS: tuple[Parameter, ...] = (
         "sampling",
         origin="decodelab",
     ),
-    Parameter("temperature", _number(0, 100), "Divides the logits; 0 is greedy.", "sampling"),
-    Parameter("top_p", _number(0, 1), "Nucleus sampling.", "sampling"),
-    Parameter("presence_penalty", _number(-100, 100), "Subtracted for a token that was generated.", "sampling"),
-    Parameter("frequency_penalty", _number(-100, 100), "Subtracted each time a token was generated.", "sampling"),
+    Parameter("temperature", number(0, 100), "Divides the logits; 0 is greedy.", "sampling"),
+    Parameter("top_p", number(0, 1), "Nucleus sampling.", "sampling"),
+    Parameter("presence_penalty", number(-100, 100), "Subtracted for a token that was generated.", "sampling"),
+    Parameter("frequency_penalty", number(-100, 100), "Subtracted each time a token was generated.", "sampling"),
     Parameter("logit_bias", dict[str, float], "Added to the logits of token ids, each in [-100, 100].", "sampling"),
     Parameter(
         "n",
-        _integer(1, 4096),
+        integer(1, 4096),
         "Sequences in the answer. With a `strategy`: how many of its own, best first.",
         "sampling",
         routes=TEXT,
     ),
     Parameter(
         "best_of",
-        _integer(1, 4096),
+        integer(1, 4096),
         "Samples of which the n best by mean log-probability are in the answer; with `use_beam_search`: beams.",
         "sampling",
         ("completions",),
     ),
-    Parameter("seed", _integer(-MOST, MOST), "The same seed gives the same answer, whoever else asks.", "sampling"),
-    Parameter("top_k", _integer(-1), "Keep the k most probable tokens; 0 and -1 keep all.", "sampling", origin="vLLM"),
+    Parameter("seed", integer(-MOST, MOST), "The same seed gives the same answer, whoever else asks.", "sampling"),
+    Parameter("top_k", integer(-1), "Keep the k most probable tokens; 0 and -1 keep all.", "sampling", origin="vLLM"),
     Parameter(
-        "min_p", _number(0, 1), "Keep tokens at least p times as probable as the best.", "sampling", origin="vLLM"
+        "min_p", number(0, 1), "Keep tokens at least p times as probable as the best.", "sampling", origin="vLLM"
     ),
     Parameter(
         "repetition_penalty",
-        _number(0, 100, gt=0),
+        number(0, 100, gt=0),
         "Divides or multiplies the logits of tokens in prompt and answer.",
         "sampling",
         origin="vLLM",
     ),
-    Parameter("allowed_token_ids", _Ids, "No other tokens are generated.", "sampling", origin="vLLM"),
-    Parameter("bad_words", list[_Text], "Words that are not generated.", "sampling", origin="vLLM"),
+    Parameter("allowed_token_ids", Ids, "No other tokens are generated.", "sampling", origin="vLLM"),
+    Parameter("bad_words", list[Text], "Words that are not generated.", "sampling", origin="vLLM"),
     Parameter(
         "use_beam_search", bool, "Beam search, with `best_of` or else n beams.", "sampling", ("completions",), "vLLM"
     ),
     Parameter(
         "length_penalty",
-        _number(-10, 10),
+        number(-10, 10),
         "Exponent of the length that divides a beam's log-probability; only with `use_beam_search`.",
         "sampling",
         ("completions",),
         "vLLM",
     ),
-    Parameter(
-        "thinking_token_budget", _integer(1), "Tokens between thinking marks at most.", "sampling", origin="vLLM"
-    ),
+    Parameter("thinking_token_budget", integer(1), "Tokens between thinking marks at most.", "sampling", origin="vLLM"),
     # What texts are allowed.
     Parameter(
         "response_format",
@@ -175,16 +147,20 @@ PARAMETERS: tuple[Parameter, ...] = (
         "constraint",
         origin="vLLM",
     ),
+    Parameter("guided_json", Text | dict[str, Any], "`structured_outputs` with `json`.", "constraint", origin="vLLM"),
+    Parameter("guided_regex", Text, "`structured_outputs` with `regex`.", "constraint", origin="vLLM"),
+    Parameter("guided_choice", list[Text], "`structured_outputs` with `choice`.", "constraint", origin="vLLM"),
+    Parameter("guided_grammar", Text, "`structured_outputs` with `grammar`.", "constraint", origin="vLLM"),
     # When they end.
     Parameter(
         "max_tokens",
-        _integer(0),
+        integer(0),
         "New tokens at most: 16 by default for completions, the rest of the context for chats. 0 needs `echo`.",
         "limit",
         routes=TEXT,
     ),
-    Parameter("max_output_tokens", _integer(1), "New tokens at most.", "limit", ("responses",)),
-    Parameter("max_completion_tokens", _integer(1), "New tokens at most.", "limit", ("chat",)),
+    Parameter("max_output_tokens", integer(1), "New tokens at most.", "limit", ("responses",)),
+    Parameter("max_completion_tokens", integer(1), "New tokens at most.", "limit", ("chat",)),
     Parameter(
         "stop",
         Annotated[str, Field(min_length=1, max_length=1000)]
@@ -192,8 +168,15 @@ PARAMETERS: tuple[Parameter, ...] = (
         "The text ends before the first of these.",
         "limit",
     ),
-    Parameter("stop_token_ids", _Ids, "The text ends with one of these tokens.", "limit", origin="vLLM"),
-    Parameter("min_tokens", _integer(0), "Nothing ends the text before so many tokens.", "limit", origin="vLLM"),
+    Parameter("stop_token_ids", Ids, "The text ends with one of these tokens.", "limit", origin="vLLM"),
+    Parameter(
+        "ignore_eos",
+        bool,
+        "EOS ends nothing: texts go on to another end. Not with constraints, nor with beams and other searches.",
+        "limit",
+        origin="vLLM",
+    ),
+    Parameter("min_tokens", integer(0), "Nothing ends the text before so many tokens.", "limit", origin="vLLM"),
     # What of the answer is shown.
     Parameter("stream", bool, "Send the answer as it is made, as server-sent events.", "answer"),
     Parameter(
@@ -205,7 +188,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     Parameter(
         "logprobs",
-        _integer(0, 100_000),
+        integer(0, 100_000),
         "Log-probabilities of the tokens, and of so many most probable ones at each place.",
         "answer",
         ("completions",),
@@ -213,7 +196,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("logprobs", bool, "Log-probabilities of the tokens.", "answer", ("chat",)),
     Parameter(
         "top_logprobs",
-        _integer(0, 100_000),
+        integer(0, 100_000),
         "Most probable tokens to show at each place; needs `logprobs`.",
         "answer",
         ("chat",),
@@ -224,6 +207,15 @@ PARAMETERS: tuple[Parameter, ...] = (
         "Whose log-probabilities: the model's own (the default), or those of the distribution that is drawn from.",
         "answer",
         origin="decodelab",
+    ),
+    Parameter(
+        "prompt_logprobs",
+        integer(0, 100_000),
+        "The model's log-probabilities and ranks of the prompt's tokens, and this many most probable ones at each "
+        "place; not in streams.",
+        "answer",
+        TEXT,
+        "vLLM",
     ),
     Parameter("echo", bool, "Begin the answer with the prompt.", "answer", ("completions",)),
     Parameter(
@@ -272,13 +264,13 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     Parameter(
         "top_logprobs",
-        _integer(0, 100_000),
+        integer(0, 100_000),
         "Most probable tokens to show at each place; needs `include`.",
         "answer",
         ("responses",),
     ),
     Parameter("truncation", Literal["disabled"], "Inert: what is too long is refused.", "inert", ("responses",)),
-    Parameter("priority", _integer(-1000, 1000), "Lower ones begin first.", "limit", origin="vLLM"),
+    Parameter("priority", integer(-1000, 1000), "Lower ones begin first.", "limit", origin="vLLM"),
     # Inert.
     Parameter("user", str, "Inert.", "inert"),
     Parameter("metadata", dict[str, Any], "Inert.", "inert"),
@@ -297,22 +289,16 @@ REFUSED: tuple[Refused, ...] = (
     Refused("reasoning", "give thinking_token_budget", ({}, {"effort": None, "summary": None}), ("responses",)),
     Refused("suffix", "text is written after the prompt only", ("",), ("completions",)),
     Refused("early_stopping", "write strategy='beam(width=4, early_stopping=true)'", (False,), origin="vLLM"),
-    Refused("ignore_eos", "give min_tokens", (False,), origin="vLLM"),
-    Refused("prompt_logprobs", "ask /v1/score, or give echo with logprobs", (0,), origin="vLLM"),
-    Refused("truncate_prompt_tokens", "shorten the prompt", origin="vLLM"),
+    Refused("prompt_logprobs", "ask /v1/score, or /v1/completions", routes=("responses",), origin="vLLM"),
+    Refused("truncate_prompt_tokens", "shorten the input", routes=("responses",), origin="vLLM"),
+    Refused("add_special_tokens", "the template writes them", (False,), ("chat",), "vLLM"),
     Refused("skip_special_tokens", "ask for return_token_ids", (True,), origin="vLLM"),
-    Refused("add_special_tokens", "give the prompt as token ids", (True,), ("completions",), "vLLM"),
-    Refused("add_generation_prompt", "use /v1/completions with the rendered chat", (True,), ("chat",), "vLLM"),
-    Refused("continue_final_message", "use /v1/completions with the rendered chat", (False,), ("chat",), "vLLM"),
     Refused("chat_template", "templates are the model's own; none is taken from a request", (), ("chat",), "vLLM"),
-    Refused("chat_template_kwargs", "the template is given messages and tools only", ({},), ("chat",), "vLLM"),
     Refused("documents", "put them into a message", ([],), ("chat",), "vLLM"),
     Refused("logits_processors", "write them as a strategy", ([],), origin="vLLM"),
     Refused("vllm_xargs", "write a strategy", ({},), origin="vLLM"),
-    Refused("guided_json", "write structured_outputs={'json': ...}", origin="vLLM"),
-    Refused("guided_regex", "write structured_outputs={'regex': ...}", origin="vLLM"),
-    Refused("guided_choice", "write structured_outputs={'choice': ...}", origin="vLLM"),
-    Refused("guided_grammar", "write structured_outputs={'grammar': ...}", origin="vLLM"),
+    Refused("guided_decoding_backend", "constraints are llguidance's here", origin="vLLM"),
+    Refused("guided_whitespace_pattern", "write structured_outputs with disable_any_whitespace", origin="vLLM"),
     Refused("functions", "give tools", ([],), ("chat",)),
     Refused("function_call", "give tool_choice", ("none", "auto"), ("chat",)),
     Refused("modalities", "there is only text", (["text"],), ("chat",)),
@@ -326,12 +312,20 @@ REFUSED: tuple[Refused, ...] = (
 
 def parameters(route: Route) -> dict[str, Parameter]:
     """The parameters of a route, by name."""
-    return {p.name: p for p in PARAMETERS if route in p.routes}
+    return {p.name: p for p in (*PARAMETERS, *LLAMA_PARAMETERS) if route in p.routes}
 
 
 def refused(route: Route) -> dict[str, Refused]:
     """What a route refuses by name."""
-    return {p.name: p for p in REFUSED if route in p.routes}
+    return {p.name: p for p in (*REFUSED, *LLAMA_REFUSED) if route in p.routes}
+
+
+_MODELS: dict[Route, str] = {
+    "completions": "CompletionRequest",
+    "chat": "ChatCompletionRequest",
+    "responses": "ResponseRequest",
+    "llama": "LlamaCompletionRequest",
+}
 
 
 @cache
@@ -343,9 +337,8 @@ def request_model(route: Route) -> type[BaseModel]:
         else (p.type | None, Field(default=None, description=f"{p.doc}{_of(p)}"))
         for p in parameters(route).values()
     }
-    names = {"completions": "CompletionRequest", "chat": "ChatCompletionRequest", "responses": "ResponseRequest"}
     return create_model(
-        names[route],
+        _MODELS[route],
         __config__=ConfigDict(extra="allow", strict=True, json_schema_extra={"additionalProperties": False}),
         **fields,
     )

@@ -112,7 +112,7 @@ ResponseToolChoice = Literal["none", "auto", "required"] | ResponseNamedTool
 
 LOGPROBS = "message.output_text.logprobs"
 """What `include` names for the log-probabilities."""
-_SAME = ("model", "stream", "stop", "stop_token_ids", "min_tokens", "priority", "logprobs_of")
+_SAME = ("model", "stream", "stop", "stop_token_ids", "ignore_eos", "min_tokens", "priority", "logprobs_of")
 
 
 def chat_parameters(asked: Mapping[str, Any], sampling: Sequence[str]) -> dict[str, Any]:

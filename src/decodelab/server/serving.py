@@ -10,15 +10,15 @@ from typing import Any
 
 from decodelab.core.errors import DecodelabError
 from decodelab.core.protocols import LanguageModel
-from decodelab.core.values import Generation, Tokens
-from decodelab.engine.job import Job, check_limits, check_rows, encode_prompt, make_job
+from decodelab.core.values import Chat, Generation, Tokens
+from decodelab.engine.job import Job, check_limits, check_rows, make_job
 from decodelab.engine.scoring import score_many
 from decodelab.metrics.likelihood import Score
 from decodelab.models.loading import list_models, list_verifiers
 from decodelab.server.answers import Answer, Choice
 from decodelab.server.engine_thread import EngineThread, Ticket
-from decodelab.server.errors import ApiError, api_error
-from decodelab.server.parameters import Route
+from decodelab.server.errors import ApiError, api_error, naming
+from decodelab.server.parameters import Route, parameters
 from decodelab.server.settings import ServerSettings
 from decodelab.server.translating import Plan, plan_of
 from decodelab.server.watching import Grown, Searched
@@ -187,7 +187,7 @@ class Work:
                 starts = tuple(start - before for start in choice.starts[head:])
                 new = Grown(0, choice.text[told:], choice.places[head:], starts)
                 found += self.answer.pieces(choice.index, new, before)
-            found += self.answer.closing(choice.index, choice.reason)
+            found += self.answer.closing(choice.index, choice.reason, choice.stop)
         return found
 
 
@@ -200,8 +200,9 @@ async def begin(route: Route, asked: Mapping[str, Any], models: Models, client: 
     engine = models[asked["model"]]
     plan, jobs, prompts = await asyncio.to_thread(_prepared, route, asked, engine, models)
     scores: Sequence[Score | None] = ()
-    if plan.shown.echo and plan.shown.top is not None:
-        scores = await _scored(engine, [tokens for _, tokens in prompts], plan.shown.top)
+    tops = [plan.shown.prompt_top, plan.shown.top if plan.shown.echo else None]
+    if wanted := [top for top in tops if top is not None]:
+        scores = await _scored(engine, [tokens for _, tokens in prompts], max(wanted))
     work = Work(engine, plan, Answer(route, plan, engine.model, asked["model"], prompts, scores), [])
     if plan.limits.max_new_tokens:
         loop, shown = asyncio.get_running_loop(), plan.shown
@@ -222,16 +223,21 @@ def _prepared(
     jobs, prompts = list[Job](), list[tuple[str, Tokens]]()
     try:
         if not plan.limits.max_new_tokens:
-            return plan, [], [encode_prompt(model, prompt) for prompt in plan.prompts]
+            return plan, [], [plan.reading.read(model, prompt) for prompt in plan.prompts]
         check_limits(model, plan.limits)
         for i, prompt in enumerate(plan.prompts):
             name = "the prompt" if len(plan.prompts) == 1 else f"prompt {i}"
-            job = make_job(model, 0, prompt, plan.strategy, plan.limits, plan.seed, name=name)
+            if plan.reading.usual:
+                job = make_job(model, 0, prompt, plan.strategy, plan.limits, plan.seed, name=name)
+            else:
+                text, tokens = plan.reading.read(model, prompt)
+                job = make_job(model, 0, tokens, plan.strategy, plan.limits, plan.seed, name=name)
+                job = replace(job, prompt=text, chat=prompt if isinstance(prompt, Chat) else None)
             check_rows(job)
             jobs.append(job)
             prompts.append((job.prompt, job.tokens))
     except DecodelabError as error:
-        raise api_error(error) from error
+        raise naming(error, None, parameters(route)) from error
     return plan, jobs, prompts
 
 

@@ -5,6 +5,25 @@ from __future__ import annotations
 from decodelab.core.thoughts import MARKS
 
 
+def thought_places(text: str, *, begun: bool) -> list[tuple[int, int]]:
+    """Where the thoughts of a text begin and end, in characters, their marks included; see `Thinking`.
+
+    >>> thought_places("<think>A?</think> B", begun=False)
+    [(0, 17)]
+    """
+    found, at, start = list[tuple[int, int]](), 0, 0
+    inside = begun
+    while True:
+        marks = [(place, pair[inside]) for pair in MARKS if (place := text.find(pair[inside], at)) >= 0]
+        if not marks:
+            return [*found, (start, len(text))] if inside else found
+        place, mark = min(marks)
+        at = place + len(mark)
+        if inside:
+            found.append((start, at))
+        start, inside = place, not inside
+
+
 class Thinking:
     """Splits a growing text into thoughts, between the marks that models use, and what is said.
 

@@ -19,6 +19,7 @@ from decodelab.server.constraints import constraint_stages
 from decodelab.server.errors import ApiError, invalid, naming
 from decodelab.server.messages import NamedTool, chat_of
 from decodelab.server.parameters import Route, parameters
+from decodelab.server.prompts import Reading
 from decodelab.server.settings import ServerSettings
 from decodelab.server.tool_calls import CallSyntax, Functions, any_call_schema, arguments_schema
 from decodelab.server.trust import trusted_strategy
@@ -45,6 +46,7 @@ class Shown:
         echo: whether each text begins with its prompt.
         stop_text: whether the stop string that ended a text is part of it.
         token_ids: whether the ids of prompt and answer are shown.
+        prompt_top: most probable tokens at each place of the prompt; None for no log-probabilities of it.
     """
 
     n: int
@@ -56,6 +58,7 @@ class Shown:
     echo: bool = False
     stop_text: bool = False
     token_ids: bool = False
+    prompt_top: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Plan:
 
     Attributes:
         prompts: what is continued.
+        reading: how it is read.
         strategy: resolved for the model.
         limits: when texts end; `max_new_tokens` is 0 where nothing is generated.
         seed: given, or drawn, and told in the answer.
@@ -73,6 +77,7 @@ class Plan:
     """
 
     prompts: tuple[Prompt, ...]
+    reading: Reading
     strategy: Strategy
     limits: Limits
     seed: int
@@ -110,6 +115,8 @@ def plan_of(
     n = _shown_sequences(asked, strategy)
     rows = strategy.search.peak_rows
     limits = _limits(route, asked, model, max(1, settings.max_tokens // rows))
+    if limits.ignore_eos:
+        _check_without_eos(strategy)
     tokens = rows * limits.max_new_tokens
     if tokens > settings.max_tokens:
         raise ApiError(
@@ -123,7 +130,8 @@ def plan_of(
     if not limits.max_new_tokens and not shown.echo:
         raise invalid("max_tokens", "max_tokens must be at least 1 without echo, got 0")
     seed = asked.get("seed", secrets.randbits(53))
-    return Plan(prompts, strategy, limits, seed, asked.get("priority", 0), shown, functions)
+    reading = Reading(asked.get("add_special_tokens", True), asked.get("truncate_prompt_tokens"))
+    return Plan(prompts, reading, strategy, limits, seed, asked.get("priority", 0), shown, functions)
 
 
 def _prompts(
@@ -144,6 +152,7 @@ def _prompts(
 def _chat(
     asked: Mapping[str, Any], model: LanguageModel, syntax: CallSyntax | None
 ) -> tuple[Chat, Functions, list[Stage]]:
+    more = _template_options(asked)
     tools, choice = asked.get("tools", []), asked.get("tool_choice", "auto")
     parallel = asked.get("parallel_tool_calls", True)
     names = tuple(tool.function.name for tool in tools)
@@ -156,8 +165,8 @@ def _chat(
         if choice == "none" or not tools:
             if choice == "required" or forced is not None:
                 raise invalid("tool_choice", "tool_choice needs tools; give them, or leave it out")
-            return chat_of(asked["messages"], []), Functions(), []
-        chat = chat_of(asked["messages"], tools, forced)
+            return chat_of(asked["messages"], [], **more), Functions(), []
+        chat = chat_of(asked["messages"], tools, forced, **more)
         if choice == "auto":
             return chat, Functions(names, parallel=parallel, syntax=syntax), []
         if forced is not None and forced not in names:
@@ -174,6 +183,28 @@ def _chat(
     except DecodelabError as error:
         param = "tools" if isinstance(error, StrategyError) else "messages"
         raise naming(error, param) from error
+
+
+def _template_options(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a request says how the chat template is asked."""
+    begins, continues = asked.get("add_generation_prompt"), asked.get("continue_final_message", False)
+    if begins and continues:
+        raise invalid("continue_final_message", "continue_final_message cannot be true with add_generation_prompt=true")
+    return {
+        "add_generation_prompt": True if begins is None else begins,
+        "continue_final_message": continues,
+        "chat_template_kwargs": asked.get("chat_template_kwargs", {}),
+    }
+
+
+def _check_without_eos(strategy: Strategy) -> None:
+    """Refuse `ignore_eos` where something else than the end of texts depends on EOS."""
+    search = strategy.search_stage
+    bound = next((stage for stage in strategy.stages if stage.constrains), None)
+    if bound is None and not (search.samples_by_index or search.takes_argmax):
+        bound = search
+    if bound is not None:
+        raise invalid("ignore_eos", f"ignore_eos is not possible with {bound.name}, which needs EOS; leave one out")
 
 
 def _strategy(
@@ -269,9 +300,8 @@ def _limits(route: Route, asked: Mapping[str, Any], model: LanguageModel, defaul
     wrong = next((token for token in asked.get("stop_token_ids", ()) if token >= size), None)
     if wrong is not None:
         raise invalid("stop_token_ids", f"stop_token_ids must be below {size}, got {wrong}")
-    return Limits(
-        most, least, (stop,) if isinstance(stop, str) else tuple(stop), tuple(asked.get("stop_token_ids", ()))
-    )
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    return Limits(most, least, stops, tuple(asked.get("stop_token_ids", ())), asked.get("ignore_eos", False))
 
 
 _OPTIONS = ("include_usage", "include_progress")
@@ -290,9 +320,12 @@ def _shown(route: Route, asked: Mapping[str, Any], n: int, settings: ServerSetti
             raise invalid("top_logprobs", "top_logprobs needs logprobs=true")
     else:
         top = asked.get("logprobs")
-    if top is not None and top > settings.max_logprobs:
-        name = "top_logprobs" if route == "chat" else "logprobs"
-        raise invalid(name, f"{name} must be at most {settings.max_logprobs}, got {top}")
+    prompt_top = asked.get("prompt_logprobs")
+    for name, wanted in (("top_logprobs" if route == "chat" else "logprobs", top), ("prompt_logprobs", prompt_top)):
+        if wanted is not None and wanted > settings.max_logprobs:
+            raise invalid(name, f"{name} must be at most {settings.max_logprobs}, got {wanted}")
+    if stream and prompt_top is not None:
+        raise invalid("prompt_logprobs", "prompt_logprobs is not possible with stream=true; leave one out")
     return Shown(
         n,
         stream,
@@ -303,4 +336,5 @@ def _shown(route: Route, asked: Mapping[str, Any], n: int, settings: ServerSetti
         asked.get("echo", False),
         asked.get("include_stop_str_in_output", False),
         asked.get("return_token_ids", False),
+        prompt_top,
     )

@@ -27,8 +27,7 @@ from decodelab.processors.xtc import XTC
 from decodelab.search.greedy import Greedy
 from decodelab.search.sample import Sample
 
-# Settings with llama.cpp's own defaults (`common_params_sampling`), by the names of its server.
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "samplers": "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature",
     "logit_bias": (),
     "repeat_last_n": 64,
@@ -57,6 +56,7 @@ _DEFAULTS: dict[str, Any] = {
     "mirostat_eta": 0.1,
     "n": 1,
 }
+"""llama.cpp's own defaults (`common_params_sampling`), by the names of its server, and how many samples."""
 # The names of the library, the command line and llama-cpp-python.
 _ALIASES = {
     "temp": "temperature",
@@ -119,21 +119,21 @@ def stages_from_llama_cpp(settings: Mapping[str, Any]) -> list[Stage]:
     >>> [str(s) for s in stages_from_llama_cpp({"top_k": 0, "repeat_penalty": 1.1, "mirostat": 0, "temp": 1.0})]
     ['repetition_penalty(penalty=1.1, window=64)', 'top_p=0.95', 'min_p=0.05', 'sample']
     """
-    values = dict(_DEFAULTS)
+    values = dict(DEFAULTS)
     for written, value in settings.items():
         key = _ALIASES.get(written, written)
         if key in _OFF:
             off, instead = _OFF[key]
             if value is not None and value != off:
                 raise UnsupportedStrategy(f"llama.cpp: {written}={brief(value)} is not supported; {instead}")
-        elif key in _DEFAULTS:
-            values[key] = _DEFAULTS[key] if value is None else value
+        elif key in DEFAULTS:
+            values[key] = DEFAULTS[key] if value is None else value
         elif key not in _ELSEWHERE:
-            known = [*_DEFAULTS, *_ALIASES, *_OFF, *_ELSEWHERE]
+            known = [*DEFAULTS, *_ALIASES, *_OFF, *_ELSEWHERE]
             raise InvalidParameter(
                 f"llama.cpp: unknown setting {str(written)[:60]!r}{did_you_mean(str(written), known)}"
             )
-    for key, default in _DEFAULTS.items():
+    for key, default in DEFAULTS.items():
         if isinstance(default, int | float):
             _check_number(key, values[key])
     if values["mirostat"] not in (0, 1, 2):
@@ -152,9 +152,7 @@ def stages_from_llama_cpp(settings: Mapping[str, Any]) -> list[Stage]:
 def _check_number(key: str, value: Any) -> None:
     """Refuse what is not a number, before it is compared with the values for "off"."""
     if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
-        raise InvalidParameter(
-            f"llama.cpp: {key} must be a number, got {brief(value)}; the default is {_DEFAULTS[key]}"
-        )
+        raise InvalidParameter(f"llama.cpp: {key} must be a number, got {brief(value)}; the default is {DEFAULTS[key]}")
 
 
 def _biases(written: Any) -> Iterable[Stage]:
@@ -206,7 +204,7 @@ def _sampler_names(written: Any) -> list[str]:
         name = item.strip().replace("-", "_")
         if name not in _SAMPLERS:
             hint = did_you_mean(name, _SAMPLERS)
-            raise UnsupportedStrategy(f"llama.cpp: sampler {brief(item)} is not supported{hint}")
+            raise UnsupportedStrategy(f"llama.cpp: samplers: {brief(item)} is not supported{hint}")
         names.append(_SAMPLERS[name])
     return names
 

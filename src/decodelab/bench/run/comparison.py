@@ -7,12 +7,15 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
+from decodelab.backends.catalogue import names_text_model
 from decodelab.bench.plan import Plan, TaskPlan
 from decodelab.bench.records import WorkItem
-from decodelab.bench.run.executor import LocalExecutor
+from decodelab.bench.run.executor import LocalExecutor, WithServers
 from decodelab.bench.run.sweep import run
+from decodelab.bench.run.text_worker import TextWorker
 from decodelab.bench.run.worker import Worker
 from decodelab.bench.run.worklist import LoadedTask
 from decodelab.bench.store import views
@@ -21,10 +24,10 @@ from decodelab.core.errors import InvalidParameter
 from decodelab.core.events import Finished, RunStarted
 from decodelab.core.notices import NoEffectWarning, notes
 from decodelab.core.protocols import LanguageModel
-from decodelab.core.values import Candidate, Chat, Generation, Limits
+from decodelab.core.values import Candidate, Chat, Generation, Limits, Prompt
 from decodelab.engine.detokenizer import Detokenizer
 from decodelab.engine.generate import generate, was_interrupted
-from decodelab.engine.job import check_limits
+from decodelab.engine.job import check_counts, check_limits
 from decodelab.engine.progress import Advance, TokensDone
 from decodelab.engine.threads import threads_for
 from decodelab.metrics.diversity import distinct_n
@@ -106,7 +109,8 @@ class Result:
     @property
     def forward_tokens(self) -> int:
         """Token positions its model would compute for it alone; the strategies of a question share its prompt."""
-        return len(self.generation.prompt_tokens) + self.generation.cost.decode_tokens
+        cost = self.generation.cost
+        return (len(self.generation.prompt_tokens) or cost.prefill_tokens) + cost.decode_tokens
 
 
 @dataclass(frozen=True)
@@ -235,7 +239,7 @@ def compare(
                 advance(begun, f"loading {name}")
                 generations: dict[str, Generation] = {}
                 progress = TokensDone(_reporter(advance, begun, f"{name}: {len(strategies)} strategies"))
-                worker = Worker(load, threads_for, [progress], _recorder(generations, progress))
+                record = _recorder(generations, progress)
                 plan = Plan(
                     models=(name,),
                     strategies={text: text for text in strategies},
@@ -244,31 +248,37 @@ def compare(
                     seed=seed,
                     max_rows=max_rows,
                 )
-                worker.begin(plan, tasks)
-                model = worker.model(name)
-                names.append(model.name)
-                check_limits(model, limits)
+                if names_text_model(name):
+                    worker = texts = TextWorker(record)
+                    texts.begin(plan, tasks)
+                    check_counts(limits)
+                    executor, shown, seen = WithServers(LocalExecutor(), texts), name, text_for_the_eye
+                else:
+                    worker = local = Worker(load, threads_for, [progress], record)
+                    local.begin(plan, tasks)
+                    model = local.model(name)
+                    check_limits(model, limits)
+                    executor, shown, seen = LocalExecutor(local), model.name, partial(tokens_for_the_eye, model)
+                    _warm_up(model, questions[0].example.prompt)
+                names.append(shown)
                 for one in worker.worklist(name):
                     for note in worker.strategy(one).no_effects():
                         warnings.warn(note, NoEffectWarning, stacklevel=2)
-                with threads_for(model):
-                    if was_interrupted(generate(model, questions[0].example.prompt, "greedy", max_new_tokens=2), 1):
-                        raise KeyboardInterrupt
                 progress(RunStarted((), limits.max_new_tokens))
                 began = time.perf_counter()
                 try:
-                    outcome = run(plan, journal, executor=LocalExecutor(worker), tasks=tasks)
+                    outcome = run(plan, journal, executor=executor, tasks=tasks)
                     if outcome.failures:
                         raise outcome.failures[0].error
                 finally:
-                    new_tokens = sum(len(c.tokens) for g in generations.values() for c in g.candidates)
-                    speeds.append(Speed(model.name, time.perf_counter() - began, new_tokens))
+                    new_tokens = sum(map(_new_tokens, generations.values()))
+                    speeds.append(Speed(shown, time.perf_counter() - began, new_tokens))
                     for one in views.work_items(journal, plan.digest):
                         # Strategies that are one and the same for this model are generated once.
                         if one.keys[0] in generations:
                             generation = replace(generations[one.keys[0]], index=int(one.task))
                             question = questions[generation.index]
-                            found[generation.index].append(_measured(model, one.strategy, generation, question))
+                            found[generation.index].append(_measured(shown, seen, one.strategy, generation, question))
             complete = True
         except KeyboardInterrupt:
             # What is finished is worth having; the engine gave back what it had begun, marked.
@@ -305,17 +315,42 @@ def _recorder(found: dict[str, Generation], progress: TokensDone) -> Callable[[W
     return record
 
 
-def _measured(model: LanguageModel, strategy: str, generation: Generation, question: Question) -> Result:
+def _warm_up(model: LanguageModel, prompt: Prompt) -> None:
+    """Make a model's first forward passes, which cost more than others."""
+    with threads_for(model):
+        if was_interrupted(generate(model, prompt, "greedy", max_new_tokens=2), 1):
+            raise KeyboardInterrupt
+
+
+def _new_tokens(generation: Generation) -> int:
+    """Tokens that were generated, or those that a server counted."""
+    return sum(len(c.tokens) for c in generation.candidates) or generation.cost.decode_tokens
+
+
+def _measured(
+    model: str,
+    seen: Callable[[Generation, Candidate], tuple[Token, ...]],
+    strategy: str,
+    generation: Generation,
+    question: Question,
+) -> Result:
     answers = tuple(
         Measured(
             candidate,
-            tokens_for_the_eye(model, generation, candidate),
+            seen(generation, candidate),
             distinct_n([candidate.tokens], 2),
             question.grade(Response(candidate.text, candidate.finish_reason == "length", generation.prompt)),
         )
         for candidate in generation.candidates
     )
-    return Result(model.name, strategy, generation, answers)
+    return Result(model, strategy, generation, answers)
+
+
+def text_for_the_eye(generation: Generation, candidate: Candidate) -> tuple[Token, ...]:
+    """A server's text as one token, as its own are not known, with its mean probability, or NaN."""
+    logprobs = candidate.token_logprobs
+    p = math.exp(candidate.logprob / len(logprobs)) if logprobs else math.nan
+    return (Token(candidate.text, candidate.text, p, p, True),)
 
 
 def tokens_for_the_eye(model: LanguageModel, generation: Generation, candidate: Candidate) -> tuple[Token, ...]:

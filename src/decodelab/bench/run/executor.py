@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Protocol
 
+from decodelab.backends.catalogue import names_text_model
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import WorkItem
+from decodelab.bench.run.text_worker import TextWorker
 from decodelab.bench.run.worker import Around, Result, Worker, nothing_around
 from decodelab.bench.run.worklist import LoadedTask
 from decodelab.core.errors import RequestError, did_you_mean
@@ -57,12 +59,51 @@ def executor_named(name: str, workers: int, address: str | None, around: Around 
     if name == "ray":
         from decodelab.bench.run.ray_actors import RayActors
 
-        return PoolExecutor(RayActors(workers, address, around))
+        return WithServers(PoolExecutor(RayActors(workers, address, around)))
     if address is not None:
         raise RequestError(
             f"--ray-address is for a Ray cluster, got {address[:60]!r} with --executor local; use --executor ray"
         )
-    return LocalExecutor(Worker(around=around)) if workers == 1 else PoolExecutor(Processes(workers, around))
+    return WithServers(
+        LocalExecutor(Worker(around=around)) if workers == 1 else PoolExecutor(Processes(workers, around))
+    )
+
+
+class WithServers:
+    """Has servers compute what is asked of their models, from this process, and another executor all else.
+
+    Args:
+        inner: for models of our own.
+        texts: for those of servers; None: a new one.
+    """
+
+    def __init__(self, inner: Executor, texts: TextWorker | None = None) -> None:
+        self._inner, self._texts = inner, texts or TextWorker()
+
+    def __enter__(self) -> WithServers:
+        """Have the other executor ready."""
+        self._inner.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Leave nothing running."""
+        self._inner.__exit__(*raised)
+
+    def begin(self, plan: Plan, tasks: Sequence[LoadedTask]) -> None:
+        """Take up a plan."""
+        self._texts.begin(plan, tasks)
+        if not all(names_text_model(name) for name in plan.models):
+            self._inner.begin(plan, tasks)
+
+    def worklist(self, model: str) -> list[WorkItem]:
+        """Everything the plan asks of a model, with its keys."""
+        return (self._texts if names_text_model(model) else self._inner).worklist(model)
+
+    def run(self, model: str, groups: Sequence[Sequence[WorkItem]]) -> Iterator[Result]:
+        """Do the work."""
+        if names_text_model(model):
+            return self._texts.run(model, chain.from_iterable(groups))
+        return self._inner.run(model, groups)
 
 
 class LocalExecutor:

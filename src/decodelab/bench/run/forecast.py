@@ -53,6 +53,7 @@ def model_cost(plan: Plan, tasks: Sequence[LoadedTask], name: str, have: set[str
     It is loaded for that, as its vocabulary and settings decide what is asked.
     """
     from decodelab.analysis.cost import predict_cost
+    from decodelab.backends.catalogue import names_text_model
     from decodelab.bench.run.selecting import selectable
     from decodelab.bench.run.worker import Worker
     from decodelab.bench.run.worklist import missing
@@ -60,6 +61,8 @@ def model_cost(plan: Plan, tasks: Sequence[LoadedTask], name: str, have: set[str
     from decodelab.strategy.strategy import Strategy
     from decodelab.tasks.choices import forward_tokens
 
+    if names_text_model(name):
+        return _server_cost(plan, tasks, name, have)
     worker = Worker()
     worker.begin(plan, tasks)
     before = available_bytes()
@@ -90,6 +93,23 @@ def model_cost(plan: Plan, tasks: Sequence[LoadedTask], name: str, have: set[str
     absent_answers = sum(key not in have for one in work for key in one.keys)
     memory = weight_bytes(model), _largest_batch(model, jobs, plan.max_rows), before
     return ModelCost(name, answers, absent_answers, tokens, flops if known else None, *memory), work
+
+
+def _server_cost(
+    plan: Plan, tasks: Sequence[LoadedTask], name: str, have: set[str]
+) -> tuple[ModelCost, list[WorkItem]]:
+    """What a server's model takes: new tokens at most, as nobody here knows those of prompts; no memory of ours."""
+    from decodelab.bench.run.selecting import selectable
+    from decodelab.bench.run.text_worker import TextWorker
+    from decodelab.bench.run.worklist import missing
+
+    texts = TextWorker()
+    texts.begin(plan, tasks)
+    work, limits = texts.worklist(name), {task.label: task.limits.max_new_tokens for task in tasks}
+    absent = [one for group in selectable(list(missing(work, have)), have)[0] for one in group]
+    tokens = sum(max(len(one.keys), texts.strategy(one).search.n) * limits[one.task] for one in absent)
+    missing_answers = sum(key not in have for one in work for key in one.keys)
+    return ModelCost(name, sum(len(one.keys) for one in work), missing_answers, tokens, None, 0, 0, None), work
 
 
 def _largest_batch(model: LanguageModel, jobs: Sequence[Job], max_rows: int) -> int:

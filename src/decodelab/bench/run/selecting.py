@@ -9,6 +9,7 @@ from decodelab.bench.records import Answer, WorkItem
 from decodelab.bench.run.worklist import LoadedTask
 from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
+from decodelab.bench.stored_texts import Load, StoredTexts
 from decodelab.core.protocols import Question
 from decodelab.core.values import Candidate
 from decodelab.strategy.strategy import Strategy
@@ -47,8 +48,10 @@ def as_candidate(answer: Answer, sample: int) -> Candidate:
     )
 
 
-def select(one: WorkItem, strategy: Strategy, task: LoadedTask, samples: Sequence[Answer]) -> Answer:
+def select(one: WorkItem, strategy: Strategy, task: LoadedTask, samples: Sequence[Answer], load: Load) -> Answer:
     """The answer of a strategy that selects, from its samples; what it cost is what they would have cost alone.
+
+    Reward models are loaded by `load`, and what they compute is part of the cost.
 
     Raises:
         DecodelabError: what its selection raises.
@@ -56,7 +59,9 @@ def select(one: WorkItem, strategy: Strategy, task: LoadedTask, samples: Sequenc
     selection = strategy.selection
     assert selection is not None
     first = samples[0]
-    question = Question.of(first.prompt, seed=int(first.seed), read=task.reader(one.item))
+    stored = StoredTexts(load)
+    asked = Question.of(first.prompt, seed=int(first.seed), read=task.reader(one.item))
+    question = replace(asked, model=stored.model)
     windows = _drawn(strategy, [as_candidate(answer, i) for i, answer in enumerate(samples)], question)
     candidates = [candidate for window in windows for candidate in window]
     best = samples[selection.rank(candidates, question)[0][0].sample]
@@ -69,8 +74,9 @@ def select(one: WorkItem, strategy: Strategy, task: LoadedTask, samples: Sequenc
         sample=0,
         prompt_tokens=first.prompt_tokens,
         prefill_tokens=0,  # the prompt was computed for the samples
-        decode_tokens=sum(lengths) - len(lengths),
-        forward_passes=sum(max(len(candidate.tokens) for candidate in window) for window in windows),
+        decode_tokens=stored.tokens
+        + (sum(lengths) - len(lengths) if any(lengths) else sum(a.decode_tokens for a in samples)),
+        forward_passes=sum(max(len(candidate.tokens) for candidate in window) for window in windows) + stored.passes,
         peak_cache_bytes=max(answer.peak_cache_bytes for answer in samples),
         seconds=sum(answer.seconds for answer in samples),
     )

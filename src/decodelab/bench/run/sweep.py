@@ -10,12 +10,13 @@ from functools import cached_property
 
 from decodelab.bench.plan import Plan
 from decodelab.bench.records import Answer, AnswerView, Failure, Score, WorkItem
-from decodelab.bench.run.executor import Executor, LocalExecutor
+from decodelab.bench.run.executor import Executor, LocalExecutor, WithServers
 from decodelab.bench.run.judging import Spent, judge_plan
 from decodelab.bench.run.selecting import samples_of, select, selectable
 from decodelab.bench.run.worklist import LoadedTask, load_tasks, missing, response_of, same_score
 from decodelab.bench.store import views
 from decodelab.bench.store.journal import Journal
+from decodelab.bench.stored_texts import Load, reward_models
 from decodelab.core.errors import DecodelabError, PromptTooLong
 from decodelab.strategy.strategy import Strategy
 from decodelab.tasks.task import ModelGraded
@@ -80,7 +81,7 @@ def run(
     tasks = load_tasks(plan) if tasks is None else tasks
     journal.begin(plan.model_dump_json(), plan.digest, {task.label: task.items for task in tasks})
     outcome = Outcome()
-    with LocalExecutor() if executor is None else nullcontext(executor) as running:
+    with WithServers(LocalExecutor()) if executor is None else nullcontext(executor) as running:
         running.begin(plan, tasks)
         for place, name in enumerate(plan.models):
             part = _part(progress, place, len(plan.models))
@@ -163,9 +164,14 @@ class _ModelSweep:
     def _selected(self, one: WorkItem, samples: Sequence[Answer]) -> Sequence[Answer] | DecodelabError:
         """What a strategy selects among stored samples, or why it cannot."""
         try:
-            return [select(one, self._strategies[one.strategy], self._task(one), samples)]
+            return [select(one, self._strategies[one.strategy], self._task(one), samples, self._load_reward)]
         except DecodelabError as error:
             return error
+
+    @cached_property
+    def _load_reward(self) -> Load:
+        """Loads the reward models that selections ask, each once."""
+        return reward_models()
 
     @cached_property
     def _confident(self) -> bool:

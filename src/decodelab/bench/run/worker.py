@@ -90,7 +90,7 @@ class Worker:
         place, encoded = ("", ""), dict[Sequence[Composition], Tokens]()
         found: list[WorkItem] = []
         # Found out once for all items, of which there may be 100,000.
-        known: dict[tuple[str, bool], tuple[bool, str | None, str, str]] = {}
+        known: dict[tuple[str, bool], tuple[bool, str | None, str, str, str]] = {}
         for one in worklist(self._plan, list(self._tasks.values()), model):
             if place != (one.task, one.item):
                 place, encoded = (one.task, one.item), {}
@@ -114,13 +114,15 @@ class Worker:
                 freely = samples_freely(strategy) and not task.as_given
                 base = None if freely or task.as_given else samples_selected(strategy)
                 text = str(widened(strategy, 1) if freely else strategy)
-                known[name] = freely, base, text, _digest(engine, strategy)
-            freely, base, text, digest = known[name]
+                # The samples depend on fewer models than what a reward model chooses of them.
+                drawn_by = _digest(engine, strategy if base is None else Strategy.of(base))
+                known[name] = freely, base, text, _digest(engine, strategy), drawn_by
+            freely, base, text, digest, drawn_by = known[name]
             tokens, seed = encoded[strategy.compositions], self._seed(one, strategy)
             samples = range(self._plan.samples if freely else 1)
             keys = tuple(key_of(digest, text, tokens, i, seed, task.limits) for i in samples)
             drawn = range(0 if base is None else strategy.search.n)
-            made_from = tuple(key_of(digest, base or "", tokens, i, seed, task.limits) for i in drawn)
+            made_from = tuple(key_of(drawn_by, base or "", tokens, i, seed, task.limits) for i in drawn)
             found.append(replace(one, keys=keys, made_from=made_from))
         notes.tell()
         return found
@@ -216,21 +218,28 @@ class Worker:
         return Engine(model, max_rows=max_rows, observers=self.observers)
 
     def _prompt(self, one: WorkItem) -> str | Chat:
-        """The prompt, as text or as a chat."""
-        prompt = self._tasks[one.task].by_id[one.item].prompt
-        if isinstance(prompt, Chat) or not self._tasks[one.task].plan.chat:
-            return prompt  # pyright: ignore[reportReturnType]  (tasks ask in text)
-        return Chat.of(str(prompt))
+        return prompt_of(self._tasks[one.task], one.item)
 
     def _seed(self, one: WorkItem, strategy: Strategy) -> int:
-        """An item has a seed of its own: two items of one prompt are answered by different draws.
+        return seed_of(self._tasks[one.task], one, strategy)
 
-        What draws nothing answers a prompt once, for all items and seeds.
-        """
-        task = self._tasks[one.task]
-        if task.as_given:
-            return one.seed
-        return 0 if strategy.deterministic else digest("bench", one.seed, task.plan.name, one.item) >> 1
+
+def prompt_of(task: LoadedTask, item: str) -> str | Chat:
+    """The prompt of an item, as text or as a chat."""
+    prompt = task.by_id[item].prompt
+    if isinstance(prompt, Chat) or not task.plan.chat:
+        return prompt  # pyright: ignore[reportReturnType]  (tasks ask in text)
+    return Chat.of(str(prompt))
+
+
+def seed_of(task: LoadedTask, one: WorkItem, strategy: Strategy) -> int:
+    """The seed of a piece of work: each item has one of its own, so that two of one prompt get different draws.
+
+    What draws nothing answers a prompt once, for all items and seeds.
+    """
+    if task.as_given:
+        return one.seed
+    return 0 if strategy.deterministic else digest("bench", one.seed, task.plan.name, one.item) >> 1
 
 
 def samples_freely(strategy: Strategy) -> bool:

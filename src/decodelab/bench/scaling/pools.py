@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -13,9 +14,11 @@ import numpy as np
 
 from decodelab.bench.store.journal import Journal
 from decodelab.bench.store.rows import confidences_of, unpacked
+from decodelab.bench.stored_texts import Load, StoredTexts, reward_models
 from decodelab.core.protocols import Question
 from decodelab.core.values import Candidate
 from decodelab.metrics.checks import Floats
+from decodelab.models.loading import load_reward
 
 _COLUMNS = (
     "w.strategy, i.place, i.id, a.prompt, a.text, a.tokens, a.token_logprobs, a.processed_logprobs, a.finish_reason,"
@@ -35,6 +38,7 @@ class Pool:
         answers: what was read of each, as JSON; None where nothing was.
         prompt_tokens: tokens of the prompt.
         decode_tokens, seconds: what all samples cost together.
+        load: loads the reward models that selections ask.
     """
 
     item: str
@@ -45,6 +49,7 @@ class Pool:
     prompt_tokens: int
     decode_tokens: int
     seconds: float
+    load: Load = load_reward
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -56,12 +61,18 @@ class Pool:
 
     def question(self, seed: int = 0) -> Question:
         """What selections are told: the task's own reading of each text is the stored one."""
-        return Question.of(self.prompt, seed=seed, read=self._read.__getitem__)
+        asked = Question.of(self.prompt, seed=seed, read=self._read.__getitem__)
+        return replace(asked, model=StoredTexts(self.load).model)
 
     @property
     def tokens(self) -> float:
-        """Generated tokens of a sample, on average."""
-        return sum(len(c.tokens) for c in self.candidates) / len(self)
+        """Generated tokens of a sample, on average; of a server's, as many as it counted."""
+        return (sum(len(c.tokens) for c in self.candidates) or self.decode_tokens) / len(self)
+
+    @property
+    def shows_logprobs(self) -> bool:
+        """Whether the log-probabilities of all samples are known; servers may not show them."""
+        return not any(math.isnan(c.logprob) for c in self.candidates)
 
 
 @dataclass(frozen=True)
@@ -106,11 +117,12 @@ def read_pools(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
         " LEFT JOIN confidences c ON c.key = w.key"
         " WHERE w.plan = ? AND w.task = ? AND w.model = ? ORDER BY w.strategy, i.place, w.number, w.sample"
     )
+    load = reward_models()
     found: dict[str, list[Pool]] = {strategy: [] for strategy in asked}
     for (strategy, _, item), rows in groupby(journal.select(query, plan, task, model), key=lambda row: row[:3]):
         listed = [row[3:] for row in rows]
         if len(listed) == asked[strategy][item]:
-            found[strategy].append(_pool(item, listed))
+            found[strategy].append(_pool(item, listed, load))
     return Pools(
         task,
         model,
@@ -121,7 +133,7 @@ def read_pools(journal: Journal, plan: str, task: str, model: str, prompts: Mapp
     )
 
 
-def _pool(item: str, rows: list[tuple[Any, ...]]) -> Pool:
+def _pool(item: str, rows: list[tuple[Any, ...]], load: Load) -> Pool:
     columns = list(zip(*rows, strict=True))
     prompts, texts, tokens, logprobs, processed, reasons, prompt_tokens, decoded, seconds, scores, answers = columns[
         :11
@@ -141,4 +153,5 @@ def _pool(item: str, rows: list[tuple[Any, ...]]) -> Pool:
         max(prompt_tokens),
         sum(decoded),
         sum(seconds),
+        load,
     )

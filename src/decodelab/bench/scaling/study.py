@@ -58,7 +58,7 @@ def scaling(
         plan: which sweep.
         journal: where its answers are.
         selections: as strategies write them, such as `vote`, or `any` for a perfect one; none: `any`, `best_of`, and
-            where the task reads answers `vote(answer=task)`.
+            where the task reads answers `vote(answer=task)`; `best_of` only where log-probabilities are known.
         subsets: random subsets of each size, for selections without a formula.
         seed: of these, and of the lot by which prompts are dealt for `Choice`.
         difficulty: levels that prompts are divided into.
@@ -88,7 +88,8 @@ def scaling(
                 done += 1
                 advance(done, what)
 
-            found = tuple(curves(pools, chosen, subsets, seed, step))
+            possible = chosen if selections else _possible(pools, chosen)
+            found = tuple(curves(pools, possible, subsets, seed, step))
             if found:
                 yield _study(pools, found, seed, difficulty)
     if not several:
@@ -114,6 +115,12 @@ def _usual(plan: Plan, task: str) -> list[str]:
     made, settled = task_class(asked.name)
     reads = not open_ended(made, settled | asked.parameters)
     return [ANY, *(["vote(answer=task)"] if reads else []), "best_of"]
+
+
+def _possible(pools: Pools, usual: Sequence[str]) -> list[str]:
+    """The usual selections without `best_of` where a server did not show the log-probabilities that it goes by."""
+    shown = all(pool.shows_logprobs for several in pools.strategies.values() for pool in several)
+    return [one for one in usual if shown or one != "best_of"]
 
 
 def _study(pools: Pools, found: tuple[Curve, ...], seed: int, difficulty: int) -> Scaling:

@@ -21,7 +21,10 @@ _PACKED = {"tokens": "i", "token_logprobs": "d", "processed_logprobs": "d"}
 def row_of(answer: Answer) -> tuple[Any, ...]:
     """An answer as its row holds it, with what tables need of its tokens: length, log-probability, repetition."""
     repetition = seq_rep_n([answer.tokens])
-    figures = len(answer.tokens), sum(answer.token_logprobs), 0.0 if math.isnan(repetition) else repetition
+    # An estimate where a server shows no tokens: 4 bytes each, as it is an answer's own length that is wanted.
+    length = len(answer.tokens) or len(answer.token_logprobs) or -(-len(encoded(answer.text)) // 4)
+    logprob = sum(answer.token_logprobs) if answer.token_logprobs or not answer.text else math.nan
+    figures = length, logprob, 0.0 if math.isnan(repetition) else repetition
     return (*(_cell(getattr(answer, column), column) for column in COLUMNS), *figures)
 
 

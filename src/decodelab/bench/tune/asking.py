@@ -11,7 +11,7 @@ import numpy as np
 
 from decodelab.bench.plan import Plan, TaskPlan
 from decodelab.bench.records import WorkItem
-from decodelab.bench.run.executor import LocalExecutor
+from decodelab.bench.run.executor import LocalExecutor, WithServers
 from decodelab.bench.run.sweep import run
 from decodelab.bench.run.worker import Around, Worker, nothing_around
 from decodelab.bench.run.worklist import LoadedTask
@@ -115,7 +115,7 @@ class Asker:
         self.seed, self.samples, self.max_rows, self.around = seed, samples, max_rows, around
         self.generated = 0
         self.reused = 0
-        self._executors: dict[str, LocalExecutor] = {}
+        self._executors: dict[str, WithServers] = {}
         self._asked: dict[tuple[str, str, str], WorkItem] = {}
 
     def __call__(
@@ -173,7 +173,7 @@ class Asker:
         labels = {f"{number}": text for number, text in enumerate(strategies)}
         plan = self._plan([model], labels, len(items))
         with self._noted(plan):
-            executor = self._executors.setdefault(model, LocalExecutor(Worker(around=self.around)))
+            executor = self._executors.setdefault(model, WithServers(LocalExecutor(Worker(around=self.around))))
             outcome = run(plan, self.journal, executor=executor, tasks=self._tasks(plan, items))
             self.generated += outcome.generated
             self.reused += outcome.reused

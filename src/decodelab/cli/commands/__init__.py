@@ -30,6 +30,7 @@ COMMANDS: Registry[Any] = Registry(
         "measure": "decodelab.cli.commands.measure:command",
         "strategies": "decodelab.cli.commands.strategies:command",
         "models": "decodelab.cli.commands.models:command",
+        "export": "decodelab.cli.commands.export:command",
         "bench": "decodelab.cli.commands.bench:command",
         "tune": "decodelab.cli.commands.tune:command",
         "report": "decodelab.cli.commands.report:command",

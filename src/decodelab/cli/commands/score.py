@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from decodelab.analysis.text_loss import SplitLoss
+    from decodelab.backends.texts import TextModel
     from decodelab.core.protocols import LanguageModel
     from decodelab.metrics.likelihood import Score
 
@@ -105,8 +106,15 @@ def command(
         return
     pairs = _pairs(prompt, completion, file, text, escapes)
 
+    from decodelab.backends.catalogue import text_model
     from decodelab.engine.scoring import score_each
 
+    remote = text_model(model)
+    if remote is not None:
+        if text is not None or stride is not None or strategy is not None:
+            raise RequestError("score: a server scores prompts with completions, without --text, --stride, --strategy")
+        _there(remote, pairs, top, as_json)
+        return
     lm = _model(model, strategy, device)
     found: dict[int, Score] = {}
     with threads_for(lm), progress(1, "scoring") as advance:
@@ -134,15 +142,34 @@ def command(
                 "scores": [{"index": i, **found[i].to_dict()} for i in sorted(found)],
             }
         )
-    elif len(pairs) == 1 and scores:
-        if text is None or len(scores[0].tokens) <= _TOKENS_SHOWN:
+    else:
+        _show(scores, len(pairs) == 1, text is None)
+    if interrupted:
+        stop_interrupted(f"{len(scores)} of {len(pairs)} texts were scored")
+
+
+def _there(remote: TextModel, pairs: Sequence[tuple[str, str]], top: int, as_json: bool) -> None:
+    """Have a server's model score pairs, and show them."""
+    from decodelab.backends.generating import scored
+
+    with progress(1, "scoring"):
+        scores = scored(remote, pairs, top)
+    if as_json:
+        rows = [{"index": i, **score.to_dict()} for i, score in enumerate(scores)]
+        print_json({"model": remote.name, "model_digest": remote.digest, "scores": rows})
+    else:
+        _show(scores, len(pairs) == 1, True)
+
+
+def _show(scores: Sequence[Score], alone: bool, tokens: bool) -> None:
+    """Print the tokens of one score, or a row for each of several."""
+    if alone and scores:
+        if tokens or len(scores[0].token_logprobs) <= _TOKENS_SHOWN:
             print_table(_token_table(scores[0]))
         typer.echo(_sums(scores[0]))
     elif scores:
         print_table(_pair_table(scores))
         typer.echo(_overall(scores))
-    if interrupted:
-        stop_interrupted(f"{len(scores)} of {len(pairs)} texts were scored")
 
 
 def _named(lm: LanguageModel) -> dict[str, Any]:
@@ -210,9 +237,10 @@ def _token_table(score: Score) -> Table:
     table = number_table(("token",), ("id", "log p", "p", "rank"), no_wrap=True)
     if top:
         table.add_column("most probable")
-    for i, (token, text, logprob) in enumerate(zip(score.tokens, score.token_texts, score.token_logprobs, strict=True)):
+    for i, (text, logprob) in enumerate(zip(score.token_texts, score.token_logprobs, strict=True)):
         best = [f"{_quoted(a.text)} {math.exp(a.logprob):.3g}" for a in score.alternatives[i]] if top else []
-        numbers = [str(token), fixed(logprob, 4), f"{math.exp(logprob):.4g}", str(score.ranks[i])]
+        token, rank = (str(values[i]) if values else "-" for values in (score.tokens, score.ranks))
+        numbers = [token, fixed(logprob, 4), f"{math.exp(logprob):.4g}", rank]
         table.add_row(Text(_quoted(text)), *numbers, *([Text("  ".join(best))] if top else []))
     return table
 
@@ -227,7 +255,7 @@ def _sums(score: Score) -> str:
 
     spread = score.token_perplexity
     lines = [
-        f"  {len(score.tokens)} tokens: sum {fixed(score.logprob, 4)}, mean {fixed(score.mean_logprob, 4)}, "
+        f"  {len(score.token_logprobs)} tokens: sum {fixed(score.logprob, 4)}, mean {fixed(score.mean_logprob, 4)}, "
         f"perplexity {score.perplexity:.4f}",
         f"  perplexity per token: mean {spread.mean:.4g}, median {spread.median:.4g}, "
         f"standard deviation {spread.std:.4g}",
@@ -246,7 +274,7 @@ def _pair_table(scores: Sequence[Score]) -> Table:
         table.add_row(
             excerpt(score.prompt),
             excerpt(score.completion),
-            str(len(score.tokens)),
+            str(len(score.token_logprobs)),
             fixed(score.logprob, 3),
             fixed(score.mean_logprob, 3),
             f"{score.perplexity:.3f}",

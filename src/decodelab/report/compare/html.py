@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from decodelab.bench.run.comparison import Comparison, Token
@@ -72,4 +73,6 @@ def tip(token: Token) -> str:
 
 
 def _percent(p: float) -> str:
+    if math.isnan(p):
+        return "not shown"
     return f"{p:.1%}" if p >= 0.001 else f"{p:.1e}"

@@ -77,10 +77,10 @@ def _numbers(shown: str, result: Result, answer: Measured, first: int) -> Text:
 
     candidate = answer.candidate
     values = (
-        fixed(candidate.logprob, 2),
+        "-" if math.isnan(candidate.logprob) else fixed(candidate.logprob, 2),
         short(candidate.perplexity),
         short(answer.distinct_2),
-        str(len(candidate.tokens)),
+        str(len(candidate.tokens) or len(candidate.token_logprobs)) if candidate.token_logprobs else "-",
         str(result.generation.cost.forward_passes),
         str(result.forward_tokens),
     )
