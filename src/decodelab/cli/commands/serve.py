@@ -59,7 +59,7 @@ def command(
     Examples:
       decodelab serve
       decodelab serve -m pocket-nano -m pocket-small --port 8080
-      curl :8000/v1/completions -d '{"model": "pocket-small", "prompt": "2 +", "strategy": "greedy"}'
+      curl localhost:8000/v1/completions -d '{"model": "pocket-small", "prompt": "2 +"}'
 
     Next: http://127.0.0.1:8000/docs lists the routes and all parameters.
     """
