@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -43,7 +44,8 @@ def test_a_perplexity_beyond_all_floats_is_infinite_not_an_error(logprob):
 
 def test_a_candidate_without_tokens_has_no_perplexity():
     assert math.isnan(candidate().perplexity)
-    assert candidate().logprob == 0.0
+    assert replace(candidate(), text="").logprob == 0.0
+    assert math.isnan(candidate().logprob), "a text whose log-probabilities nobody knows"
 
 
 def test_forward_tokens_are_prefill_and_decode_together():

@@ -113,7 +113,7 @@ def generate(
     return engine.generate(
         cast("LanguageModel | str", model), prompts, strategy, max_new_tokens=max_new_tokens,
         min_new_tokens=min_new_tokens, stop=stops, stop_token_ids=stop_token_ids, seed=seed, observers=observers,
-        max_rows=max_rows, literal=literal,
+        max_rows=max_rows, literal=literal, stacklevel=3,
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ def generate(
     observers: Sequence[Observer] = (),
     max_rows: int = 64,
     literal: bool = False,
+    stacklevel: int = 2,
 ) -> list[Generation]:
     """Continue prompts under a strategy.
 
@@ -55,6 +56,7 @@ def generate(
         max_rows: how many rows (beams, samples) the model computes at once; bounds the memory.
         literal: whether the names of special tokens in a text prompt, such as `</s>`, are text like any other; the
             tokenizer's own BOS is added all the same. Otherwise a `PromptWarning` tells of them.
+        stacklevel: whose line a warning names, as `warnings.warn` counts.
 
     Returns:
         One Generation a prompt, in order. After Ctrl-C, those that were started, with unfinished
@@ -72,7 +74,7 @@ def generate(
     lm = load(model) if isinstance(model, str) else model
     plan = Strategy.of(strategy).resolve(lm)
     for note in plan.no_effects():
-        warnings.warn(note, NoEffectWarning, stacklevel=2)
+        warnings.warn(note, NoEffectWarning, stacklevel=stacklevel)
     limits = Limits(
         max_new_tokens, min_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop), tuple(stop_token_ids)
     )
