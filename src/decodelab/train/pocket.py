@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -74,24 +71,18 @@ def train_pocket(
             _same_run(state, recipe, seed, found)
             checkpoint.load(found, model, optimisers)
             start = state["step"]
-        curve = runs.curve(work / "loss.jsonl", start)
-        spent = json.loads(curve.read_text().splitlines()[-1])["seconds"] if start else 0.0
-        started = time.monotonic() - spent
-        with curve.open("a", encoding="utf-8") as record:
-            for step in range(start, recipe.steps):
-                loss = _step(
-                    model, optimisers, recipe, batches(tokenizer, seed, step, recipe.batch, recipe.length), step
-                )
-                if not math.isfinite(loss):
-                    raise FloatingPointError(f"loss is {loss} at step {step + 1}; lower the learning rate")
-                line = {"step": step + 1, "loss": round(loss, 5), "seconds": round(time.monotonic() - started, 2)}
-                record.write(json.dumps(line) + "\n")
-                record.flush()
-                if observer:
-                    observer(step + 1, loss)
-                if (step + 1) % every == 0 or step + 1 == recipe.steps:
-                    saved = {"step": step + 1, "seed": seed, "recipe": asdict(recipe), "torch": torch.__version__}
-                    checkpoint.save(work / "checkpoint", model, optimisers, saved)
+        saved = {"seed": seed, "recipe": asdict(recipe), "torch": torch.__version__}
+        curve = runs.train(
+            work / "loss.jsonl",
+            start,
+            recipe.steps,
+            lambda step: _step(
+                model, optimisers, recipe, batches(tokenizer, seed, step, recipe.batch, recipe.length), step
+            ),
+            lambda done: checkpoint.save(work / "checkpoint", model, optimisers, {"step": done, **saved}),
+            every=every,
+            observer=observer,
+        )
         export(model, tokenizer, recipe, out)
         write_record(out, recipe, seed, curve)
         write_card(out)

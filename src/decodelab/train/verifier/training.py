@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,21 +113,15 @@ def train_verifier(
             _same_run(state, run, found)
             checkpoint.load(found, verifier, optimisers)
             start = state["step"]
-        curve = runs.curve(work / "loss.jsonl", start)
-        spent = json.loads(curve.read_text().splitlines()[-1])["seconds"] if start else 0.0
-        started = time.monotonic() - spent
-        with curve.open("a", encoding="utf-8") as record:
-            for step in range(start, recipe.steps):
-                loss = _step(verifier, optimisers, recipe, data, seed, step)
-                if not math.isfinite(loss):
-                    raise FloatingPointError(f"loss is {loss} at step {step + 1}; lower the learning rate")
-                line = {"step": step + 1, "loss": round(loss, 5), "seconds": round(time.monotonic() - started, 2)}
-                record.write(json.dumps(line) + "\n")
-                record.flush()
-                if observer:
-                    observer(step + 1, loss)
-                if (step + 1) % every == 0 or step + 1 == recipe.steps:
-                    checkpoint.save(work / "checkpoint", verifier, optimisers, {**run, "step": step + 1})
+        curve = runs.train(
+            work / "loss.jsonl",
+            start,
+            recipe.steps,
+            lambda step: _step(verifier, optimisers, recipe, data, seed, step),
+            lambda done: checkpoint.save(work / "checkpoint", verifier, optimisers, {**run, "step": done}),
+            every=every,
+            observer=observer,
+        )
         verifier.export(out, base.tokenizer)
         _write_record(out, run, data, curve)
     return out
