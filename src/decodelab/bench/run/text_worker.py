@@ -9,9 +9,10 @@ from dataclasses import replace
 from decodelab.backends.catalogue import text_model
 from decodelab.backends.texts import TextJob, TextModel
 from decodelab.bench.plan import Plan
-from decodelab.bench.records import Answer, WorkItem, key_of, limits_text
+from decodelab.bench.records import WorkItem, key_of
 from decodelab.bench.run.worker import (
     Result,
+    answers_of,
     prompt_of,
     samples_freely,
     samples_selected,
@@ -99,7 +100,17 @@ class TextWorker:
                     yield one, found
                     continue
                 self.watch(one, found)
-                yield one, _answers(found, one, jobs[number], self._freely(self.strategy(one), self._tasks[one.task]))
+                job = jobs[number]
+                answers = answers_of(
+                    found,
+                    one,
+                    job.strategy,
+                    job.limits,
+                    model=(found.model, found.model_digest),
+                    prompt_tokens=len(found.prompt_tokens) or found.cost.prefill_tokens,
+                    freely=self._freely(self.strategy(one), self._tasks[one.task]),
+                )
+                yield one, answers
         finally:
             running.close()
 
@@ -128,31 +139,3 @@ def _spelled(task: LoadedTask, one: WorkItem) -> Tokens:
     prompt = prompt_of(task, one.item)
     text = json.dumps([dict(turn) for turn in prompt.messages]) if isinstance(prompt, Chat) else prompt
     return (int(isinstance(prompt, Chat)), *text.encode("utf-8", "surrogatepass"))
-
-
-def _answers(found: Generation, one: WorkItem, job: TextJob, freely: bool) -> tuple[Answer, ...]:
-    """The answers that a generation holds: its samples, or its best candidate. What they cost, the first carries."""
-    chosen = sorted(found.candidates, key=lambda c: c.sample) if freely else [found.best]
-    cost = found.cost
-    spent = (cost.prefill_tokens, cost.decode_tokens, cost.forward_passes, cost.peak_cache_bytes, cost.seconds)
-    return tuple(
-        Answer(
-            key,
-            found.model,
-            found.model_digest,
-            str(widened(job.strategy, 1) if freely else job.strategy),
-            found.prompt,
-            sample,
-            str(found.seed),
-            limits_text(job.limits),
-            candidate.text,
-            candidate.tokens,
-            candidate.token_logprobs,
-            candidate.processed_logprobs,
-            candidate.finish_reason,
-            (len(found.prompt_tokens) or cost.prefill_tokens) if sample == 0 else 0,
-            *(spent if sample == one.first else (0, 0, 0, 0, 0.0)),
-            candidate.confidences,
-        )
-        for sample, (key, candidate) in enumerate(zip(one.keys, chosen, strict=True), one.first)
-    )

@@ -14,7 +14,7 @@ from decodelab.bench.run.worklist import LoadedTask, worklist
 from decodelab.core.errors import DecodelabError, ModelError
 from decodelab.core.events import Observer
 from decodelab.core.protocols import Composition, LanguageModel
-from decodelab.core.values import Chat, Generation, Tokens
+from decodelab.core.values import Chat, Generation, Limits, Tokens
 from decodelab.engine.job import Job, encode_prompt, make_job
 from decodelab.engine.prompt_notes import PromptNotes
 from decodelab.engine.runners.runner import Failed
@@ -194,7 +194,16 @@ class Worker:
                     self.watch(one, finished)
                     if all(candidate.finish_reason != "interrupted" for candidate in finished.candidates):
                         freely = samples_freely(job.strategy) and not self._tasks[one.task].as_given
-                        yield one, _answers(finished, one, job, engine.model, freely)
+                        answers = answers_of(
+                            finished,
+                            one,
+                            job.strategy,
+                            job.limits,
+                            model=(engine.model.name, engine.model.digest),
+                            prompt_tokens=len(job.tokens),
+                            freely=freely,
+                        )
+                        yield one, answers
         finally:
             if engine.busy:  # whoever took the results has stopped
                 self._engine = self._new_engine(engine.model, engine.max_rows)
@@ -276,27 +285,44 @@ def with_samples(strategy: Strategy, samples: int) -> Strategy:
     return replace(strategy, stages=tuple(Sample(samples) if s == Sample() else s for s in strategy.stages))
 
 
-def _answers(found: Generation, one: WorkItem, job: Job, model: LanguageModel, freely: bool) -> tuple[Answer, ...]:
-    """The answers that a generation holds: its samples, or its best candidate."""
+def answers_of(
+    found: Generation,
+    one: WorkItem,
+    strategy: Strategy,
+    limits: Limits,
+    *,
+    model: tuple[str, str],
+    prompt_tokens: int,
+    freely: bool,
+) -> tuple[Answer, ...]:
+    """The answers that a generation holds: its samples, or its best candidate. What they cost, the first carries.
+
+    Args:
+        found: the generation.
+        one: the work that it was made for.
+        strategy, limits: under which it was made.
+        model: name and digest of the model that the plan names, whatever the strategy makes of it.
+        prompt_tokens: tokens of the prompt.
+        freely: whether its samples are answers of their own.
+    """
     chosen = sorted(found.candidates, key=lambda c: c.sample) if freely else [found.best]
     cost = found.cost
     spent = (cost.prefill_tokens, cost.decode_tokens, cost.forward_passes, cost.peak_cache_bytes, cost.seconds)
     return tuple(
         Answer(
             key,
-            model.name,
-            model.digest,
-            str(widened(job.strategy, 1) if freely else job.strategy),
+            *model,
+            str(widened(strategy, 1) if freely else strategy),
             found.prompt,
             sample,
             str(found.seed),
-            limits_text(job.limits),
+            limits_text(limits),
             candidate.text,
             candidate.tokens,
             candidate.token_logprobs,
             candidate.processed_logprobs,
             candidate.finish_reason,
-            len(job.tokens) if sample == 0 else 0,
+            prompt_tokens if sample == 0 else 0,
             *(spent if sample == one.first else (0, 0, 0, 0, 0.0)),
             candidate.confidences,
         )
