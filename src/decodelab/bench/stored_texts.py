@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from decodelab.core.protocols import LanguageModel, Rated, RewardModel, RewardReading
+from decodelab.engine.counted import CountedReward
 from decodelab.models.loading import load_reward
 from decodelab.scorers.judging import NoModel
 
@@ -41,23 +42,15 @@ class StoredTexts:
 
     def reward_model(self, name: str) -> RewardModel:
         """The reward model of that name."""
-        return _Counted(self._load(name), self)
+        return _Checked(self._load(name), self)
 
     def __getattr__(self, name: str) -> Any:
         raise NoModel(name)
 
 
-class _Counted:
-    def __init__(self, model: RewardModel, texts: StoredTexts) -> None:
-        self.name = model.name
-        self._model, self._texts = model, texts
+class _Checked(CountedReward):
+    """A reward model that nobody has checked when it was loaded, as the engine does."""
 
-    def check(self, reading: RewardReading) -> None:
-        self._model.check(reading)
-
-    def rate(self, prompt: str, texts: Any, reading: RewardReading) -> Rated:
-        self._model.check(reading)
-        rated = self._model.rate(prompt, texts, reading)
-        self._texts.tokens += rated.tokens
-        self._texts.passes += rated.passes
-        return rated
+    def rate(self, prompt: str, texts: Sequence[str], reading: RewardReading) -> Rated:
+        self.check(reading)
+        return super().rate(prompt, texts, reading)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from decodelab.core.errors import UnsupportedStrategy
 from decodelab.core.protocols import Cache, LanguageModel, Rated, RewardModel, RewardReading
@@ -52,13 +52,20 @@ class Counted:
         """
         if name not in self._rewards:
             raise UnsupportedStrategy(f"reward(model={name}): no reward model is at hand here; let the engine ask it")
-        return _CountedReward(self._rewards[name], self)
+        return CountedReward(self._rewards[name], self)
 
 
-class _CountedReward:
+class Counter(Protocol):
+    """Counts tokens and passes."""
+
+    tokens: int
+    passes: int
+
+
+class CountedReward:
     """Stands for a reward model, and counts what is computed through it as computed by a model."""
 
-    def __init__(self, model: RewardModel, counted: Counted) -> None:
+    def __init__(self, model: RewardModel, counted: Counter) -> None:
         self._model, self._counted = model, counted
         self.name = model.name
 
