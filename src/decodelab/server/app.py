@@ -110,15 +110,18 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
     def add(path: str, handler: Handler, method: str = "GET") -> None:
         app.add_api_route(path, told(path, handler), methods=[method], summary=(handler.__doc__ or "").strip())
 
+    async def whole(request: Request, work: Work, document: Awaitable[dict[str, Any]]) -> Response:
+        try:
+            return answered(await unless_gone(request, document))
+        finally:
+            work.cancel()
+
     async def generated(route: Route, request: Request) -> Response:
         asked = read_request(route, await read_body(request, settings.max_body), settings.defaults)
         work = await begin(route, asked, served, _client(request))
         if work.plan.shown.stream:
             return EventStream(_timed(work, metrics), work.cancel, settings.deadline)
-        try:
-            return answered(await unless_gone(request, work.document()))
-        finally:
-            work.cancel()
+        return await whole(request, work, work.document())
 
     async def completions(request: Request) -> Response:
         """Continue prompts."""
@@ -139,10 +142,7 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
         answer = ResponseAnswer(asked, work)
         if work.plan.shown.stream:
             return EventStream(answer.events(), work.cancel, settings.deadline, None, answer.failed)
-        try:
-            return answered(await unless_gone(request, answer.document()))
-        finally:
-            work.cancel()
+        return await whole(request, work, answer.document())
 
     async def llama_completion(request: Request) -> Response:
         """Continue a prompt, in the words of llama.cpp's server."""
@@ -156,10 +156,7 @@ def create_app(models: Mapping[str, LanguageModel], settings: ServerSettings) ->
         answer = LlamaAnswer(asked, work)
         if work.plan.shown.stream:
             return EventStream(answer.pieces(), work.cancel, settings.deadline, None)
-        try:
-            return answered(await unless_gone(request, answer.document()))
-        finally:
-            work.cancel()
+        return await whole(request, work, answer.document())
 
     async def health(request: Request) -> Response:
         """Whether the server runs."""

@@ -75,7 +75,6 @@ class EngineThread:
         self._engine = Engine(model, max_rows=settings.max_rows, memory=settings.memory, observers=self._observers)
         self._waiting: FairQueue[Ticket] = FairQueue()
         self._running: dict[int, Ticket] = {}
-        self._numbers: dict[Ticket, int] = {}
         self._next = 0
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._outbox: dict[asyncio.AbstractEventLoop, list[tuple[Ticket, Message]]] = {}
@@ -83,6 +82,7 @@ class EngineThread:
         self._lock = threading.Lock()
         self._closing = False
         self._stop_at: float | None = None
+        self._looked = 0.0  # when deadlines were last looked at
         self._thread = threading.Thread(target=self._run, name=f"engine of {model.name}", daemon=True)
 
     @cached_property
@@ -197,7 +197,6 @@ class EngineThread:
                 continue
             rows += job.rows
             self._running[job.index] = ticket
-            self._numbers[ticket] = job.index
             watch = Watch(
                 job,
                 self.model.vocab,
@@ -246,14 +245,13 @@ class EngineThread:
 
     def _forget(self, number: int) -> Ticket:
         ticket = self._running.pop(number)
-        del self._numbers[ticket]
         self._watcher.watches.pop(number, None)
         return ticket
 
     def _drop(self, ticket: Ticket) -> None:
         """Take a job out, wherever it is; nothing if it has ended."""
-        if ticket in self._numbers:
-            number = self._numbers[ticket]
+        number = ticket.job.index
+        if self._running.get(number) is ticket:
             self._engine.cancel(number)
             self._forget(number)
         elif not self._waiting.remove(ticket):
@@ -263,9 +261,9 @@ class EngineThread:
     def _expire(self) -> None:
         """End the jobs whose deadline has passed, those that wait as well."""
         now = time.monotonic()
-        if now < self.seen.looked + 0.5:
+        if now < self._looked + 0.5:
             return
-        self.seen.looked = now
+        self._looked = now
         late = [t for t in self._running.values() if t.due <= now]
         late += [t for t in self._waiting if t.due <= now]
         for ticket in late:
@@ -312,7 +310,6 @@ class Seen:
     waiting: int = 0
     prompt_tokens: int = 0
     new_tokens: int = 0
-    looked: float = 0.0
 
 
 def _deliver(told: list[tuple[Ticket, Message]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -40,13 +40,15 @@ def read_request(route: Route, body: bytes, defaults: Mapping[str, Any]) -> Mapp
                 )
             del asked[name]
             continue
-        raise ApiError(
-            400,
-            f"unknown parameter {printable(name)[:60]!r}{did_you_mean(name, [*known, *off])}",
-            param=printable(name)[:60],
-            code="unknown_parameter",
-        )
+        raise unknown(name, [*known, *off])
     return _filled(asked, defaults, known)
+
+
+def unknown(name: str, known: Iterable[str]) -> ApiError:
+    """The error of a parameter that a route does not know."""
+    shown = printable(name)[:60]
+    message = f"unknown parameter {shown!r}{did_you_mean(name, known)}"
+    return ApiError(400, message, param=shown, code="unknown_parameter")
 
 
 def _filled(asked: dict[str, Any], defaults: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:

@@ -9,15 +9,15 @@ from typing import Annotated, Any, Protocol
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from decodelab.core.errors import DecodelabError, did_you_mean
+from decodelab.core.errors import DecodelabError
 from decodelab.core.protocols import LanguageModel
 from decodelab.core.values import Prompt
 from decodelab.engine.job import checked_ids, encode_prompt
 from decodelab.engine.scoring import score_many
 from decodelab.metrics.likelihood import Score
-from decodelab.server.errors import ApiError, api_error, invalid
+from decodelab.server.errors import api_error, invalid
 from decodelab.server.messages import Message, chat_of
-from decodelab.server.reading import validated
+from decodelab.server.reading import unknown, validated
 from decodelab.server.serving import Models, in_engine
 from decodelab.server.settings import ServerSettings
 from decodelab.server.transport import answered, read_body
@@ -125,9 +125,7 @@ def add_text_routes(add: Add, models: Models, settings: ServerSettings) -> None:
 def _read(model: type[BaseModel], body: bytes) -> BaseModel:
     found = validated(model, body)
     if found.model_extra:
-        name = next(iter(found.model_extra))
-        known = did_you_mean(name, model.model_fields)
-        raise ApiError(400, f"unknown parameter {name[:60]!r}{known}", param=name[:60], code="unknown_parameter")
+        raise unknown(next(iter(found.model_extra)), model.model_fields)
     return found
 
 
