@@ -65,7 +65,6 @@ class Dialect:
         turn: what else a request says whose last message is to be continued; None where that is not possible.
         token_ids: whether prompts may be token ids, and what asks for those of the answer.
         echo: whether it gives the log-probabilities of a text that is sent, so that texts can be scored.
-        tokenise: the route that counts tokens, for those who want to; None where there is none.
         whole: whether it takes any strategy as it is written.
     """
 
@@ -88,7 +87,6 @@ class Dialect:
     turn: Mapping[str, Any] | None = None
     token_ids: Mapping[str, Any] | None = field(default_factory=dict[str, Any])
     echo: bool = False
-    tokenise: str | None = None
     whole: bool = False
 
 
@@ -150,7 +148,6 @@ VLLM = Dialect(
     turn={"add_generation_prompt": False, "continue_final_message": True},
     token_ids={"return_token_ids": True},
     echo=True,
-    tokenise="/tokenize",
 )  # fmt: skip
 
 SGLANG = Dialect(
@@ -232,7 +229,6 @@ LLAMA = Dialect(
     says_stop=True,
     turn={},
     token_ids={"return_tokens": True},
-    tokenise="/tokenize",
 )  # fmt: skip
 
 _TWO = "its two engines apply them in different orders"
@@ -275,7 +271,6 @@ DECODELAB = Dialect(
     says_stop=True,
     token_ids={"return_token_ids": True},
     echo=True,
-    tokenise="/tokenize",
     whole=True,
 )
 
